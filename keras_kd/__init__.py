@@ -1,1 +1,6 @@
 """Knowledge distillation for Keras: from a trained teacher to a verified int8 .tflite."""
+
+from keras_kd import losses as losses
+from keras_kd.distiller import Distiller as Distiller
+from keras_kd.teachers.teacher import Teacher as Teacher
+from keras_kd.version import __version__ as __version__

@@ -1,0 +1,34 @@
+"""What tf.distribute asks of a training step."""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def per_replica(value: Any) -> Any:
+    """A replica's mean as its share of the global mean: divided by the number of replicas.
+
+    Gradients are summed over the replicas, so each bare mean must be divided exactly once. Keras
+    does this itself for compiled losses.
+
+    Args:
+        value: A scalar computed from this replica's part of the batch.
+
+    Returns:
+        The scalar divided by the number of replicas.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return value / replicas if replicas > 1 else value
+
+
+def global_mean(value: Any) -> Any:
+    """The inverse of `per_replica`, for what is shown to the user.
+
+    Args:
+        value: A scalar that is one replica's share.
+
+    Returns:
+        The scalar times the number of replicas.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return value * replicas if replicas > 1 else value

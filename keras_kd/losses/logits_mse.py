@@ -1,0 +1,30 @@
+"""Mean squared error on the logits: the limit of soft targets at a high temperature."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class LogitsMSE(DistillationLoss):
+    """Mean squared difference of the logits: mean_c (t_c − s_c)².
+
+    Args:
+        weight: Weight in the total loss, a hyperparameter. Defaults to 1.
+        teacher_tap: The teacher's output, by name where it has several. Defaults to `None`.
+        student_tap: The student's output. Defaults to `None`.
+        name: Name in the history. Defaults to `"logits_mse"`.
+
+    Example:
+        >>> kd.losses.LogitsMSE()(teacher_logits, student_logits)  # (batch,)
+
+    Reference:
+        Ba and Caruana 2014, arXiv:1312.6184, equation 1.
+    """
+
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Computes the mean squared difference of each sample, (batch,)."""
+        return mean_per_sample(ops.square(ops.cast(teacher, student.dtype) - student))

@@ -1,0 +1,58 @@
+"""The table that `Distiller.summary()` prints."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+_COLUMNS = ("role", "name", "parameters", "trained", "taps")
+
+
+def distiller_summary(distiller: Any, print_fn: Callable[[str], None] = print) -> None:
+    """Prints teachers, student, projectors and losses of a distiller, a row each.
+
+    Args:
+        distiller: The `Distiller`.
+        print_fn: Called with each line. Defaults to `print`.
+    """
+    losses = distiller.distillation_losses
+    rows = []
+    for teacher in distiller.teachers:
+        taps = ", ".join(_tap(loss.teacher_tap) for loss in losses)
+        rows.append(("teacher (frozen)", teacher.name, _size(teacher.model.weights), "0", taps))
+    student = distiller.student
+    taps = ", ".join(_tap(loss.student_tap) for loss in losses)
+    trained = _size(student.trainable_weights)
+    rows.append(("student", student.name, _size(student.weights), trained, taps))
+    for key, projector in distiller.projectors.items():
+        trained = _size(projector.trainable_weights)
+        rows.append(("projector", projector.name, _size(projector.weights), trained, key))
+    for loss in losses:
+        pair = f"{_tap(loss.teacher_tap)} -> {_tap(loss.student_tap)}"
+        rows.append(("loss", loss.name, "", "", f"{pair}, weight {float(loss.weight):g}"))
+    print_fn(f'Distiller "{distiller.name}"')
+    for line in _table([_COLUMNS, *rows]):
+        print_fn(line)
+    print_fn("Only the student is shipped; projectors are trained with it and left behind.")
+
+
+def _tap(name: str | None) -> str:
+    return "output" if name is None else name
+
+
+def _size(weights: Sequence[keras.Variable]) -> str:
+    return f"{sum(math.prod(weight.shape) for weight in weights):,}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    right = (2, 3)
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return [lines[0], "-" * max(len(line) for line in lines), *lines[1:]]

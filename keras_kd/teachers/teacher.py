@@ -1,0 +1,104 @@
+"""A frozen source of knowledge."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_kd.models.graph import require_built
+from keras_kd.models.outputs import OUTPUTS
+from keras_kd.models.taps import Tap, TappedModel
+
+
+class Teacher:
+    """A trained model that teaches: run without gradients, in inference mode, never changed.
+
+    The user's model stays as it was: its weights, its `trainable` flag, its compilation. It is not
+    a Keras object, so no checkpoint of a student ever holds it.
+
+    Args:
+        model: A built `keras.Model`, trained.
+        outputs: What the model's outputs are: `"logits"`, `"probabilities"`, or `"auto"`, which
+            recognises a softmax or sigmoid at the end and recovers the logits before it. Where
+            this cannot be told, using the teacher raises an error. A model declared to give
+            probabilities whose softmax cannot be reached is used through their logarithm.
+            Defaults to `"auto"`.
+        preprocessing: A callable on `x` for this teacher alone, e.g. to resize or normalise. It
+            runs inside the compiled step. Defaults to `None`.
+        name: Name in messages and in `summary()`. Defaults to the model's name.
+
+    Raises:
+        TypeError: When `model` is not a `keras.Model` or `preprocessing` not a callable.
+        ValueError: When the model is not built or `outputs` is unknown.
+
+    Example:
+        >>> preprocess = keras.applications.mobilenet_v2.preprocess_input
+        >>> teacher = kd.Teacher(model, preprocessing=preprocess)
+        >>> kd.Distiller(student, teacher)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        outputs: str = "auto",
+        preprocessing: Callable[[Any], Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        require_built(model, "A teacher")
+        if outputs not in OUTPUTS:
+            raise ValueError(
+                f"Teacher '{model.name}': `outputs` must be one of {OUTPUTS}. "
+                f"Received: outputs={outputs!r}"
+            )
+        if preprocessing is not None and not callable(preprocessing):
+            raise TypeError(
+                f"Teacher '{model.name}': `preprocessing` must be a callable on x or None. "
+                f"Received: preprocessing={preprocessing!r}"
+            )
+        self.model = model
+        self.outputs = outputs
+        self.preprocessing = preprocessing
+        self.name = name or model.name
+
+    def watch(self, taps: Sequence[Tap]) -> "WatchedTeacher":
+        """The teacher made ready to show some taps.
+
+        Args:
+            taps: The places to show.
+
+        Returns:
+            A callable on a batch that gives a dict from tap to tensor, with `shapes` and
+            `activations` by tap.
+
+        Raises:
+            ValueError: When a tap does not exist or its logits cannot be told.
+        """
+        return WatchedTeacher(self, taps)
+
+
+class WatchedTeacher:
+    """A teacher with the taps that are wanted of it; made by `Teacher.watch`."""
+
+    def __init__(self, teacher: Teacher, taps: Sequence[Tap]) -> None:
+        self.teacher = teacher
+        self._tapped = TappedModel(teacher.model, taps, outputs=teacher.outputs)
+        self.shapes = self._tapped.shapes
+        self.activations = self._tapped.activations
+
+    def __call__(self, x: Any) -> dict[Tap, Any]:
+        """Runs the teacher once on a batch, without gradients."""
+        if self.teacher.preprocessing is not None:
+            x = self.teacher.preprocessing(x)
+        _, seen = self._tapped(x)
+        return {tap: ops.stop_gradient(value) for tap, value in seen.items()}
+
+
+def as_teachers(teachers: Any) -> list[Teacher]:
+    """A model, a `Teacher` or a list of either as a list of teachers.
+
+    Raises:
+        TypeError: When one is neither.
+    """
+    several = teachers if isinstance(teachers, (list, tuple)) else [teachers]
+    return [t if isinstance(t, Teacher) else Teacher(t) for t in several]
