@@ -116,7 +116,7 @@ def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[st
 
 def refused(error: tf.errors.InvalidArgumentError) -> ValueError | None:
     """Our own sentence from an error that a data pipeline raised, if it holds one."""
-    found = re.search(rf"{_REFUSAL}.*? to -?\d+\.(?=\W|$)", str(error))
+    found = re.search(rf"{_REFUSAL}.* labels from -?\d+ to -?\d+\.", str(error))
     return ValueError(found.group().replace("\\'", "'")) if found else None
 
 

@@ -33,9 +33,10 @@ class Call:
 
 @dataclass
 class Graph:
-    """An opened graph: symbolic inputs and outputs as the model has them, and every call between.
+    """An opened graph: symbolic inputs and outputs as the model has them, every call between.
 
-    `output_names` are those that Keras gives. `calls` maps the path of a layer (`outer/inner` inside nested models) to its calls, in order.
+    `output_names` are Keras's. `calls` maps the path of a layer (`outer/inner` inside
+    nested models) to its calls, in order.
     """
 
     inputs: Any
