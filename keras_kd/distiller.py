@@ -195,7 +195,7 @@ class Distiller(keras.Model):
         )
         self._trackers.update("loss", global_mean(loss), _batch_size(x))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return {**logs, **self._trackers.results()}
+        return {**logs, **self._trackers.results(self._shown())}
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluates the student alone."""
@@ -204,10 +204,12 @@ class Distiller(keras.Model):
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
         self._trackers.update("loss", global_mean(loss), _batch_size(x))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return {
-            **_without(logs, self._loss_names),
-            **self._trackers.results("loss", "student_loss"),
-        }
+        return {**logs, **self._trackers.results(self._shown(training=False))}
+
+    def _shown(self, training: bool = True) -> list[str]:
+        """The losses that have a value: those that the progress bar and the history show."""
+        names = ["loss"] if self._compile_loss is None else ["loss", "student_loss"]
+        return [*names, *self._loss_names] if training else names
 
     def compute_loss(
         self,
@@ -268,9 +270,20 @@ class Distiller(keras.Model):
         return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
 
     @property
+    def output_names(self) -> list[str]:
+        """Names of the student's outputs: Keras names losses and metrics by them."""
+        return self._tapped.output_names
+
+    @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that Keras resets at the start of each epoch."""
         return [*super().metrics, *self._trackers.metrics]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The compiled metrics; the steps add the losses."""
+        own = {tracker.name for tracker in self._trackers.metrics}
+        logs = super().get_metrics_result()
+        return {name: value for name, value in logs.items() if name not in own}
 
     def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
         """Prints teachers, student, projectors and losses, a row each.
@@ -317,14 +330,19 @@ class _Trackers:
         self._means = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property
+    def output_names(self) -> list[str]:
+        """Names of the student's outputs: Keras names losses and metrics by them."""
+        return self._tapped.output_names
+
+    @property
     def metrics(self) -> list[keras.metrics.Metric]:
         return list(self._means.values())
 
     def update(self, name: str, value: Any, batch_size: Any) -> None:
         self._means[name].update_state(value, sample_weight=batch_size)
 
-    def results(self, *names: str) -> dict[str, Any]:
-        return {name: self._means[name].result() for name in names or self._means}
+    def results(self, names: Iterable[str]) -> dict[str, Any]:
+        return {name: self._means[name].result() for name in names}
 
 
 def _as_losses(losses: Any) -> list[DistillationLoss]:
@@ -349,10 +367,6 @@ def _unique(names: Iterable[str]) -> list[str]:
         count = sum(other == name or other.startswith(f"{name}_") for other in found)
         found.append(name if name not in found else f"{name}_{count + 1}")
     return found
-
-
-def _without(logs: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: value for name, value in logs.items() if name not in set(names)}
 
 
 def _batch_size(x: Any) -> Any:

@@ -243,7 +243,7 @@ def _inputs_like(shape: Any) -> Any:
 
 def _fresh_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
     # The number of samples is left open: the last batch of an epoch may be smaller.
-    return keras.Input(batch_shape=(None, *tensor.shape[1:]), dtype=tensor.dtype)
+    return keras.Input(batch_shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
 
 
 def _first_line(error: Exception) -> str:

@@ -152,6 +152,8 @@ def _is_layer(layer: Any) -> bool:
 
 
 def _moves(layer: Any) -> bool:
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation is keras.activations.linear  # A cast, under mixed precision.
     return isinstance(layer, _MOVING) or (
         not _is_layer(layer) and type(layer).__name__ in _MOVING_OPS
     )

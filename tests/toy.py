@@ -1,0 +1,63 @@
+"""Small models and data that many tests share."""
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def data(samples=32, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(samples, 6, 6, 1)).astype("float32")
+    y = rng.integers(0, classes, samples)
+    return x, y
+
+
+def cnn(name, filters=4, classes=4, activation=None, seed=0, regularizer=None, dropout=0.0):
+    """Taps: `conv`, `relu`, `features`, `logits`."""
+    keras.utils.set_random_seed(seed)
+    x = inputs = keras.Input((6, 6, 1), name=f"{name}_input")
+    x = layers.Conv2D(filters, 3, name="conv", kernel_regularizer=regularizer)(x)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dense(8, activation="relu", name="features")(x)
+    x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
+    outputs = layers.Dense(classes, activation=activation, name="logits")(x)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def mlp(name, inputs=5, units=8, classes=4, activation=None, seed=0):
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input((inputs,)),
+            layers.Dense(units, activation="relu", name="hidden"),
+            layers.Dense(classes, activation=activation, name="head"),
+        ],
+        name=name,
+    )
+
+
+def sparse_loss():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+class Counting(keras.layers.Layer):
+    """Passes its input on and counts how often it ran, in the compiled graph too."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.count = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, dtype="int32", name="count"
+        )
+
+    def call(self, x):
+        self.count.assign_add(1)
+        return x
+
+
+def counted(model):
+    """The model with a counter at its input: (model, counter)."""
+    counter = Counting(name=f"{model.name}_counter")
+    inputs = keras.Input(model.input_shape[1:])
+    return keras.Model(inputs, model(counter(inputs)), name=f"counted_{model.name}"), counter
