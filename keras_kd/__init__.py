@@ -1,5 +1,7 @@
 """Knowledge distillation for Keras: from a trained teacher to a verified int8 .tflite."""
 
+from keras_kd import datasets as datasets
+from keras_kd import export as export
 from keras_kd import losses as losses
 from keras_kd.distiller import Distiller as Distiller
 from keras_kd.teachers.teacher import Teacher as Teacher

@@ -1,0 +1,118 @@
+"""The runner: `python -m benchmarks run NAME --seeds 5`, `python -m benchmarks report`.
+
+Each finished job is written to the JSON at once, so a run that is stopped goes on where it was.
+"""
+
+import argparse
+import importlib
+import os
+import platform
+import re
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.results import Done
+
+ROOT = Path(__file__).parent
+PACKAGES = ("keras-kd", "keras", "tensorflow", "numpy", "ai-edge-litert")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run a benchmark, or go on with one that was stopped")
+    run.add_argument("name", nargs="+", choices=names())
+    run.add_argument("--seeds", type=int, default=5)
+    run.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes of one core each")
+    run.add_argument("--out", type=Path, default=ROOT / "results")
+    run.add_argument("--quick", action="store_true", help="only prove that it still runs")
+    report = commands.add_parser("report", help="write the tables of the docs from the JSON files")
+    report.add_argument("--results", type=Path, default=ROOT / "results")
+    report.add_argument("--docs", type=Path, default=ROOT.parent / "docs")
+    options = parser.parse_args(arguments)
+    if options.command == "report":
+        return write_reports(options.results, options.docs)
+    for name in options.name:
+        run_benchmark(name, options)
+    return 0
+
+
+def names():
+    """The benchmarks: the modules here that have a plan."""
+    own = {"__init__", "__main__", "results", "training"}
+    return sorted(path.stem for path in ROOT.glob("*.py") if path.stem not in own)
+
+
+def run_benchmark(name, options):
+    module = importlib.import_module(f"benchmarks.{name}")
+    path = options.out / f"{name}{'_quick' if options.quick else ''}.json"
+    done = Done.load(path)
+    done.about = {"benchmark": name, "quick": options.quick, **surroundings()}
+    seeds = 1 if options.quick else options.seeds
+    # Timings need the machine to themselves.
+    jobs = 1 if getattr(module, "ALONE", False) else options.jobs
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        while todo := [job for job in module.plan(done, seeds, options.quick) if job not in done]:
+            futures = {
+                pool.submit(run_job, name, cell, seed, options.quick, jobs): (cell, seed)
+                for cell, seed in todo
+            }
+            for count, future in enumerate(as_completed(futures), 1):
+                cell, seed = futures[future]
+                metrics, seconds = future.result()
+                done.add(cell, seed, metrics, seconds)
+                done.save(path)
+                shown = {k: round(v, 4) for k, v in metrics.items() if isinstance(v, (int, float))}
+                print(
+                    f"[{count}/{len(todo)}] {cell} seed {seed}: {shown} ({seconds:.0f} s)",
+                    flush=True,
+                )
+    print(module.report(done))
+
+
+def run_job(name, cell, seed, quick, jobs):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    if jobs > 1:
+        # Small models gain little from a second thread; two processes gain twice.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    start = time.perf_counter()
+    metrics = importlib.import_module(f"benchmarks.{name}").run(cell, seed, quick)
+    return metrics, time.perf_counter() - start
+
+
+def surroundings():
+    return {
+        "versions": {package: version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+    }
+
+
+def write_reports(results, docs):
+    """Puts each benchmark's report between its markers wherever the docs have them."""
+    for page in sorted([*docs.rglob("*.md"), ROOT.parent / "README.md"]):
+        text = page.read_text()
+
+        def replaced(match):
+            name = match[1]
+            done = Done.load(results / f"{name}.json")
+            body = importlib.import_module(f"benchmarks.{name}").report(done)
+            return f"<!-- benchmark: {name} -->\n{body.strip()}\n<!-- end of benchmark -->"
+
+        pattern = r"<!-- benchmark: (\w+) -->.*?<!-- end of benchmark -->"
+        new = re.sub(pattern, replaced, text, flags=re.DOTALL)
+        if new != text:
+            page.write_text(new)
+            print(f"wrote {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""What the benchmarks share: data as arrays, the models, one way to train them all."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+import keras_kd as kd
+
+CACHE = Path(os.environ.get("KERAS_KD_BENCHMARKS", "build/benchmarks"))
+
+
+def arrays(name, split):
+    """A split as arrays (x, y), in the order of the data set."""
+    dataset = kd.datasets.load(name, split, batch_size=1000, shuffle=False)
+    batches = list(dataset.as_numpy_iterator())
+    return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+
+
+def compile_and_fit(model, x, y, *, loss, learning_rate, epochs, batch_size=128, seed=0, **kwargs):
+    """Trains with Adam and a cosine schedule down to nought, the same for every method.
+
+    The order of the samples depends on the seed alone.
+    """
+    steps = epochs * -(-len(x) // batch_size)
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    keras.utils.set_random_seed(seed)
+    model.compile(keras.optimizers.Adam(schedule), loss=loss, **kwargs)
+    return model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+
+
+def sparse_loss():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def accuracy(model, x, y):
+    """Top-1 accuracy of a model that gives a score for each class."""
+    return float(np.mean(np.argmax(model.predict(x, batch_size=500, verbose=0), axis=-1) == y))
+
+
+def kept(name, make):
+    """A model made once and kept on disk, e.g. a teacher that all methods share."""
+    path = CACHE / f"{name}.keras"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        # Another process may be at it too: whoever is last wins, with the same weights.
+        temporary = CACHE / f"{name}.{os.getpid()}.keras"
+        make().save(temporary)
+        os.replace(temporary, path)
+    return keras.models.load_model(path, compile=False)
+
+
+def convolutional(name, filters, units, shape=(28, 28, 1), classes=10, dropout=0.0, seed=0):
+    """A plain convolutional network: blocks of 3×3 convolutions, each block halving the map.
+
+    Taps: `block1`, `block2`, ..., `features`, `logits`.
+    """
+    keras.utils.set_random_seed(seed)
+    x = inputs = keras.Input(shape)
+    for i, width in enumerate(filters, 1):
+        x = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"conv{i}")(x)
+        x = layers.MaxPooling2D(name=f"block{i}")(x)
+    x = layers.Flatten()(x)
+    x = layers.Dropout(dropout)(x) if dropout else x
+    x = layers.Dense(units, activation="relu", name="features")(x)
+    x = layers.Dropout(dropout)(x) if dropout else x
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name=name)
