@@ -1,0 +1,97 @@
+"""LiteRT at work: quantized ends, and files that are none."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_kd.export import benchmark, evaluate, to_tflite
+from keras_kd.export.interpreter import LiteRT, flex_ops, read
+from tests.export import models
+
+DATA = [(models.IMAGES, np.zeros(40, "int64"))]
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    path = tmp_path_factory.mktemp("file") / "m.tflite"
+    to_tflite(models.cnn(), path)
+    return path.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_integer_ends_are_quantized_and_dequantized(dtype):
+    model = models.cnn()
+    module = tf.Module()
+    module.weights = [v.value for v in model.variables]
+    specs = {"x": tf.TensorSpec((1, 8, 8, 1), name="x")}
+    function = tf.function(lambda x: {"y": model(x)}).get_concrete_function(**specs)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ({"x": x[None]} for x in models.IMAGES)
+    converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(dtype)
+    runner = LiteRT(converter.convert(), "test")
+    assert runner.inputs["x"] == ((1, 8, 8, 1), np.dtype(dtype))
+    values = runner.run(models.IMAGES)["y"]
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, model.predict_on_batch(models.IMAGES), atol=0.1)
+
+
+def test_a_file_without_flex_ops_says_so(content):
+    assert flex_ops(content) == []
+
+
+def test_inputs_of_another_float_type_are_taken(content):
+    values = LiteRT(content, "test").run(models.IMAGES)
+    doubles = LiteRT(content, "test").run(models.IMAGES.astype("float64"))
+    for name, value in values.items():
+        np.testing.assert_array_equal(value, doubles[name])
+
+
+def test_samples_of_another_shape_are_refused(content):
+    with pytest.raises(ValueError, match=r"batches of shape \(None, 8, 8, 1\). Received: shape"):
+        LiteRT(content, "test").run(models.IMAGES[0])
+
+
+def test_a_file_that_does_not_exist_is_refused(tmp_path):
+    for call in (lambda p: evaluate(p, DATA), benchmark, read):
+        with pytest.raises(FileNotFoundError, match=r"path of a .tflite file.*which is no file"):
+            call(tmp_path / "none.tflite")
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "random", "marked", "half", "cut"])
+def test_a_file_that_is_no_model_is_refused(tmp_path, content, kind):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(
+        {
+            "empty": b"",
+            "text": b"<html>not found</html>",
+            "random": rng.bytes(3000),
+            "marked": rng.bytes(4) + b"TFL3" + rng.bytes(3000),
+            "half": content[: len(content) // 2],
+            "cut": content[:-100],
+        }[kind]
+    )
+    for call in (lambda p: evaluate(p, DATA), benchmark):
+        with pytest.raises(ValueError, match=r"Expected a .tflite .*bad.tflite"):
+            call(path)
+
+
+def test_damaged_files_do_not_end_the_process(tmp_path, content):
+    (tmp_path / "m.tflite").write_bytes(content)
+    code = (
+        "import sys, numpy as np; from keras_kd.export.interpreter import LiteRT\n"
+        "good = open(sys.argv[1], 'rb').read(); rng = np.random.default_rng(0)\n"
+        "for _ in range(100):\n"
+        "    bad = bytearray(good[: rng.integers(1, len(good))] if rng.random() < .3 else good)\n"
+        "    bad[rng.integers(0, len(bad))] = rng.integers(0, 256)\n"
+        "    try: LiteRT(bytes(bad), 'bad').run(np.zeros((1, 8, 8, 1)))\n"
+        "    except (ValueError, RuntimeError): pass\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "m.tflite")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
