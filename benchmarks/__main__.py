@@ -9,12 +9,12 @@ import os
 import platform
 import re
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
+from benchmarks.job import run_job
 from benchmarks.results import Done
 
 ROOT = Path(__file__).parent
@@ -43,7 +43,7 @@ def main(arguments=None):
 
 def names():
     """The benchmarks: the modules here that have a plan."""
-    own = {"__init__", "__main__", "results", "training"}
+    own = {"__init__", "__main__", "job", "results", "training"}
     return sorted(path.stem for path in ROOT.glob("*.py") if path.stem not in own)
 
 
@@ -55,7 +55,7 @@ def run_benchmark(name, options):
     seeds = 1 if options.quick else options.seeds
     # Timings need the machine to themselves.
     jobs = 1 if getattr(module, "ALONE", False) else options.jobs
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=8) as pool:
         while todo := [job for job in module.plan(done, seeds, options.quick) if job not in done]:
             futures = {
                 pool.submit(run_job, name, cell, seed, options.quick, jobs): (cell, seed)
@@ -72,19 +72,6 @@ def run_benchmark(name, options):
                     flush=True,
                 )
     print(module.report(done))
-
-
-def run_job(name, cell, seed, quick, jobs):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
-    if jobs > 1:
-        # Small models gain little from a second thread; two processes gain twice.
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    start = time.perf_counter()
-    metrics = importlib.import_module(f"benchmarks.{name}").run(cell, seed, quick)
-    return metrics, time.perf_counter() - start
 
 
 def surroundings():

@@ -28,7 +28,8 @@ def cnn():
         ]
     )
     norm = model.layers[1]
-    norm.set_weights([RNG.random(8) + 0.5, RNG.random(8), RNG.random(8), RNG.random(8) + 0.5])
+    rng = np.random.default_rng(1)
+    norm.set_weights([rng.random(8) + 0.5, rng.random(8), rng.random(8), rng.random(8) + 0.5])
     return model
 
 

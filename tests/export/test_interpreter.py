@@ -81,16 +81,22 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, content, kind):
             call(path)
 
 
-def test_damaged_files_do_not_end_the_process(tmp_path, content):
+def test_a_damaged_name_is_a_damaged_file(content):
+    bad = content.replace(b"serving_default\x00", b"\xff\xfe\xfd\xfc\xfb_default\x00")
+    assert bad != content
+    with pytest.raises(ValueError, match="Expected a .tflite model"):
+        LiteRT(bad.replace(b"input_layer", b"\xff\xfe\xfd\xfc\xfblayer_"), "bad")
+
+
+def test_files_cut_anywhere_do_not_end_the_process(tmp_path, content):
     (tmp_path / "m.tflite").write_bytes(content)
     code = (
         "import sys, numpy as np; from keras_kd.export.interpreter import LiteRT\n"
-        "good = open(sys.argv[1], 'rb').read(); rng = np.random.default_rng(0)\n"
-        "for _ in range(100):\n"
-        "    bad = bytearray(good[: rng.integers(1, len(good))] if rng.random() < .3 else good)\n"
-        "    bad[rng.integers(0, len(bad))] = rng.integers(0, 256)\n"
-        "    try: LiteRT(bytes(bad), 'bad').run(np.zeros((1, 8, 8, 1)))\n"
-        "    except (ValueError, RuntimeError): pass\n"
+        "good = open(sys.argv[1], 'rb').read(); refused = 0\n"
+        "for size in np.linspace(0, len(good) - 100, 300).astype(int):\n"
+        "    try: LiteRT(good[:size], 'bad').run(np.zeros((1, 8, 8, 1)))\n"
+        "    except ValueError as error: refused += 'Expected a .tflite model' in str(error)\n"
+        "sys.exit(refused != 300)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "m.tflite")]
     run = subprocess.run(command, capture_output=True, text=True, check=False)

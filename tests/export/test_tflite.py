@@ -179,6 +179,24 @@ def test_weights_in_half_precision_are_refused(tmp_path):
         to_tflite(models.mixed("float16"), tmp_path / "m.tflite")
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_weights_that_keras_has_quantized_are_refused(tmp_path):
+    model = models.cnn()
+    model.quantize("int8")
+    with pytest.raises(ValueError, match=r"Expected a model of float32 weights.*int8"):
+        to_tflite(model, tmp_path / "m.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_given_twice_is_there_twice(tmp_path):
+    x = layers.Input((4,), name="x")
+    y = layers.Dense(3, name="y")(x)
+    tflite = to_tflite(keras.Model(x, [y, y]), tmp_path / "m.tflite")
+    values = tflite.predict(models.PAIR[0])
+    assert list(values) == ["y", "y_1"]
+    np.testing.assert_array_equal(values["y"], values["y_1"])
+
+
 @pytest.mark.parametrize("quantization", ["float32", "float16", "dynamic"])
 def test_recurrent_layers_are_exported_in_float_formats(tmp_path, quantization):
     model = models.recurrent(layers.LSTM(8))
