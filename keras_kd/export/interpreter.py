@@ -38,13 +38,14 @@ class LiteRT:
         self._source = source
         try:
             self._interpreter = Interpreter(model_content=content, num_threads=threads)
+            self._inputs, self._outputs = self._details()
+        # A damaged name is a UnicodeDecodeError, which is a ValueError.
         except ValueError as error:
             raise ValueError(
                 f"Expected a .tflite model. Received: {source}, {len(content)} bytes that LiteRT "
                 f"does not read ({error}). Export the model again."
             ) from error
         self._allocate(content)
-        self._inputs, self._outputs = self._details()
         if inputs is not None and set(inputs) == set(self._inputs):
             self._inputs = {name: self._inputs[name] for name in inputs}
 

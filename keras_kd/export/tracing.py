@@ -54,16 +54,17 @@ def _float32(model: keras.Model) -> Iterator[None]:
     Raises:
         ValueError: If the weights themselves are not float32.
     """
-    dtypes = {v.dtype for v in model.weights if "float" in v.dtype}
-    layers = model._flatten_layers()  # Keras has no public way to layers within layers
-    mixed = [(layer, layer.dtype_policy) for layer in layers if layer.compute_dtype != "float32"]
-    others = [p.name for _, p in mixed if not isinstance(p, keras.DTypePolicy) or _is_quantized(p)]
-    if dtypes - {"float32"} or others:
+    # Keras has no public way to layers within layers.
+    layers = [(layer, layer.dtype_policy) for layer in model._flatten_layers()]
+    dtypes = {v.dtype for v in model.weights if "float" in v.dtype} - {"float32"}
+    others = {policy.name for _, policy in layers if not _is_plain(policy)}
+    if dtypes or others:
         raise ValueError(
             f"Expected a model of float32 weights (mixed precision is fine). Received: model "
-            f"'{model.name}' of {sorted(dtypes) + others}. Load its weights into the same model "
+            f"'{model.name}' of {sorted(dtypes | others)}. Load its weights into the same model "
             "made in float32, and export that."
         )
+    mixed = [(layer, policy) for layer, policy in layers if layer.compute_dtype != "float32"]
     try:
         for layer, _ in mixed:
             layer.dtype_policy = "float32"
@@ -73,8 +74,10 @@ def _float32(model: keras.Model) -> Iterator[None]:
             layer.dtype_policy = policy
 
 
-def _is_quantized(policy: keras.DTypePolicy) -> bool:
-    return policy.quantization_mode is not None
+def _is_plain(policy: keras.DTypePolicy) -> bool:
+    """Whether a policy is one of dtypes only: not quantized, and not a map shared by layers."""
+    shared = isinstance(policy, keras.dtype_policies.DTypePolicyMap)
+    return not shared and policy.quantization_mode is None
 
 
 def refuse_loops(function: Any) -> None:
