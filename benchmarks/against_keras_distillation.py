@@ -11,6 +11,7 @@ from keras import distillation
 import keras_kd as kd
 from benchmarks.results import mean_sd, table
 from benchmarks.training import (
+    Recorded,
     accuracy,
     arrays,
     compile_and_fit,
@@ -56,10 +57,10 @@ def run(cell, seed, quick):
     x, y = arrays("fashion_mnist", "train[:512]" if quick else "train[:5000]")
     held_out = "train[50000:55000]" if cell["stage"] == "tune" else "test"
     student = student_model(seed)
-    model = build(cell["method"], student, teacher(quick))
+    recorded = Recorded(teacher(quick), x)
     compile_and_fit(
-        model,
-        x,
+        build(cell["method"], recorded.student(student), recorded),
+        recorded.inputs(x),
         y,
         loss=sparse_loss(),
         learning_rate=cell["learning_rate"],
@@ -70,16 +71,18 @@ def run(cell, seed, quick):
     return {"accuracy": accuracy(student, *test), "parameters": student.count_params()}
 
 
-def build(method, student, teacher):
+def build(method, student, recorded):
     if method == "alone":
         return student
     if method == "ours":
-        return kd.Distiller(student, teacher)
+        return kd.Distiller(student, recorded.teacher)
     loss = keras.losses.KLDivergence() if method == "keras_kl" else None
     logits = (
         distillation.LogitsDistillation(loss=loss) if loss else distillation.LogitsDistillation()
     )
-    return distillation.Distiller(teacher=teacher, student=student, distillation_losses=[logits])
+    return distillation.Distiller(
+        teacher=recorded.model, student=student, distillation_losses=[logits]
+    )
 
 
 def student_model(seed):

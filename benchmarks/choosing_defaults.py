@@ -7,7 +7,7 @@ is on 5,000 images of the training split that nobody trains on; the test split i
 import keras_kd as kd
 from benchmarks.against_keras_distillation import student_model, teacher
 from benchmarks.results import mean_sd, table
-from benchmarks.training import accuracy, arrays, compile_and_fit, sparse_loss
+from benchmarks.training import Recorded, accuracy, arrays, compile_and_fit, sparse_loss
 
 TEMPERATURES = (1.0, 2.0, 4.0)
 LABEL_WEIGHTS = (0.0, 0.1, 0.5)
@@ -26,8 +26,11 @@ def plan(done, seeds, quick):
 def run(cell, seed, quick):
     x, y = arrays("fashion_mnist", "train[:512]" if quick else "train[:5000]")
     student = student_model(seed)
+    recorded = Recorded(teacher(quick), x)
     loss = kd.losses.SoftTargets(cell["temperature"])
-    model = kd.Distiller(student, teacher(quick), loss, cell["student_loss_weight"])
+    weight = cell["student_loss_weight"]
+    model = kd.Distiller(recorded.student(student), recorded.teacher, loss, weight)
+    x = recorded.inputs(x)
     epochs = 1 if quick else 40
     rate = cell["learning_rate"]
     compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=rate, epochs=epochs, seed=seed)

@@ -24,7 +24,7 @@ def compile_and_fit(model, x, y, *, loss, learning_rate, epochs, batch_size=128,
 
     The order of the samples depends on the seed alone.
     """
-    steps = epochs * -(-len(x) // batch_size)
+    steps = epochs * -(-len(y) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     keras.utils.set_random_seed(seed)
     model.compile(keras.optimizers.Adam(schedule), loss=loss, **kwargs)
@@ -50,6 +50,42 @@ def kept(name, make):
         make().save(temporary)
         os.replace(temporary, path)
     return keras.models.load_model(path, compile=False)
+
+
+class Recorded:
+    """A frozen teacher that said everything once, and stands in for itself in every training.
+
+    Without augmentation it would say the same of each image in each epoch, so the numbers are those
+    of the live teacher, at the cost of the student alone. Images and records travel together:
+    `inputs(x)` makes the dict that `student(model)` and `teacher` take. The teacher's outputs bear
+    the names of its taps.
+    """
+
+    def __init__(self, model, x, taps=("logits",)):
+        shown = [model.get_layer(tap).output for tap in taps]
+        values = keras.Model(model.input, shown).predict(x, batch_size=500, verbose=0)
+        values = values if len(taps) > 1 else [values]
+        self.records = {tap: np.asarray(v) for tap, v in zip(taps, values, strict=True)}
+        self.shape = model.input_shape[1:]
+        inputs = self._inputs()
+        ends = {tap: layers.Identity(name=tap)(inputs[f"recorded_{tap}"]) for tap in taps}
+        outputs = ends if len(taps) > 1 else ends["logits"]
+        self.model = keras.Model(inputs, outputs, name=f"recorded_{model.name}")
+        self.teacher = kd.Teacher(self.model, outputs="logits")
+
+    def inputs(self, x):
+        return {"image": x, **{f"recorded_{tap}": v for tap, v in self.records.items()}}
+
+    def student(self, model):
+        inputs = self._inputs()
+        return keras.Model(inputs, model(inputs["image"]), name=f"{model.name}_and_records")
+
+    def _inputs(self):
+        recorded = {
+            f"recorded_{tap}": keras.Input(v.shape[1:], name=f"recorded_{tap}")
+            for tap, v in self.records.items()
+        }
+        return {"image": keras.Input(self.shape, name="image"), **recorded}
 
 
 def convolutional(name, filters, units, shape=(28, 28, 1), classes=10, dropout=0.0, seed=0):

@@ -1,0 +1,37 @@
+"""Which class a label names, whatever form it has."""
+
+from typing import Any
+
+from keras import ops
+
+#: A label that says: no label.
+UNLABELED = -1
+
+
+def class_of(labels: Any, shape: tuple[int | None, ...]) -> Any:
+    """The class that each label names.
+
+    Args:
+        labels: Integers (batch, ...) or (batch, ..., 1), or one-hot (batch, ..., classes).
+        shape: Shape of the logits that they belong to: (batch, ..., classes).
+
+    Returns:
+        int32 tensor (batch, ...): `UNLABELED` where a one-hot row is NaN or nought.
+
+    Raises:
+        ValueError: When the labels do not fit the logits.
+    """
+    labels = ops.convert_to_tensor(labels)
+    rank = len(shape)
+    if len(labels.shape) == rank and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    if len(labels.shape) == rank and labels.shape[-1] == shape[-1]:
+        # A comparison with NaN is false, so such a row has no label either.
+        labelled = ops.any(labels > 0, axis=-1)
+        return ops.where(labelled, ops.cast(ops.argmax(labels, axis=-1), "int32"), UNLABELED)
+    if len(labels.shape) != rank - 1:
+        raise ValueError(
+            "Labels must be integers (batch, ...) or one-hot (batch, ..., classes) for logits of "
+            f"shape {tuple(shape)}. Received: labels of shape {tuple(labels.shape)}"
+        )
+    return ops.cast(labels, "int32")
