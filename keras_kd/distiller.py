@@ -81,9 +81,11 @@ class Distiller(keras.Model):
         self.student_loss_weight = student_loss_weight
         self.student_outputs = student_outputs
         self.distillation_losses = _as_losses(losses)
+        for loss in self.distillation_losses:
+            loss.choose_taps(as_teachers(teachers)[0].model if teachers else None, student)
         #: By loss (and teacher, where there are several): the trained maps between the taps.
         self.projectors = {}
-        taps = [_student_tap(loss) for loss in self.distillation_losses]
+        taps = tree.flatten([_student_tap(loss) for loss in self.distillation_losses])
         self._tapped = TappedModel(student, taps, outputs=student_outputs, training=True)
         self._loss_names = _unique(loss.name for loss in self.distillation_losses)
         self._trackers = _Trackers(["loss", "student_loss", *self._loss_names])
@@ -112,7 +114,7 @@ class Distiller(keras.Model):
             ValueError: When they do not fit the student or the losses.
         """
         taps = [_teacher_tap(loss) for loss in self.distillation_losses]
-        committee = Committee(as_teachers(teachers), taps)
+        committee = Committee(as_teachers(teachers), tree.flatten(taps))
         if taps and not committee.members:
             raise ValueError(
                 "Distiller: with distillation losses there must be at least one teacher; pass "
@@ -121,8 +123,9 @@ class Distiller(keras.Model):
         for member in committee.members:
             _check_inputs(member, self.student)
             for loss, tap in zip(self.distillation_losses, taps, strict=True):
-                loss.check_head(member.activations.get(tap), member.shapes[tap])
-        self._connect([[member.shapes[tap] for tap in taps] for member in committee.members])
+                for place in tree.flatten(tap):
+                    loss.check_head(member.activations.get(place), member.shapes[place])
+        self._connect([[_each(tap, member.shapes) for tap in taps] for member in committee.members])
         self._committee = committee
 
     def _connect(self, teacher_shapes: Sequence[Sequence[tuple]]) -> None:
@@ -132,13 +135,13 @@ class Distiller(keras.Model):
         projectors = {}
         for k, shapes in enumerate(teacher_shapes):
             for i, loss in enumerate(self.distillation_losses):
-                student_shape = self._tapped.shapes[_student_tap(loss)]
-                projector = loss.make_projector(tuple(shapes[i]), student_shape)
+                student_shape = _each(_student_tap(loss), self._tapped.shapes)
+                projector = loss.make_projector(shapes[i], student_shape)
                 if projector is not None:
                     projector.build(student_shape)
                     projectors[self._key(i, k, len(teacher_shapes))] = projector
         self.projectors = projectors
-        self._teacher_shapes = [[tuple(shape) for shape in shapes] for shapes in teacher_shapes]
+        self._teacher_shapes = teacher_shapes
 
     def _key(self, loss: int, teacher: int, teachers: int) -> str:
         name = self._loss_names[loss]
@@ -161,12 +164,19 @@ class Distiller(keras.Model):
             The `History`.
 
         Raises:
-            ValueError: When integer labels are out of range, or there is no teacher to learn from.
+            ValueError: When integer labels are out of range, there is no teacher to learn from, or
+                a loss that relates samples is given them one at a time.
         """
         if self.distillation_losses and not self.teachers:
             raise ValueError(
                 f"'{self.name}' has no teachers (a file holds none). Call "
                 "`distiller.set_teachers(...)` before training goes on."
+            )
+        relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
+        if relating and _one_at_a_time(x, kwargs.get("batch_size")):
+            raise ValueError(
+                f"{relating} relate the samples of a batch to each other, so a batch needs two or "
+                "more of them, better 32. Received: batches of 1"
             )
         if self.compiled:
             allowed = sparse_classes(
@@ -257,16 +267,15 @@ class Distiller(keras.Model):
         """The mean of one distillation loss over the samples and the teachers."""
         loss, names = self.distillation_losses[i], self._tapped.output_names
         teachers = len(knowledge.outputs)
-        is_output = loss.student_tap is None or loss.student_tap in names
-        labels = per_output(y, loss.student_tap, names) if is_output else None
+        tap = tree.flatten(_student_tap(loss))[0].name
+        labels = per_output(y, tap, names)
         values = []
         for k, outputs in enumerate(knowledge.outputs):
-            student = seen[_student_tap(loss)]
             projector = self.projectors.get(self._key(i, k, teachers))
-            student = student if projector is None else projector(student)
-            values.append(loss(outputs[_teacher_tap(loss)], student, labels))
+            said, answer = _each(_teacher_tap(loss), outputs), _each(_student_tap(loss), seen)
+            values.append(loss.compare(projector, said, answer, labels))
         values = values[0] if teachers == 1 else ops.mean(ops.stack(values), axis=0)
-        weights = sample_weights(sample_weight, loss.student_tap, names)
+        weights = sample_weights(sample_weight, tap, names)
         return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
 
     @property
@@ -316,7 +325,7 @@ class Distiller(keras.Model):
         distiller = cls(**config, teachers=None)
         if shapes is not None:
             # The projectors must be there before their weights are loaded.
-            distiller._connect([[tuple(shape) for shape in taps] for taps in shapes])
+            distiller._connect([[_as_shapes(shape) for shape in taps] for taps in shapes])
         return distiller
 
 
@@ -352,12 +361,31 @@ def _as_losses(losses: Any) -> list[DistillationLoss]:
     return [get_loss(loss) for loss in several]
 
 
-def _student_tap(loss: DistillationLoss) -> Tap:
-    return Tap(loss.student_tap, loss.on_logits)
+def _student_tap(loss: DistillationLoss) -> Tap | list[Tap]:
+    return _taps(loss.student_tap, loss.on_logits)
 
 
-def _teacher_tap(loss: DistillationLoss) -> Tap:
-    return Tap(loss.teacher_tap, loss.on_logits)
+def _teacher_tap(loss: DistillationLoss) -> Tap | list[Tap]:
+    return _taps(loss.teacher_tap, loss.on_logits)
+
+
+def _taps(names: str | Sequence[str] | None, logits: bool) -> Tap | list[Tap]:
+    """The tap of a loss, or its taps where it compares several pairs."""
+    if isinstance(names, (list, tuple)):
+        return [Tap(name, logits) for name in names]
+    return Tap(names, logits)
+
+
+def _each(taps: Tap | list[Tap], found: dict[Tap, Any]) -> Any:
+    """What was found at a tap, or a list of it for a list of taps."""
+    return [found[tap] for tap in taps] if isinstance(taps, list) else found[taps]
+
+
+def _as_shapes(saved: Sequence) -> Any:
+    """A shape, or a list of shapes, from the lists that a file makes of them."""
+    if saved and isinstance(saved[0], (list, tuple)):
+        return [tuple(shape) for shape in saved]
+    return tuple(saved)
 
 
 def _unique(names: Iterable[str]) -> list[str]:
@@ -367,6 +395,13 @@ def _unique(names: Iterable[str]) -> list[str]:
         count = sum(other == name or other.startswith(f"{name}_") for other in found)
         found.append(name if name not in found else f"{name}_{count + 1}")
     return found
+
+
+def _one_at_a_time(x: Any, batch_size: int | None) -> bool:
+    if isinstance(x, tf.data.Dataset):
+        first = tree.flatten(x.element_spec)[0].shape
+        return bool(first.rank) and first[0] == 1
+    return batch_size == 1
 
 
 def _batch_size(x: Any) -> Any:

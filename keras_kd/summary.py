@@ -29,16 +29,24 @@ def distiller_summary(distiller: Any, print_fn: Callable[[str], None] = print) -
         trained = _size(projector.trainable_weights)
         rows.append(("projector", projector.name, _size(projector.weights), trained, key))
     for loss in losses:
-        pair = f"{_tap(loss.teacher_tap)} -> {_tap(loss.student_tap)}"
-        rows.append(("loss", loss.name, "", "", f"{pair}, weight {float(loss.weight):g}"))
+        pairs = ", ".join(f"{one} -> {other}" for one, other in _pairs(loss))
+        rows.append(("loss", loss.name, "", "", f"{pairs}, weight {float(loss.weight):g}"))
     print_fn(f'Distiller "{distiller.name}"')
     for line in _table([_COLUMNS, *rows]):
         print_fn(line)
     print_fn("Only the student is shipped; projectors are trained with it and left behind.")
 
 
-def _tap(name: str | None) -> str:
-    return "output" if name is None else name
+def _tap(names: str | Sequence[str] | None) -> str:
+    if isinstance(names, (list, tuple)):
+        return ", ".join(names)
+    return "output" if names is None else names
+
+
+def _pairs(loss: Any) -> list[tuple[str, str]]:
+    if isinstance(loss.teacher_tap, (list, tuple)):
+        return list(zip(loss.teacher_tap, loss.student_tap, strict=True))
+    return [(_tap(loss.teacher_tap), _tap(loss.student_tap))]
 
 
 def _size(weights: Sequence[keras.Variable]) -> str:

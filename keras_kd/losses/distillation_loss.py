@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from keras_kd.hyperparameters import Hyperparameter
 
@@ -39,6 +39,10 @@ class DistillationLoss(keras.layers.Layer):
     on_logits = True
     #: Whether `call` cannot do without labels.
     needs_labels = False
+    #: Whether `call` reads the output as one class of several.
+    needs_classes = False
+    #: Whether `call` relates the samples of a batch to each other, so that one alone says nothing.
+    relates_samples = False
 
     weight = Hyperparameter()
 
@@ -56,8 +60,33 @@ class DistillationLoss(keras.layers.Layer):
         self.built = True
 
     def __call__(self, teacher: Any, student: Any, labels: Any = None) -> Any:
-        """Checks nothing, lifts half precision to float32 and runs `call`."""
-        return super().__call__(_at_least_float32(teacher), _at_least_float32(student), labels)
+        """Asks for labels where they are needed, lifts half precision to float32, runs `call`."""
+        if self.needs_labels and labels is None:
+            raise ValueError(
+                f"{type(self).__name__} needs labels: pass `y` to `fit` (integer or one-hot; -1 "
+                "for a sample that has none), or use SoftTargets, which needs none. "
+                "Received: labels=None"
+            )
+        teacher, student = tree.map_structure(_at_least_float32, (teacher, student))
+        return super().__call__(teacher, student, labels)
+
+    def compare(
+        self, projector: keras.layers.Layer | None, teacher: Any, student: Any, labels: Any = None
+    ) -> Any:
+        """Runs the loss on taps as they come from the models: what `Distiller` calls.
+
+        Override it where the teacher's side is projected too.
+
+        Args:
+            projector: What `make_projector` made for this teacher.
+            teacher: The teacher's tap.
+            student: The student's tap, not projected yet.
+            labels: As in `call`.
+
+        Returns:
+            Float tensor of shape (batch,).
+        """
+        return self(teacher, student if projector is None else projector(student), labels)
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Computes the loss of each sample.
@@ -97,8 +126,21 @@ class DistillationLoss(keras.layers.Layer):
                 "other taps."
             )
 
+    def choose_taps(self, teacher: keras.Model | None, student: keras.Model) -> None:
+        """Lets a loss choose its taps once the models are known; the base has them already.
+
+        Args:
+            teacher: The first teacher's model, or `None` where there is none yet.
+            student: The student.
+
+        Raises:
+            ValueError: When there is no teacher and no choice was made before.
+        """
+
     def check_head(self, activation: str | None, shape: tuple[int | None, ...]) -> None:
-        """Refuses a teacher whose output this loss does not understand; the base refuses none.
+        """Refuses a teacher whose output this loss does not understand.
+
+        The base refuses a sigmoid or a single output where `needs_classes` is set.
 
         Args:
             activation: `"softmax"` or `"sigmoid"` where the teacher's output is made by one.
@@ -107,6 +149,12 @@ class DistillationLoss(keras.layers.Layer):
         Raises:
             ValueError: When the loss would read the output wrongly.
         """
+        if self.needs_classes and (activation == "sigmoid" or shape[-1] == 1):
+            raise ValueError(
+                f"{type(self).__name__} reads the output as one class of several, so it needs a "
+                "softmax over two classes or more; SoftTargets and LogitsMSE take binary outputs. "
+                f"Received: a teacher's output of shape {shape}, activation={activation!r}"
+            )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -132,8 +180,14 @@ def mean_per_sample(values: Any) -> Any:
 
 
 def _at_least_float32(x: Any) -> Any:
+    # Keras hands a mask along as an attribute of the tensor; a cast would lose it.
+    mask = getattr(x, "_keras_mask", None)
     x = ops.convert_to_tensor(x)
-    return x if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
+    if keras.backend.standardize_dtype(x.dtype) != "float64":
+        x = ops.cast(x, "float32")
+    if mask is not None:
+        x._keras_mask = mask
+    return x
 
 
 def snake_case(name: str) -> str:

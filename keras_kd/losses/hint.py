@@ -1,37 +1,51 @@
-"""Hints: a hidden layer of the student is led by a hidden layer of the teacher (FitNets)."""
+"""Hints: hidden layers of the student are led by hidden layers of the teacher (FitNets)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
-from keras_kd.losses.projector import fitting_projector
+from keras_kd.losses.numerics import smooth_l1, unit
+from keras_kd.losses.projector import PairProjectors, chosen_projector
+from keras_kd.models.pairing import pair_taps
+
+_DISTANCES = ("mse", "l1", "smooth_l1", "cosine")
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class Hint(DistillationLoss):
-    """Mean squared difference between a hidden tap of the teacher and one of the student.
+    """Mean difference between hidden taps of the teacher and of the student.
 
-    Where the taps differ in shape a projector is trained along with the student: a dense layer for
+    Where two taps differ in shape a projector is trained along with the student: a dense layer for
     vectors and sequences, a 1×1 convolution for maps, with resizing where their sizes differ. It
-    is saved in checkpoints and is no part of the student.
+    is saved in checkpoints and is no part of the student. With several pairs each has its own and
+    the value is the mean over the pairs. Steps that a mask of the student's sequence leaves out do
+    not count; a sequence without any step gives 0.
 
     Args:
         teacher_tap: A layer of the teacher, `outer/inner` inside a nested model.
         student_tap: A layer of the student.
         projector: `"auto"` for the projector described above, `None` to allow none, or a Keras
-            layer of your own that maps the student's tap to the teacher's shape. Defaults to
-            `"auto"`.
+            layer of your own that maps the student's tap to the teacher's shape (each pair gets a
+            copy). Defaults to `"auto"`.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
         name: Name in the history. Defaults to `"hint"`.
+        distance: `"mse"`, `"l1"`, `"smooth_l1"` or `"cosine"` (one minus the cosine over the
+            channels). Defaults to `"mse"`.
+        taps: Instead of the two taps: a list of (teacher tap, student tap), or `"auto"` for
+            `kd.pair_taps` of the first teacher and the student. Defaults to `None`.
 
     Raises:
-        ValueError: When a tap is missing or the taps cannot be brought to one shape.
+        ValueError: When a tap is missing, the taps cannot be brought to one shape, or an argument
+            is unknown.
 
     Example:
         >>> hint = kd.losses.Hint("block3_out", "stage2_relu", weight=0.1)
         >>> kd.Distiller(student, teacher, losses=[kd.losses.SoftTargets(), hint])
+        >>> several = kd.losses.Hint(taps=[("block2", "relu1"), ("block4", "relu2")])
+        >>> chosen = kd.losses.Hint(taps="auto", distance="cosine")
 
     Reference:
         Romero et al. 2015, arXiv:1412.6550, equation 3. Golden: `hint_mse`.
@@ -41,62 +55,148 @@ class Hint(DistillationLoss):
 
     def __init__(
         self,
-        teacher_tap: str,
-        student_tap: str,
+        teacher_tap: str | None = None,
+        student_tap: str | None = None,
         projector: str | keras.layers.Layer | None = "auto",
         weight: float = 1.0,
         name: str | None = None,
+        distance: str = "mse",
+        taps: str | Sequence[tuple[str, str]] | None = None,
     ) -> None:
-        if not teacher_tap or not student_tap:
-            raise ValueError(
-                "Hint: `teacher_tap` and `student_tap` must each name a layer. "
-                f"Received: teacher_tap={teacher_tap!r}, student_tap={student_tap!r}"
-            )
-        if not (projector in ("auto", None) or isinstance(projector, (keras.layers.Layer, dict))):
-            raise ValueError(
-                "Hint: `projector` must be 'auto', None or a Keras layer. "
-                f"Received: projector={projector!r}"
-            )
+        _check(teacher_tap, student_tap, projector, distance, taps)
         super().__init__(weight, teacher_tap, student_tap, name)
         if isinstance(projector, keras.layers.Layer):
             # Each teacher gets a copy of its own, which belongs to the distiller.
             projector = keras.saving.serialize_keras_object(projector)
         self.projector = projector
+        self.distance = distance
+        self._chosen = taps != "auto"
+        if taps and self._chosen:
+            self._set_pairs(taps)
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
-        """Computes the mean squared difference of each sample, (batch,)."""
-        return mean_per_sample(ops.square(ops.cast(teacher, student.dtype) - student))
+    def choose_taps(self, teacher: keras.Model | None, student: keras.Model) -> None:
+        """Chooses the pairs for `taps="auto"`, once."""
+        if self._chosen:
+            return
+        if teacher is None:
+            raise ValueError(
+                "Hint: taps='auto' is chosen with the teacher at hand. Pass the teachers to "
+                "`Distiller`, or the pairs: Hint(taps=kd.pair_taps(teacher, student))."
+            )
+        self._set_pairs(pair_taps(teacher, student))
 
-    def make_projector(
-        self, teacher_shape: tuple[int | None, ...], student_shape: tuple[int | None, ...]
+    def _set_pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self.teacher_tap = [teacher for teacher, _ in pairs]
+        self.student_tap = [student for _, student in pairs]
+        self._chosen = True
+
+    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
+        """Computes the mean difference of each sample, (batch,); Keras fills in the mask."""
+        if not isinstance(student, (list, tuple)):
+            return self._difference(teacher, student, student_mask)
+        masks = student_mask or [None] * len(student)
+        values = map(self._difference, teacher, student, masks)
+        return ops.mean(ops.stack(list(values)), axis=0)
+
+    def _difference(self, teacher: Any, student: Any, mask: Any) -> Any:
+        difference = ops.cast(teacher, student.dtype) - student
+        if self.distance == "mse":
+            values = ops.mean(ops.square(difference), axis=-1)
+        elif self.distance == "l1":
+            values = ops.mean(ops.abs(difference), axis=-1)
+        elif self.distance == "smooth_l1":
+            values = ops.mean(smooth_l1(difference), axis=-1)
+        else:
+            values = 1.0 - ops.sum(unit(ops.cast(teacher, student.dtype)) * unit(student), axis=-1)
+        return _mean_where(values, mask)
+
+    def make_projector(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
+        """Makes the projector (or one for each pair) for one teacher; see the base class."""
+        if not isinstance(self.teacher_tap, (list, tuple)):
+            places = (self.teacher_tap, teacher_shape, self.student_tap, student_shape)
+            return self._projector(*places, f"{self.name}_projector")
+        pairs = zip(self.teacher_tap, teacher_shape, self.student_tap, student_shape, strict=True)
+        name = f"{self.name}_projector"
+        projectors = [self._projector(*pair, f"{name}_{i}") for i, pair in enumerate(pairs)]
+        return PairProjectors(projectors, name=f"{name}s")
+
+    def _projector(
+        self,
+        teacher_tap: str,
+        teacher_shape: tuple,
+        student_tap: str,
+        student_shape: tuple,
+        name: str,
     ) -> keras.layers.Layer | None:
-        """Makes a projector for one teacher; see the base class."""
-        if self.projector is None:
-            return super().make_projector(teacher_shape, student_shape)
-        if self.projector == "auto":
-            try:
-                return fitting_projector(teacher_shape, student_shape, f"{self.name}_projector")
-            except ValueError as error:
-                raise ValueError(
-                    f"Hint: teacher tap '{self.teacher_tap}' has shape {teacher_shape} and student "
-                    f"tap '{self.student_tap}' {student_shape}; {error}. Choose other taps or pass "
-                    "a layer that maps one to the other. Received: projector='auto'"
-                ) from error
-        projector = keras.saving.deserialize_keras_object(self.projector)
-        return _checked(projector, teacher_shape, student_shape)
+        try:
+            return chosen_projector(self.projector, teacher_shape, student_shape, name)
+        except ValueError as error:
+            raise ValueError(
+                f"Hint: teacher tap '{teacher_tap}' has shape {teacher_shape} and student tap "
+                f"'{student_tap}' {student_shape}; {error}. Choose other taps or pass a layer that "
+                f"maps one to the other. Received: projector={self.projector!r}"
+            ) from error
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return {**super().get_config(), "projector": self.projector}
+        """The arguments of the constructor, with the pairs that were chosen."""
+        config = {
+            **super().get_config(),
+            "projector": self.projector,
+            "distance": self.distance,
+            "taps": None if self._chosen else "auto",
+        }
+        if isinstance(self.teacher_tap, (list, tuple)):
+            pairs = zip(config.pop("teacher_tap"), config.pop("student_tap"), strict=True)
+            config["taps"] = [list(pair) for pair in pairs]
+        return config
 
 
-def _checked(
-    projector: keras.layers.Layer, teacher_shape: tuple, student_shape: tuple
-) -> keras.layers.Layer:
-    given = tuple(projector(keras.KerasTensor(student_shape)).shape)
-    if given[1:] != tuple(teacher_shape[1:]):
+def _check(teacher_tap: Any, student_tap: Any, projector: Any, distance: Any, taps: Any) -> None:
+    if teacher_tap is None and student_tap is None and taps is None:
+        raise TypeError("Hint: name the two taps, or pass taps='auto' or a list of pairs")
+    if taps is None and not (teacher_tap and student_tap):
         raise ValueError(
-            f"Hint: the projector '{projector.name}' maps the student's tap {student_shape} to "
-            f"{given}, but the teacher's tap has shape {teacher_shape}."
+            "Hint: `teacher_tap` and `student_tap` must each name a layer. "
+            f"Received: teacher_tap={teacher_tap!r}, student_tap={student_tap!r}"
         )
-    return projector
+    if taps is not None and (teacher_tap or student_tap):
+        raise ValueError(
+            "Hint: pass either `taps` or `teacher_tap` and `student_tap`. Received: "
+            f"taps={taps!r}, teacher_tap={teacher_tap!r}, student_tap={student_tap!r}"
+        )
+    if taps not in (None, "auto") and not _are_pairs(taps):
+        raise ValueError(
+            "Hint: `taps` must be 'auto' or a list of pairs (teacher tap, student tap). "
+            f"Received: taps={taps!r}"
+        )
+    if distance not in _DISTANCES:
+        raise ValueError(
+            f"Hint: `distance` must be one of {_DISTANCES}. Received: distance={distance!r}"
+        )
+    if not (projector in ("auto", None) or isinstance(projector, (keras.layers.Layer, dict))):
+        raise ValueError(
+            "Hint: `projector` must be 'auto', None or a Keras layer. "
+            f"Received: projector={projector!r}"
+        )
+
+
+def _are_pairs(taps: Any) -> bool:
+    if isinstance(taps, str) or not taps:
+        return False
+    return all(
+        isinstance(pair, (list, tuple))
+        and len(pair) == 2
+        and all(isinstance(name, str) and name for name in pair)
+        for pair in taps
+    )
+
+
+def _mean_where(values: Any, mask: Any) -> Any:
+    """The mean over all axes but the first, of what a mask (batch, time) lets through."""
+    if mask is None or len(values.shape) != len(mask.shape):
+        return mean_per_sample(values)
+    mask = ops.cast(mask, values.dtype)
+    # A step that is left out may hold anything, also what no finite loss comes of.
+    values = ops.where(mask > 0, values, ops.zeros_like(values))
+    axes = tuple(range(1, len(values.shape)))
+    return ops.sum(values, axis=axes) / ops.maximum(ops.sum(mask, axis=axes), 1.0)

@@ -74,7 +74,9 @@ def get(identifier: str | dict[str, Any] | DistillationLoss) -> DistillationLoss
 
 
 def _by_name(name: str) -> DistillationLoss:
-    classes = {snake_case(cls.__name__): cls for cls in _subclasses(DistillationLoss)}
+    # What defines no `call` is a base class of losses and no loss.
+    losses = [c for c in _subclasses(DistillationLoss) if c.call is not DistillationLoss.call]
+    classes = {snake_case(cls.__name__): cls for cls in losses}
     if name not in classes:
         near = difflib.get_close_matches(name, classes, n=3, cutoff=0.4) or sorted(classes)
         raise ValueError(

@@ -1,5 +1,6 @@
 """Soft targets: the student matches the teacher's softened distribution (Hinton et al. 2015)."""
 
+import math
 from typing import Any
 
 import keras
@@ -7,16 +8,23 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
+from keras_kd.losses.numerics import kullback_leibler
+
+_TARGETS = ("forward", "reverse", "jensen_shannon")
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class SoftTargets(DistillationLoss):
     """Kullback-Leibler divergence between softened distributions, times the temperature squared.
 
-    With logits t of the teacher and s of the student and temperature T:
+    With logits t of the teacher and s of the student, temperature T, p = softmax(t/T) and
+    q = softmax(s/T):
 
-        categorical: T² · Σ_c p_c · (log p_c − log q_c),  p = softmax(t/T), q = softmax(s/T)
-        binary:      T² · mean_c of the same for each output alone, with the sigmoid
+        forward:        T² · KL(p ‖ q) = T² · Σ_c p_c · (log p_c − log q_c)
+        reverse:        T² · KL(q ‖ p), which forgives the student a class it leaves out
+        jensen_shannon: T² · ½ (KL(p ‖ m) + KL(q ‖ m)), m = ½ (p + q), bounded by T² · log 2
+
+    Binary outputs (sigmoid) are two classes each, and the mean over the outputs is taken.
 
     T² keeps the size of the gradient about the same at every temperature. Everything is computed
     in log space, so a confidently wrong student keeps its gradient. Axes between the batch and the
@@ -26,13 +34,14 @@ class SoftTargets(DistillationLoss):
         temperature: T, a hyperparameter. Defaults to 2.
         activation: `"softmax"` for one class of many, `"sigmoid"` for one or several binary
             outputs, or `None` for softmax unless there is a single output. Defaults to `None`.
+        target: `"forward"`, `"reverse"` or `"jensen_shannon"`. Defaults to `"forward"`.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
         teacher_tap: The teacher's output, by name where it has several. Defaults to `None`.
         student_tap: The student's output. Defaults to `None`.
         name: Name in the history. Defaults to `"soft_targets"`.
 
     Raises:
-        ValueError: When `temperature` is not above 0 or `activation` is unknown.
+        ValueError: When `temperature` is not above 0, or `activation` or `target` is unknown.
 
     Example:
         >>> loss = kd.losses.SoftTargets(temperature=4)
@@ -40,6 +49,7 @@ class SoftTargets(DistillationLoss):
 
     Reference:
         Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2. Golden: `kd_T1`, `kd_T4`.
+        The other targets: Gu et al. 2023, arXiv:2306.08543, and Lin 1991, equation 4.1.
     """
 
     temperature = Hyperparameter(exclusive=True)
@@ -52,6 +62,7 @@ class SoftTargets(DistillationLoss):
         teacher_tap: str | None = None,
         student_tap: str | None = None,
         name: str | None = None,
+        target: str = "forward",
     ) -> None:
         super().__init__(weight, teacher_tap, student_tap, name)
         if activation not in (None, "softmax", "sigmoid"):
@@ -59,8 +70,13 @@ class SoftTargets(DistillationLoss):
                 "SoftTargets: `activation` must be 'softmax', 'sigmoid' or None. "
                 f"Received: activation={activation!r}"
             )
+        if target not in _TARGETS:
+            raise ValueError(
+                f"SoftTargets: `target` must be one of {_TARGETS}. Received: target={target!r}"
+            )
         self.temperature = temperature
         self.activation = activation
+        self.target = target
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Computes the divergence of each sample, (batch,)."""
@@ -69,12 +85,19 @@ class SoftTargets(DistillationLoss):
         student = student / temperature
         single = student.shape[-1] == 1
         if self.activation == "sigmoid" or (self.activation is None and single):
-            values = _bernoulli_divergence(teacher, student)
+            log_p, log_q = _log_bernoulli(teacher), _log_bernoulli(student)
         else:
             log_p = ops.log_softmax(teacher, axis=-1)
             log_q = ops.log_softmax(student, axis=-1)
-            values = ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
-        return mean_per_sample(values) * temperature**2
+        return mean_per_sample(self._divergence(log_p, log_q)) * temperature**2
+
+    def _divergence(self, log_p: Any, log_q: Any) -> Any:
+        if self.target == "forward":
+            return kullback_leibler(log_p, log_q)
+        if self.target == "reverse":
+            return kullback_leibler(log_q, log_p)
+        log_m = ops.logaddexp(log_p, log_q) - math.log(2)
+        return 0.5 * (kullback_leibler(log_p, log_m) + kullback_leibler(log_q, log_m))
 
     def check_head(self, activation: str | None, shape: tuple[int | None, ...]) -> None:
         """Refuses a teacher of the other kind: sigmoid outputs are no softmax, and the reverse."""
@@ -92,11 +115,10 @@ class SoftTargets(DistillationLoss):
             **super().get_config(),
             "temperature": float(self.temperature),
             "activation": self.activation,
+            "target": self.target,
         }
 
 
-def _bernoulli_divergence(teacher: Any, student: Any) -> Any:
-    """KL between two Bernoulli distributions given by their logits, elementwise."""
-    on = ops.sigmoid(teacher) * (ops.log_sigmoid(teacher) - ops.log_sigmoid(student))
-    off = ops.sigmoid(-teacher) * (ops.log_sigmoid(-teacher) - ops.log_sigmoid(-student))
-    return on + off
+def _log_bernoulli(logits: Any) -> Any:
+    """Log-probabilities of on and off for each logit, on a new last axis."""
+    return ops.stack([ops.log_sigmoid(logits), ops.log_sigmoid(-logits)], axis=-1)

@@ -1,0 +1,78 @@
+"""What several losses compute: divergences in log space, safe norms, features of one size."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+# The square of the norm below which torch's `normalize`, and so the papers' code, sees a zero.
+_ZERO = 1e-24
+
+
+def kullback_leibler(log_p: Any, log_q: Any) -> Any:
+    """Σ p · (log p − log q) over the last axis.
+
+    Args:
+        log_p: Log-probabilities (..., classes).
+        log_q: Log-probabilities of the same shape.
+
+    Returns:
+        Tensor (...).
+    """
+    return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def norm(x: Any, axis: int = -1) -> Any:
+    """The Euclidean norm with `axis` kept; its gradient at a zero vector is zero, not NaN."""
+    squares = ops.sum(ops.square(x), axis=axis, keepdims=True)
+    present = squares > _ZERO
+    return ops.where(present, ops.sqrt(ops.where(present, squares, ops.ones_like(squares))), 0.0)
+
+
+def unit(x: Any, axis: int = -1, epsilon: float = 0.0) -> Any:
+    """Divides x by its norm (plus `epsilon`); a zero vector stays, without gradient."""
+    length = norm(x, axis)
+    return x * ops.where(length > 0, 1.0 / ops.where(length > 0, length + epsilon, 1.0), 0.0)
+
+
+def rows(x: Any) -> Any:
+    """Features as one row for each sample: (batch, ...) to (batch, features)."""
+    return x if len(x.shape) == 2 else ops.reshape(x, (ops.shape(x)[0], -1))
+
+
+def smooth_l1(difference: Any) -> Any:
+    """Computes ½d² where |d| < 1, else |d| − ½, elementwise."""
+    # With the clipped value held constant the gradient is that value, which is right.
+    clipped = ops.stop_gradient(ops.clip(difference, -1.0, 1.0))
+    return clipped * (difference - 0.5 * clipped)
+
+
+def same_positions(teacher: Any, student: Any) -> tuple[Any, Any]:
+    """Averages the larger of two maps (or sequences) to the size of the smaller, axis by axis.
+
+    Args:
+        teacher: (batch, height, width, channels) or (batch, time, features).
+        student: The same rank; other sizes and channels.
+
+    Returns:
+        Both with equal sizes between batch and channels.
+    """
+    for axis in range(1, len(teacher.shape) - 1):
+        if teacher.shape[axis] == student.shape[axis]:
+            continue
+        size = min(teacher.shape[axis], student.shape[axis])
+        teacher, student = _averaged(teacher, axis, size), _averaged(student, axis, size)
+    return teacher, student
+
+
+def _averaged(x: Any, axis: int, size: int) -> Any:
+    """Adaptive average pooling along one axis, as torch defines its windows."""
+    length = x.shape[axis]
+    if length == size:
+        return x
+    windows = np.zeros((length, size))
+    for i in range(size):
+        start, stop = i * length // size, -(-(i + 1) * length // size)
+        windows[start:stop, i] = 1 / (stop - start)
+    pooled = ops.matmul(ops.moveaxis(x, axis, -1), ops.convert_to_tensor(windows, x.dtype))
+    return ops.moveaxis(pooled, -1, axis)
