@@ -1,0 +1,76 @@
+"""Neuron selectivity transfer: the student's neurons fire at the places where the teacher's do."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_kd.losses.feature_loss import FeatureLoss
+from keras_kd.losses.numerics import same_positions, unit
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class NeuronSelectivity(FeatureLoss):
+    """Squared maximum mean discrepancy between the neurons' activation patterns.
+
+    Each channel's map, as a vector of length 1 over the positions, is one point; the points of the
+    teacher (x) and of the student (y) are compared with the kernel k(x, y) = (xᵀy)²:
+
+        mean k(x, x') + mean k(y, y') − 2 · mean k(x, y)
+
+    Channels may differ in number. Where the maps (or sequences) differ in size, the larger is
+    averaged to the size of the smaller. A channel of zeros counts as a point at 0.
+
+    Args:
+        teacher_tap: A layer of the teacher.
+        student_tap: A layer of the student.
+        weight: Weight in the total loss, a hyperparameter. Defaults to 1; the paper has 50.
+        name: Name in the history. Defaults to `"neuron_selectivity"`.
+
+    Raises:
+        ValueError: When a tap is missing or is no map or sequence of known size.
+
+    Example:
+        >>> kd.losses.NeuronSelectivity("block3_out", "stage2_relu", weight=50.0)
+
+    Reference:
+        Huang and Wang 2017, arXiv:1707.01219, equation 8 with the polynomial kernel. Golden: `nst`.
+    """
+
+    by_position = True
+
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Computes the discrepancy of each sample, (batch,)."""
+        teacher, student = same_positions(ops.cast(teacher, student.dtype), student)
+        teacher, student = _points(teacher), _points(student)
+        positions = teacher.shape[1]
+        if positions is not None and positions <= min(teacher.shape[-1], student.shape[-1]):
+            # The mean kernel is the inner product of the second moments: the smaller matrices.
+            return _squares(_moment(teacher) - _moment(student))
+        return (
+            _mean_kernel(teacher, teacher)
+            + _mean_kernel(student, student)
+            - 2.0 * _mean_kernel(teacher, student)
+        )
+
+
+def _points(features: Any) -> Any:
+    """(batch, positions, channels), each channel of length 1."""
+    channels, sizes = features.shape[-1], features.shape[1:-1]
+    if len(sizes) > 1:
+        count = -1 if None in sizes else sizes[0] * sizes[1]
+        features = ops.reshape(features, (ops.shape(features)[0], count, channels))
+    return unit(features, axis=1)
+
+
+def _moment(points: Any) -> Any:
+    return ops.matmul(points, ops.transpose(points, (0, 2, 1))) / points.shape[-1]
+
+
+def _mean_kernel(x: Any, y: Any) -> Any:
+    products = ops.matmul(ops.transpose(x, (0, 2, 1)), y)
+    return _squares(products) / (x.shape[-1] * y.shape[-1])
+
+
+def _squares(matrices: Any) -> Any:
+    return ops.sum(ops.square(matrices), axis=(1, 2))
