@@ -1,0 +1,54 @@
+"""Probabilistic knowledge transfer: each sample's neighbours are as likely as to the teacher."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_kd.losses.feature_loss import FeatureLoss
+from keras_kd.losses.numerics import rows, unit
+
+# As in the paper's code: in the norm, and in both probabilities before the logarithm.
+_EPSILON = 1e-7
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class ProbabilisticTransfer(FeatureLoss):
+    """Divergence between the probabilities that one sample is picked as another's neighbour.
+
+    With K_ij = ½ (cosine(x_i, x_j) + 1) over the b samples of a batch, p and q the rows of the
+    teacher's and the student's K, each divided by its sum, a sample's share is
+
+        1/b · Σ_j p_ij · log((p_ij + 1e-7) / (q_ij + 1e-7))
+
+    The taps may have any shapes. A sample of zeros has cosine 0 with all; a single one gives 0.
+
+    Args:
+        teacher_tap: A layer of the teacher. Defaults to `None`, the output.
+        student_tap: A layer of the student. Defaults to `None`, the output.
+        weight: Weight in the total loss, a hyperparameter. Defaults to 1; the values are small, and
+            the reference code has 30000.
+        name: Name in the history. Defaults to `"probabilistic_transfer"`.
+
+    Raises:
+        ValueError: When a tap has no features.
+
+    Example:
+        >>> kd.losses.ProbabilisticTransfer("pooled", "features", weight=30000.0)
+
+    Reference:
+        Passalis and Tefas 2018, arXiv:1803.10837, equations 2 to 6 (cosine kernel). Golden: `pkt`.
+    """
+
+    relates_samples = True
+
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Computes each sample's share of the divergence, (batch,)."""
+        p, q = _neighbours(ops.cast(teacher, student.dtype)), _neighbours(student)
+        return ops.mean(p * (ops.log(p + _EPSILON) - ops.log(q + _EPSILON)), axis=-1)
+
+
+def _neighbours(features: Any) -> Any:
+    directions = unit(rows(features), epsilon=_EPSILON)
+    kernel = 0.5 * (ops.matmul(directions, ops.transpose(directions)) + 1.0)
+    return kernel / ops.sum(kernel, axis=-1, keepdims=True)

@@ -1,0 +1,126 @@
+"""Relational distillation: the student keeps the distances and angles between the samples."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_kd.hyperparameters import Hyperparameter
+from keras_kd.losses.feature_loss import FeatureLoss
+from keras_kd.losses.numerics import rows, smooth_l1, unit
+
+# The square of the least distance, as in the paper's code.
+_LEAST = 1e-12
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class RelationalKD(FeatureLoss):
+    """Smooth L1 differences of the distances and of the angles between the samples of a batch.
+
+    Distances are divided by their mean; an angle is the cosine at sample i between the directions
+    to j and k; ℓ is the smooth L1 difference of teacher and student:
+
+        distance_weight · 1/b² Σ_ij ℓ(d_ij) + angle_weight · 1/b³ Σ_ijk ℓ(cos_ijk)
+
+    Each sample gets its row i of both. All triplets of a large batch cost more than the student's
+    own step, so by default each sample looks at the `angle_neighbours` that follow it in the
+    batch: exact up to a batch of `angle_neighbours` + 1, beyond it an estimate of the same mean
+    (unbiased, since batches are shuffled). The taps may have any shapes; equal samples count
+    as 1e-6 apart, and a single one gives 0.
+
+    Args:
+        teacher_tap: A layer of the teacher. Defaults to `None`, the output.
+        student_tap: A layer of the student. Defaults to `None`, the output.
+        distance_weight: Weight of the distances, a hyperparameter. Defaults to 25.
+        angle_weight: Weight of the angles, a hyperparameter. Defaults to 50.
+        angle_neighbours: With how many others each sample forms angles, 2 or more; `None` for all.
+            Defaults to 32.
+        weight: Weight in the total loss, a hyperparameter. Defaults to 1.
+        name: Name in the history. Defaults to `"relational_kd"`.
+
+    Raises:
+        ValueError: When a tap has no features, or a number is out of range.
+
+    Example:
+        >>> kd.losses.RelationalKD("pooled", "features")
+
+    Reference:
+        Park et al. 2019, arXiv:1904.05068, equations 4 to 8. Golden: `rkd_d25_a50`.
+    """
+
+    relates_samples = True
+    distance_weight = Hyperparameter()
+    angle_weight = Hyperparameter()
+
+    def __init__(
+        self,
+        teacher_tap: str | None = None,
+        student_tap: str | None = None,
+        distance_weight: float = 25.0,
+        angle_weight: float = 50.0,
+        angle_neighbours: int | None = 32,
+        weight: float = 1.0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(teacher_tap, student_tap, weight, name)
+        if angle_neighbours is not None and angle_neighbours < 2:
+            raise ValueError(
+                "RelationalKD: `angle_neighbours` must be 2 or more, or None for all. "
+                f"Received: angle_neighbours={angle_neighbours!r}"
+            )
+        self.distance_weight = distance_weight
+        self.angle_weight = angle_weight
+        self.angle_neighbours = angle_neighbours
+
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Computes each sample's share of the differences, (batch,)."""
+        teacher, student = rows(ops.cast(teacher, student.dtype)), rows(student)
+        distances = ops.mean(smooth_l1(_distances(teacher) - _distances(student)), axis=-1)
+        values = distances * ops.cast(self.distance_weight, student.dtype)
+        angles = self._angles(teacher, student)
+        return values + angles * ops.cast(self.angle_weight, student.dtype)
+
+    def _angles(self, teacher: Any, student: Any) -> Any:
+        """Each sample's mean over all b² pairs (j, k) of the difference in its angles."""
+        batch = ops.shape(student)[0]
+        others = batch - 1
+        looked_at = others
+        if self.angle_neighbours is not None:
+            looked_at = ops.minimum(others, self.angle_neighbours)
+        indices = ops.expand_dims(ops.arange(batch), 1) + ops.arange(1, looked_at + 1)
+        indices = indices % batch
+        at_teacher, at_student = _cosines(teacher, indices), _cosines(student, indices)
+        total = ops.sum(smooth_l1(at_teacher - at_student), axis=(1, 2))
+        # Pairs with j = k or with the sample itself never differ, so they are not estimated.
+        count, seen = (ops.cast(x, student.dtype) for x in (others, looked_at))
+        share = count * (count - 1.0) / ops.maximum(seen * (seen - 1.0), 1.0)
+        return total * share / (count + 1.0) ** 2
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "distance_weight": float(self.distance_weight),
+            "angle_weight": float(self.angle_weight),
+            "angle_neighbours": self.angle_neighbours,
+        }
+
+
+def _distances(features: Any) -> Any:
+    """The distances (batch, batch) between the samples, divided by their mean."""
+    # Distances do not change when all samples move; near the origin they lose fewer digits.
+    features = features - ops.stop_gradient(ops.mean(features, axis=0))
+    squares = ops.sum(ops.square(features), axis=-1)
+    products = ops.matmul(features, ops.transpose(features))
+    squared = ops.expand_dims(squares, 1) + squares - 2.0 * products
+    count = ops.cast(ops.shape(features)[0], features.dtype)
+    apart = 1.0 - ops.eye(ops.shape(features)[0], dtype=features.dtype)
+    distances = ops.sqrt(ops.maximum(squared, _LEAST)) * apart
+    mean = ops.sum(distances) / ops.maximum(count * (count - 1.0), 1.0)
+    return distances / ops.where(mean > 0, mean, ops.ones_like(mean))
+
+
+def _cosines(features: Any, indices: Any) -> Any:
+    """The cosines (batch, n, n) at each sample between the directions to n others."""
+    directions = unit(ops.take(features, indices, axis=0) - ops.expand_dims(features, 1))
+    return ops.matmul(directions, ops.transpose(directions, (0, 2, 1)))
