@@ -3,6 +3,10 @@
 from keras_kd import datasets as datasets
 from keras_kd import export as export
 from keras_kd import losses as losses
+from keras_kd.class_labels import UNLABELED as UNLABELED
 from keras_kd.distiller import Distiller as Distiller
+from keras_kd.models.pairing import pair_taps as pair_taps
+from keras_kd.models.pairing import taps as taps
+from keras_kd.teachers import weighting as weighting
 from keras_kd.teachers.teacher import Teacher as Teacher
 from keras_kd.version import __version__ as __version__
