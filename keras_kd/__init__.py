@@ -1,5 +1,6 @@
 """Knowledge distillation for Keras: from a trained teacher to a verified int8 .tflite."""
 
+from keras_kd import callbacks as callbacks
 from keras_kd import datasets as datasets
 from keras_kd import export as export
 from keras_kd import losses as losses
@@ -7,6 +8,7 @@ from keras_kd.class_labels import UNLABELED as UNLABELED
 from keras_kd.distiller import Distiller as Distiller
 from keras_kd.models.pairing import pair_taps as pair_taps
 from keras_kd.models.pairing import taps as taps
+from keras_kd.teachers import noise as noise
 from keras_kd.teachers import weighting as weighting
 from keras_kd.teachers.teacher import Teacher as Teacher
 from keras_kd.version import __version__ as __version__

@@ -7,18 +7,18 @@ import keras
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_kd.distribution import global_mean, per_replica
-from keras_kd.hyperparameters import Hyperparameter
-from keras_kd.labels import checked_labels, per_output, refused, sample_weights, sparse_classes
-from keras_kd.losses import DistillationLoss, SoftTargets
-from keras_kd.losses import get as get_loss
-from keras_kd.losses.distillation_loss import shapes_agree
-from keras_kd.models.graph import input_shapes, require_built
-from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.distribution import global_mean, per_replica, replica_id
+from keras_kd.hyperparameters import Hyperparameter, hyperparameters
+from keras_kd.labels import checked_labels, refused, sparse_classes
+from keras_kd.losses import DistillationLoss
+from keras_kd.models.graph import require_built
+from keras_kd.models.taps import Tap
+from keras_kd.objective import DistillationObjective, as_shapes
 from keras_kd.summary import distiller_summary
-from keras_kd.teachers.committee import Committee
 from keras_kd.teachers.knowledge import Knowledge
-from keras_kd.teachers.teacher import Teacher, WatchedTeacher, as_teachers
+from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.teacher import Teacher
+from keras_kd.teachers.weighting import Weighting
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -38,11 +38,17 @@ class Distiller(keras.Model):
 
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.
-        teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either. With several, each
-            loss is the mean over the teachers.
+        teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either.
         losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to
             `kd.losses.SoftTargets()`.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to 0.1.
+        weighting: How much each of several teachers counts for each sample, one of
+            `kd.weighting`. Defaults to `kd.weighting.Uniform()`.
+        noise: A `kd.noise.LogitNoise` on what the teachers say. Defaults to `None`.
+        combine: How several teachers become one lesson: `"losses"` takes each loss for each teacher
+            and weighs the values; `"probabilities"` and `"logits"` blend the teachers' outputs by
+            their weights into one target. Hints are always taken for each teacher. Defaults to
+            `"losses"`.
         student_outputs: What the student's outputs are: `"logits"`, `"probabilities"` or `"auto"`,
             which reads it off the model. Defaults to `"auto"`.
         name: Name of the model.
@@ -67,6 +73,9 @@ class Distiller(keras.Model):
         teachers: keras.Model | Teacher | Sequence[keras.Model | Teacher],
         losses: str | DistillationLoss | Sequence[str | DistillationLoss] | None = None,
         student_loss_weight: float = 0.1,
+        weighting: Weighting | None = None,
+        noise: LogitNoise | None = None,
+        combine: str = "losses",
         student_outputs: str = "auto",
         name: str | None = None,
     ) -> None:
@@ -80,25 +89,62 @@ class Distiller(keras.Model):
         self.student = student
         self.student_loss_weight = student_loss_weight
         self.student_outputs = student_outputs
-        self.distillation_losses = _as_losses(losses)
-        for loss in self.distillation_losses:
-            loss.choose_taps(as_teachers(teachers)[0].model if teachers else None, student)
-        #: By loss (and teacher, where there are several): the trained maps between the taps.
-        self.projectors = {}
-        taps = tree.flatten([_student_tap(loss) for loss in self.distillation_losses])
-        self._tapped = TappedModel(student, taps, outputs=student_outputs, training=True)
-        self._loss_names = _unique(loss.name for loss in self.distillation_losses)
-        self._trackers = _Trackers(["loss", "student_loss", *self._loss_names])
-        self._teacher_shapes = None
-        self._committee = None
+        self.objective = DistillationObjective(
+            student, losses, teachers, student_outputs, weighting, noise, combine
+        )
+        self._trackers = _Trackers(["loss", "student_loss", *self.objective.names])
         self.built = True
-        if teachers is not None:
-            self.set_teachers(teachers)
+
+    @property
+    def distillation_losses(self) -> list[DistillationLoss]:
+        """The distillation losses."""
+        return self.objective.terms
+
+    @property
+    def projectors(self) -> dict[str, keras.layers.Layer]:
+        """By loss (and teacher, where there are several): the trained maps between the taps."""
+        return self.objective.projectors
+
+    @property
+    def hyperparameters(self) -> dict[str, keras.Variable]:
+        """By path, as the schedulers take it: the scalars that may change while training."""
+        return {
+            f"{prefix}{name}": variable
+            for prefix, owner in self._owners().items()
+            for name, variable in hyperparameters(owner).items()
+        }
+
+    def set_hyperparameter(self, path: str, value: float) -> None:
+        """Changes a hyperparameter, also between two compiled steps.
+
+        Args:
+            path: One of `hyperparameters`, such as `"soft_targets.temperature"`.
+            value: The new value.
+
+        Raises:
+            KeyError: When there is none of that path.
+            ValueError: When the value is out of its range.
+        """
+        for prefix, owner in self._owners().items():
+            for name in hyperparameters(owner):
+                if f"{prefix}{name}" == path:
+                    setattr(owner, name, value)
+                    return
+        raise KeyError(
+            f"There is no hyperparameter '{path}'; there are {list(self.hyperparameters)}"
+        )
+
+    def _owners(self) -> dict[str, Any]:
+        losses = zip(self.objective.names, self.objective.terms, strict=True)
+        owners = {"": self, **{f"{name}.": loss for name, loss in losses}}
+        return (
+            owners if self.objective.noise is None else {**owners, "noise.": self.objective.noise}
+        )
 
     @property
     def teachers(self) -> tuple[Teacher, ...]:
         """The teachers, frozen; a distiller loaded from a file has none until they are set."""
-        return self._committee.teachers if self._committee else ()
+        return self.objective.committee.teachers if self.objective.committee else ()
 
     # A property's setter would not do: Keras tracks whatever is assigned to an attribute.
     def set_teachers(
@@ -113,39 +159,7 @@ class Distiller(keras.Model):
             TypeError: When one is neither a `keras.Model` nor a `kd.Teacher`.
             ValueError: When they do not fit the student or the losses.
         """
-        taps = [_teacher_tap(loss) for loss in self.distillation_losses]
-        committee = Committee(as_teachers(teachers), tree.flatten(taps))
-        if taps and not committee.members:
-            raise ValueError(
-                "Distiller: with distillation losses there must be at least one teacher; pass "
-                "`losses=[]` to train from labels alone. Received: teachers=[]"
-            )
-        for member in committee.members:
-            _check_inputs(member, self.student)
-            for loss, tap in zip(self.distillation_losses, taps, strict=True):
-                for place in tree.flatten(tap):
-                    loss.check_head(member.activations.get(place), member.shapes[place])
-        self._connect([[_each(tap, member.shapes) for tap in taps] for member in committee.members])
-        self._committee = committee
-
-    def _connect(self, teacher_shapes: Sequence[Sequence[tuple]]) -> None:
-        """Makes the projectors for teachers whose taps have these shapes, by teacher and loss."""
-        if self._teacher_shapes == teacher_shapes:
-            return
-        projectors = {}
-        for k, shapes in enumerate(teacher_shapes):
-            for i, loss in enumerate(self.distillation_losses):
-                student_shape = _each(_student_tap(loss), self._tapped.shapes)
-                projector = loss.make_projector(shapes[i], student_shape)
-                if projector is not None:
-                    projector.build(student_shape)
-                    projectors[self._key(i, k, len(teacher_shapes))] = projector
-        self.projectors = projectors
-        self._teacher_shapes = teacher_shapes
-
-    def _key(self, loss: int, teacher: int, teachers: int) -> str:
-        name = self._loss_names[loss]
-        return name if teachers == 1 else f"{name}/teacher_{teacher}"
+        self.objective.set_teachers(teachers)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Runs the student."""
@@ -180,9 +194,9 @@ class Distiller(keras.Model):
             )
         if self.compiled:
             allowed = sparse_classes(
-                self.get_compile_config().get("loss"), self._tapped.output_shapes
+                self.get_compile_config().get("loss"), self.objective.student.output_shapes
             )
-            x = checked_labels(x, y, allowed, self._tapped.output_names)
+            x = checked_labels(x, y, allowed, self.objective.student.output_names)
         try:
             return super().fit(x, y, **kwargs)
         except tf.errors.InvalidArgumentError as error:
@@ -194,9 +208,9 @@ class Distiller(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, forward, losses, gradients, metrics."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        knowledge = self._committee(x) if self._committee else Knowledge(())
+        knowledge = self._checked(self.objective.teach(x, y, replica_id()))
         with tf.GradientTape() as tape:
-            y_pred, seen = self._tapped(x)
+            y_pred, seen = self.objective.student(x)
             loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, seen)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
@@ -219,7 +233,16 @@ class Distiller(keras.Model):
     def _shown(self, training: bool = True) -> list[str]:
         """The losses that have a value: those that the progress bar and the history show."""
         names = ["loss"] if self._compile_loss is None else ["loss", "student_loss"]
-        return [*names, *self._loss_names] if training else names
+        return [*names, *self.objective.names] if training else names
+
+    def _checked(self, knowledge: Knowledge) -> Knowledge:
+        """Names the teacher whose logits are NaN or infinite."""
+        for teacher, outputs in zip(self.teachers, knowledge.outputs, strict=False):
+            for tap, value in outputs.items():
+                if tap.logits:
+                    sentence = f"Teacher '{teacher.name}' gave NaN or infinite logits."
+                    outputs[tap] = tf.debugging.assert_all_finite(value, sentence)
+        return knowledge
 
     def compute_loss(
         self,
@@ -253,35 +276,18 @@ class Distiller(keras.Model):
             weight = ops.cast(self.student_loss_weight, hard.dtype) if training else 1.0
             terms.append(hard * weight)
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
-            mean = self._distillation_loss(i, knowledge, seen, y, sample_weight)
-            self._trackers.update(self._loss_names[i], mean, size)
+            mean = self.objective.term(i, knowledge, seen, y, sample_weight)
+            self._trackers.update(self.objective.names[i], mean, size)
             terms.append(per_replica(mean * ops.cast(loss.weight, mean.dtype)))
         terms.extend(per_replica(ops.sum(term)) for term in self.losses)
         if len(terms) == 1:
             return terms[0]
         return ops.sum(terms) if terms else ops.zeros(())
 
-    def _distillation_loss(
-        self, i: int, knowledge: Knowledge, seen: dict[Tap, Any], y: Any, sample_weight: Any
-    ) -> Any:
-        """The mean of one distillation loss over the samples and the teachers."""
-        loss, names = self.distillation_losses[i], self._tapped.output_names
-        teachers = len(knowledge.outputs)
-        tap = tree.flatten(_student_tap(loss))[0].name
-        labels = per_output(y, tap, names)
-        values = []
-        for k, outputs in enumerate(knowledge.outputs):
-            projector = self.projectors.get(self._key(i, k, teachers))
-            said, answer = _each(_teacher_tap(loss), outputs), _each(_student_tap(loss), seen)
-            values.append(loss.compare(projector, said, answer, labels))
-        values = values[0] if teachers == 1 else ops.mean(ops.stack(values), axis=0)
-        weights = sample_weights(sample_weight, tap, names)
-        return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
-
     @property
     def output_names(self) -> list[str]:
         """Names of the student's outputs: Keras names losses and metrics by them."""
-        return self._tapped.output_names
+        return self.objective.student.output_names
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -312,8 +318,11 @@ class Distiller(keras.Model):
             "student": keras.saving.serialize_keras_object(self.student),
             "losses": [keras.saving.serialize_keras_object(x) for x in self.distillation_losses],
             "student_loss_weight": float(self.student_loss_weight),
+            "weighting": _serialized(self.objective.weighting),
+            "noise": _serialized(self.objective.noise),
+            "combine": self.objective.combine,
             "student_outputs": self.student_outputs,
-            "teacher_shapes": self._teacher_shapes,
+            "teacher_shapes": self.objective.teacher_shapes,
             "name": self.name,
         }
 
@@ -322,10 +331,13 @@ class Distiller(keras.Model):
         """Makes the distiller that was saved; its teachers have to be set before it trains on."""
         shapes = config.pop("teacher_shapes")
         config["student"] = keras.saving.deserialize_keras_object(config["student"], custom_objects)
+        for name in ("weighting", "noise"):
+            if config[name] is not None:
+                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
         distiller = cls(**config, teachers=None)
         if shapes is not None:
             # The projectors must be there before their weights are loaded.
-            distiller._connect([[_as_shapes(shape) for shape in taps] for taps in shapes])
+            distiller.objective.connect([[as_shapes(shape) for shape in taps] for taps in shapes])
         return distiller
 
 
@@ -341,7 +353,7 @@ class _Trackers:
     @property
     def output_names(self) -> list[str]:
         """Names of the student's outputs: Keras names losses and metrics by them."""
-        return self._tapped.output_names
+        return self.objective.student.output_names
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -354,47 +366,8 @@ class _Trackers:
         return {name: self._means[name].result() for name in names}
 
 
-def _as_losses(losses: Any) -> list[DistillationLoss]:
-    if losses is None:
-        return [SoftTargets()]
-    several = losses if isinstance(losses, (list, tuple)) else [losses]
-    return [get_loss(loss) for loss in several]
-
-
-def _student_tap(loss: DistillationLoss) -> Tap | list[Tap]:
-    return _taps(loss.student_tap, loss.on_logits)
-
-
-def _teacher_tap(loss: DistillationLoss) -> Tap | list[Tap]:
-    return _taps(loss.teacher_tap, loss.on_logits)
-
-
-def _taps(names: str | Sequence[str] | None, logits: bool) -> Tap | list[Tap]:
-    """The tap of a loss, or its taps where it compares several pairs."""
-    if isinstance(names, (list, tuple)):
-        return [Tap(name, logits) for name in names]
-    return Tap(names, logits)
-
-
-def _each(taps: Tap | list[Tap], found: dict[Tap, Any]) -> Any:
-    """What was found at a tap, or a list of it for a list of taps."""
-    return [found[tap] for tap in taps] if isinstance(taps, list) else found[taps]
-
-
-def _as_shapes(saved: Sequence) -> Any:
-    """A shape, or a list of shapes, from the lists that a file makes of them."""
-    if saved and isinstance(saved[0], (list, tuple)):
-        return [tuple(shape) for shape in saved]
-    return tuple(saved)
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    """Names made unique: hint, hint_2, hint_3."""
-    found = []
-    for name in names:
-        count = sum(other == name or other.startswith(f"{name}_") for other in found)
-        found.append(name if name not in found else f"{name}_{count + 1}")
-    return found
+def _serialized(part: Any) -> dict[str, Any] | None:
+    return None if part is None else keras.saving.serialize_keras_object(part)
 
 
 def _one_at_a_time(x: Any, batch_size: int | None) -> bool:
@@ -406,18 +379,3 @@ def _one_at_a_time(x: Any, batch_size: int | None) -> bool:
 
 def _batch_size(x: Any) -> Any:
     return ops.shape(next(part for part in tree.flatten(x) if part is not None))[0]
-
-
-def _check_inputs(member: WatchedTeacher, student: keras.Model) -> None:
-    """Refuses a teacher that cannot take what the student takes."""
-    if member.teacher.preprocessing is not None:
-        return
-    one, other = input_shapes(member.teacher.model), input_shapes(student)
-    if one is None or other is None:
-        return
-    if len(one) != len(other) or not all(map(shapes_agree, one, other)):
-        raise ValueError(
-            f"Teacher '{member.teacher.name}' takes inputs of shape {one} and the student "
-            f"'{student.name}' {other}. Give the teacher what turns one into the other: "
-            "kd.Teacher(model, preprocessing=...)."
-        )

@@ -32,3 +32,9 @@ def global_mean(value: Any) -> Any:
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return value * replicas if replicas > 1 else value
+
+
+def replica_id() -> Any:
+    """Number of this replica, 0 where there is one: for noise that differs from the others'."""
+    context = tf.distribute.get_replica_context()
+    return 0 if context is None else context.replica_id_in_sync_group

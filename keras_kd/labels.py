@@ -10,6 +10,7 @@ from keras import ops, tree
 
 _SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
 _REFUSAL = "Labels out of range"
+_NOT_FINITE = "Teacher '[^']*' gave NaN or infinite logits"
 
 
 def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
@@ -115,8 +116,8 @@ def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[st
 
 
 def refused(error: tf.errors.InvalidArgumentError) -> ValueError | None:
-    """Our own sentence from an error that a data pipeline raised, if it holds one."""
-    found = re.search(rf"{_REFUSAL}.* labels from -?\d+ to -?\d+\.", str(error))
+    """Our own sentence from an error that the graph raised, if it holds one."""
+    found = re.search(rf"({_REFUSAL}.* labels from -?\d+ to -?\d+|{_NOT_FINITE})\.", str(error))
     return ValueError(found.group().replace("\\'", "'")) if found else None
 
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_kd.losses.feature_loss import FeatureLoss
-from keras_kd.losses.numerics import same_positions, unit
+from keras_kd.losses.numerics import gram, same_positions, unit
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -43,10 +43,9 @@ class NeuronSelectivity(FeatureLoss):
         """Computes the discrepancy of each sample, (batch,)."""
         teacher, student = same_positions(ops.cast(teacher, student.dtype), student)
         teacher, student = _points(teacher), _points(student)
-        positions = teacher.shape[1]
-        if positions is not None and positions <= min(teacher.shape[-1], student.shape[-1]):
+        if _few_positions(teacher.shape, student.shape):
             # The mean kernel is the inner product of the second moments: the smaller matrices.
-            return _squares(_moment(teacher) - _moment(student))
+            return _squares(gram(teacher) / teacher.shape[-1] - gram(student) / student.shape[-1])
         return (
             _mean_kernel(teacher, teacher)
             + _mean_kernel(student, student)
@@ -63,8 +62,10 @@ def _points(features: Any) -> Any:
     return unit(features, axis=1)
 
 
-def _moment(points: Any) -> Any:
-    return ops.matmul(points, ops.transpose(points, (0, 2, 1))) / points.shape[-1]
+def _few_positions(teacher: tuple[int | None, ...], student: tuple[int | None, ...]) -> bool:
+    """Whether products over positions take fewer operations than those over channels."""
+    positions, t, s = teacher[1], teacher[2], student[2]
+    return positions is not None and positions * (t + s) <= t * t + s * s + t * s
 
 
 def _mean_kernel(x: Any, y: Any) -> Any:

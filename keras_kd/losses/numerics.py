@@ -40,6 +40,15 @@ def rows(x: Any) -> Any:
     return x if len(x.shape) == 2 else ops.reshape(x, (ops.shape(x)[0], -1))
 
 
+def gram(x: Any) -> Any:
+    """The products of all pairs of rows: (..., n, features) to (..., n, n)."""
+    axes = (*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2)
+    # Held constant on one side the product has one backward product instead of two; the
+    # transpose gives the gradient of the other side at the cost of an n × n matrix.
+    half = ops.matmul(x, ops.transpose(ops.stop_gradient(x), axes))
+    return half + ops.transpose(half, axes) - ops.stop_gradient(half)
+
+
 def smooth_l1(difference: Any) -> Any:
     """Computes ½d² where |d| < 1, else |d| − ½, elementwise."""
     # With the clipped value held constant the gradient is that value, which is right.

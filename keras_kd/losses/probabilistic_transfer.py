@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_kd.losses.feature_loss import FeatureLoss
-from keras_kd.losses.numerics import rows, unit
+from keras_kd.losses.numerics import gram, rows, unit
 
 # As in the paper's code: in the norm, and in both probabilities before the logarithm.
 _EPSILON = 1e-7
@@ -49,6 +49,5 @@ class ProbabilisticTransfer(FeatureLoss):
 
 
 def _neighbours(features: Any) -> Any:
-    directions = unit(rows(features), epsilon=_EPSILON)
-    kernel = 0.5 * (ops.matmul(directions, ops.transpose(directions)) + 1.0)
+    kernel = 0.5 * (gram(unit(rows(features), epsilon=_EPSILON)) + 1.0)
     return kernel / ops.sum(kernel, axis=-1, keepdims=True)

@@ -7,10 +7,12 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.feature_loss import FeatureLoss
-from keras_kd.losses.numerics import rows, smooth_l1, unit
+from keras_kd.losses.numerics import gram, rows, smooth_l1
 
 # The square of the least distance, as in the paper's code.
 _LEAST = 1e-12
+# The square of the length below which a difference has no direction.
+_NOWHERE = 1e-24
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -58,7 +60,7 @@ class RelationalKD(FeatureLoss):
         student_tap: str | None = None,
         distance_weight: float = 25.0,
         angle_weight: float = 50.0,
-        angle_neighbours: int | None = 32,
+        angle_neighbours: int | None = 16,
         weight: float = 1.0,
         name: str | None = None,
     ) -> None:
@@ -111,8 +113,7 @@ def _distances(features: Any) -> Any:
     # Distances do not change when all samples move; near the origin they lose fewer digits.
     features = features - ops.stop_gradient(ops.mean(features, axis=0))
     squares = ops.sum(ops.square(features), axis=-1)
-    products = ops.matmul(features, ops.transpose(features))
-    squared = ops.expand_dims(squares, 1) + squares - 2.0 * products
+    squared = ops.expand_dims(squares, 1) + squares - 2.0 * gram(features)
     count = ops.cast(ops.shape(features)[0], features.dtype)
     apart = 1.0 - ops.eye(ops.shape(features)[0], dtype=features.dtype)
     distances = ops.sqrt(ops.maximum(squared, _LEAST)) * apart
@@ -122,5 +123,9 @@ def _distances(features: Any) -> Any:
 
 def _cosines(features: Any, indices: Any) -> Any:
     """The cosines (batch, n, n) at each sample between the directions to n others."""
-    directions = unit(ops.take(features, indices, axis=0) - ops.expand_dims(features, 1))
-    return ops.matmul(directions, ops.transpose(directions, (0, 2, 1)))
+    products = gram(ops.take(features, indices, axis=0) - ops.expand_dims(features, 1))
+    squares = ops.diagonal(products, axis1=1, axis2=2)
+    apart = squares > _NOWHERE
+    lengths = ops.sqrt(ops.where(apart, squares, ops.ones_like(squares)))
+    scales = ops.where(apart, 1.0 / lengths, ops.zeros_like(lengths))
+    return products * ops.expand_dims(scales, 1) * ops.expand_dims(scales, 2)

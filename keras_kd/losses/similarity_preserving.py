@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_kd.losses.feature_loss import FeatureLoss
-from keras_kd.losses.numerics import rows, unit
+from keras_kd.losses.numerics import gram, rows, unit
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -48,5 +48,4 @@ class SimilarityPreserving(FeatureLoss):
 
 
 def _similarities(features: Any) -> Any:
-    features = rows(features)
-    return unit(ops.matmul(features, ops.transpose(features)))
+    return unit(gram(rows(features)))

@@ -1,6 +1,6 @@
 """What the teachers say of one batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_kd.models.taps import Tap
@@ -13,7 +13,10 @@ class Knowledge:
     Attributes:
         outputs: For each teacher a dict from tap to tensor (batch, ...).
         weights: (teachers, batch), summing to 1 over the teachers; `None` for a single teacher.
+        blended: For the taps at which the teachers speak with one voice: their blended logits
+            (batch, ..., classes). A loss at such a tap is taken once and not for each teacher.
     """
 
-    outputs: tuple[dict[Tap, Any], ...]
+    outputs: tuple[dict[Tap, Any], ...] = ()
     weights: Any = None
+    blended: dict[Tap, Any] = field(default_factory=dict)

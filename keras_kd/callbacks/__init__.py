@@ -1,0 +1,9 @@
+"""Callbacks for `Distiller.fit`: one file for each."""
+
+from keras_kd.callbacks.adaptive_noise import AdaptiveNoise as AdaptiveNoise
+from keras_kd.callbacks.hyperparameter_scheduler import (
+    HyperparameterScheduler as HyperparameterScheduler,
+)
+from keras_kd.callbacks.loss_weight_scheduler import LossWeightScheduler as LossWeightScheduler
+from keras_kd.callbacks.noise_scheduler import NoiseScheduler as NoiseScheduler
+from keras_kd.callbacks.temperature_scheduler import TemperatureScheduler as TemperatureScheduler

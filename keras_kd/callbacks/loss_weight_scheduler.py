@@ -1,0 +1,20 @@
+"""The weight of one loss, changed while the student trains."""
+
+from keras_kd.callbacks.hyperparameter_scheduler import HyperparameterScheduler, Schedule
+
+
+class LossWeightScheduler(HyperparameterScheduler):
+    """Sets the weight of a loss from a schedule.
+
+    Args:
+        schedule: As for `HyperparameterScheduler`.
+        loss: Name of a distillation loss in the history, or `"student_loss"` for the loss on the
+            labels.
+
+    Example:
+        >>> kd.callbacks.LossWeightScheduler(lambda epoch: 0.9**epoch, loss="hint")
+    """
+
+    def __init__(self, schedule: Schedule, loss: str) -> None:
+        path = "student_loss_weight" if loss == "student_loss" else f"{loss}.weight"
+        super().__init__(path, schedule)

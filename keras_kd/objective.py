@@ -1,0 +1,226 @@
+"""What the student learns from its teachers: each loss, for each teacher, at its taps."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from keras_kd.labels import per_output, sample_weights
+from keras_kd.losses import DistillationLoss, SoftTargets
+from keras_kd.losses import get as get_loss
+from keras_kd.losses.distillation_loss import shapes_agree
+from keras_kd.models.graph import input_shapes
+from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.teachers.committee import Committee
+from keras_kd.teachers.knowledge import Knowledge
+from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.teacher import WatchedTeacher, as_teachers
+from keras_kd.teachers.weighting import Weighting
+
+
+class DistillationObjective(keras.layers.Layer):
+    """The distillation losses of one student, with their teachers and projectors.
+
+    It holds what a checkpoint holds of them: the projectors, the hyperparameters and the state of
+    the noise. The teachers are asked through it and are not part of it.
+
+    Args:
+        student: The student.
+        losses: As for `Distiller`.
+        teachers: As for `Distiller`, or `None` for now.
+        student_outputs: As for `Distiller`.
+        weighting: As for `Distiller`.
+        noise: As for `Distiller`.
+        combine: As for `Distiller`.
+
+    Raises:
+        ValueError: When a tap does not exist, or teachers, student and losses do not fit.
+    """
+
+    def __init__(
+        self,
+        student: keras.Model,
+        losses: str | DistillationLoss | Sequence[str | DistillationLoss] | None,
+        teachers: Any,
+        student_outputs: str = "auto",
+        weighting: Weighting | None = None,
+        noise: LogitNoise | None = None,
+        combine: str = "losses",
+    ) -> None:
+        super().__init__(name="objective", autocast=False)
+        self.terms = _as_losses(losses)
+        self.weighting = weighting
+        self.noise = noise
+        self.combine = combine
+        #: By loss (and teacher, where there are several): the trained maps between the taps.
+        self.projectors = {}
+        first = as_teachers(teachers)[0].model if teachers else None
+        for loss in self.terms:
+            loss.choose_taps(first, student)
+        taps = tree.flatten([student_tap(loss) for loss in self.terms])
+        self.student = TappedModel(student, taps, outputs=student_outputs, training=True)
+        self.names = _unique(loss.name for loss in self.terms)
+        self.teacher_shapes = None
+        self.committee = None
+        self.built = True
+        if teachers is not None:
+            self.set_teachers(teachers)
+
+    def set_teachers(self, teachers: Any) -> None:
+        """Sets the teachers; see `Distiller.set_teachers`."""
+        taps = [teacher_tap(loss) for loss in self.terms]
+        teachers = as_teachers(teachers)
+        if taps and not teachers:
+            raise ValueError(
+                "Distiller: with distillation losses there must be at least one teacher; pass "
+                "`losses=[]` to train from labels alone. Received: teachers=[]"
+            )
+        committee = Committee(
+            teachers, tree.flatten(taps), self.weighting, self.noise, self.combine
+        )
+        for member in committee.members:
+            _check_inputs(member, self.student.model)
+            for loss, tap in zip(self.terms, taps, strict=True):
+                for place in tree.flatten(tap):
+                    loss.check_head(member.activations.get(place), member.shapes[place])
+        self.connect([[_each(tap, member.shapes) for tap in taps] for member in committee.members])
+        self.committee = committee
+
+    def connect(self, teacher_shapes: Sequence[Sequence[Any]]) -> None:
+        """Makes the projectors for teachers whose taps have these shapes.
+
+        Args:
+            teacher_shapes: For each teacher, the shape (or shapes) at the taps of each loss.
+        """
+        if self.teacher_shapes == teacher_shapes:
+            return
+        projectors = {}
+        for k, shapes in enumerate(teacher_shapes):
+            for i, loss in enumerate(self.terms):
+                student_shape = _each(student_tap(loss), self.student.shapes)
+                projector = loss.make_projector(shapes[i], student_shape)
+                if projector is not None:
+                    projector.build(student_shape)
+                    projectors[self._key(i, k, len(teacher_shapes))] = projector
+        self.projectors = projectors
+        self.teacher_shapes = teacher_shapes
+
+    def teach(self, x: Any, y: Any = None, replica: Any = 0) -> Knowledge:
+        """Asks every teacher once.
+
+        Args:
+            x: A batch.
+            y: Its labels, as `fit` got them.
+            replica: Number of the replica, for the noise. Defaults to 0.
+
+        Returns:
+            The `Knowledge`.
+        """
+        if self.committee is None:
+            return Knowledge()
+        at = self.committee.weighed_at
+        named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
+        labels = per_output(y, named[0] if named else None, self.student.output_names)
+        return self.committee(x, labels, replica)
+
+    def term(
+        self, i: int, knowledge: Knowledge, seen: dict[Tap, Any], y: Any, sample_weight: Any
+    ) -> Any:
+        """The mean of one loss over the samples, its teachers weighted sample by sample.
+
+        Args:
+            i: Which loss.
+            knowledge: What the teachers say of the batch.
+            seen: The student's taps.
+            y: Labels, as `fit` got them.
+            sample_weight: Sample weights, as `fit` got them.
+
+        Returns:
+            A scalar.
+        """
+        loss, names = self.terms[i], self.student.output_names
+        tap = tree.flatten(student_tap(loss))[0].name
+        labels = per_output(y, tap, names)
+        answer = _each(student_tap(loss), seen)
+        if knowledge.blended and loss.on_logits:
+            values = loss.compare(None, knowledge.blended[teacher_tap(loss)], answer, labels)
+        else:
+            values = self._over_teachers(i, knowledge, answer, labels)
+        weights = sample_weights(sample_weight, tap, names)
+        return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
+
+    def _over_teachers(self, i: int, knowledge: Knowledge, answer: Any, labels: Any) -> Any:
+        loss, teachers = self.terms[i], len(knowledge.outputs)
+        values = []
+        for k, outputs in enumerate(knowledge.outputs):
+            projector = self.projectors.get(self._key(i, k, teachers))
+            said = _each(teacher_tap(loss), outputs)
+            values.append(loss.compare(projector, said, answer, labels))
+        if teachers == 1:
+            return values[0]
+        values = ops.stack(values)
+        return ops.sum(values * ops.cast(knowledge.weights, values.dtype), axis=0)
+
+    def _key(self, loss: int, teacher: int, teachers: int) -> str:
+        name = self.names[loss]
+        return name if teachers == 1 else f"{name}/teacher_{teacher}"
+
+
+def student_tap(loss: DistillationLoss) -> Tap | list[Tap]:
+    """The student's tap of a loss, or its taps where it compares several pairs."""
+    return _taps(loss.student_tap, loss.on_logits)
+
+
+def teacher_tap(loss: DistillationLoss) -> Tap | list[Tap]:
+    """The teacher's tap of a loss, or its taps."""
+    return _taps(loss.teacher_tap, loss.on_logits)
+
+
+def as_shapes(saved: Sequence) -> Any:
+    """A shape, or a list of shapes, from the lists that a file makes of them."""
+    if saved and isinstance(saved[0], (list, tuple)):
+        return [tuple(shape) for shape in saved]
+    return tuple(saved)
+
+
+def _as_losses(losses: Any) -> list[DistillationLoss]:
+    if losses is None:
+        return [SoftTargets()]
+    several = losses if isinstance(losses, (list, tuple)) else [losses]
+    return [get_loss(loss) for loss in several]
+
+
+def _taps(names: str | Sequence[str] | None, logits: bool) -> Tap | list[Tap]:
+    if isinstance(names, (list, tuple)):
+        return [Tap(name, logits) for name in names]
+    return Tap(names, logits)
+
+
+def _each(taps: Tap | list[Tap], found: dict[Tap, Any]) -> Any:
+    """What was found at a tap, or a list of it for a list of taps."""
+    return [found[tap] for tap in taps] if isinstance(taps, list) else found[taps]
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    """Names made unique: hint, hint_2, hint_3."""
+    found = []
+    for name in names:
+        count = sum(other == name or other.startswith(f"{name}_") for other in found)
+        found.append(name if name not in found else f"{name}_{count + 1}")
+    return found
+
+
+def _check_inputs(member: WatchedTeacher, student: keras.Model) -> None:
+    """Refuses a teacher that cannot take what the student takes."""
+    if member.teacher.preprocessing is not None:
+        return
+    one, other = input_shapes(member.teacher.model), input_shapes(student)
+    if one is None or other is None:
+        return
+    if len(one) != len(other) or not all(map(shapes_agree, one, other)):
+        raise ValueError(
+            f"Teacher '{member.teacher.name}' takes inputs of shape {one} and the student "
+            f"'{student.name}' {other}. Give the teacher what turns one into the other: "
+            "kd.Teacher(model, preprocessing=...)."
+        )
