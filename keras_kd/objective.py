@@ -101,7 +101,8 @@ class DistillationObjective(keras.layers.Layer):
                 student_shape = _each(student_tap(loss), self.student.shapes)
                 projector = loss.make_projector(shapes[i], student_shape)
                 if projector is not None:
-                    projector.build(student_shape)
+                    if not projector.built:
+                        projector.build(student_shape)
                     projectors[self._key(i, k, len(teacher_shapes))] = projector
         self.projectors = projectors
         self.teacher_shapes = teacher_shapes

@@ -36,7 +36,7 @@ class RelationalKD(FeatureLoss):
         distance_weight: Weight of the distances, a hyperparameter. Defaults to 25.
         angle_weight: Weight of the angles, a hyperparameter. Defaults to 50.
         angle_neighbours: With how many others each sample forms angles, 2 or more; `None` for all.
-            Defaults to 32.
+            Defaults to 16.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
         name: Name in the history. Defaults to `"relational_kd"`.
 

@@ -1,5 +1,6 @@
 """All the teachers at work on one batch: asked once, weighed, perturbed, perhaps blended."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,5 +117,5 @@ def _blend(logits: Any, weights: Any, combine: str) -> Any:
     if combine == "logits":
         return ops.sum(weights * logits, axis=0)
     # log Σ w·p without leaving log space; a teacher that was screened out has log w = -inf.
-    log_weights = ops.where(weights > 0, ops.log(ops.where(weights > 0, weights, 1)), -ops.inf)
+    log_weights = ops.where(weights > 0, ops.log(ops.where(weights > 0, weights, 1)), -math.inf)
     return ops.logsumexp(log_weights + ops.log_softmax(logits, axis=-1), axis=0)

@@ -64,6 +64,8 @@ class LogitNoise(keras.layers.Layer):
         self.taps = list(taps)
         self.seed = seed
         self.seeds = _ReplicaSeeds(seed)
+        # Keras saves no generator's state of its own accord; as a variable of the layer it is kept.
+        self.seed_state = self.seeds.state
         self.built = True
 
     def call(self, values: Any, replica: Any = 0) -> Any:

@@ -1,0 +1,1 @@
+"""Students that are built from others: the teacher's head on a small body."""
