@@ -55,7 +55,7 @@ def run_benchmark(name, options):
     seeds = 1 if options.quick else options.seeds
     # Timings need the machine to themselves.
     jobs = 1 if getattr(module, "ALONE", False) else options.jobs
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=8) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         while todo := [job for job in module.plan(done, seeds, options.quick) if job not in done]:
             futures = {
                 pool.submit(run_job, name, cell, seed, options.quick, jobs): (cell, seed)
