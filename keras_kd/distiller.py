@@ -49,6 +49,8 @@ class Distiller(keras.Model):
             and weighs the values; `"probabilities"` and `"logits"` blend the teachers' outputs by
             their weights into one target. Hints are always taken for each teacher. Defaults to
             `"losses"`.
+        class_names: Names of the student's classes, in order, for teachers that name theirs.
+            Defaults to `None`.
         student_outputs: What the student's outputs are: `"logits"`, `"probabilities"` or `"auto"`,
             which reads it off the model. Defaults to `"auto"`.
         name: Name of the model.
@@ -76,6 +78,7 @@ class Distiller(keras.Model):
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
+        class_names: Sequence[str] | None = None,
         student_outputs: str = "auto",
         name: str | None = None,
     ) -> None:
@@ -90,7 +93,7 @@ class Distiller(keras.Model):
         self.student_loss_weight = student_loss_weight
         self.student_outputs = student_outputs
         self.objective = DistillationObjective(
-            student, losses, teachers, student_outputs, weighting, noise, combine
+            student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
         self._trackers = _Trackers(["loss", "student_loss", *self.objective.names])
         self.built = True
@@ -321,6 +324,7 @@ class Distiller(keras.Model):
             "weighting": _serialized(self.objective.weighting),
             "noise": _serialized(self.objective.noise),
             "combine": self.objective.combine,
+            "class_names": self.objective.class_names,
             "student_outputs": self.student_outputs,
             "teacher_shapes": self.objective.teacher_shapes,
             "name": self.name,

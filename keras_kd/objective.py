@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_kd.class_labels import UNLABELED, class_of
 from keras_kd.labels import per_output, sample_weights
 from keras_kd.losses import DistillationLoss, SoftTargets
 from keras_kd.losses import get as get_loss
@@ -15,7 +16,7 @@ from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.committee import Committee
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
-from keras_kd.teachers.teacher import WatchedTeacher, as_teachers
+from keras_kd.teachers.teacher import WatchedTeacher, as_teachers, columns
 from keras_kd.teachers.weighting import Weighting
 
 
@@ -33,6 +34,7 @@ class DistillationObjective(keras.layers.Layer):
         weighting: As for `Distiller`.
         noise: As for `Distiller`.
         combine: As for `Distiller`.
+        class_names: As for `Distiller`.
 
     Raises:
         ValueError: When a tap does not exist, or teachers, student and losses do not fit.
@@ -47,12 +49,14 @@ class DistillationObjective(keras.layers.Layer):
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
+        class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(name="objective", autocast=False)
         self.terms = _as_losses(losses)
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
+        self.class_names = None if class_names is None else list(class_names)
         #: By loss (and teacher, where there are several): the trained maps between the taps.
         self.projectors = {}
         first = as_teachers(teachers)[0].model if teachers else None
@@ -76,16 +80,28 @@ class DistillationObjective(keras.layers.Layer):
                 "Distiller: with distillation losses there must be at least one teacher; pass "
                 "`losses=[]` to train from labels alone. Received: teachers=[]"
             )
+        classes = self._classes()
         committee = Committee(
-            teachers, tree.flatten(taps), self.weighting, self.noise, self.combine
+            teachers,
+            tree.flatten(taps),
+            self.weighting,
+            self.noise,
+            self.combine,
+            [columns(teacher, classes, self.class_names) for teacher in teachers],
+            classes,
         )
         for member in committee.members:
             _check_inputs(member, self.student.model)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
-        self.connect([[_each(tap, member.shapes) for tap in taps] for member in committee.members])
         self.committee = committee
+        self.connect([[_each(tap, member.shapes) for tap in taps] for member in committee.members])
+
+    def _classes(self) -> int:
+        """How many classes the student's first output of logits has."""
+        taps = [tap for tap in self.student.taps if tap.logits]
+        return self.student.shapes[taps[0]][-1] if taps else 0
 
     def connect(self, teacher_shapes: Sequence[Sequence[Any]]) -> None:
         """Makes the projectors for teachers whose taps have these shapes.
@@ -98,7 +114,12 @@ class DistillationObjective(keras.layers.Layer):
         projectors = {}
         for k, shapes in enumerate(teacher_shapes):
             for i, loss in enumerate(self.terms):
+                if loss.on_logits and self.committee is None:
+                    continue  # Loaded from a file: nothing to make, and no teacher to check.
                 student_shape = _each(student_tap(loss), self.student.shapes)
+                own = self._columns(k) if loss.on_logits else None
+                if own is not None:
+                    student_shape = (*student_shape[:-1], len(own))
                 projector = loss.make_projector(shapes[i], student_shape)
                 if projector is not None:
                     if not projector.built:
@@ -106,6 +127,9 @@ class DistillationObjective(keras.layers.Layer):
                     projectors[self._key(i, k, len(teacher_shapes))] = projector
         self.projectors = projectors
         self.teacher_shapes = teacher_shapes
+
+    def _columns(self, teacher: int) -> list[int] | None:
+        return self.committee.columns[teacher] if self.committee else None
 
     def teach(self, x: Any, y: Any = None, replica: Any = 0) -> Knowledge:
         """Asks every teacher once.
@@ -157,7 +181,9 @@ class DistillationObjective(keras.layers.Layer):
         for k, outputs in enumerate(knowledge.outputs):
             projector = self.projectors.get(self._key(i, k, teachers))
             said = _each(teacher_tap(loss), outputs)
-            values.append(loss.compare(projector, said, answer, labels))
+            own = self._columns(k) if loss.on_logits else None
+            mine, theirs = (answer, labels) if own is None else _restricted(answer, labels, own)
+            values.append(loss.compare(projector, said, mine, theirs))
         if teachers == 1:
             return values[0]
         values = ops.stack(values)
@@ -166,6 +192,17 @@ class DistillationObjective(keras.layers.Layer):
     def _key(self, loss: int, teacher: int, teachers: int) -> str:
         name = self.names[loss]
         return name if teachers == 1 else f"{name}/teacher_{teacher}"
+
+
+def _restricted(logits: Any, labels: Any, columns: Sequence[int]) -> tuple[Any, Any]:
+    """The student's logits and the labels in the eyes of a teacher that knows some classes."""
+    own = ops.convert_to_tensor(list(columns), dtype="int32")
+    if labels is not None:
+        target = class_of(labels, logits.shape)
+        matches = ops.expand_dims(target, -1) == own
+        position = ops.cast(ops.argmax(matches, axis=-1), "int32")
+        labels = ops.where(ops.any(matches, axis=-1), position, UNLABELED)
+    return ops.take(logits, own, axis=-1), labels
 
 
 def student_tap(loss: DistillationLoss) -> Tap | list[Tap]:

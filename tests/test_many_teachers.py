@@ -201,3 +201,100 @@ def test_nan_from_one_teacher_is_refused_and_the_teacher_is_named():
 def test_bad_input_is_refused_with_a_sentence(kwargs, sentence):
     with pytest.raises(ValueError, match=sentence):
         kd.Distiller(toy.cnn("student"), three_teachers(), **kwargs)
+
+
+# Teachers of different classes.
+
+
+def halves():
+    return [toy.cnn("cats", classes=3, seed=1), toy.cnn("fruit", classes=2, seed=2)]
+
+
+def test_each_teacher_teaches_its_own_columns():
+    x, _ = toy.data()
+    one, two = halves()
+    teachers = [kd.Teacher(one, classes=[4, 0, 2]), kd.Teacher(two, classes=[1, 3])]
+    student = toy.cnn("student", classes=5)
+    model = kd.Distiller(student, teachers)
+    model.compile("sgd", loss=None)
+    logits = np.asarray(toy.cnn("student", classes=5)(x, training=True))
+    first = SOFT()(one(x), logits[:, [4, 0, 2]])
+    second = SOFT()(two(x), logits[:, [1, 3]])
+    logs = model.fit(x, batch_size=32, verbose=0).history
+    np.testing.assert_allclose(logs["soft_targets"][0], np.mean(first + second) / 2, rtol=1e-5)
+
+
+def test_a_teacher_does_not_teach_a_sample_whose_class_it_does_not_know():
+    x, _ = toy.data()
+    y = np.arange(32) % 5
+    one, two = halves()
+    teachers = [kd.Teacher(one, classes=[0, 1, 2]), kd.Teacher(two, classes=[3, 4])]
+    logits = np.asarray(toy.cnn("student", classes=5)(x, training=True))
+    first, second = SOFT()(one(x), logits[:, :3]), SOFT()(two(x), logits[:, 3:])
+    _, logs = fitted(toy.cnn("student", classes=5), teachers, x=x, y=y)
+    np.testing.assert_allclose(
+        logs["soft_targets"][0], np.mean(np.where(y < 3, first, second)), rtol=1e-5
+    )
+
+
+def test_classes_may_overlap_and_losses_may_need_the_label():
+    x, _ = toy.data()
+    y = np.arange(32) % 4
+    one, two = halves()
+    teachers = [kd.Teacher(one, classes=[0, 1, 2]), kd.Teacher(two, classes=[2, 3])]
+    logits = np.asarray(toy.cnn("student")(x, training=True))
+    loss = kd.losses.DecoupledKD()
+    first = loss(one(x), logits[:, :3], np.where(y < 3, y, -1))
+    second = loss(two(x), logits[:, 2:], np.where(y >= 2, y - 2, -1))
+    expected = np.where(y < 2, first, np.where(y == 2, (first + second) / 2, second))
+    _, logs = fitted(toy.cnn("student"), teachers, loss, x, y)
+    np.testing.assert_allclose(logs["decoupled_kd"][0], np.mean(expected), rtol=1e-4)
+
+
+def test_classes_may_be_named():
+    x, _ = toy.data()
+    one, two = halves()
+    names = ["apple", "banana", "cat", "dog", "eel"]
+    by_name = [
+        kd.Teacher(one, classes=["cat", "dog", "eel"]),
+        kd.Teacher(two, classes=["banana", "apple"]),
+    ]
+    by_index = [kd.Teacher(one, classes=[2, 3, 4]), kd.Teacher(two, classes=[1, 0])]
+    logs = []
+    for teachers, class_names in ((by_name, names), (by_index, None)):
+        model = kd.Distiller(toy.cnn("student", classes=5), teachers, class_names=class_names)
+        model.compile("sgd", loss=None)
+        logs.append(model.fit(x, batch_size=32, verbose=0).history)
+    assert logs[0] == logs[1]
+
+
+def test_blended_logits_make_teachers_of_different_classes_comparable():
+    x, _ = toy.data()
+    one, two = halves()
+    teachers = [kd.Teacher(one, classes=[0, 1, 2]), kd.Teacher(two, classes=[2, 3])]
+    a, b = (np.asarray(t(x)) - np.mean(t(x), axis=-1, keepdims=True) for t in (one, two))
+    target = np.concatenate([a[:, :2], (a[:, 2:] + b[:, :1]) / 2, b[:, 1:]], axis=-1)
+    logits = toy.cnn("student")(x, training=True)
+    model = kd.Distiller(toy.cnn("student"), teachers, combine="logits")
+    model.compile("sgd", loss=None)
+    logs = model.fit(x, batch_size=32, verbose=0).history
+    np.testing.assert_allclose(logs["soft_targets"][0], np.mean(SOFT()(target, logits)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("classes", "kwargs", "sentence"),
+    [
+        ([0, 1, 7], {}, "indices from 0 to 3"),
+        ([0, 1, 1], {}, "each class may come once"),
+        ([0, 1], {}, r"teacher output has shape \(None, 3\) and student output \(None, 2\)"),
+        (["cat", "dog", "eel"], {}, "pass `class_names`"),
+        (["cta", "dog", "eel"], {"class_names": ["cat", "dog", "eel", "fox"]}, "nearest: 'cat'"),
+        ([0, 1, 2], {"weighting": kd.weighting.CrossEntropy()}, "take kd.weighting.Uniform"),
+        ([0, 1, 2], {"combine": "probabilities"}, "has no meaning"),
+        ([0, 1, 2], {"combine": "logits"}, r"none for the classes \[3\]"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(classes, kwargs, sentence):
+    teachers = [kd.Teacher(toy.cnn(name, classes=3), classes=classes) for name in "ab"]
+    with pytest.raises(ValueError, match=sentence):
+        kd.Distiller(toy.cnn("student"), teachers, **kwargs)

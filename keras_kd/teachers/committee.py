@@ -6,11 +6,12 @@ from typing import Any
 
 from keras import ops
 
+from keras_kd.class_labels import class_of
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
-from keras_kd.teachers.weighting import Uniform, Weighting
+from keras_kd.teachers.weighting import Fixed, Uniform, Weighting
 
 #: How several teachers become one lesson.
 COMBINE = ("losses", "probabilities", "logits")
@@ -26,6 +27,9 @@ class Committee:
         noise: What perturbs their words, or `None`.
         combine: `"losses"` leaves them apart; `"probabilities"` and `"logits"` blend what they say
             at the taps of logits. Defaults to `"losses"`.
+        columns: For each teacher, which of the student's classes its outputs are; `None` for all of
+            them in order. Defaults to `None` for every teacher.
+        classes: How many classes the student has, where `columns` are given.
 
     Raises:
         ValueError: When a teacher does not have one of the taps, the weighting does not fit, or
@@ -39,6 +43,8 @@ class Committee:
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
+        columns: Sequence[Sequence[int] | None] | None = None,
+        classes: int = 0,
     ) -> None:
         if combine not in COMBINE:
             raise ValueError(f"`combine` must be one of {COMBINE}. Received: combine={combine!r}")
@@ -48,9 +54,12 @@ class Committee:
         self.combine = combine
         #: Where the weights are computed: at the first tap of logits, else at the outputs.
         self.weighed_at = next((tap for tap in taps if tap.logits), Tap(None, logits=True))
-        self._weighs = len(self.teachers) > 1 and not isinstance(self.weighting, Uniform)
+        self._weighs = len(self.teachers) > 1 and not isinstance(self.weighting, (Uniform, Fixed))
         asked = [*taps, self.weighed_at] if self._weighs else list(taps)
         self.members = tuple(teacher.watch(asked) for teacher in teachers) if asked else ()
+        self.columns = tuple(columns or [None] * len(self.teachers))
+        self.merges = any(column is not None for column in self.columns)
+        self._classes = classes
         self._check()
 
     def __call__(self, x: Any, labels: Any = None, replica: Any = 0) -> Knowledge:
@@ -75,8 +84,22 @@ class Committee:
             return None
         if not self._weighs:
             first = next(iter(said[0].values()))
-            return ops.full((len(said), ops.shape(first)[0]), 1 / len(said), dtype="float32")
+            everyone = ops.ones((len(said), ops.shape(first)[0]), "float32")
+            kept = self._knowing(everyone, labels) if self.merges else everyone
+            return self.weighting.call(None, labels, kept)
         return self.weighting(ops.stack([outputs[self.weighed_at] for outputs in said]), labels)
+
+    def _knowing(self, everyone: Any, labels: Any) -> Any:
+        """Which teachers know the class of each sample; of a sample without a label, all do."""
+        if labels is None:
+            return everyone
+        target = class_of(labels, (None, self._classes))
+        known = [
+            ops.ones(self._classes) if column is None else _membership(column, self._classes)
+            for column in self.columns
+        ]
+        membership = ops.take(ops.stack(known), ops.maximum(target, 0), axis=1)
+        return ops.where(target >= 0, membership, everyone)
 
     def _perturbed(self, outputs: dict[Tap, Any], replica: Any) -> dict[Tap, Any]:
         return {
@@ -90,32 +113,64 @@ class Committee:
         if self.combine == "losses" or weights is None:
             return {}
         return {
-            tap: _blend(ops.stack([outputs[tap] for outputs in said]), weights, self.combine)
+            tap: self._blend([outputs[tap] for outputs in said], weights)
             for tap in said[0]
             if tap.logits
         }
 
+    def _blend(self, logits: Sequence[Any], weights: Any) -> Any:
+        if self.merges:
+            return _merged(logits, self.columns, self._classes)
+        stacked = ops.cast(ops.stack(logits), weights.dtype)
+        extra = len(stacked.shape) - len(weights.shape)
+        weights = ops.reshape(weights, (*ops.shape(weights), *[1] * extra))
+        if self.combine == "logits":
+            return ops.sum(weights * stacked, axis=0)
+        # log Σ w·p without leaving log space; a teacher that was screened out has log w = -inf.
+        safe = ops.log(ops.where(weights > 0, weights, 1))
+        log_weights = ops.where(weights > 0, safe, -math.inf)
+        return ops.logsumexp(log_weights + ops.log_softmax(stacked, axis=-1), axis=0)
+
     def _check(self) -> None:
         self.weighting.check(len(self.teachers))
-        shapes = (
-            {member.shapes[tap] for member in self.members for tap in [self.weighed_at]}
-            if self._weighs
-            else set()
-        )
-        if len(shapes) > 1:
+        if self.merges and self._weighs:
             raise ValueError(
                 f"{type(self.weighting).__name__} weighs teachers by what they say of the same "
-                f"classes. Received: outputs of the shapes {sorted(map(str, shapes))}"
+                "classes; teachers with `classes` of their own take kd.weighting.Uniform or Fixed. "
+                "A teacher that does not know a sample's label does not count for it anyway."
             )
+        if self.merges and self.combine == "probabilities":
+            raise ValueError(
+                "combine='probabilities' has no meaning for teachers with `classes` of their own: "
+                "a teacher gives no probability to a class that it does not know. Pass "
+                "combine='logits' (needed without labels) or 'losses'."
+            )
+        if self.merges:
+            unknown = set(range(self._classes)) - {c for cs in self.columns for c in cs or ()}
+            if unknown and None not in self.columns and self.combine == "logits":
+                raise ValueError(
+                    f"combine='logits' needs a teacher for every class. Received: none for the "
+                    f"classes {sorted(unknown)}"
+                )
 
 
-def _blend(logits: Any, weights: Any, combine: str) -> Any:
-    """The weighted mean of the teachers' logits, or the logarithm of that of their softmax."""
-    logits = ops.cast(logits, weights.dtype)
-    extra = len(logits.shape) - len(weights.shape)
-    weights = ops.reshape(weights, (*ops.shape(weights), *[1] * extra))
-    if combine == "logits":
-        return ops.sum(weights * logits, axis=0)
-    # log Σ w·p without leaving log space; a teacher that was screened out has log w = -inf.
-    log_weights = ops.where(weights > 0, ops.log(ops.where(weights > 0, weights, 1)), -math.inf)
-    return ops.logsumexp(log_weights + ops.log_softmax(logits, axis=-1), axis=0)
+def _membership(column: Sequence[int], classes: int) -> Any:
+    return ops.sum(ops.one_hot(ops.convert_to_tensor(list(column)), classes), axis=0)
+
+
+def _merged(logits: Sequence[Any], columns: Sequence[Any], classes: int) -> Any:
+    """One vector of logits over all classes from teachers that know some of them.
+
+    Logits say nothing of classes that a teacher does not know, and each teacher's are only defined
+    up to a constant. Each teacher's are therefore centred: their mean over its own classes is taken
+    away. A teacher that recognises nothing is then near nought everywhere, and one that is sure
+    stands out; classes that several teachers know get the mean.
+    """
+    total, count = 0.0, 0.0
+    for values, column in zip(logits, columns, strict=True):
+        own = ops.arange(classes) if column is None else ops.convert_to_tensor(list(column))
+        places = ops.one_hot(own, classes, dtype=values.dtype)
+        centred = values - ops.mean(values, axis=-1, keepdims=True)
+        total = total + ops.matmul(centred, places)
+        count = count + ops.sum(places, axis=0)
+    return total / count

@@ -1,5 +1,6 @@
 """A frozen source of knowledge."""
 
+import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ class Teacher:
 
     Args:
         model: A built `keras.Model`, trained.
+        classes: Which of the student's classes this teacher's outputs are, in its own order: their
+            indices, or their names where the distiller is given `class_names`. `None` means that
+            teacher and student have the same classes. Defaults to `None`.
         outputs: What the model's outputs are: `"logits"`, `"probabilities"`, or `"auto"`, which
             recognises a softmax or sigmoid at the end and recovers the logits before it. Where
             this cannot be told, using the teacher raises an error. A model declared to give
@@ -41,6 +45,7 @@ class Teacher:
     def __init__(
         self,
         model: keras.Model,
+        classes: Sequence[int] | Sequence[str] | None = None,
         outputs: str = "auto",
         preprocessing: Callable[[Any], Any] | None = None,
         name: str | None = None,
@@ -57,6 +62,7 @@ class Teacher:
                 f"Received: preprocessing={preprocessing!r}"
             )
         self.model = model
+        self.classes = None if classes is None else list(classes)
         self.outputs = outputs
         self.preprocessing = preprocessing
         self.name = name or model.name
@@ -92,6 +98,53 @@ class WatchedTeacher:
             x = self.teacher.preprocessing(x)
         _, seen = self._tapped(x)
         return {tap: ops.stop_gradient(value) for tap, value in seen.items()}
+
+
+def columns(teacher: Teacher, classes: int, class_names: Sequence[str] | None) -> list[int] | None:
+    """Which of the student's columns a teacher's outputs are.
+
+    Args:
+        teacher: The teacher.
+        classes: How many classes the student has.
+        class_names: Their names, if they have any.
+
+    Returns:
+        An index for each of the teacher's outputs, or `None` where it has the student's classes.
+
+    Raises:
+        ValueError: When a class is unknown or comes twice.
+    """
+    if teacher.classes is None:
+        return None
+    found = [_column(teacher, entry, class_names) for entry in teacher.classes]
+    if len(set(found)) < len(found):
+        raise ValueError(
+            f"Teacher '{teacher.name}': each class may come once. "
+            f"Received: classes={teacher.classes}"
+        )
+    if not all(0 <= index < classes for index in found):
+        raise ValueError(
+            f"Teacher '{teacher.name}': the student has {classes} classes, so `classes` must be "
+            f"indices from 0 to {classes - 1}. Received: classes={teacher.classes}"
+        )
+    return found
+
+
+def _column(teacher: Teacher, entry: int | str, class_names: Sequence[str] | None) -> int:
+    if not isinstance(entry, str):
+        return int(entry)
+    if class_names is None:
+        raise ValueError(
+            f"Teacher '{teacher.name}' names its classes, so the student's must have names too: "
+            f"pass `class_names` to the distiller. Received: classes={teacher.classes}"
+        )
+    if entry not in class_names:
+        near = difflib.get_close_matches(entry, class_names, n=3) or list(class_names)[:5]
+        raise ValueError(
+            f"Teacher '{teacher.name}': the student has no class '{entry}'. The nearest: "
+            f"{', '.join(repr(name) for name in near)}."
+        )
+    return list(class_names).index(entry)
 
 
 def as_teachers(teachers: Any) -> list[Teacher]:

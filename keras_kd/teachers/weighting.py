@@ -19,7 +19,7 @@ class Weighting:
         >>> weights = kd.weighting.CrossEntropy()(teacher_logits, labels)  # (teachers, batch)
     """
 
-    def __call__(self, teacher_logits: Any, labels: Any = None) -> Any:
+    def __call__(self, teacher_logits: Any, labels: Any = None, kept: Any = None) -> Any:
         """Weighs the teachers.
 
         Args:
@@ -27,15 +27,18 @@ class Weighting:
                 prediction; in float32 or lower, computed in float32.
             labels: Integers (batch, ...), one-hot (batch, ..., classes) or `None`. Labels of -1
                 and rows of NaN mean no label.
+            kept: (teachers, batch), 1 for a teacher that may count for a sample and 0 for one that
+                may not. Defaults to all.
 
         Returns:
-            (teachers, batch), summing to 1 over the teachers.
+            (teachers, batch), summing to 1 over the teachers (to 0 where none may count).
         """
         logits = ops.convert_to_tensor(teacher_logits)
         if keras.backend.standardize_dtype(logits.dtype) != "float64":
             logits = ops.cast(logits, "float32")
-        everyone = ops.ones(ops.shape(logits)[:2], logits.dtype)
-        return self.call(logits, labels, everyone)
+        if kept is None:
+            kept = ops.ones(ops.shape(logits)[:2], logits.dtype)
+        return self.call(logits, labels, kept)
 
     def call(self, teacher_logits: Any, labels: Any, kept: Any) -> Any:
         """Weighs the teachers that are kept.
@@ -74,7 +77,7 @@ class Uniform(Weighting):
 
     def call(self, teacher_logits: Any, labels: Any, kept: Any) -> Any:
         """Weighs the teachers; see the base class."""
-        return kept / ops.sum(kept, axis=0)
+        return _even(kept)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -286,7 +289,7 @@ def _over_pixels(values: Any) -> Any:
 
 
 def _even(kept: Any) -> Any:
-    return kept / ops.sum(kept, axis=0)
+    return kept / ops.maximum(ops.sum(kept, axis=0), 1)
 
 
 def _shares(values: Any, kept: Any) -> Any:
