@@ -99,15 +99,15 @@ class Hint(DistillationLoss):
         return ops.mean(ops.stack(list(values)), axis=0)
 
     def _difference(self, teacher: Any, student: Any, mask: Any) -> Any:
-        difference = ops.cast(teacher, student.dtype) - student
-        if self.distance == "mse":
-            values = ops.mean(ops.square(difference), axis=-1)
+        teacher = ops.cast(teacher, student.dtype)
+        if self.distance == "cosine":
+            values = 1.0 - ops.sum(unit(teacher) * unit(student), axis=-1, keepdims=True)
+        elif self.distance == "mse":
+            values = ops.square(teacher - student)
         elif self.distance == "l1":
-            values = ops.mean(ops.abs(difference), axis=-1)
-        elif self.distance == "smooth_l1":
-            values = ops.mean(smooth_l1(difference), axis=-1)
+            values = ops.abs(teacher - student)
         else:
-            values = 1.0 - ops.sum(unit(ops.cast(teacher, student.dtype)) * unit(student), axis=-1)
+            values = smooth_l1(teacher - student)
         return _mean_where(values, mask)
 
     def make_projector(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
@@ -193,8 +193,9 @@ def _are_pairs(taps: Any) -> bool:
 
 def _mean_where(values: Any, mask: Any) -> Any:
     """The mean over all axes but the first, of what a mask (batch, time) lets through."""
-    if mask is None or len(values.shape) != len(mask.shape):
+    if mask is None or len(values.shape) != len(mask.shape) + 1:
         return mean_per_sample(values)
+    values = ops.mean(values, axis=-1)
     mask = ops.cast(mask, values.dtype)
     # A step that is left out may hold anything, also what no finite loss comes of.
     values = ops.where(mask > 0, values, ops.zeros_like(values))

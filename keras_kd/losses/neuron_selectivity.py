@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_kd.losses.feature_loss import FeatureLoss
-from keras_kd.losses.numerics import gram, same_positions, unit
+from keras_kd.losses.numerics import same_positions, unit
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -45,7 +45,9 @@ class NeuronSelectivity(FeatureLoss):
         teacher, student = _points(teacher), _points(student)
         if _few_positions(teacher.shape, student.shape):
             # The mean kernel is the inner product of the second moments: the smaller matrices.
-            return _squares(gram(teacher) / teacher.shape[-1] - gram(student) / student.shape[-1])
+            difference = _half_moment(student) - _half_moment(teacher)
+            values = _squares(difference)
+            return 2.0 * values - ops.stop_gradient(values)
         return (
             _mean_kernel(teacher, teacher)
             + _mean_kernel(student, student)
@@ -66,6 +68,12 @@ def _few_positions(teacher: tuple[int | None, ...], student: tuple[int | None, .
     """Whether products over positions take fewer operations than those over channels."""
     positions, t, s = teacher[1], teacher[2], student[2]
     return positions is not None and positions * (t + s) <= t * t + s * s + t * s
+
+
+def _half_moment(points: Any) -> Any:
+    """The second moment, with half the gradient: the other half is the same and is doubled."""
+    held = ops.transpose(ops.stop_gradient(points), (0, 2, 1))
+    return ops.matmul(points, held) / points.shape[-1]
 
 
 def _mean_kernel(x: Any, y: Any) -> Any:

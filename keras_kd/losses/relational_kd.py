@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter
@@ -11,8 +12,6 @@ from keras_kd.losses.numerics import gram, rows, smooth_l1
 
 # The square of the least distance, as in the paper's code.
 _LEAST = 1e-12
-# The square of the length below which a difference has no direction.
-_NOWHERE = 1e-24
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -76,7 +75,8 @@ class RelationalKD(FeatureLoss):
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Computes each sample's share of the differences, (batch,)."""
-        teacher, student = rows(ops.cast(teacher, student.dtype)), rows(student)
+        teacher = _products(rows(ops.cast(teacher, student.dtype)))
+        student = _products(rows(student))
         distances = ops.mean(smooth_l1(_distances(teacher) - _distances(student)), axis=-1)
         values = distances * ops.cast(self.distance_weight, student.dtype)
         angles = self._angles(teacher, student)
@@ -89,10 +89,9 @@ class RelationalKD(FeatureLoss):
         looked_at = others
         if self.angle_neighbours is not None:
             looked_at = ops.minimum(others, self.angle_neighbours)
-        indices = ops.expand_dims(ops.arange(batch), 1) + ops.arange(1, looked_at + 1)
-        indices = indices % batch
-        at_teacher, at_student = _cosines(teacher, indices), _cosines(student, indices)
-        total = ops.sum(smooth_l1(at_teacher - at_student), axis=(1, 2))
+        steps = ops.arange(1, looked_at + 1)
+        difference = _cosines(teacher, steps) - _cosines(student, steps)
+        total = ops.sum(smooth_l1(difference), axis=(1, 2))
         # Pairs with j = k or with the sample itself never differ, so they are not estimated.
         count, seen = (ops.cast(x, student.dtype) for x in (others, looked_at))
         share = count * (count - 1.0) / ops.maximum(seen * (seen - 1.0), 1.0)
@@ -108,24 +107,39 @@ class RelationalKD(FeatureLoss):
         }
 
 
-def _distances(features: Any) -> Any:
+def _products(features: Any) -> Any:
+    """The products (batch, batch) of the features less their mean."""
+    # What is compared does not change when all samples move; near the origin it is more exact.
+    return gram(features - ops.stop_gradient(ops.mean(features, axis=0)))
+
+
+def _distances(products: Any) -> Any:
     """The distances (batch, batch) between the samples, divided by their mean."""
-    # Distances do not change when all samples move; near the origin they lose fewer digits.
-    features = features - ops.stop_gradient(ops.mean(features, axis=0))
-    squares = ops.sum(ops.square(features), axis=-1)
-    squared = ops.expand_dims(squares, 1) + squares - 2.0 * gram(features)
-    count = ops.cast(ops.shape(features)[0], features.dtype)
-    apart = 1.0 - ops.eye(ops.shape(features)[0], dtype=features.dtype)
+    squares = ops.diagonal(products)
+    squared = ops.expand_dims(squares, 1) + squares - 2.0 * products
+    count = ops.cast(ops.shape(products)[0], products.dtype)
+    apart = 1.0 - ops.eye(ops.shape(products)[0], dtype=products.dtype)
     distances = ops.sqrt(ops.maximum(squared, _LEAST)) * apart
     mean = ops.sum(distances) / ops.maximum(count * (count - 1.0), 1.0)
     return distances / ops.where(mean > 0, mean, ops.ones_like(mean))
 
 
-def _cosines(features: Any, indices: Any) -> Any:
-    """The cosines (batch, n, n) at each sample between the directions to n others."""
-    products = gram(ops.take(features, indices, axis=0) - ops.expand_dims(features, 1))
-    squares = ops.diagonal(products, axis1=1, axis2=2)
-    apart = squares > _NOWHERE
-    lengths = ops.sqrt(ops.where(apart, squares, ops.ones_like(squares)))
-    scales = ops.where(apart, 1.0 / lengths, ops.zeros_like(lengths))
-    return products * ops.expand_dims(scales, 1) * ops.expand_dims(scales, 2)
+def _cosines(products: Any, steps: Any) -> Any:
+    """The cosines (batch, n, n) at each sample between the directions to n that follow it."""
+    batch = ops.shape(products)[0]
+    own = ops.arange(batch)
+    others = (ops.expand_dims(own, 1) + steps) % batch
+    flat = ops.reshape(products, (-1,))
+    pairs = ops.expand_dims(others, 2) * batch + ops.expand_dims(others, 1)
+    between = ops.take(flat, pairs)
+    to_own = ops.take(flat, ops.expand_dims(own * batch, 1) + others)
+    squares = ops.diagonal(products)
+    # (x_j − x_i)·(x_k − x_i) from the products of the three; its diagonal are the lengths.
+    shifted = to_own - 0.5 * ops.expand_dims(squares, 1)
+    between = between - ops.expand_dims(shifted, 1) - ops.expand_dims(shifted, 2)
+    lengths = ops.diagonal(between, axis1=1, axis2=2)
+    # Samples so near each other that rounding would make up the direction have none.
+    rounding = 10 * np.finfo(keras.backend.standardize_dtype(products.dtype)).eps
+    apart = lengths > rounding * (ops.expand_dims(squares, 1) + ops.take(squares, others))
+    scales = ops.where(apart, ops.rsqrt(ops.where(apart, lengths, 1.0)), 0.0)
+    return between * ops.expand_dims(scales, 1) * ops.expand_dims(scales, 2)

@@ -1,0 +1,141 @@
+"""What each loss costs beside the rest of a distillation step.
+
+A convolutional student of 50,000 parameters learns from a teacher of 1.2 million on batches of 128
+images of 28×28. The step without the loss is a plain training step of the student and the teacher's
+forward pass. What is timed against it is the loss alone, on features that are given: values and
+gradients with respect to the student's tap (and the projector, where there is one). Loss, step and
+forward pass are timed in turn, block by block, and the ratio within each block is taken, so that a
+busy machine disturbs all of them alike.
+"""
+
+import statistics
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_kd as kd
+from benchmarks.results import mean_sd, table
+from benchmarks.training import convolutional, sparse_loss
+
+# Timings need the machine to themselves.
+ALONE = True
+BATCH = 128
+# Of the teacher and of the student.
+SHAPES = {
+    "logits": ((10,), (10,)),
+    "features": ((380,), (32,)),
+    "block2": ((7, 7, 64), (7, 7, 32)),
+}
+SHELF = {
+    "soft_targets": (kd.losses.SoftTargets, {}, "logits"),
+    "soft_targets, jensen_shannon": (
+        kd.losses.SoftTargets,
+        {"target": "jensen_shannon"},
+        "logits",
+    ),
+    "logits_mse": (kd.losses.LogitsMSE, {}, "logits"),
+    "decoupled_kd": (kd.losses.DecoupledKD, {}, "logits"),
+    "normalized_kd": (kd.losses.NormalizedKD, {}, "logits"),
+    "dist": (kd.losses.DIST, {}, "logits"),
+    "logit_standardization": (kd.losses.LogitStandardization, {}, "logits"),
+    "hint, vectors": (kd.losses.Hint, {}, "features"),
+    "hint, maps": (kd.losses.Hint, {}, "block2"),
+    "attention_transfer": (kd.losses.AttentionTransfer, {}, "block2"),
+    "neuron_selectivity": (kd.losses.NeuronSelectivity, {}, "block2"),
+    "similarity_preserving": (kd.losses.SimilarityPreserving, {}, "block2"),
+    "relational_kd": (kd.losses.RelationalKD, {}, "features"),
+    "relational_kd, all angles": (
+        kd.losses.RelationalKD,
+        {"angle_neighbours": None},
+        "features",
+    ),
+    "probabilistic_transfer": (kd.losses.ProbabilisticTransfer, {}, "features"),
+    "contrastive_representation": (kd.losses.ContrastiveRepresentation, {}, "features"),
+}
+
+
+def plan(done, seeds, quick):
+    return [({"loss": name}, seed) for seed in range(seeds) for name in SHELF]
+
+
+def run(cell, seed, quick):
+    """Times one loss: milliseconds, and its share of the step it is added to."""
+    rng = np.random.default_rng(seed)
+    x = tf.constant(rng.random((BATCH, 28, 28, 1)), "float32")
+    y = tf.constant(rng.integers(0, 10, BATCH))
+    loss = loss_alone(*SHELF[cell["loss"]], y, rng)
+    step, teach = step_without(x, y, seed)
+    blocks, repeats = (2, 2) if quick else (15, 20)
+    times = [tuple(timed(f, repeats) for f in (loss, step, teach)) for _ in range(blocks)]
+    return {
+        "milliseconds": 1e3 * statistics.median(own for own, _, _ in times),
+        "student_milliseconds": 1e3 * statistics.median(step for _, step, _ in times),
+        "teacher_milliseconds": 1e3 * statistics.median(teach for _, _, teach in times),
+        "share": statistics.median(own / (step + teach) for own, step, teach in times),
+        "share_of_student": statistics.median(own / step for own, step, _ in times),
+    }
+
+
+def step_without(x, y, seed):
+    """The student's training step on labels, and the teacher's forward pass."""
+    student = convolutional("student", (16, 32), 29, seed=seed)
+    teacher = convolutional("teacher", (32, 64), 380, seed=seed + 1)
+    student.compile("adam", sparse_loss())
+    step = tf.function(lambda: student.train_step((x, y)))
+    teach = tf.function(lambda: teacher(x, training=False))
+    step(), teach()
+    return step, teach
+
+
+def loss_alone(kind, arguments, tap, labels, rng):
+    """The loss and its gradients, on random features."""
+    taps = {"teacher_tap": tap, "student_tap": tap} if tap != "logits" else {}
+    loss = kind(**taps, **arguments)
+    shapes = [(None, *shape) for shape in SHAPES[tap]]
+    said, answer = (rng.standard_normal((BATCH, *shape[1:])) for shape in shapes)
+    teacher, student = tf.constant(said, "float32"), tf.Variable(answer, dtype="float32")
+    projector = loss.make_projector(*shapes)
+    trained = [student]
+    if projector is not None:
+        projector.build(shapes[1])
+        trained += [variable.value for variable in projector.trainable_variables]
+
+    @tf.function
+    def alone():
+        with tf.GradientTape() as tape:
+            value = tf.reduce_mean(loss.compare(projector, teacher, student, labels))
+        return value, tape.gradient(value, trained)
+
+    alone()
+    return alone
+
+
+def timed(function, repeats):
+    """Seconds for one call, over some calls in a row."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    return (time.perf_counter() - start) / repeats
+
+
+def report(done):
+    rows = [
+        [
+            f"`{name}`",
+            mean_sd(done.values("milliseconds", loss=name)),
+            mean_sd(done.values("share", loss=name), scale=100, digits=1),
+            mean_sd(done.values("share_of_student", loss=name), scale=100, digits=1),
+        ]
+        for name in SHELF
+        if done.where(loss=name)
+    ]
+    return table(["loss", "ms", "% of the rest of the step", "% of the student's part"], rows)
+
+
+if __name__ == "__main__":
+    for name in SHELF:
+        keras.backend.clear_session()
+        measured = {key: round(value, 3) for key, value in run({"loss": name}, 0, False).items()}
+        print(name, measured, flush=True)
