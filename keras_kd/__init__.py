@@ -8,8 +8,10 @@ from keras_kd.class_labels import UNLABELED as UNLABELED
 from keras_kd.distiller import Distiller as Distiller
 from keras_kd.models.pairing import pair_taps as pair_taps
 from keras_kd.models.pairing import taps as taps
+from keras_kd.students.chain import distill_chain as distill_chain
 from keras_kd.students.teacher_head import with_teacher_head as with_teacher_head
 from keras_kd.teachers import noise as noise
 from keras_kd.teachers import weighting as weighting
+from keras_kd.teachers.screening import screen_teachers as screen_teachers
 from keras_kd.teachers.teacher import Teacher as Teacher
 from keras_kd.version import __version__ as __version__
