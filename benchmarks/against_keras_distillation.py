@@ -26,7 +26,7 @@ METHODS = {
     "keras_kl": "`keras.distillation`, `LogitsDistillation(loss=KLDivergence())`",
     "ours": "`kd.Distiller(student, teacher)`",
 }
-RATES = (1e-3, 2e-3, 5e-3)
+RATES = (2e-3, 5e-3, 1e-2)
 EPOCHS = (20, 60)
 
 
