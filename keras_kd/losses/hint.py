@@ -197,7 +197,6 @@ def _mean_where(values: Any, mask: Any) -> Any:
         return mean_per_sample(values)
     values = ops.mean(values, axis=-1)
     mask = ops.cast(mask, values.dtype)
-    # A step that is left out may hold anything, also what no finite loss comes of.
     values = ops.where(mask > 0, values, ops.zeros_like(values))
     axes = tuple(range(1, len(values.shape)))
     return ops.sum(values, axis=axes) / ops.maximum(ops.sum(mask, axis=axes), 1.0)

@@ -1,0 +1,62 @@
+"""The numbers of the papers' own code, and losses held against them."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+FILES = ("golden_a", "golden_b")
+#: How near a value and a gradient must come, relative to the largest.
+NEAR = {"float64": 1e-10, "float32": 1e-5}
+INPUTS = {
+    "logits": ("teacher_logits", "student_logits"),
+    "features": ("teacher_features_nchw", "student_features_nchw"),
+    "same": ("teacher_features_nchw", "student_features_same_nchw"),
+    "embeddings": ("teacher_embeddings", "student_embeddings"),
+}
+
+#: Runs a test on both files, in float64 and in float32.
+everywhere = pytest.mark.parametrize(
+    ("file", "dtype"), [(file, dtype) for file in FILES for dtype in NEAR]
+)
+
+
+def load(file):
+    return np.load(Path(__file__).parent / "golden" / f"{file}.npz")
+
+
+def channels_last(x):
+    return x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def taps(file, kind, dtype="float64"):
+    """Teacher, student and labels of a golden file."""
+    numbers = load(file)
+    teacher, student = (channels_last(numbers[f"in/{name}"]) for name in INPUTS[kind])
+    return teacher.astype(dtype), student.astype(dtype), numbers["in/labels"]
+
+
+def value_and_gradient(loss, teacher, student, labels=None):
+    """The per-sample values, and the gradient of their mean with respect to the student."""
+    student = tf.convert_to_tensor(student)
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        values = loss(teacher, student, labels)
+        mean = tf.reduce_mean(values)
+    gradient = tf.convert_to_tensor(tape.gradient(mean, student))
+    return keras.ops.convert_to_numpy(values), np.asarray(gradient)
+
+
+def assert_golden(loss, name, kind, file, dtype):
+    """The mean of the values and its gradient are those of the paper's code."""
+    numbers = load(file)
+    teacher, student, labels = taps(file, kind, dtype)
+    values, gradient = value_and_gradient(loss, teacher, student, labels)
+    assert values.shape == (len(teacher),)
+    assert values.dtype == dtype
+    expected = channels_last(numbers[f"out/{name}/grad"])
+    np.testing.assert_allclose(values.mean(), numbers[f"out/{name}/loss"], rtol=NEAR[dtype])
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=NEAR[dtype] * largest)

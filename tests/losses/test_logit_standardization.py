@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from keras_kd import losses
+from keras_kd.losses import DecoupledKD, LogitStandardization, SoftTargets
+from tests import golden_numbers
+from tests.golden_numbers import value_and_gradient
+
+
+@golden_numbers.everywhere
+def test_it_gives_the_numbers_of_the_reference(file, dtype):
+    loss = LogitStandardization(SoftTargets(2.0))
+    golden_numbers.assert_golden(loss, "kd_standardized_T2", "logits", file, dtype)
+
+
+def test_the_size_of_the_students_logits_does_not_matter():
+    teacher, student, labels = golden_numbers.taps("golden_a", "logits")
+    loss = LogitStandardization(DecoupledKD())
+    one, _ = value_and_gradient(loss, teacher, student, labels)
+    other, _ = value_and_gradient(loss, teacher, 3 * student + 1, labels)
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_it_is_what_its_loss_is():
+    loss = LogitStandardization(DecoupledKD(weight=0.3, teacher_tap="a", student_tap="b"))
+    assert (float(loss.weight), loss.teacher_tap, loss.student_tap) == (0.3, "a", "b")
+    assert loss.needs_labels
+    with pytest.raises(ValueError, match="needs labels"):
+        loss(np.zeros((2, 3)), np.zeros((2, 3)))
+    assert losses.get("logit_standardization").loss.temperature == 2.0
+
+
+def test_logits_that_are_all_equal_have_a_finite_gradient():
+    teacher, student, _ = golden_numbers.taps("golden_a", "logits")
+    values, gradient = value_and_gradient(LogitStandardization(), teacher, 0 * student)
+    assert np.isfinite(values).all()
+    assert np.isfinite(gradient).all()
+
+
+def test_a_loss_on_features_is_refused():
+    with pytest.raises(ValueError, match="must be one on logits.*Received: Hint"):
+        LogitStandardization(losses.Hint("a", "b"))

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from keras_kd.losses import SoftTargets
+from tests import golden_numbers
+from tests.golden_numbers import value_and_gradient
+
+
+@golden_numbers.everywhere
+@pytest.mark.parametrize(("name", "temperature"), [("kd_T1", 1.0), ("kd_T4", 4.0)])
+def test_it_gives_the_numbers_of_the_reference(name, temperature, file, dtype):
+    golden_numbers.assert_golden(SoftTargets(temperature), name, "logits", file, dtype)
+
+
+def _softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def _kl(p, q):
+    return np.sum(p * (np.log(p) - np.log(q)), -1)
+
+
+@pytest.mark.parametrize("target", ["forward", "reverse", "jensen_shannon"])
+def test_each_target_is_the_divergence_it_names(target):
+    teacher, student, _ = golden_numbers.taps("golden_a", "logits")
+    p, q = _softmax(teacher / 3), _softmax(student / 3)
+    middle = (p + q) / 2
+    expected = {
+        "forward": _kl(p, q),
+        "reverse": _kl(q, p),
+        "jensen_shannon": (_kl(p, middle) + _kl(q, middle)) / 2,
+    }[target]
+    values, _ = value_and_gradient(SoftTargets(3.0, target=target), teacher, student)
+    np.testing.assert_allclose(values, 9 * expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("target", ["forward", "reverse", "jensen_shannon"])
+def test_a_binary_output_is_two_classes(target):
+    rng = np.random.default_rng(0)
+    teacher, student = rng.normal(size=(2, 6, 1))
+    two = [np.concatenate([x, np.zeros_like(x)], -1) for x in (teacher, student)]
+    one, _ = value_and_gradient(SoftTargets(2.0, target=target), teacher, student)
+    other, _ = value_and_gradient(SoftTargets(2.0, "softmax", target=target), *two)
+    np.testing.assert_allclose(one, other, rtol=1e-10)
+
+
+def test_jensen_shannon_is_bounded_and_symmetric():
+    sure = np.array([[1e4, 0.0], [0.0, 1e4]], "float32")
+    loss = SoftTargets(1.0, target="jensen_shannon")
+    values, gradient = value_and_gradient(loss, sure, sure[::-1].copy())
+    np.testing.assert_allclose(values, np.log(2), rtol=1e-6)
+    assert np.isfinite(gradient).all()
+    teacher, student, _ = golden_numbers.taps("golden_b", "logits")
+    np.testing.assert_allclose(
+        value_and_gradient(loss, teacher, student)[0], value_and_gradient(loss, student, teacher)[0]
+    )
+
+
+def test_the_pixels_of_a_map_are_averaged():
+    rng = np.random.default_rng(0)
+    teacher, student = rng.normal(size=(2, 3, 4, 5, 6))
+    values, _ = value_and_gradient(SoftTargets(2.0), teacher, student)
+    pixels, _ = value_and_gradient(SoftTargets(2.0), teacher.reshape(-1, 6), student.reshape(-1, 6))
+    np.testing.assert_allclose(values, pixels.reshape(3, -1).mean(-1))
+
+
+def test_an_unknown_target_is_refused():
+    with pytest.raises(ValueError, match=r"`target` must be one of .* target='backward'"):
+        SoftTargets(target="backward")
