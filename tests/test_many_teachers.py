@@ -126,6 +126,24 @@ def test_unlabelled_training_weighs_by_entropy():
     )
 
 
+def test_a_half_labelled_batch_is_weighed_by_labels_and_by_entropy():
+    (x, y), teachers = toy.data(), three_teachers()
+    some = np.where(np.arange(32) % 2, y, kd.UNLABELED)
+    weighting = kd.weighting.Screening(keep=2)
+    weights = weighting(ops.stack([t(x) for t in teachers]), some)
+    student = toy.cnn("student")(x, training=True)
+    values = ops.stack([SOFT()(t(x), student) for t in teachers])
+    model = kd.Distiller(toy.cnn("student"), teachers, weighting=weighting)
+    hard = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=kd.UNLABELED)
+    model.compile("sgd", hard)
+    logs = model.fit(x, some, batch_size=32, verbose=0).history
+    np.testing.assert_allclose(
+        logs["soft_targets"][0], np.mean(ops.sum(weights * values, axis=0)), rtol=1e-5
+    )
+    labelled = toy.sparse_loss()(y[1::2], np.asarray(student)[1::2])
+    np.testing.assert_allclose(logs["student_loss"][0], labelled, rtol=1e-5)
+
+
 @pytest.mark.parametrize("teachers", [1, 3])
 def test_noise_perturbs_every_teacher_anew_each_step_and_not_in_evaluate(teachers):
     x, y = toy.data()
