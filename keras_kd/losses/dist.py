@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
-from keras_kd.losses.numerics import norm
+from keras_kd.losses.numerics import centred, norm, unit
 
 # As in the paper's code; it also settles the correlation of a constant row or column.
 _EPSILON = 1e-8
@@ -76,10 +76,10 @@ class DIST(DistillationLoss):
         teacher = ops.cast(teacher, student.dtype) / temperature
         p = ops.reshape(ops.softmax(teacher, axis=-1), (-1, classes))
         q = ops.reshape(ops.softmax(student / temperature, axis=-1), (-1, classes))
-        between_classes = 1.0 - ops.sum(_correlation_terms(p, q, axis=1), axis=1)
+        between_classes = ops.sum(_terms(p, q, axis=1), axis=1)
         count = ops.cast(ops.shape(p)[0], p.dtype)
         # A row's share of the mean over rows: its terms, times the number of rows.
-        between_samples = 1.0 - count * ops.mean(_correlation_terms(p, q, axis=0), axis=1)
+        between_samples = count * ops.mean(_terms(p, q, axis=0), axis=1)
         between_samples = ops.where(count > 1, between_samples, ops.zeros_like(between_samples))
         values = beta * between_classes + gamma * between_samples
         return mean_per_sample(ops.reshape(values, ops.shape(student)[:-1]))
@@ -94,8 +94,12 @@ class DIST(DistillationLoss):
         }
 
 
-def _correlation_terms(p: Any, q: Any, axis: int) -> Any:
-    """The terms whose sum along `axis` is Pearson's correlation."""
-    p = p - ops.mean(p, axis=axis, keepdims=True)
-    q = q - ops.mean(q, axis=axis, keepdims=True)
-    return p * q / (norm(p, axis) * norm(q, axis) + _EPSILON)
+def _terms(p: Any, q: Any, axis: int) -> Any:
+    """Terms of at least 0 whose sum along `axis` is one minus Pearson's correlation."""
+    p, q = centred(p, axis), centred(q, axis)
+    lengths = norm(p, axis) * norm(q, axis)
+    # Less than 1 by the epsilon alone; 0 for what is constant, which correlates with nothing.
+    certain = lengths / (lengths + _EPSILON)
+    count = ops.cast(ops.shape(p)[axis], p.dtype)
+    apart = 0.5 * ops.square(unit(p, axis) - unit(q, axis))
+    return certain * apart + (1.0 - certain) / count

@@ -3,10 +3,9 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_kd.losses.distillation_loss import DistillationLoss
-from keras_kd.losses.numerics import norm
+from keras_kd.losses.numerics import centred, unit
 from keras_kd.losses.serialization import deserialize, get, serialize
 
 _EPSILON = 1e-7
@@ -19,6 +18,8 @@ class LogitStandardization(DistillationLoss):
     With mean μ and unbiased standard deviation σ over the classes:
 
         loss((t − μ_t) / (σ_t + 1e-7), (s − μ_s) / (σ_s + 1e-7))
+
+    Logits that are all equal stay 0 and get no gradient.
 
     Args:
         loss: A loss on logits, its name or its configuration; its taps are used and its weight is
@@ -77,5 +78,5 @@ class LogitStandardization(DistillationLoss):
 
 
 def _standardized(logits: Any) -> Any:
-    centred = logits - ops.mean(logits, axis=-1, keepdims=True)
-    return centred / (norm(centred) / (logits.shape[-1] - 1) ** 0.5 + _EPSILON)
+    scale = (logits.shape[-1] - 1) ** 0.5
+    return scale * unit(centred(logits), epsilon=scale * _EPSILON)

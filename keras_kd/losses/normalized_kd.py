@@ -19,9 +19,9 @@ class NormalizedKD(DistillationLoss):
 
         −p_y · log q_y − gamma · T² · Σ_c p̂_c · log q̂_c
 
-    A cross-entropy, so its least value is the teacher's entropy and not 0. Everything is in log
-    space; the pixels of a map are averaged. A sample without a label (-1) takes the teacher's most
-    likely class as y.
+    These are cross-entropies: not 0 where the student is the teacher, and the first draws it to
+    the label beyond that. Everything is in log space; the pixels of a map are averaged. A sample
+    without a label (-1) takes the teacher's most likely class as y.
 
     Args:
         gamma: Weight of the other classes, a hyperparameter. Defaults to 1.5.
@@ -69,8 +69,9 @@ class NormalizedKD(DistillationLoss):
         log_p, _, others_p = split_target(ops.cast(teacher, student.dtype), target)
         log_q, _, others_q = split_target(student, target)
         own = -ops.exp(log_p) * log_q
-        log_others = ops.log_softmax(others_q / temperature, axis=-1)
-        others = -ops.sum(ops.softmax(others_p / temperature, axis=-1) * log_others, axis=-1)
+        others_p = ops.log_softmax(others_p / temperature, axis=-1)
+        others_q = ops.log_softmax(others_q / temperature, axis=-1)
+        others = -ops.sum(ops.exp(others_p) * others_q, axis=-1)
         return mean_per_sample(own + gamma * temperature**2 * others)
 
     def get_config(self) -> dict[str, Any]:

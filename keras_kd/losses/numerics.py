@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -33,6 +34,14 @@ def unit(x: Any, axis: int = -1, epsilon: float = 0.0) -> Any:
     """Divides x by its norm (plus `epsilon`); a zero vector stays, without gradient."""
     length = norm(x, axis)
     return x * ops.where(length > 0, 1.0 / ops.where(length > 0, length + epsilon, 1.0), 0.0)
+
+
+def centred(x: Any, axis: int = -1) -> Any:
+    """The values less their mean along `axis`; zeros without gradient where all are equal."""
+    moved = x - ops.mean(x, axis=axis, keepdims=True)
+    rounding = 10 * np.finfo(keras.backend.standardize_dtype(x.dtype)).eps
+    # What rounding leaves of equal values has no direction, but would get a huge gradient.
+    return ops.where(norm(moved, axis) > rounding * norm(x, axis), moved, ops.zeros_like(moved))
 
 
 def rows(x: Any) -> Any:

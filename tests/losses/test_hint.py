@@ -1,0 +1,144 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_kd as kd
+from keras_kd.losses import Hint
+from tests import golden_numbers, toy
+from tests.golden_numbers import value_and_gradient
+
+
+@golden_numbers.everywhere
+def test_it_gives_the_numbers_of_the_reference(file, dtype):
+    golden_numbers.assert_golden(Hint("a", "b"), "hint_mse", "same", file, dtype)
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (3, 5, 6), (3, 4, 4, 6)])
+def test_each_distance_is_what_it_names(shape):
+    teacher, student = 2 * np.random.default_rng(0).normal(size=(2, *shape))
+    difference = np.abs(teacher - student)
+    cosine = np.sum(teacher * student, -1, keepdims=True) / (
+        np.linalg.norm(teacher, axis=-1, keepdims=True)
+        * np.linalg.norm(student, axis=-1, keepdims=True)
+    )
+    expected = {
+        "mse": difference**2,
+        "l1": difference,
+        "smooth_l1": np.where(difference < 1, difference**2 / 2, difference - 0.5),
+        "cosine": 1 - cosine,
+    }
+    for distance, values in expected.items():
+        found, _ = value_and_gradient(Hint("a", "b", distance=distance), teacher, student)
+        np.testing.assert_allclose(found, values.reshape(3, -1).mean(-1), rtol=1e-10)
+
+
+def test_a_zero_vector_has_a_finite_gradient_under_every_distance():
+    teacher = np.random.default_rng(0).normal(size=(3, 6))
+    for distance in ("mse", "l1", "smooth_l1", "cosine"):
+        _, gradient = value_and_gradient(Hint("a", "b", distance=distance), teacher, 0 * teacher)
+        assert np.isfinite(gradient).all()
+
+
+def test_several_pairs_are_averaged_each_through_its_own_projector():
+    pairs = [("conv", "relu"), ("pool", "features"), ("features", "features")]
+    teacher, student = toy.cnn("teacher", filters=6, seed=1), toy.cnn("student")
+    several = kd.Distiller(student, teacher, Hint(taps=pairs))
+    several.compile(keras.optimizers.SGD(0.0), toy.sparse_loss())
+    x, y = toy.data()
+    logs = several.fit(x, y, batch_size=32, verbose=0).history
+    (projectors,) = several.projectors.values()
+    assert [p is not None for p in projectors.projectors] == [True, True]
+    ends = [keras.Model(teacher.input, teacher.get_layer(t).output)(x) for t, _ in pairs]
+    own = [
+        keras.Model(student.input, student.get_layer(s).output)(x, training=True) for _, s in pairs
+    ]
+    projected = projectors(own)
+    means = [
+        np.mean((np.asarray(t) - np.asarray(s)) ** 2) for t, s in zip(ends, projected, strict=True)
+    ]
+    np.testing.assert_allclose(logs["hint"], np.mean(means), rtol=1e-5)
+
+
+def test_auto_pairs_are_chosen_once_and_shown_and_saved(tmp_path, capsys):
+    teacher, student = toy.cnn("teacher", filters=6, seed=1), toy.cnn("student")
+    model = kd.Distiller(student, teacher, Hint(taps="auto"))
+    model.summary()
+    assert "relu -> relu, features -> features, weight 1" in capsys.readouterr().out
+    model.compile("sgd", toy.sparse_loss())
+    model.fit(*toy.data(), verbose=0)
+    model.save(tmp_path / "distiller.keras")
+    again = keras.saving.load_model(tmp_path / "distiller.keras")
+    again.set_teachers(teacher)
+    again.fit(*toy.data(), verbose=0)
+
+
+def test_a_masked_step_does_not_count():
+    teacher, student = np.random.default_rng(0).normal(size=(2, 3, 4, 6)).astype("float32")
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], bool)
+    found = np.asarray(Hint("a", "b").call(teacher, student, student_mask=mask))
+    steps = ((teacher - student) ** 2).mean(-1)
+    np.testing.assert_allclose(found, [steps[0].mean(), steps[1, :2].mean(), 0], rtol=1e-6)
+
+
+def _sequence_model(name, width):
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(10, width, mask_zero=True, name="embedding")(inputs)
+    x = layers.Dense(width, name="steps")(x)
+    x = layers.GlobalAveragePooling1D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(3, name="logits")(x), name=name)
+
+
+@pytest.mark.parametrize("width", [5, 8], ids=["projector", "no projector"])
+def test_the_mask_of_the_students_sequence_reaches_the_loss(width):
+    x = np.random.default_rng(0).integers(1, 10, (8, 6))
+    x[:, 3:] = 0
+    teacher, student = _sequence_model("teacher", 8), _sequence_model("student", width)
+    model = kd.Distiller(student, teacher, Hint("steps", "steps"))
+    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss())
+    logs = model.fit(x, np.zeros(8, int), verbose=0).history
+    said, answer = (
+        keras.Model(m.input, m.get_layer("steps").output)(x) for m in (teacher, student)
+    )
+    if width != 8:
+        answer = model.projectors["hint"](answer)
+    steps = np.mean((np.asarray(said) - np.asarray(answer)) ** 2, axis=-1)
+    np.testing.assert_allclose(logs["hint"][0], steps[:, :3].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("teacher_length", "student_length"),
+    [(4, 8), (8, 4), (6, 6)],
+    ids=["longer", "shorter", "same"],
+)
+def test_sequences_of_other_lengths_are_brought_to_the_teachers(teacher_length, student_length):
+    projector = Hint("a", "b").make_projector((None, teacher_length, 5), (None, student_length, 3))
+    assert projector(np.zeros((2, student_length, 3))).shape == (2, teacher_length, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({}, TypeError, "name the two taps, or pass taps='auto'"),
+        ({"teacher_tap": "a"}, ValueError, "must each name a layer"),
+        ({"taps": "auto", "teacher_tap": "a"}, ValueError, "pass either `taps` or"),
+        ({"taps": []}, ValueError, "must be 'auto' or a list of pairs"),
+        ({"taps": ["ab"]}, ValueError, "must be 'auto' or a list of pairs"),
+        ({"taps": "automatic"}, ValueError, "must be 'auto' or a list of pairs"),
+        ({"taps": "auto", "distance": "l2"}, ValueError, "`distance` must be one of"),
+        ({"taps": "auto", "projector": "dense"}, ValueError, "`projector` must be 'auto'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Hint(**arguments)
+
+
+def test_lengths_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="sequences must be equally long, or one a whole number"):
+        Hint("a", "b").make_projector((None, 4, 5), (None, 6, 5))
+
+
+def test_auto_pairs_need_a_teacher():
+    with pytest.raises(ValueError, match="taps='auto' is chosen with the teacher at hand"):
+        kd.Distiller(toy.cnn("student"), None, Hint(taps="auto"))
