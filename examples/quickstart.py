@@ -1,7 +1,8 @@
 """From a trained teacher to a verified int8 .tflite, measured: `make demo`.
 
-Trains a teacher, a small student alone, and the same student distilled from the teacher; exports
-all of them, runs the files on the test images through LiteRT, and prints one table. The table and a
+A teacher learns from all the training images; for the student only a few hundred are left, as when
+a model came without its data. The student is trained on them alone, and from the teacher. All are
+exported, the files run on the test images through LiteRT, and one table is printed. The table and a
 chart are written to build/demo/. Takes about a minute on the embedded digits;
 `--dataset mnist` and `--dataset fashion_mnist` run the same on TFDS data sets.
 """
@@ -15,8 +16,9 @@ from keras import layers
 
 import keras_kd as kd
 
-# Epochs for the teacher and for each student; the students get the same, and the same rate.
-EPOCHS = {"digits": (30, 60), "mnist": (3, 10), "fashion_mnist": (4, 15)}
+# Epochs for the teacher and for each student, and the images that the students are given.
+EPOCHS = {"digits": (30, 100), "mnist": (3, 60), "fashion_mnist": (4, 60)}
+STUDENT_IMAGES = {"digits": 300, "mnist": 1000, "fashion_mnist": 5000}
 
 
 def main():
@@ -25,6 +27,7 @@ def main():
     train, validation, test = splits(options.dataset)
     about = kd.datasets.describe(options.dataset)
     for_teacher, for_student = options.epochs or EPOCHS[options.dataset]
+    few = first_images(options.dataset)
 
     print(f"1. A teacher learns {options.dataset}.")
     keras.utils.set_random_seed(options.seed)
@@ -32,24 +35,25 @@ def main():
     teacher.compile(keras.optimizers.Adam(1e-3), labels_loss(), metrics=["accuracy"])
     teacher.fit(train, validation_data=validation, epochs=for_teacher, verbose=2)
 
-    print("\n2. A small student learns from the labels alone.")
+    count = STUDENT_IMAGES[options.dataset]
+    print(f"\n2. A small student learns from the labels of {count} images alone.")
     keras.utils.set_random_seed(options.seed)
-    alone = network("student_alone", about, filters=(4, 8), units=16)
-    alone.compile(optimizer(train, for_student), labels_loss(), metrics=["accuracy"])
-    alone.fit(train, validation_data=validation, epochs=for_student, verbose=0)
+    alone = network("student_alone", about, filters=(8, 16), units=32)
+    alone.compile(optimizer(few, for_student), labels_loss(), metrics=["accuracy"])
+    alone.fit(few, validation_data=validation, epochs=for_student, verbose=0)
 
-    print("3. The same student learns from the teacher.")
+    print("3. The same student learns from the teacher, on the same images.")
     keras.utils.set_random_seed(options.seed)
-    student = network("student_distilled", about, filters=(4, 8), units=16)
-    distiller = kd.Distiller(student, teacher)
-    distiller.compile(optimizer(train, for_student), labels_loss(), metrics=["accuracy"])
-    distiller.fit(train, validation_data=validation, epochs=for_student, verbose=0)
+    student = network("student_distilled", about, filters=(8, 16), units=32)
+    distiller = kd.Distiller(student, teacher, kd.losses.SoftTargets(temperature=4))
+    distiller.compile(optimizer(few, for_student), labels_loss(), metrics=["accuracy"])
+    distiller.fit(few, validation_data=validation, epochs=for_student, verbose=0)
     distiller.summary()
     student.save(options.out / "student.keras")
 
     print("\n4. Everything becomes a .tflite file and runs on the test images through LiteRT.")
     models = [(teacher, "float32"), (alone, "float32"), (student, "float32"), (student, "int8")]
-    rows = [measure(model, kind, train, test, options.out) for model, kind in models]
+    rows = [measure(model, kind, few, test, options.out) for model, kind in models]
     for row in rows:
         row["ratio"] = rows[0]["bytes"] / row["bytes"]
     write(rows, options.dataset, options.out)
@@ -73,6 +77,13 @@ def splits(name):
     return [kd.datasets.load(name, split, batch_size=batch_size) for split in names]
 
 
+def first_images(name):
+    """The images that the students are given: the first of the training split."""
+    count = STUDENT_IMAGES[name]
+    samples = kd.datasets.load(name, "train", batch_size=None, shuffle=False).take(count).cache()
+    return samples.shuffle(count, seed=0).batch(32).prefetch(1)
+
+
 def network(name, about, filters, units, dropout=0.0):
     x = inputs = keras.Input(about.input_shape)
     for width in filters:
@@ -87,16 +98,15 @@ def labels_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def optimizer(train, epochs):
+def optimizer(data, epochs):
     # Soft targets are learned more slowly and further: a high rate that falls to nought.
-    return keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(5e-3, epochs * int(train.cardinality()))
-    )
+    steps = epochs * int(data.cardinality())
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps))
 
 
-def measure(model, quantization, train, test, out):
+def measure(model, quantization, calibration, test, out):
     path = out / f"{model.name}_{quantization}.tflite"
-    file = kd.export.to_tflite(model, path, quantization, calibration=train)
+    file = kd.export.to_tflite(model, path, quantization, calibration=calibration)
     found = kd.export.evaluate(file, test, model)
     return {
         "model": f"{model.name.replace('_', ' ')}, {quantization}",
@@ -146,26 +156,18 @@ def chart(rows, dataset, path):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    colours = ["#555555", "#d98032", "#2f7fb8", "#1b9e5a"]
-    for row, colour in zip(rows, colours, strict=True):
+    styles = [("#555555", "s"), ("#d98032", "o"), ("#2f7fb8", "o"), ("#1b9e5a", "D")]
+    for row, (colour, marker) in zip(rows, styles, strict=True):
         kilobytes, accuracy = row["bytes"] / 1000, 100 * row["accuracy"]
-        axes.scatter(kilobytes, accuracy, s=90, color=colour, zorder=3)
-        axes.annotate(
-            f"{row['model']}\n{accuracy:.1f} %, {kilobytes:.1f} kB",
-            (kilobytes, accuracy),
-            xytext=(8, -4),
-            textcoords="offset points",
-            va="top",
-            fontsize=9,
-            color=colour,
-        )
+        label = f"{row['model']}: {accuracy:.1f} %, {kilobytes:.1f} kB"
+        axes.scatter(kilobytes, accuracy, s=90, color=colour, marker=marker, label=label, zorder=3)
     axes.set_xscale("log")
-    axes.set_xlim(right=axes.get_xlim()[1] * 6)
-    axes.set_ylim(bottom=axes.get_ylim()[0] - 1, top=axes.get_ylim()[1] + 0.5)
+    axes.margins(0.15)
     axes.set_xlabel("size of the .tflite file, kB (logarithmic)")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"{dataset}: what distillation keeps of the teacher")
     axes.grid(alpha=0.25)
+    axes.legend(loc="lower right", fontsize=9)
     figure.savefig(path, dpi=130)
 
 

@@ -202,6 +202,8 @@ def _nearest(name: str, folder: Path) -> str:
     similar = difflib.get_close_matches(name, present) or difflib.get_close_matches(
         name, tfds.list_builders()
     )
+    if name in similar:
+        return f"There are {present}."  # A known name that is not on the disk.
     return f"Did you mean {similar}?" if similar else f"There are {present}."
 
 
