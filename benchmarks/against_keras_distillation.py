@@ -81,7 +81,7 @@ def build(method, student, recorded):
         distillation.LogitsDistillation(loss=loss) if loss else distillation.LogitsDistillation()
     )
     return distillation.Distiller(
-        teacher=recorded.model, student=student, distillation_losses=[logits]
+        teacher=recorded.models[0], student=student, distillation_losses=[logits]
     )
 
 

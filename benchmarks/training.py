@@ -53,38 +53,44 @@ def kept(name, make):
 
 
 class Recorded:
-    """A frozen teacher that said everything once, and stands in for itself in every training.
+    """Frozen teachers that said everything once, and stand in for themselves in every training.
 
-    Without augmentation it would say the same of each image in each epoch, so the numbers are those
-    of the live teacher, at the cost of the student alone. Images and records travel together:
-    `inputs(x)` makes the dict that `student(model)` and `teacher` take. The teacher's outputs bear
-    the names of its taps.
+    Without augmentation they would say the same of each image in each epoch, so the numbers are
+    those of live teachers, at the cost of the student alone. Images and records travel together:
+    `inputs(x)` makes the dict that `student(model)` and the `teachers` take. With several taps the
+    teachers' outputs bear their names.
     """
 
-    def __init__(self, model, x, taps=("logits",)):
-        shown = [model.get_layer(tap).output for tap in taps]
-        values = keras.Model(model.input, shown).predict(x, batch_size=500, verbose=0)
-        values = values if len(taps) > 1 else [values]
-        self.records = {tap: np.asarray(v) for tap, v in zip(taps, values, strict=True)}
-        self.shape = model.input_shape[1:]
-        inputs = self._inputs()
-        ends = {tap: layers.Identity(name=tap)(inputs[f"recorded_{tap}"]) for tap in taps}
-        outputs = ends if len(taps) > 1 else ends["logits"]
-        self.model = keras.Model(inputs, outputs, name=f"recorded_{model.name}")
-        self.teacher = kd.Teacher(self.model, outputs="logits")
+    def __init__(self, models, x, taps=("logits",)):
+        models = models if isinstance(models, (list, tuple)) else [models]
+        self.shape = models[0].input_shape[1:]
+        self.records = {}
+        for i, model in enumerate(models):
+            shown = [model.get_layer(tap).output for tap in taps]
+            values = keras.Model(model.input, shown).predict(x, batch_size=500, verbose=0)
+            for tap, value in zip(taps, values if len(taps) > 1 else [values], strict=True):
+                self.records[f"teacher_{i}_{tap}"] = np.asarray(value)
+        self.models = [self._stand_in(i, model.name, taps) for i, model in enumerate(models)]
+        self.teachers = [kd.Teacher(model, outputs="logits") for model in self.models]
+
+    @property
+    def teacher(self):
+        return self.teachers[0]
 
     def inputs(self, x):
-        return {"image": x, **{f"recorded_{tap}": v for tap, v in self.records.items()}}
+        return {"image": x, **self.records}
 
     def student(self, model):
         inputs = self._inputs()
         return keras.Model(inputs, model(inputs["image"]), name=f"{model.name}_and_records")
 
+    def _stand_in(self, i, name, taps):
+        inputs = self._inputs()
+        ends = {tap: layers.Identity(name=tap)(inputs[f"teacher_{i}_{tap}"]) for tap in taps}
+        return keras.Model(inputs, ends if len(taps) > 1 else ends[taps[0]], name=f"{name}_{i}")
+
     def _inputs(self):
-        recorded = {
-            f"recorded_{tap}": keras.Input(v.shape[1:], name=f"recorded_{tap}")
-            for tap, v in self.records.items()
-        }
+        recorded = {name: keras.Input(v.shape[1:], name=name) for name, v in self.records.items()}
         return {"image": keras.Input(self.shape, name="image"), **recorded}
 
 

@@ -41,7 +41,7 @@ class Distiller(keras.Model):
         teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either.
         losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to
             `kd.losses.SoftTargets()`.
-        student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to 0.1.
+        student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to 0.5.
         weighting: How much each of several teachers counts for each sample, one of
             `kd.weighting`. Defaults to `kd.weighting.Uniform()`.
         noise: A `kd.noise.LogitNoise` on what the teachers say. Defaults to `None`.
@@ -74,7 +74,7 @@ class Distiller(keras.Model):
         student: keras.Model,
         teachers: keras.Model | Teacher | Sequence[keras.Model | Teacher],
         losses: str | DistillationLoss | Sequence[str | DistillationLoss] | None = None,
-        student_loss_weight: float = 0.1,
+        student_loss_weight: float = 0.5,
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",

@@ -181,7 +181,7 @@ def test_trackers_weigh_a_smaller_last_batch_by_its_size():
     np.testing.assert_allclose(logs["soft_targets"][0], np.mean(values), rtol=1e-5)
     plain = toy.sparse_loss()(y, student(x))
     np.testing.assert_allclose(logs["student_loss"][0], plain, rtol=1e-5)
-    np.testing.assert_allclose(logs["loss"][0], 0.1 * plain + np.mean(values), rtol=1e-5)
+    np.testing.assert_allclose(logs["loss"][0], 0.5 * plain + np.mean(values), rtol=1e-5)
 
 
 def test_a_softmax_teacher_and_the_same_teacher_with_logits_give_the_same_loss():
@@ -237,7 +237,7 @@ def test_a_changed_hyperparameter_changes_the_next_compiled_step():
 
     def step():
         logs = model.fit(x, y, batch_size=32, verbose=0).history
-        return logs["soft_targets"][0], logs["loss"][0] - 0.1 * logs["student_loss"][0]
+        return logs["soft_targets"][0], logs["loss"][0] - 0.5 * logs["student_loss"][0]
 
     function = model.make_train_function() or model.train_function
     cold, _ = step()

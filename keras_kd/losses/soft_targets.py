@@ -31,7 +31,7 @@ class SoftTargets(DistillationLoss):
     classes (the pixels of a segmentation map) are averaged.
 
     Args:
-        temperature: T, a hyperparameter. Defaults to 2.
+        temperature: T, a hyperparameter. Defaults to 4.
         activation: `"softmax"` for one class of many, `"sigmoid"` for one or several binary
             outputs, or `None` for softmax unless there is a single output. Defaults to `None`.
         target: `"forward"`, `"reverse"` or `"jensen_shannon"`. Defaults to `"forward"`.
@@ -56,7 +56,7 @@ class SoftTargets(DistillationLoss):
 
     def __init__(
         self,
-        temperature: float = 2.0,
+        temperature: float = 4.0,
         activation: str | None = None,
         weight: float = 1.0,
         teacher_tap: str | None = None,

@@ -33,7 +33,7 @@ def distill_chain(
     optimizer: Any = "adam",
     metrics: Any = None,
     losses: Any = None,
-    student_loss_weight: float = 0.1,
+    student_loss_weight: float = 0.5,
     distiller: dict[str, Any] | None = None,
     **fit: Any,
 ) -> Chain:
