@@ -45,7 +45,7 @@ def main():
     print("3. The same student learns from the teacher, on the same images.")
     keras.utils.set_random_seed(options.seed)
     student = network("student_distilled", about, filters=(8, 16), units=32)
-    distiller = kd.Distiller(student, teacher, kd.losses.SoftTargets(temperature=4))
+    distiller = kd.Distiller(student, teacher)
     distiller.compile(optimizer(few, for_student), labels_loss(), metrics=["accuracy"])
     distiller.fit(few, validation_data=validation, epochs=for_student, verbose=0)
     distiller.summary()

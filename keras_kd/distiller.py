@@ -1,6 +1,6 @@
 """The training loop: teachers, student, losses, one `fit`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.trackers import Trackers, batch_size
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -95,7 +96,7 @@ class Distiller(keras.Model):
         self.objective = DistillationObjective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
-        self._trackers = _Trackers(["loss", "student_loss", *self.objective.names])
+        self._trackers = Trackers(["loss", "student_loss", *self.objective.names])
         self.built = True
 
     @property
@@ -220,7 +221,7 @@ class Distiller(keras.Model):
         self.optimizer.apply_gradients(
             zip(tape.gradient(scaled, variables), variables, strict=True)
         )
-        self._trackers.update("loss", global_mean(loss), _batch_size(x))
+        self._trackers.update("loss", global_mean(loss), batch_size(x))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return {**logs, **self._trackers.results(self._shown())}
 
@@ -229,7 +230,7 @@ class Distiller(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
-        self._trackers.update("loss", global_mean(loss), _batch_size(x))
+        self._trackers.update("loss", global_mean(loss), batch_size(x))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return {**logs, **self._trackers.results(self._shown(training=False))}
 
@@ -271,7 +272,7 @@ class Distiller(keras.Model):
         Returns:
             A scalar: under `tf.distribute` this replica's share of it.
         """
-        size = _batch_size(x)
+        size = batch_size(x)
         terms = []
         if self._compile_loss is not None:
             hard = self._compile_loss(y, y_pred, sample_weight)
@@ -345,31 +346,6 @@ class Distiller(keras.Model):
         return distiller
 
 
-class _Trackers:
-    """Running means of the losses, weighted by the size of the batch.
-
-    No Keras object, so that no checkpoint holds them.
-    """
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._means = {name: keras.metrics.Mean(name=name) for name in names}
-
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the student's outputs: Keras names losses and metrics by them."""
-        return self.objective.student.output_names
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        return list(self._means.values())
-
-    def update(self, name: str, value: Any, batch_size: Any) -> None:
-        self._means[name].update_state(value, sample_weight=batch_size)
-
-    def results(self, names: Iterable[str]) -> dict[str, Any]:
-        return {name: self._means[name].result() for name in names}
-
-
 def _serialized(part: Any) -> dict[str, Any] | None:
     return None if part is None else keras.saving.serialize_keras_object(part)
 
@@ -379,7 +355,3 @@ def _one_at_a_time(x: Any, batch_size: int | None) -> bool:
         first = tree.flatten(x.element_spec)[0].shape
         return bool(first.rank) and first[0] == 1
     return batch_size == 1
-
-
-def _batch_size(x: Any) -> Any:
-    return ops.shape(next(part for part in tree.flatten(x) if part is not None))[0]

@@ -10,7 +10,7 @@ from keras import ops, tree
 
 _SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
 _REFUSAL = "Labels out of range"
-_NOT_FINITE = "Teacher '[^']*' gave NaN or infinite logits"
+_NOT_FINITE = "Teacher '[^']*' gave NaN or infinite (?:logits|values)"
 
 
 def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:

@@ -16,7 +16,7 @@ from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.committee import Committee
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
-from keras_kd.teachers.teacher import WatchedTeacher, as_teachers, columns
+from keras_kd.teachers.teacher import Teacher, as_teachers, columns
 from keras_kd.teachers.weighting import Weighting
 
 
@@ -91,7 +91,7 @@ class DistillationObjective(keras.layers.Layer):
             classes,
         )
         for member in committee.members:
-            _check_inputs(member, self.student.model)
+            check_inputs(member.teacher, self.student.model)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
@@ -249,16 +249,20 @@ def _unique(names: Iterable[str]) -> list[str]:
     return found
 
 
-def _check_inputs(member: WatchedTeacher, student: keras.Model) -> None:
-    """Refuses a teacher that cannot take what the student takes."""
-    if member.teacher.preprocessing is not None:
+def check_inputs(teacher: Teacher, student: keras.Model) -> None:
+    """Refuses a teacher that cannot take what the student takes.
+
+    Raises:
+        ValueError: When the shapes of their inputs differ and nothing turns one into the other.
+    """
+    if teacher.preprocessing is not None:
         return
-    one, other = input_shapes(member.teacher.model), input_shapes(student)
+    one, other = input_shapes(teacher.model), input_shapes(student)
     if one is None or other is None:
         return
     if len(one) != len(other) or not all(map(shapes_agree, one, other)):
         raise ValueError(
-            f"Teacher '{member.teacher.name}' takes inputs of shape {one} and the student "
+            f"Teacher '{teacher.name}' takes inputs of shape {one} and the student "
             f"'{student.name}' {other}. Give the teacher what turns one into the other: "
             "kd.Teacher(model, preprocessing=...)."
         )

@@ -1,6 +1,7 @@
 """Distillation losses: one file for each, all on the base class `DistillationLoss`."""
 
 from keras_kd.losses.attention_transfer import AttentionTransfer as AttentionTransfer
+from keras_kd.losses.chunk_mimicry import ChunkMimicry as ChunkMimicry
 from keras_kd.losses.contrastive_representation import (
     ContrastiveRepresentation as ContrastiveRepresentation,
 )

@@ -20,8 +20,8 @@ _FINAL = {
     keras.activations.sigmoid: "sigmoid",
 }
 
-# Layers whose `activation` is applied last.
-_ACTIVATED = (
+#: Layers whose `activation` is applied last.
+ACTIVATED = (
     keras.layers.Dense,
     keras.layers.EinsumDense,
     keras.layers.Conv1D,
@@ -139,7 +139,7 @@ def _final_kind(call: Call) -> str:
     layer = with_activation(call.layer)
     if isinstance(layer, keras.layers.Softmax):
         return "softmax" if layer.axis in (-1, len(call.outputs[0].shape) - 1) else "unknown"
-    if isinstance(layer, _ACTIVATED):
+    if isinstance(layer, ACTIVATED):
         return _FINAL.get(layer.activation, "unknown")
     name = type(layer).__name__
     if not _is_layer(layer) and name in ("Softmax", "Sigmoid"):

@@ -147,7 +147,7 @@ class TappedModel:
             return _single(self.model, outputs)
         if tap.name in outputs:
             return outputs[tap.name]
-        return _only_tensor(self.model, graph.calls, tap.name, outputs)
+        return only_tensor(self.model, graph.calls, tap.name, outputs)
 
     def _read_outputs_only(self) -> tuple[None, dict[Tap, tuple]]:
         """For a model whose graph cannot be read: outputs only, and only if declared."""
@@ -220,9 +220,23 @@ def _output_at(model: keras.Model, named: dict[str, Any], tap: Tap) -> Any:
     return named[tap.name]
 
 
-def _only_tensor(
+def only_tensor(
     model: keras.Model, calls: dict[str, list[Call]], name: str, outputs: dict[str, Any]
 ) -> keras.KerasTensor:
+    """The one tensor of a layer or of an output.
+
+    Args:
+        model: The model, for the messages.
+        calls: The calls of its opened graph.
+        name: The layer's name, `outer/inner` inside a nested model.
+        outputs: The outputs of the model, by name.
+
+    Returns:
+        A symbolic tensor of the graph.
+
+    Raises:
+        ValueError: When there is no such layer, or it gives more than one tensor.
+    """
     found = calls.get(name)
     if found is None:
         known = [*calls, *outputs]

@@ -4,6 +4,7 @@ import keras
 
 from keras_kd.losses.projector import chosen_projector
 from keras_kd.models.graph import Graph, open_graph
+from keras_kd.models.parts import part_after
 from keras_kd.models.taps import Tap, TappedModel
 
 #: The tap of the assembled student that is led to the teacher's features.
@@ -54,7 +55,8 @@ def with_teacher_head(
     body = open_graph(student, inside=[student_tap])
     features = _at(body, student_tap)
     projector = _projector(teacher_shape, student_shape)
-    head = _head(teacher, teacher_tap)
+    head = part_after(teacher, teacher_tap, "teacher_head")
+    head.trainable = False
     return keras.Model(
         body.inputs,
         head(projector(features)),
@@ -83,23 +85,3 @@ def _projector(teacher_shape: tuple, student_shape: tuple) -> keras.layers.Layer
         ]
     layers += [keras.layers.BatchNormalization(), keras.layers.ReLU()]
     return keras.Sequential(layers, name=TEACHER_FEATURES)
-
-
-def _head(teacher: keras.Model, tap: str) -> keras.Model:
-    graph = open_graph(teacher, inside=[tap])
-    outputs = graph.outputs
-    if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
-        outputs = outputs[0]
-    try:
-        own = keras.Model(_at(graph, tap), outputs)
-    except ValueError as error:
-        raise ValueError(
-            f"with_teacher_head: the output of '{teacher.name}' depends on more than its tap "
-            f"'{tap}', so what follows the tap is no classifier of its own. Choose a tap that "
-            "everything passes through, such as the pooled features."
-        ) from error
-    head = keras.models.clone_model(own)
-    head.set_weights(own.get_weights())
-    head.name = "teacher_head"
-    head.trainable = False
-    return head
