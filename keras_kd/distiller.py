@@ -169,14 +169,18 @@ class Distiller(keras.Model):
         """Runs the student."""
         return self.student(inputs, training=training)
 
-    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> keras.callbacks.History:
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         """Trains the student (and the projectors); takes what `keras.Model.fit` takes.
 
         Args:
             x: As for `keras.Model.fit`: a `tf.data.Dataset` of (x, y) or (x, y, sample_weight)
                 batches, arrays, ...
             y: Labels, if `x` holds arrays.
-            **kwargs: All other arguments of `keras.Model.fit`.
+            batch_size: Samples of a batch, if `x` holds arrays.
+            *args: The other arguments of `keras.Model.fit`, in its order.
+            **kwargs: The same by name.
 
         Returns:
             The `History`.
@@ -185,29 +189,31 @@ class Distiller(keras.Model):
             ValueError: When integer labels are out of range, there is no teacher to learn from, or
                 a loss that relates samples is given them one at a time.
         """
+        self._check_before_training(x, batch_size)
+        if self.compiled:
+            student, loss = self.objective.student, self.get_compile_config().get("loss")
+            allowed = sparse_classes(loss, student.output_shapes)
+            x = checked_labels(x, y, allowed, student.output_names)
+        try:
+            return super().fit(x, y, batch_size, *args, **kwargs)
+        except tf.errors.InvalidArgumentError as error:
+            ours = refused(error)
+            if ours is None:
+                raise
+            raise ours from None
+
+    def _check_before_training(self, x: Any, batch_size: int | None) -> None:
         if self.distillation_losses and not self.teachers:
             raise ValueError(
                 f"'{self.name}' has no teachers (a file holds none). Call "
                 "`distiller.set_teachers(...)` before training goes on."
             )
         relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
-        if relating and _one_at_a_time(x, kwargs.get("batch_size")):
+        if relating and _one_at_a_time(x, batch_size):
             raise ValueError(
                 f"{relating} relate the samples of a batch to each other, so a batch needs two or "
                 "more of them, better 32. Received: batches of 1"
             )
-        if self.compiled:
-            allowed = sparse_classes(
-                self.get_compile_config().get("loss"), self.objective.student.output_shapes
-            )
-            x = checked_labels(x, y, allowed, self.objective.student.output_names)
-        try:
-            return super().fit(x, y, **kwargs)
-        except tf.errors.InvalidArgumentError as error:
-            ours = refused(error)
-            if ours is None:
-                raise
-            raise ours from None
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, forward, losses, gradients, metrics."""

@@ -1,0 +1,38 @@
+"""Mean squared error between a student and its chunk of the teacher's representation."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class ChunkMimicry(DistillationLoss):
+    """Mean squared difference of a chunk and the output that mimics it: mean_u (t_u − s_u)².
+
+    What `kd.TeacherClass` takes by default. Chunks are (batch, units), or maps (batch, ...,
+    channels), over whose places the mean is taken too; both sides have the same shape.
+
+    Args:
+        weight: Weight in the total loss, a hyperparameter. Defaults to 1.
+        teacher_tap: In a `Distiller`: the layer of the teacher. Defaults to `None`, the output.
+        student_tap: In a `Distiller`: the layer of the student. Defaults to `None`, the output.
+        name: Name in the history. Defaults to `"chunk_mimicry"`.
+
+    Raises:
+        ValueError: In a `Distiller`, when the shapes of the two taps differ.
+
+    Example:
+        >>> kd.losses.ChunkMimicry()(chunk, output).shape  # (batch,)
+
+    Reference:
+        Malik et al. 2020, arXiv:2004.03281, section 3.
+    """
+
+    on_logits = False
+
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Computes the mean squared difference of each sample, (batch,)."""
+        return mean_per_sample(ops.square(ops.cast(teacher, student.dtype) - student))
