@@ -382,6 +382,14 @@ def test_every_way_of_running_gives_the_same_weights(how):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_fit_takes_its_arguments_in_the_order_of_keras():
+    x, y = toy.data()
+    model = distiller(toy.cnn("student"), toy.cnn("teacher"))
+    history = model.fit(x, y, 8, 2, 0)
+    assert len(history.history["loss"]) == 2
+    assert int(model.optimizer.iterations) == 8
+
+
 def test_the_same_seed_gives_the_same_weights():
     x, y = toy.data()
     weights = []
