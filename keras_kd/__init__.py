@@ -9,6 +9,7 @@ from keras_kd.distiller import Distiller as Distiller
 from keras_kd.models.pairing import pair_taps as pair_taps
 from keras_kd.models.pairing import taps as taps
 from keras_kd.students.chain import distill_chain as distill_chain
+from keras_kd.students.teacher_class import TeacherClass as TeacherClass
 from keras_kd.students.teacher_head import with_teacher_head as with_teacher_head
 from keras_kd.teachers import noise as noise
 from keras_kd.teachers import weighting as weighting

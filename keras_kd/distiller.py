@@ -9,7 +9,7 @@ from keras import ops, tree
 
 from keras_kd.distribution import global_mean, per_replica, replica_id
 from keras_kd.hyperparameters import Hyperparameter, hyperparameters
-from keras_kd.labels import checked_labels, refused, sparse_classes
+from keras_kd.labels import checked_labels, in_our_words, sparse_classes
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.graph import require_built
 from keras_kd.models.taps import Tap
@@ -194,13 +194,8 @@ class Distiller(keras.Model):
             student, loss = self.objective.student, self.get_compile_config().get("loss")
             allowed = sparse_classes(loss, student.output_shapes)
             x = checked_labels(x, y, allowed, student.output_names)
-        try:
+        with in_our_words():
             return super().fit(x, y, batch_size, *args, **kwargs)
-        except tf.errors.InvalidArgumentError as error:
-            ours = refused(error)
-            if ours is None:
-                raise
-            raise ours from None
 
     def _check_before_training(self, x: Any, batch_size: int | None) -> None:
         if self.distillation_losses and not self.teachers:

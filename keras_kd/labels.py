@@ -1,7 +1,8 @@
 """Labels and sample weights: which output they belong to, and whether they are in range."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,22 @@ def refused(error: tf.errors.InvalidArgumentError) -> ValueError | None:
     """Our own sentence from an error that the graph raised, if it holds one."""
     found = re.search(rf"({_REFUSAL}.* labels from -?\d+ to -?\d+|{_NOT_FINITE})\.", str(error))
     return ValueError(found.group().replace("\\'", "'")) if found else None
+
+
+@contextlib.contextmanager
+def in_our_words() -> Iterator[None]:
+    """Raises our own sentence in place of the graph's error that holds it.
+
+    Raises:
+        ValueError: With that sentence.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        ours = refused(error)
+        if ours is None:
+            raise
+        raise ours from None
 
 
 def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> tuple:

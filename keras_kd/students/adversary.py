@@ -1,0 +1,114 @@
+"""Adversarial mimicry: a discriminator for each chunk tells student from teacher."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_kd.distribution import per_replica
+from keras_kd.hyperparameters import Hyperparameter
+from keras_kd.losses.distillation_loss import mean_per_sample, shapes_agree
+from keras_kd.models.graph import input_shapes
+from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.students.members import output_shapes
+
+
+class Adversary(keras.layers.Layer):
+    """The discriminators of a class, and their optimizer.
+
+    Each tells its chunk of the teacher (1) from its student's answer (0), by cross-entropy; the
+    student is led to be taken for the teacher.
+
+    Args:
+        discriminators: One for each student, ending in one logit or in one sigmoid.
+        optimizer: Their optimizer.
+        weight: What the students' adversarial loss is multiplied by; a hyperparameter.
+        numbers: Number of each student.
+        targets: Shape of each student's chunk, batch first.
+
+    Raises:
+        ValueError: When a discriminator does not take its chunk or gives more than one value.
+    """
+
+    weight = Hyperparameter()
+
+    def __init__(
+        self,
+        discriminators: Sequence[keras.Model],
+        optimizer: Any,
+        weight: float,
+        numbers: Sequence[int],
+        targets: Sequence[tuple],
+    ) -> None:
+        for number, model, target in zip(numbers, discriminators, targets, strict=True):
+            _require_fit(model, number, target)
+        dtype = discriminators[0].dtype_policy
+        super().__init__(name="adversary", dtype=dtype, autocast=False)
+        self.discriminators = list(discriminators)
+        self.weight = weight
+        tap = Tap(None, logits=True)
+        self._judges = [TappedModel(model, [tap], training=True) for model in discriminators]
+        optimizer = keras.optimizers.get(optimizer)
+        if dtype.name == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        self.optimizer = optimizer
+        self.optimizer.build(self.trainable_variables)
+        self.built = True
+
+    def mistaken(self, i: int, answer: Any) -> Any:
+        """How far student `i` is from being taken for the teacher, (batch,)."""
+        return mean_per_sample(ops.softplus(-self._logit(i, answer)))
+
+    def learn(self, chunks: Sequence[Any], answers: Sequence[Any], weights: Any) -> list[Any]:
+        """One step of all discriminators.
+
+        Args:
+            chunks: What the teacher says.
+            answers: What the students say.
+            weights: Sample weights (batch,), or `None`.
+
+        Returns:
+            The loss of each.
+        """
+        with tf.GradientTape() as tape:
+            losses = []
+            for i, (chunk, answer) in enumerate(zip(chunks, answers, strict=True)):
+                values = mean_per_sample(ops.softplus(-self._logit(i, chunk)))
+                values += mean_per_sample(ops.softplus(self._logit(i, ops.stop_gradient(answer))))
+                losses.append(weighted_mean(values / 2, weights))
+            terms = [*losses, *(ops.sum(term) for term in self.losses)]
+            scaled = self.optimizer.scale_loss(per_replica(ops.sum(terms)))
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return losses
+
+    def _logit(self, i: int, chunk: Any) -> Any:
+        _, seen = self._judges[i](chunk)
+        return ops.cast(next(iter(seen.values())), "float32")
+
+
+def weighted_mean(values: Any, weights: Any) -> Any:
+    """The mean over the samples of value times weight.
+
+    Args:
+        values: (batch,).
+        weights: (batch,), or `None` for 1.
+
+    Returns:
+        A scalar.
+    """
+    return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
+
+
+def _require_fit(model: keras.Model, number: int, target: tuple) -> None:
+    takes, gives = input_shapes(model), output_shapes(model)
+    one = takes is None or (len(takes) == 1 and shapes_agree(takes[0], target))
+    if not one or len(gives) != 1 or gives[0][-1] != 1:
+        raise ValueError(
+            f"TeacherClass: discriminator {number} ('{model.name}') must take its chunk, of shape "
+            f"{target}, and give one value for it (or for each place). Received: inputs {takes}, "
+            f"outputs {gives}"
+        )
