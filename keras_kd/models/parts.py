@@ -1,6 +1,7 @@
 """A model cut in two at a layer: what leads to its output, and what follows it."""
 
 import keras
+from keras import tree
 
 from keras_kd.models.graph import Graph, open_graph
 from keras_kd.models.taps import named_outputs, only_tensor
@@ -44,7 +45,11 @@ def part_after(model: keras.Model, tap: str, name: str) -> keras.Model:
     outputs = graph.outputs
     if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
         outputs = outputs[0]
-    own = keras.Model(start, outputs)
+    # A model cannot give its own input: where the tap is an output, something must lie between.
+    own = keras.Model(
+        start,
+        tree.map_structure(lambda x: keras.layers.Identity()(x) if x is start else x, outputs),
+    )
     copy = keras.models.clone_model(own)
     copy.set_weights(own.get_weights())
     copy.name = name

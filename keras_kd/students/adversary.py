@@ -51,7 +51,8 @@ class Adversary(keras.layers.Layer):
         tap = Tap(None, logits=True)
         self._judges = [TappedModel(model, [tap], training=True) for model in discriminators]
         optimizer = keras.optimizers.get(optimizer)
-        if dtype.name == "mixed_float16":
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if dtype.name == "mixed_float16" and not scaled:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         self.optimizer = optimizer
         self.optimizer.build(self.trainable_variables)

@@ -1,6 +1,7 @@
 """The models of a class: built one for each chunk, and checked against it."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import tree
@@ -24,6 +25,20 @@ def numbers_of(only: Sequence[int] | None, n: int) -> list[int]:
     return numbers
 
 
+def require_list_or_builder(given: Any, what: str) -> None:
+    """Refuses what is neither a list nor a builder; a model is callable and no builder.
+
+    Raises:
+        TypeError: When it is neither.
+    """
+    builds = callable(given) and not isinstance(given, keras.layers.Layer)
+    if not builds and not isinstance(given, (list, tuple)):
+        raise TypeError(
+            f"TeacherClass: `{what}` must be a list of built models, or a function of the chunk's "
+            f"size that builds one. Received: {given!r} (of type {type(given).__name__})"
+        )
+
+
 def models_for(
     given: Sequence[keras.Model] | Callable[[int], keras.Model],
     sizes: Sequence[int],
@@ -45,6 +60,7 @@ def models_for(
         TypeError: When `given` or one of the models is no such thing.
         ValueError: When there are too few or too many, one is not built, or two share weights.
     """
+    require_list_or_builder(given, what)
     if isinstance(given, (list, tuple)):
         if len(given) not in (len(sizes), len(only)):
             raise ValueError(
@@ -52,15 +68,10 @@ def models_for(
                 f"Received: {len(given)}"
             )
         found = [given[i] for i in only] if len(given) == len(sizes) else list(given)
-    elif callable(given) and not isinstance(given, keras.layers.Layer):
+    else:
         # All are built, also for `only` one: each draws the random numbers that it does in a class.
         every = [given(size) for size in sizes]
         found = [every[i] for i in only]
-    else:
-        raise TypeError(
-            f"TeacherClass: `{what}` must be a list of built models, or a function of the chunk's "
-            f"size that builds one. Received: {given!r} (of type {type(given).__name__})"
-        )
     for i, model in zip(only, found, strict=True):
         require_built(model, f"Number {i} of the {what}")
     _require_apart(found, only, what)

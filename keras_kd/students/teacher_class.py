@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -22,6 +23,7 @@ from keras_kd.students.members import (
     numbers_of,
     output_shapes,
     require_fit,
+    require_list_or_builder,
     require_same_inputs,
     seed_states,
 )
@@ -111,6 +113,7 @@ class TeacherClass(keras.Model):
         only: Sequence[int] | None = None,
         name: str | None = None,
     ) -> None:
+        require_list_or_builder(students, "students")
         representation = None if teacher is None else Representation(teacher, layer, mimic)
         if n is None and chunks is None and only is None and isinstance(students, (list, tuple)):
             n = len(students)
@@ -191,13 +194,15 @@ class TeacherClass(keras.Model):
             self._require_apart()
         self._require_teacher()
         with in_our_words():
-            return super().fit(x, y, *args, **kwargs)
+            return super().fit(x, _labels(y, **kwargs), *args, **kwargs)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The mimicry of each student on some data; it runs the teacher.
 
         Args:
-            *args: Those of `keras.Model.evaluate`; labels are not used.
+            x: As for `fit`.
+            y: Not used.
+            *args: The other arguments of `keras.Model.evaluate`, in its order.
             **kwargs: The same by name.
 
         Returns:
@@ -208,7 +213,7 @@ class TeacherClass(keras.Model):
         """
         self._require_teacher()
         with in_our_words():
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, mimic, losses, gradients; then the discriminators', if there are any."""
@@ -411,12 +416,22 @@ class TeacherClass(keras.Model):
                 "TeacherClass learns from the teacher alone: `compile` takes an optimizer, and the "
                 f"loss is an argument of TeacherClass. Received: {', '.join(given)} in `compile`"
             )
-        optimizers = [self.optimizer, self.adversary.optimizer if self.adversary else None]
-        if any(optimizer is not None and optimizer.global_clipnorm for optimizer in optimizers):
+        optimizers = [self.optimizer, *([self.adversary.optimizer] if self.adversary else [])]
+        if any(_unwrapped(optimizer).global_clipnorm for optimizer in optimizers):
             raise ValueError(
-                "TeacherClass: `global_clipnorm` takes one norm over all the students, so each would "
-                "depend on the others. Use `clipnorm`, which clips each weight by itself."
+                "TeacherClass: `global_clipnorm` takes one norm over all the students, so that "
+                "each would depend on the others. Use `clipnorm`, which clips each weight apart."
             )
+
+
+def _labels(y: Any, sample_weight: Any = None, **_: Any) -> Any:
+    """Labels, or zeros for weighted samples that have none: Keras would drop their weights."""
+    return np.zeros(len(sample_weight)) if y is None and sample_weight is not None else y
+
+
+def _unwrapped(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer.inner_optimizer if scaled else optimizer
 
 
 def _checked_loss(loss: str | DistillationLoss | None) -> DistillationLoss:
