@@ -34,6 +34,7 @@ ON_FEATURES = {
     "hint": lambda: losses.Hint("conv", "conv"),
     "attention_transfer": lambda: losses.AttentionTransfer("conv", "conv"),
     "neuron_selectivity": lambda: losses.NeuronSelectivity("conv", "conv"),
+    "chunk_mimicry": lambda: losses.ChunkMimicry(1.0, "features", "features"),
     **RELATIONS,
 }
 EVERY = {**ON_LOGITS, **ON_FEATURES}
