@@ -1,7 +1,7 @@
 """The graph of a model with its nested models opened: which call made which tensor.
 
-Taps and logits are both read off this graph. It shares the layers of the model, so running it is
-running the model; nothing of the model is changed.
+Taps and logits are both read off this graph; the values are then recorded while the model itself
+runs (see recording.py). Nothing of the model is changed.
 """
 
 import functools
@@ -27,8 +27,7 @@ class Call:
     @property
     def inputs(self) -> list[keras.KerasTensor]:
         """The symbolic tensors among the arguments."""
-        leaves = tree.flatten((self.args, self.kwargs))
-        return [leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor)]
+        return _tensors((self.args, self.kwargs))
 
 
 @dataclass
@@ -44,6 +43,7 @@ class Graph:
     output_names: list[str] = field(default_factory=list)
     calls: dict[str, list[Call]] = field(default_factory=dict)
     makers: dict[int, Call] = field(default_factory=dict)
+    traced: list[str] = field(default_factory=list)
 
     def note(self, path: str, layer: Any, args: tuple, kwargs: dict, outputs: Any) -> None:
         """Remembers one call."""
@@ -56,27 +56,22 @@ class Graph:
         """The innermost call that made a tensor, or `None` for an input."""
         return self.makers.get(id(tensor))
 
+    def require_runnable(self, model: keras.Model) -> None:
+        """Refuses a graph from which a model shall be built, where it is not what the model does.
+
+        Raises:
+            ValueError: When a custom layer or subclassed model was opened for it.
+        """
+        if self.traced:
+            raise ValueError(
+                f"A part of '{model.name}' cannot be taken out, since {self.traced} are custom "
+                "layers or subclassed models: what their `call` computes is not theirs to copy. "
+                "Choose a tap outside them, or build the model with the functional API."
+            )
+
 
 class OpaqueModelError(ValueError):
     """A model whose graph cannot be read: its `call` does not run on symbolic tensors."""
-
-
-class _Preactivation(keras.layers.Layer):
-    """Runs a layer without its activation: the logits of `Dense(10, activation="softmax")`."""
-
-    def __init__(self, layer: keras.layers.Layer) -> None:
-        super().__init__(name=f"{layer.name}_logits", dtype=layer.dtype_policy, autocast=False)
-        self.owner = [layer]
-        self.built = True
-
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        (layer,) = self.owner
-        activated = with_activation(layer)
-        activation, activated.activation = activated.activation, keras.activations.linear
-        try:
-            return layer(*args, **kwargs)
-        finally:
-            activated.activation = activation
 
 
 def with_activation(layer: Any) -> Any:
@@ -84,20 +79,17 @@ def with_activation(layer: Any) -> Any:
     return layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
 
 
-def open_graph(
-    model: keras.Model,
-    inside: Iterable[str] = (),
-    split: Iterable[str] = (),
-    training: bool = False,
-) -> Graph:
+def open_graph(model: keras.Model, inside: Iterable[str] = (), training: bool = False) -> Graph:
     """Reads the graph of a model, nested Functional and Sequential models opened.
+
+    It is for reading: which layers there are, what they are called with, what makes the outputs.
+    Where a custom layer or a subclassed model had to be opened for it (`traced`), values that its
+    `call` computes from variables have become constants, so such a graph must not be run.
 
     Args:
         model: A built `keras.Model`: Functional, Sequential or subclassed.
         inside: Paths that are wanted; a custom layer or subclassed model on the way to one of them
             is opened too.
-        split: Paths of layers whose activation becomes a call of its own (path + `/activation`),
-            so that their logits are a tensor of the graph.
         training: What an opened subclassed model's `call` is told. Defaults to `False`.
 
     Returns:
@@ -106,8 +98,12 @@ def open_graph(
     Raises:
         OpaqueModelError: When `call` of a subclassed model does not run on symbolic tensors.
     """
-    reader = _Reader(set(inside), set(split), training)
-    functional = reader.functional(model, None)
+    reader = _Reader(set(inside), training)
+    if is_graph(model):
+        functional = keras.Model(*_ends(model), name=model.name)
+    else:
+        reader.graph.traced.append(model.name)
+        functional = reader.traced(model, (built_inputs(model),), {})
     inputs = tree.map_structure(_fresh_input, functional.input)
     reader.graph.inputs = inputs
     reader.graph.output_names = functional.output_names
@@ -118,9 +114,8 @@ def open_graph(
 class _Reader:
     """Calls every layer of a model once more on symbolic tensors and notes what happens."""
 
-    def __init__(self, inside: set[str], split: set[str], training: bool) -> None:
+    def __init__(self, inside: set[str], training: bool) -> None:
         self.inside = inside
-        self.split = split
         self.training = training
         self.graph = Graph(inputs=None)
 
@@ -133,41 +128,29 @@ class _Reader:
         return functional._run_through_graph(inputs, call_fn=call)
 
     def call(self, layer: Any, args: tuple, kwargs: dict, path: str) -> Any:
-        if path in self.split:
-            return self.call_in_two(layer, args, kwargs, path)
-        if self._opens(layer, kwargs, path):
-            inner = self.functional(layer, args[0])
-            outputs = self.replay(inner, args[0], path + "/")
+        wanted = any(name.startswith(path + "/") for name in self.inside)
+        # A mask given to the nested model would be lost on the way in.
+        if is_graph(layer) and (wanted or kwargs.get("mask") is None):
+            inner = keras.Model(*_ends(layer), name=layer.name)
+            outputs = self.replay(inner, _tensors((args, kwargs)), path + "/")
+        elif wanted and isinstance(layer, keras.layers.Layer):
+            self.graph.traced.append(path)
+            inner = self.traced(layer, args, kwargs)
+            outputs = self.replay(inner, _tensors((args, kwargs)), path + "/")
         else:
             outputs = layer(*args, **kwargs)
         self.graph.note(path, layer, args, kwargs, outputs)
         return outputs
 
-    def call_in_two(self, layer: Any, args: tuple, kwargs: dict, path: str) -> Any:
-        logits = _Preactivation(layer)(*args, **kwargs)
-        function = with_activation(layer).activation
-        activation = keras.layers.Activation(function, dtype=layer.dtype_policy)
-        outputs = activation(logits)
-        # Noted first, the activation is what made the outputs; the layer's place shows them too.
-        self.graph.note(f"{path}/activation", activation, (logits,), {}, outputs)
-        self.graph.note(path, layer, args, kwargs, outputs)
-        return outputs
-
-    def _opens(self, layer: Any, kwargs: dict, path: str) -> bool:
-        if any(wanted.startswith(path + "/") for wanted in self.inside):
-            return isinstance(layer, keras.layers.Layer)
-        # A mask given to the nested model would be lost on the way in.
-        return is_graph(layer) and kwargs.get("mask") is None
-
-    def functional(self, layer: keras.layers.Layer, inputs: Any) -> keras.Model:
-        """The layer as an uncompiled Functional model that shares its layers."""
-        if is_graph(layer):
-            return keras.Model(*_ends(layer), name=layer.name)
-        inputs = built_inputs(layer) if inputs is None else tree.map_structure(_fresh_input, inputs)
-        takes_training = "training" in inspect.signature(layer.call).parameters
+    def traced(self, layer: keras.layers.Layer, args: tuple, kwargs: dict) -> keras.Model:
+        """What the `call` of a custom layer or subclassed model does, as a Functional model."""
+        args, kwargs = tree.map_structure(_fresh, (args, kwargs))
+        if "training" in inspect.signature(layer.call).parameters:
+            kwargs = {**kwargs, "training": self.training}
+        plain = len(args) == 1 and not _tensors(kwargs)
+        inputs = args[0] if plain else _tensors((args, kwargs))
         try:
-            outputs = layer.call(inputs, **({"training": self.training} if takes_training else {}))
-            return keras.Model(inputs, outputs, name=layer.name)
+            return keras.Model(inputs, layer.call(*args, **kwargs), name=layer.name)
         except Exception as error:
             raise OpaqueModelError(
                 f"'{layer.name}' ({type(layer).__name__}) cannot be looked into: its `call` does "
@@ -201,7 +184,7 @@ def built_inputs(model: keras.layers.Layer) -> Any:
     Raises:
         OpaqueModelError: When the model does not say which shape it was built for.
     """
-    if is_graph(model):
+    if isinstance(model, (keras.Sequential, _functional_class())) and model.built:
         return tree.map_structure(_fresh_input, _ends(model)[0])
     shape = (model.get_build_config() or {}).get("input_shape")
     if shape is None:
@@ -223,8 +206,10 @@ def input_shapes(model: keras.Model) -> list[tuple] | None:
 def is_graph(model: Any) -> bool:
     """Whether a model was made of symbolic tensors: Functional, or a built Sequential."""
     if isinstance(model, keras.Sequential):
-        return model.built
-    return isinstance(model, _functional_class())
+        return model.built and type(model).call is keras.Sequential.call
+    functional = _functional_class()
+    # With a `call` of its own the graph is not what the model does.
+    return isinstance(model, functional) and type(model).call is functional.call
 
 
 def _ends(model: keras.Model) -> tuple[Any, Any]:
@@ -239,6 +224,14 @@ def _inputs_like(shape: Any) -> Any:
     if shape and isinstance(shape[0], (list, tuple, dict)):
         return [_inputs_like(part) for part in shape]
     return keras.Input(batch_shape=(None, *shape[1:]))
+
+
+def _tensors(arguments: Any) -> list[keras.KerasTensor]:
+    return [part for part in tree.flatten(arguments) if isinstance(part, keras.KerasTensor)]
+
+
+def _fresh(argument: Any) -> Any:
+    return _fresh_input(argument) if isinstance(argument, keras.KerasTensor) else argument
 
 
 def _fresh_input(tensor: keras.KerasTensor) -> keras.KerasTensor:

@@ -80,13 +80,6 @@ class Verdict:
     kind: str
     call: Call | None
 
-    @property
-    def split(self) -> bool:
-        """Whether the activation is an argument of a layer and has to be taken apart from it."""
-        layer = self.call and self.call.layer
-        inside = not isinstance(layer, (keras.layers.Activation, keras.layers.Softmax))
-        return self.kind in ("softmax", "sigmoid") and inside and _is_layer(layer)
-
 
 def inspect_output(graph: Graph, tensor: keras.KerasTensor) -> Verdict:
     """Finds out what a tensor of an opened graph holds.
@@ -109,20 +102,28 @@ def inspect_output(graph: Graph, tensor: keras.KerasTensor) -> Verdict:
     return Verdict(_final_kind(call), call)
 
 
-def logits_of(graph: Graph, tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """The logits behind a tensor that holds probabilities, or the tensor if it holds logits.
+def way_to_logits(graph: Graph, tensor: keras.KerasTensor) -> tuple[Call, list[Call]]:
+    """The call behind which the logits of some probabilities are, and what is done to them after.
 
     Args:
-        graph: A graph opened with the deciding layer in `split`.
-        tensor: One of its tensors, not of unknown kind.
+        graph: An opened graph.
+        tensor: One of its tensors, found to hold probabilities.
 
     Returns:
-        A symbolic tensor of the same graph.
+        The call that makes the probabilities, and the calls that only move them about, in order.
     """
     call = graph.maker(tensor)
-    if _moves(call.layer):
-        return call.layer(logits_of(graph, call.inputs[0]), *call.args[1:], **call.kwargs)
-    return call.inputs[0] if _final_kind(call) in ("softmax", "sigmoid") else tensor
+    if not _moves(call.layer):
+        return call, []
+    origin, moves = way_to_logits(graph, call.inputs[0])
+    return origin, [*moves, call]
+
+
+def takes_logits(call: Call) -> bool:
+    """Whether a call's input is the logits; else the activation is an argument of its layer."""
+    layer = call.layer
+    plain = isinstance(layer, (keras.layers.Activation, keras.layers.Softmax))
+    return plain or not _is_layer(layer)
 
 
 def doubt(name: str, verdict: Verdict) -> str:
@@ -137,6 +138,8 @@ def doubt(name: str, verdict: Verdict) -> str:
 
 def _final_kind(call: Call) -> str:
     layer = with_activation(call.layer)
+    if layer is not call.layer and call.inputs[0].shape[1] is None:
+        return "unknown"  # Without a number of steps the wrapped layer runs out of reach.
     if isinstance(layer, keras.layers.Softmax):
         return "softmax" if layer.axis in (-1, len(call.outputs[0].shape) - 1) else "unknown"
     if isinstance(layer, ACTIVATED):

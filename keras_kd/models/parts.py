@@ -40,6 +40,7 @@ def part_after(model: keras.Model, tap: str, name: str) -> keras.Model:
         ValueError: When the tap does not exist, or the model's output depends on more than it.
     """
     graph = open_graph(model, inside=[tap])
+    graph.require_runnable(model)
     start = place_of(model, graph, tap)
     require_only_way(model, graph, start, tap)
     outputs = graph.outputs

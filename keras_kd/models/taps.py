@@ -9,7 +9,15 @@ import keras
 from keras import ops, tree
 
 from keras_kd.models.graph import Call, Graph, OpaqueModelError, built_inputs, open_graph
-from keras_kd.models.outputs import OUTPUTS, Verdict, doubt, inspect_output, logits_of
+from keras_kd.models.outputs import (
+    OUTPUTS,
+    Verdict,
+    doubt,
+    inspect_output,
+    takes_logits,
+    way_to_logits,
+)
+from keras_kd.models.recording import Recorder, Watch
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Tap:
 class TappedModel:
     """A model that gives its outputs and what stands at some taps, in one forward pass.
 
-    It shares the layers of `model`, which stays as it is. It is no Keras object, so that whoever
+    The model itself runs, and what passes the taps is noted. It is no Keras object, so that whoever
     holds one (a frozen teacher, say) does not track its weights.
 
     Args:
@@ -68,9 +76,9 @@ class TappedModel:
         self.output_shapes: dict[str, tuple] = {}
         self._from_probabilities: set[Tap] = set()
         try:
-            self._function, self.shapes = self._read_graph()
-        except OpaqueModelError:
-            self._function, self.shapes = self._read_outputs_only()
+            self._places, self.shapes = self._read_graph()
+        except OpaqueModelError as error:
+            self._places, self.shapes = self._read_outputs_only(error)
 
     def __call__(self, inputs: Any) -> tuple[Any, dict[Tap, Any]]:
         """Runs the model once.
@@ -81,51 +89,51 @@ class TappedModel:
         Returns:
             The model's outputs, and a dict from tap to tensor.
         """
-        if self._function is None:
+        watches = [place.watch for place in self._places.values() if place.watch]
+        with Recorder(watches) as recorder:
             outputs = self.model(inputs, training=self.training)
-            named = named_outputs(outputs, self.output_names)
-            values = [_output_at(self.model, named, tap) for tap in self.taps]
-        else:
-            everything = self._function(inputs, training=self.training)
-            outputs, values = everything["outputs"], everything["taps"]
+        named = named_outputs(outputs, self.output_names)
         seen = {}
-        for tap, value in zip(self.taps, values, strict=True):
+        for tap, place in self._places.items():
+            value = (
+                recorder.value(place.watch) if place.watch else _output_at(self.model, named, tap)
+            )
+            for move in place.moves:
+                value = move.layer(value, *move.args[1:], **move.kwargs)
             seen[tap] = _log(value) if tap in self._from_probabilities else value
         return outputs, seen
 
-    def _read_graph(self) -> tuple[keras.Model | None, dict[Tap, tuple]]:
+    def _read_graph(self) -> tuple[dict[Tap, "_Place"], dict[Tap, tuple]]:
         inside = [tap.name for tap in self.taps if tap.name]
         graph = open_graph(self.model, inside=inside, training=self.training)
-        split = []
-        for tap in self.taps:
-            if tap.logits and self._settle(tap, graph):
-                split.append(inspect_output(graph, self._tensor(graph, tap)).call.path)
-        if split:
-            graph = open_graph(self.model, inside=inside, split=split, training=self.training)
         self._note_outputs(named_outputs(graph.outputs, graph.output_names))
-        shown = {tap: self._tensor(graph, tap) for tap in self.taps}
         for tap in self.taps:
-            if self.activations.get(tap):
-                shown[tap] = logits_of(graph, shown[tap])
-        shapes = {tap: tuple(tensor.shape) for tap, tensor in shown.items()}
-        if self._plain():
-            return None, shapes
-        outputs = {"outputs": _unpacked(graph.outputs), "taps": list(shown.values())}
-        return keras.Model(graph.inputs, outputs, name=f"{self.model.name}_tapped"), shapes
+            if tap.logits:
+                self._settle(tap, graph)
+        tensors = {tap: self._tensor(graph, tap) for tap in self.taps}
+        places = {tap: self._place(graph, tap, tensor) for tap, tensor in tensors.items()}
+        return places, {tap: tuple(tensor.shape) for tap, tensor in tensors.items()}
+
+    def _place(self, graph: Graph, tap: Tap, tensor: keras.KerasTensor) -> "_Place":
+        if self.activations.get(tap):
+            origin, moves = way_to_logits(graph, tensor)
+            what = "input" if takes_logits(origin) else "preactivation"
+            return _Place(Watch(origin.layer, what), tuple(moves))
+        if tap.name is None or tap.name in self.output_shapes:
+            return _Place()
+        return _Place(Watch(graph.calls[tap.name][0].layer, "output"))
 
     def _note_outputs(self, named: dict[str, Any]) -> None:
         self.output_shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
 
-    def _plain(self) -> bool:
-        """Whether the model as it is shows all the taps."""
-        here = all(tap.name is None or tap.name in self.output_shapes for tap in self.taps)
-        return here and not any(self.activations.values())
-
-    def _settle(self, tap: Tap, graph: Graph) -> bool:
-        """Decides how the logits at a tap are had; says whether a layer must be split for it."""
+    def _settle(self, tap: Tap, graph: Graph) -> None:
+        """Decides how the logits at a tap are had."""
         verdict = Verdict("logits", None)
         if self.declared != "logits":
             verdict = inspect_output(graph, self._tensor(graph, tap))
+        probabilities = verdict.kind in ("softmax", "sigmoid")
+        if probabilities and not _in_reach(graph, self._tensor(graph, tap)):
+            verdict, probabilities = Verdict("unknown", verdict.call), False
         if verdict.kind == "unknown" and self.declared == "probabilities":
             self._from_probabilities.add(tap)
         elif verdict.kind == "unknown":
@@ -138,8 +146,7 @@ class TappedModel:
                 f"'{self.model.name}' was said to give probabilities, but "
                 f"'{verdict.call.path}' gives logits. Received: outputs='probabilities'"
             )
-        self.activations[tap] = verdict.kind if verdict.kind in ("softmax", "sigmoid") else None
-        return verdict.split
+        self.activations[tap] = verdict.kind if probabilities else None
 
     def _tensor(self, graph: Graph, tap: Tap) -> keras.KerasTensor:
         outputs = named_outputs(graph.outputs, graph.output_names)
@@ -149,22 +156,25 @@ class TappedModel:
             return outputs[tap.name]
         return only_tensor(self.model, graph.calls, tap.name, outputs)
 
-    def _read_outputs_only(self) -> tuple[None, dict[Tap, tuple]]:
+    def _read_outputs_only(
+        self, cause: OpaqueModelError
+    ) -> tuple[dict[Tap, "_Place"], dict[Tap, tuple]]:
         """For a model whose graph cannot be read: outputs only, and only if declared."""
         for tap in self.taps:
             if tap.logits and self.declared == "auto":
                 raise ValueError(
                     f"It cannot be told whether '{self.model.name}' gives logits or "
-                    "probabilities, since its `call` does not run on symbolic tensors. Say which "
-                    'it is: `outputs="logits"` or `outputs="probabilities"` (for a student '
-                    "`student_outputs=...`)."
+                    'probabilities. Say which it is: `outputs="logits"` or '
+                    '`outputs="probabilities"` (for a student `student_outputs=...`). Why: '
+                    f"{cause}"
                 )
             if tap.logits and self.declared == "probabilities":
                 self._from_probabilities.add(tap)
         outputs = self.model(built_inputs(self.model), training=self.training)
         named = named_outputs(outputs)
         self._note_outputs(named)
-        return None, {tap: tuple(_output_at(self.model, named, tap).shape) for tap in self.taps}
+        shapes = {tap: tuple(_output_at(self.model, named, tap).shape) for tap in self.taps}
+        return {tap: _Place() for tap in self.taps}, shapes
 
     @property
     def output_names(self) -> list[str]:
@@ -189,9 +199,20 @@ def named_outputs(outputs: Any, names: Sequence[str] = ()) -> dict[str, Any]:
     return dict(zip(names, flat, strict=True))
 
 
-def _unpacked(outputs: Any) -> Any:
-    # A model made with `[output]` returns the output.
-    return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
+@dataclass(frozen=True)
+class _Place:
+    """How a tap's value is had: what to watch (else an output), and how to move it after that."""
+
+    watch: Watch | None = None
+    moves: tuple[Call, ...] = ()
+
+
+def _in_reach(graph: Graph, tensor: keras.KerasTensor) -> bool:
+    """Whether the softmax is an object that runs; in a subclassed `call` keras.ops are none."""
+    origin, moves = way_to_logits(graph, tensor)
+    return not graph.traced or all(
+        isinstance(call.layer, keras.layers.Layer) for call in (origin, *moves)
+    )
 
 
 def _log(probabilities: Any) -> Any:

@@ -53,6 +53,7 @@ def with_teacher_head(
     teacher_shape = TappedModel(teacher, [Tap(teacher_tap)]).shapes[Tap(teacher_tap)]
     student_shape = TappedModel(student, [Tap(student_tap)]).shapes[Tap(student_tap)]
     body = open_graph(student, inside=[student_tap])
+    body.require_runnable(student)
     features = _at(body, student_tap)
     projector = _projector(teacher_shape, student_shape)
     head = part_after(teacher, teacher_tap, "teacher_head")

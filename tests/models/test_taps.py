@@ -155,3 +155,146 @@ def test_a_subclassed_model_of_tensorflow_operations_shows_its_outputs_only():
     np.testing.assert_array_equal(seen[Tap(None, logits=True)], expected)
     with pytest.raises(ValueError, match="does not run on symbolic tensors"):
         TappedModel(model, [Tap("dense")], outputs="logits")
+
+
+class Scaled(keras.Model):
+    """A weight of its own, and keras.ops on it: nothing that a graph of layers would show."""
+
+    def __init__(self, name="scaled"):
+        super().__init__(name=name)
+        self.hidden = layers.Dense(8, activation="relu", name="hidden")
+        self.norm = layers.BatchNormalization(name="norm")
+        self.head = layers.Dense(4, activation="softmax", name="head")
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+    def call(self, x, training=None):
+        x = self.norm(self.hidden(x) * ops.exp(self.scale), training=training)
+        return self.head(x)
+
+
+class Gate(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Dense(8, activation="relu", name="inner")
+        self.activity_regularizer = keras.regularizers.L2(0.1)
+
+    def build(self, x_shape, context_shape=None):
+        self.inner.build(x_shape)
+
+    def call(self, x, context=None):
+        return self.inner(x) * ops.sigmoid(context)
+
+
+class Doubled(keras.Model):
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=training, mask=mask) * 2
+
+
+def subclassed():
+    model = Scaled()
+    model(np.ones((1, 5), "float32"))
+    return model, "hidden"
+
+
+def gated():
+    inputs = keras.Input((5,))
+    x = Gate(name="gate")(inputs, context=layers.Dense(8, name="context")(inputs))
+    return keras.Model(inputs, layers.Dense(4, activation="softmax")(x)), "gate/inner"
+
+
+def overridden():
+    inputs = keras.Input((5,))
+    x = layers.Dense(8, activation="relu", name="hidden")(inputs)
+    return Doubled(inputs, layers.Dense(4)(x)), "hidden"
+
+
+def regularised():
+    inputs = keras.Input((5,))
+    x = layers.Dense(8, activation="relu", name="hidden")(inputs)
+    head = layers.Dense(4, activation="softmax", activity_regularizer="l2", name="head")
+    return keras.Model(inputs, head(x)), "hidden"
+
+
+def same_names():
+    inputs = keras.Input((5,))
+    one, two = (
+        keras.Sequential([keras.Input((5,)), layers.Dense(8, name="d")], name=n) for n in "ab"
+    )
+    x = layers.Concatenate()([one(inputs), two(inputs)])
+    return keras.Model(inputs, layers.Dense(4, activation="softmax")(x)), "b/d"
+
+
+def steps():
+    inputs = keras.Input((5,))
+    x = layers.Reshape((5, 1))(layers.Dense(5, name="hidden")(inputs))
+    x = layers.TimeDistributed(layers.Dense(4, activation="softmax"))(x)
+    return keras.Model(inputs, layers.Reshape((20,))(x)), "hidden"
+
+
+KINDS = [subclassed, gated, overridden, regularised, same_names, steps]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_tapped_model_trains_as_the_model_itself(kind):
+    x = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
+    weights, totals = [], []
+    for tapped in (False, True):
+        keras.utils.set_random_seed(0)
+        model, tap = kind()
+        optimizer = keras.optimizers.SGD(0.5)
+        show = TappedModel(
+            model, [Tap(tap), Tap(None, logits=kind is not overridden)], training=True
+        )
+        for _ in range(3):
+            with tf.GradientTape() as tape:
+                outputs = show(x)[0] if tapped else model(x, training=True)
+                total = ops.sum(ops.square(outputs)) + ops.sum(ops.stack([0.0, *model.losses]))
+            totals.append(float(total))
+            variables = model.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
+        weights.append(model.get_weights())
+    assert totals[:3] == totals[3:]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in KINDS if k is not overridden], ids=lambda k: k.__name__
+)
+def test_the_softmax_of_the_logits_is_what_the_model_gives(kind):
+    x = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
+    model, _ = kind()
+    logits = TappedModel(model, [Tap(None, logits=True)])(x)[1][Tap(None, logits=True)]
+    split = (-1, 5, 4) if kind is steps else (-1, 4)
+    expected = ops.reshape(model(x), split)
+    np.testing.assert_allclose(ops.softmax(ops.reshape(logits, split)), expected, rtol=1e-5)
+    assert not np.allclose(np.sum(logits, axis=-1), 1)
+
+
+def test_nothing_is_left_on_the_layers_even_if_the_model_fails():
+    model, _ = regularised()
+    tapped = TappedModel(model, [Tap("hidden"), Tap(None, logits=True)])
+    tapped(np.ones((2, 5), "float32"))
+    with pytest.raises(Exception, match="."):
+        tapped(np.ones((2, 7), "float32"))
+    for layer in model.layers:
+        assert "call" not in layer.__dict__
+    assert model.get_layer("head").activation is keras.activations.softmax
+
+
+def test_a_layer_that_runs_twice_without_the_graph_showing_it_is_refused():
+    class Twice(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.hidden = layers.Dense(5, name="hidden")
+
+        def call(self, x, training=None):
+            x = self.hidden(self.hidden(x)) if training else self.hidden(x)
+            return ops.relu(x)
+
+    model = Twice()
+    model(np.ones((1, 5), "float32"))
+    tapped = TappedModel(model, [Tap("hidden")])
+    tapped.training = True
+    with pytest.raises(ValueError, match="'hidden' ran 2 times in one call"):
+        tapped(np.ones((2, 5), "float32"))
