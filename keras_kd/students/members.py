@@ -8,6 +8,8 @@ from keras import tree
 
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.graph import built_inputs, input_shapes, require_built
+from keras_kd.objective import check_inputs
+from keras_kd.students.representation import Representation
 
 
 def numbers_of(only: Sequence[int] | None, n: int) -> list[int]:
@@ -125,6 +127,43 @@ def require_same_inputs(students: Sequence[keras.Model], only: Sequence[int]) ->
             raise ValueError(
                 f"TeacherClass: all students must take the same inputs. Received: student "
                 f"{only[0]} takes {first} and student {i} ('{student.name}') {own}"
+            )
+
+
+def require_class(
+    representation: Representation,
+    students: Sequence[keras.Model],
+    numbers: Sequence[int],
+    chunks: Sequence[Sequence[int]],
+) -> None:
+    """Refuses students that do not take what the teacher takes, or do not fit their chunks.
+
+    Args:
+        representation: What they mimic.
+        students: The students.
+        numbers: Number of each.
+        chunks: The units of every chunk of the class.
+
+    Raises:
+        ValueError: When one does not fit.
+    """
+    for number, student in zip(numbers, students, strict=True):
+        check_inputs(representation.teacher, student)
+        require_fit(student, number, (*representation.shape[:-1], len(chunks[number])))
+
+
+def require_separable(optimizers: Sequence[keras.optimizers.Optimizer]) -> None:
+    """Refuses an optimizer whose step for one student depends on the others.
+
+    Raises:
+        ValueError: When one has a `global_clipnorm`.
+    """
+    for optimizer in optimizers:
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if (optimizer.inner_optimizer if scaled else optimizer).global_clipnorm:
+            raise ValueError(
+                "TeacherClass: `global_clipnorm` takes one norm over all the students, so that "
+                "each would depend on the others. Use `clipnorm`, which clips each weight apart."
             )
 
 

@@ -13,7 +13,6 @@ from keras_kd.distribution import global_mean, per_replica
 from keras_kd.labels import in_our_words, sample_weights
 from keras_kd.losses import ChunkMimicry, DistillationLoss
 from keras_kd.losses import get as get_loss
-from keras_kd.objective import check_inputs
 from keras_kd.students.adversary import Adversary, weighted_mean
 from keras_kd.students.assembly import side_by_side
 from keras_kd.students.chunks import chunks_of
@@ -22,9 +21,11 @@ from keras_kd.students.members import (
     models_for,
     numbers_of,
     output_shapes,
+    require_class,
     require_fit,
     require_list_or_builder,
     require_same_inputs,
+    require_separable,
     seed_states,
 )
 from keras_kd.students.representation import Representation
@@ -125,7 +126,7 @@ class TeacherClass(keras.Model):
         models = models_for(students, sizes, numbers, "students")
         require_same_inputs(models, numbers)
         if representation is not None:
-            _require_class(representation, models, numbers, chunks)
+            require_class(representation, models, numbers, chunks)
         super().__init__(name=name, dtype=models[0].dtype_policy, autocast=False)
         self.layer_name = layer
         self.mimic = mimic
@@ -165,7 +166,7 @@ class TeacherClass(keras.Model):
         """
         representation = Representation(teacher, self.layer_name, self.mimic)
         chunks_of(representation, self.chunks, len(self.chunks), "contiguous", None)
-        _require_class(representation, self.students, self.numbers, self.chunks)
+        require_class(representation, self.students, self.numbers, self.chunks)
         self.representation = representation
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
@@ -416,22 +417,12 @@ class TeacherClass(keras.Model):
                 "TeacherClass learns from the teacher alone: `compile` takes an optimizer, and the "
                 f"loss is an argument of TeacherClass. Received: {', '.join(given)} in `compile`"
             )
-        optimizers = [self.optimizer, *([self.adversary.optimizer] if self.adversary else [])]
-        if any(_unwrapped(optimizer).global_clipnorm for optimizer in optimizers):
-            raise ValueError(
-                "TeacherClass: `global_clipnorm` takes one norm over all the students, so that "
-                "each would depend on the others. Use `clipnorm`, which clips each weight apart."
-            )
+        require_separable([self.optimizer, *([self.adversary.optimizer] if self.adversary else [])])
 
 
 def _labels(y: Any, sample_weight: Any = None, **_: Any) -> Any:
     """Labels, or zeros for weighted samples that have none: Keras would drop their weights."""
     return np.zeros(len(sample_weight)) if y is None and sample_weight is not None else y
-
-
-def _unwrapped(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    return optimizer.inner_optimizer if scaled else optimizer
 
 
 def _checked_loss(loss: str | DistillationLoss | None) -> DistillationLoss:
@@ -442,15 +433,3 @@ def _checked_loss(loss: str | DistillationLoss | None) -> DistillationLoss:
             f"labels or classes, as ChunkMimicry does. Received: {type(loss).__name__}"
         )
     return loss
-
-
-def _require_class(
-    representation: Representation,
-    students: Sequence[keras.Model],
-    numbers: Sequence[int],
-    chunks: Sequence[Sequence[int]],
-) -> None:
-    """Refuses students that do not fit the teacher or their chunks."""
-    for number, student in zip(numbers, students, strict=True):
-        check_inputs(representation.teacher, student)
-        require_fit(student, number, (*representation.shape[:-1], len(chunks[number])))

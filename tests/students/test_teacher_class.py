@@ -121,6 +121,62 @@ def test_one_student_and_nested_teachers_will_do():
     np.testing.assert_allclose(model(x), teacher(x), atol=1e-5)
 
 
+def test_students_and_teachers_may_be_subclassed_models():
+    class Subclassed(keras.Model):
+        def __init__(self, units):
+            super().__init__(name="subclassed")
+            self.features = layers.Dense(5, activation="relu", name="features")
+            self.head = layers.Dense(units)
+
+        def call(self, x):
+            return self.head(self.features(x))
+
+    def built(units):
+        model = Subclassed(units)
+        model(samples())
+        return model
+
+    teacher, x = built(3), samples()
+    hidden = teacher.features(x)
+    before = hidden.numpy() @ np.eye(5)
+    model = kd.TeacherClass(teacher, "features", built, n=2)
+    said = np.concatenate(model.predict(x, verbose=0), axis=-1)
+    np.testing.assert_allclose(
+        model.assemble(head=None)(x), np.maximum(said, 0), rtol=1e-5, atol=1e-6
+    )
+    model.compile("sgd")
+    logs = model.fit(x, verbose=0).history
+    np.testing.assert_allclose(
+        logs["student_0"][0], np.mean((before[:, :3] - said[:, :3]) ** 2), rtol=1e-5
+    )
+
+
+def test_tokens_stay_integers_and_a_teacher_may_prepare_its_own_input():
+    inputs = keras.Input((7,), dtype="int32")
+    x = layers.Embedding(9, 4)(inputs)
+    x = layers.Dense(6, activation="relu", name="features")(layers.GlobalMaxPooling1D()(x))
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid", name="head")(x))
+    teacher = kd.Teacher(model, preprocessing=lambda tokens: tokens + 1)
+
+    def student(size):
+        parts = [layers.Embedding(9, 2), layers.GlobalAveragePooling1D(), layers.Dense(size)]
+        return keras.Sequential([keras.Input((7,), dtype="int32"), *parts])
+
+    tokens = np.random.default_rng(0).integers(0, 8, (5, 7))
+    pair = kd.TeacherClass(teacher, "features", student, n=2)
+    expected = [
+        np.mean((features(model)(tokens + 1)[:, part] - said) ** 2)
+        for part, said in zip(
+            (slice(0, 3), slice(3, 6)), pair.predict(tokens, verbose=0), strict=True
+        )
+    ]
+    pair.compile("sgd")
+    np.testing.assert_allclose(pair.evaluate(tokens, verbose=0)[1:], expected, rtol=1e-5)
+    assembled = pair.assemble()
+    assert keras.backend.standardize_dtype(assembled.inputs[0].dtype) == "int32"
+    assert assembled(tokens).shape == (5, 1)
+
+
 # What each learns.
 
 
