@@ -11,6 +11,8 @@ from keras import ops, tree
 from keras_kd.models.graph import Call, built_inputs, open_graph, with_activation
 from keras_kd.models.outputs import ACTIVATED
 from keras_kd.models.parts import part_after, place_of, require_only_way
+from keras_kd.models.recording import Recorder, Watch
+from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.teacher import Teacher, as_teachers
 
 MIMIC = ("output", "preactivation")
@@ -50,13 +52,12 @@ class Representation:
                     f"TeacherClass: layer '{layer}' of '{model.name}' has no activation that could "
                     "be taken away. Pass mimic='output'. Received: mimic='preactivation'"
                 )
-            graph = open_graph(model, inside=[layer], split=[call.path])
-            tensor = graph.maker(place_of(model, graph, layer)).inputs[0]
         elif function is not None and not _changes_nothing_twice(function):
             function = None
         #: What is applied to the students' outputs, side by side, or `None`.
         self.activation = function
-        self._function = keras.Model(graph.inputs, tensor, name=f"{model.name}_up_to_layer")
+        self._tapped = TappedModel(model, [Tap(layer)])
+        self._watch = Watch(call.layer, "preactivation") if mimic == "preactivation" else None
 
     @property
     def units(self) -> int:
@@ -67,7 +68,14 @@ class Representation:
         """What the students are to mimic for a batch: the teacher runs once, without gradients."""
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
-        return ops.stop_gradient(self._function(x, training=False))
+        return ops.stop_gradient(self._said(x))
+
+    def _said(self, x: Any) -> Any:
+        if self._watch is None:
+            return next(iter(self._tapped(x)[1].values()))
+        with Recorder([self._watch]) as recorder:
+            self.teacher.model(x, training=False)
+        return recorder.value(self._watch)
 
     def head(self) -> keras.Model:
         """A copy of what the teacher has after the layer, trainable, checked to answer as it does.
@@ -79,7 +87,7 @@ class Representation:
         head.trainable = True
         x = _probe(self.teacher.model)
         if x is not None:
-            said = self._function(x, training=False)
+            said = self._said(x)
             said = said if self.activation is None else self.activation(said)
             whole = tree.flatten(self.teacher.model(x, training=False))
             for one, other in zip(whole, tree.flatten(head(said, training=False)), strict=True):
