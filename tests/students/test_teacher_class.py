@@ -407,6 +407,24 @@ def test_a_head_of_ones_own_is_taken_as_it_is():
         model.assemble(head="teachers")
 
 
+def test_a_head_whose_copy_would_not_answer_as_the_teacher_is_refused():
+    class Stateful(layers.Layer):
+        scale = 1.0
+
+        def call(self, x):
+            return x * self.scale
+
+    inputs = keras.Input((6,))
+    scaled = Stateful()
+    x = layers.Dense(8, name="features")(inputs)
+    teacher = keras.Model(inputs, scaled(layers.Dense(3)(x)), name="teacher")
+    model = teacher_class(teacher=teacher)
+    model.assemble()
+    scaled.scale = 3.0
+    with pytest.raises(ValueError, match="must answer as the teacher does. Received: a difference"):
+        model.assemble()
+
+
 # Checkpoints.
 
 
