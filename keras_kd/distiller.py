@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
+from keras_kd.class_labels import UNLABELED
 from keras_kd.distribution import global_mean, per_replica, replica_id
 from keras_kd.hyperparameters import Hyperparameter, hyperparameters
 from keras_kd.labels import checked_labels, in_our_words, sparse_classes
@@ -34,8 +36,9 @@ class Distiller(keras.Model):
 
     where `student_loss` is the compiled loss on the labels. The history holds `loss`,
     `student_loss`, each distillation loss under its name (before its weight) and the compiled
-    metrics. `evaluate` and validation run the student alone: their `loss` is the compiled loss and
-    the regularisation, and no teacher runs.
+    metrics. Sample and class weights weigh every part; where a sample has several weights (one for
+    each pixel), their mean weighs its distillation losses. `evaluate` and validation run the
+    student alone: their `loss` is the compiled loss and the regularisation, and no teacher runs.
 
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.
@@ -163,7 +166,30 @@ class Distiller(keras.Model):
             TypeError: When one is neither a `keras.Model` nor a `kd.Teacher`.
             ValueError: When they do not fit the student or the losses.
         """
+        projectors = self.objective.projectors
         self.objective.set_teachers(teachers)
+        self.train_function = None  # The compiled step holds the teachers that it was made with.
+        if self.objective.projectors is not projectors:
+            self.compiled = False  # The optimizer does not know the new projectors.
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """Configures the training; takes what `keras.Model.compile` takes.
+
+        Args:
+            optimizer: As for `keras.Model.compile`.
+            loss: The loss on the labels; `None` means that labels are not used.
+            **kwargs: All other arguments of `keras.Model.compile`.
+        """
+        # Keras keeps an earlier loss and earlier metrics where there are none now.
+        self._compile_loss = self._compile_metrics = None
+        super().compile(optimizer, loss, **kwargs)
+        student = self.objective.student
+        self._allowed_labels = sparse_classes(loss, student.output_shapes)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a distiller that was loaded from a file, its optimizer's state to come."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Runs the student."""
@@ -190,14 +216,19 @@ class Distiller(keras.Model):
                 a loss that relates samples is given them one at a time.
         """
         self._check_before_training(x, batch_size)
+        if y is None and kwargs.get("sample_weight") is not None:
+            # Keras drops the weights of samples that have no label.
+            y = np.full(len(tree.flatten(x)[0]), UNLABELED)
         if self.compiled:
-            student, loss = self.objective.student, self.get_compile_config().get("loss")
-            allowed = sparse_classes(loss, student.output_shapes)
-            x = checked_labels(x, y, allowed, student.output_names)
+            x = checked_labels(x, y, self._allowed_labels, self.objective.student.output_names)
         with in_our_words():
             return super().fit(x, y, batch_size, *args, **kwargs)
 
     def _check_before_training(self, x: Any, batch_size: int | None) -> None:
+        if not self.trainable_variables:
+            raise ValueError(
+                f"'{self.name}' has nothing to train: all layers of the student are frozen."
+            )
         if self.distillation_losses and not self.teachers:
             raise ValueError(
                 f"'{self.name}' has no teachers (a file holds none). Call "
@@ -244,9 +275,8 @@ class Distiller(keras.Model):
         """Names the teacher whose logits are NaN or infinite."""
         for teacher, outputs in zip(self.teachers, knowledge.outputs, strict=False):
             for tap, value in outputs.items():
-                if tap.logits:
-                    sentence = f"Teacher '{teacher.name}' gave NaN or infinite logits."
-                    outputs[tap] = tf.debugging.assert_all_finite(value, sentence)
+                sentence = f"Teacher '{teacher.name}' gave NaN or infinite values."
+                outputs[tap] = tf.debugging.assert_all_finite(value, sentence)
         return knowledge
 
     def compute_loss(
@@ -297,7 +327,10 @@ class Distiller(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that Keras resets at the start of each epoch."""
-        return [*super().metrics, *self._trackers.metrics]
+        loss, *others = self._trackers.metrics
+        # Keras's own tracker of the loss would stand beside ours under the same name.
+        compiled = [metric for metric in super().metrics if metric.name != "loss"]
+        return [loss, *compiled, *others]
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The compiled metrics; the steps add the losses."""

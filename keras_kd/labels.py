@@ -5,13 +5,15 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
+_SPARSE_FUNCTION = keras.losses.sparse_categorical_crossentropy
 _SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
 _REFUSAL = "Labels out of range"
-_NOT_FINITE = "Teacher '[^']*' gave NaN or infinite (?:logits|values)"
+_NOT_FINITE = "Teacher '[^']*' gave NaN or infinite values"
 
 
 def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
@@ -55,7 +57,8 @@ def sample_weights(structure: Any, name: str | None, names: Sequence[str]) -> An
             f"which one weighs the loss at the hidden tap '{name}'. Pass one weight for each "
             "sample instead."
         )
-    weights = per_output(structure, name, names)
+    alone = isinstance(structure, (dict, list, tuple)) and not several
+    weights = tree.flatten(structure)[0] if alone else per_output(structure, name, names)
     if weights is None:
         return None
     weights = ops.convert_to_tensor(weights)
@@ -67,7 +70,7 @@ def sparse_classes(loss: Any, shapes: dict[str, tuple]) -> dict[str, tuple[int, 
     """Which outputs are trained on integer labels, and which labels these may be.
 
     Args:
-        loss: The loss of `get_compile_config()`: serialised, by output or for all.
+        loss: The loss as `compile` got it, by output or for all.
         shapes: Shape of each output, by name.
 
     Returns:
@@ -76,13 +79,11 @@ def sparse_classes(loss: Any, shapes: dict[str, tuple]) -> dict[str, tuple[int, 
     names = list(shapes)
     found = {}
     for name in names:
-        one = loss if _is_one_loss(loss) else per_output(loss, name, names)
-        config = one.get("config", {}) if isinstance(one, dict) else {}
-        known_as = one.get("class_name") if isinstance(one, dict) else one
-        if known_as == "function":
-            known_as, config = config, {}
-        if known_as in _SPARSE and shapes[name][-1] is not None:
-            found[name] = (shapes[name][-1], config.get("ignore_class"))
+        one = per_output(loss, name, names)
+        as_class = isinstance(one, keras.losses.SparseCategoricalCrossentropy)
+        named = one in _SPARSE if isinstance(one, str) else one is _SPARSE_FUNCTION
+        if (as_class or named) and shapes[name][-1] is not None:
+            found[name] = (shapes[name][-1], one.ignore_class if as_class else None)
     return found
 
 
@@ -159,11 +160,6 @@ def _outside(labels: Any, classes: int, ignored: int | None) -> Any:
 def _refusal(name: str, classes: int, least: str, greatest: str) -> str:
     return (
         f"{_REFUSAL}: the student's output '{name}' has {classes} classes, so the labels must be "
-        f"integers from 0 to {classes - 1}. Received labels from {least} to {greatest}."
-    )
-
-
-def _is_one_loss(loss: Any) -> bool:
-    return (
-        loss is None or isinstance(loss, str) or (isinstance(loss, dict) and "class_name" in loss)
+        f"integers from 0 to {classes - 1} (for samples without a label give the loss "
+        f"ignore_class=kd.UNLABELED). Received labels from {least} to {greatest}."
     )

@@ -1,5 +1,6 @@
 """What the student learns from its teachers: each loss, for each teacher, at its taps."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,12 +13,16 @@ from keras_kd.losses import DistillationLoss, SoftTargets
 from keras_kd.losses import get as get_loss
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.graph import input_shapes
+from keras_kd.models.outputs import OUTPUTS
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.committee import Committee
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher, as_teachers, columns
 from keras_kd.teachers.weighting import Weighting
+
+#: Names in the history, and owners of hyperparameters, that are no distillation loss.
+_RESERVED = ("loss", "student_loss", "noise")
 
 
 class DistillationObjective(keras.layers.Layer):
@@ -52,6 +57,7 @@ class DistillationObjective(keras.layers.Layer):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(name="objective", autocast=False)
+        _check_kinds(weighting, noise, class_names, student_outputs)
         self.terms = _as_losses(losses)
         self.weighting = weighting
         self.noise = noise
@@ -81,6 +87,11 @@ class DistillationObjective(keras.layers.Layer):
                 "`losses=[]` to train from labels alone. Received: teachers=[]"
             )
         classes = self._classes()
+        if self.class_names is not None and len(self.class_names) != classes:
+            raise ValueError(
+                f"Distiller: the student has {classes} classes, so there must be as many "
+                f"`class_names`. Received: class_names={self.class_names}"
+            )
         committee = Committee(
             teachers,
             tree.flatten(taps),
@@ -109,8 +120,7 @@ class DistillationObjective(keras.layers.Layer):
         Args:
             teacher_shapes: For each teacher, the shape (or shapes) at the taps of each loss.
         """
-        if self.teacher_shapes == teacher_shapes:
-            return
+        known = self.teacher_shapes == teacher_shapes
         projectors = {}
         for k, shapes in enumerate(teacher_shapes):
             for i, loss in enumerate(self.terms):
@@ -120,12 +130,16 @@ class DistillationObjective(keras.layers.Layer):
                 own = self._columns(k) if loss.on_logits else None
                 if own is not None:
                     student_shape = (*student_shape[:-1], len(own))
+                key = self._key(i, k, len(teacher_shapes))
+                if known and key in self.projectors:
+                    continue
                 projector = loss.make_projector(shapes[i], student_shape)
                 if projector is not None:
                     if not projector.built:
                         projector.build(student_shape)
-                    projectors[self._key(i, k, len(teacher_shapes))] = projector
-        self.projectors = projectors
+                    projectors[key] = projector
+        if not known:
+            self.projectors = projectors
         self.teacher_shapes = teacher_shapes
 
     def _columns(self, teacher: int) -> list[int] | None:
@@ -229,6 +243,29 @@ def _as_losses(losses: Any) -> list[DistillationLoss]:
     return [get_loss(loss) for loss in several]
 
 
+def _check_kinds(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:
+    """Refuses arguments of the wrong kind before anything is built from them."""
+    if not isinstance(weighting, (Weighting, type(None))):
+        raise TypeError(
+            "Distiller: `weighting` must be one of kd.weighting, such as kd.weighting.Entropy(). "
+            f"Received: weighting={weighting!r}"
+        )
+    if not isinstance(noise, (LogitNoise, type(None))):
+        raise TypeError(
+            "Distiller: `noise` must be a kd.noise.LogitNoise, such as kd.noise.LogitNoise(0.5). "
+            f"Received: noise={noise!r}"
+        )
+    if class_names is not None and len(set(class_names)) < len(class_names):
+        raise ValueError(
+            f"Distiller: each of `class_names` may come once. Received: class_names={class_names}"
+        )
+    if student_outputs not in OUTPUTS:
+        raise ValueError(
+            f"Distiller: `student_outputs` must be one of {OUTPUTS}. "
+            f"Received: student_outputs={student_outputs!r}"
+        )
+
+
 def _taps(names: str | Sequence[str] | None, logits: bool) -> Tap | list[Tap]:
     if isinstance(names, (list, tuple)):
         return [Tap(name, logits) for name in names]
@@ -244,8 +281,13 @@ def _unique(names: Iterable[str]) -> list[str]:
     """Names made unique: hint, hint_2, hint_3."""
     found = []
     for name in names:
-        count = sum(other == name or other.startswith(f"{name}_") for other in found)
-        found.append(name if name not in found else f"{name}_{count + 1}")
+        if name in _RESERVED:
+            raise ValueError(
+                f"A distillation loss may not be called '{name}': the history has another of that "
+                f"name. Received: name={name!r}"
+            )
+        numbered = (f"{name}_{count}" for count in itertools.count(2))
+        found.append(name if name not in found else next(n for n in numbered if n not in found))
     return found
 
 

@@ -1,9 +1,11 @@
 """The training step: what runs, how often, what it adds up to, and what a checkpoint holds."""
 
+import functools
 import json
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from keras import layers, ops
 
 import keras_kd as kd
 from tests import toy
+
+SOFT = kd.losses.SoftTargets
 
 
 def distiller(student, teacher, losses=None, **kwargs):
@@ -409,10 +413,14 @@ def test_a_checkpoint_holds_no_teacher(tmp_path):
     teacher = toy.cnn("teacher", 31)
     model = distiller(toy.cnn("student"), teacher, three_taps())
     model.fit(x, y, verbose=0)
-    own = {w.path for w in teacher.weights}
-    assert not own & {w.path for w in model.weights if w.path.startswith("teacher")}
     assert len(model.trainable_weights) == len(model.student.trainable_weights) + 2
     model.save_weights(tmp_path / "w.weights.h5")
+    shapes = []
+    with h5py.File(tmp_path / "w.weights.h5") as file:
+        file.visititems(lambda _, part: shapes.append(getattr(part, "shape", ())))
+    assert any(4 in shape for shape in shapes)
+    assert all(31 not in shape[:-1] for shape in shapes)  # Only the projector's outputs are 31.
+    assert len([shape for shape in shapes if 31 in shape]) == 2
     model.save(tmp_path / "d.keras")
     student = keras.models.load_model(tmp_path / "d.keras").student
     np.testing.assert_array_equal(student.predict(x, verbose=0), model.predict(x, verbose=0))
@@ -433,6 +441,69 @@ def test_a_loaded_distiller_trains_on_as_if_it_had_not_been_saved(tmp_path):
     assert loaded.fit(x, y, shuffle=False, verbose=0).history == one
     for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_teachers_that_are_set_after_a_fit_teach_the_next_one():
+    x, y = toy.data()
+    student = toy.cnn("student")
+    student.get_layer("norm").trainable = False
+    model = kd.Distiller(student, toy.cnn("one", seed=1))
+    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss())
+    model.fit(x, y, batch_size=32, verbose=0)
+    other = toy.cnn("two", seed=2)
+    model.set_teachers(other)
+    logs = model.fit(x, y, batch_size=32, verbose=0).history
+    expected = np.mean(kd.losses.SoftTargets()(other(x), student(x)))
+    np.testing.assert_allclose(logs["soft_targets"][0], expected, rtol=1e-5)
+
+
+def test_new_projectors_ask_for_a_new_compile():
+    x, y = toy.data()
+    model = distiller(toy.cnn("student"), toy.cnn("one", 6), kd.losses.Hint("conv", "conv"))
+    model.fit(x, y, verbose=0)
+    model.set_teachers(toy.cnn("two", 9))
+    with pytest.raises(ValueError, match="compile"):
+        model.fit(x, y, verbose=0)
+
+
+def test_compiling_without_a_loss_takes_an_earlier_one_away():
+    x, y = toy.data()
+    model = distiller(toy.cnn("student"), toy.cnn("teacher"))
+    model.fit(x, y, verbose=0)
+    model.compile("sgd", loss=None)
+    assert set(model.fit(x, verbose=0).history) == {"loss", "soft_targets"}
+
+
+def test_any_loss_and_metric_that_keras_takes():
+    class Hard:
+        def __call__(self, y_true, y_pred):
+            return ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+    x, y = toy.data()
+    model = kd.Distiller(toy.cnn("student"), toy.cnn("teacher"))
+    model.compile(
+        "sgd", loss=Hard(), metrics=[functools.partial(keras.metrics.sparse_categorical_accuracy)]
+    )
+    assert model.fit(x, y, verbose=0).history["student_loss"][0] > 0
+
+
+def test_evaluate_gives_each_number_once():
+    x, y = toy.data()
+    model = distiller(toy.cnn("student"), toy.cnn("teacher"))
+    by_name = model.evaluate(x, y, verbose=0, return_dict=True)
+    loss, accuracy, student_loss = model.evaluate(x, y, verbose=0)
+    assert by_name == {"loss": loss, "accuracy": accuracy, "student_loss": student_loss}
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one output", "list of one"])
+def test_sample_weights_count_without_labels_and_at_hidden_taps(several):
+    x, y = toy.data()
+    model = kd.Distiller(toy.cnn("student"), toy.cnn("teacher", seed=1), three_taps())
+    model.compile("sgd", loss=toy.sparse_loss() if several else None)
+    zeros = np.zeros(32)
+    labels, weights = ([y], [zeros]) if several else (None, zeros)
+    logs = model.fit(x, labels, sample_weight=weights, verbose=0).history
+    assert logs["soft_targets"] == logs["hint"] == [0.0]
 
 
 def test_a_run_that_is_stopped_and_resumed_gives_the_weights_of_the_run_that_was_not(tmp_path):
@@ -548,6 +619,28 @@ def test_importing_takes_little_and_brings_neither_tfmot_nor_tfds():
         (lambda: kd.Distiller(toy.cnn("s"), toy.cnn("t"), "hint"), "pass kd.losses.Hint"),
         (lambda: kd.Distiller(toy.cnn("s"), []), "at least one teacher"),
         (
+            lambda: kd.Distiller(toy.cnn("s"), toy.cnn("t"), SOFT(name="loss")),
+            "may not be called 'loss'",
+        ),
+        (
+            lambda: kd.Distiller(toy.cnn("s"), toy.cnn("t"), class_names=["a", "a", "b", "c"]),
+            "`class_names` may come once",
+        ),
+        (
+            lambda: kd.Distiller(toy.cnn("s"), toy.cnn("t"), class_names=["a", "b"]),
+            "as many `class_names`",
+        ),
+        (
+            lambda: kd.Distiller(toy.cnn("s"), toy.cnn("t"), student_outputs="logit"),
+            "`student_outputs` must be one of",
+        ),
+        (
+            lambda: kd.Distiller(
+                toy.cnn("s"), toy.cnn("t"), noise=kd.noise.LogitNoise(1.0, taps=["convv"])
+            ),
+            "`taps` must be hidden taps",
+        ),
+        (
             lambda: kd.Distiller(toy.cnn("s"), toy.cnn("t"), student_loss_weight=-1),
             "`student_loss_weight` must be a finite number at least 0. Received.*-1",
         ),
@@ -569,8 +662,22 @@ def test_what_is_no_keras_model_is_refused():
         kd.Distiller(toy.cnn("s"), lambda x: x)
     with pytest.raises(TypeError, match="The student must be a keras.Model"):
         kd.Distiller("student.keras", toy.cnn("t"))
+    with pytest.raises(TypeError, match="`weighting` must be one of kd.weighting"):
+        kd.Distiller(toy.cnn("s"), toy.cnn("t"), weighting="entropy")
+    with pytest.raises(TypeError, match="`noise` must be a kd.noise.LogitNoise"):
+        kd.Distiller(toy.cnn("s"), toy.cnn("t"), noise=0.5)
+    with pytest.raises(TypeError, match="`classes` must be a list"):
+        kd.Teacher(toy.cnn("t"), classes=5)
     with pytest.raises(TypeError, match="A distillation loss must be"):
         kd.Distiller(toy.cnn("s"), toy.cnn("t"), keras.losses.KLDivergence())
+
+
+def test_a_student_with_nothing_to_train_is_refused():
+    x, y = toy.data()
+    student = toy.cnn("student")
+    student.trainable = False
+    with pytest.raises(ValueError, match="nothing to train"):
+        distiller(student, toy.cnn("teacher")).fit(x, y, verbose=0)
 
 
 @pytest.mark.parametrize("kind", ["arrays", "dataset"])
@@ -580,7 +687,7 @@ def test_labels_out_of_range_are_refused(kind, wrong):
     y[3] = wrong
     model = distiller(toy.cnn("student"), toy.cnn("teacher"))
     args = (x, y) if kind == "arrays" else (tf.data.Dataset.from_tensor_slices((x, y)).batch(8),)
-    with pytest.raises(ValueError, match=r"'logits' has 4 classes.*from 0 to 3. Received labels"):
+    with pytest.raises(ValueError, match=r"'logits' has 4 classes.*from 0 to 3 .*Received labels"):
         model.fit(*args, verbose=0)
 
 

@@ -19,7 +19,8 @@ def train(strategy, noise=None):
         teachers = [toy.cnn("one", 6, seed=1), toy.cnn("two", 5, seed=2, activation="softmax")]
         losses = [kd.losses.SoftTargets(), kd.losses.Hint("conv", "conv")]
         keras.utils.set_random_seed(3)
-        model = kd.Distiller(student, teachers, losses, weighting=kd.weighting.CrossEntropy(), noise=noise)
+        weighting = kd.weighting.CrossEntropy()
+        model = kd.Distiller(student, teachers, losses, weighting=weighting, noise=noise)
         model.compile(keras.optimizers.SGD(0.1), toy.sparse_loss(), metrics=["accuracy"])
     weights = np.linspace(0, 2, 32)
     data = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(8)
@@ -30,7 +31,8 @@ two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 ones, one_history = train(tf.distribute.get_strategy())
 twos, two_history = train(two)
 print("difference", max(float(np.max(np.abs(a - b))) for a, b in zip(ones, twos)))
-print("history", max(float(np.max(np.abs(np.subtract(one_history[n], two_history[n])))) for n in one_history))
+gaps = [np.abs(np.subtract(one_history[name], two_history[name])) for name in one_history]
+print("history", float(np.max(gaps)))
 
 with two.scope():
     noise = kd.noise.LogitNoise(1.0, seed=7)

@@ -204,7 +204,7 @@ def test_nan_from_one_teacher_is_refused_and_the_teacher_is_named():
     (x, y), teachers = toy.data(), three_teachers()
     last = teachers[1].get_layer("logits")
     last.set_weights([last.kernel * np.nan, last.bias])
-    with pytest.raises(ValueError, match="Teacher 'teacher_1' gave NaN or infinite logits"):
+    with pytest.raises(ValueError, match="Teacher 'teacher_1' gave NaN or infinite values"):
         fitted(toy.cnn("student"), teachers, x=x, y=y)
 
 
@@ -316,3 +316,41 @@ def test_classes_that_do_not_fit_are_refused(classes, kwargs, sentence):
     teachers = [kd.Teacher(toy.cnn(name, classes=3), classes=classes) for name in "ab"]
     with pytest.raises(ValueError, match=sentence):
         kd.Distiller(toy.cnn("student"), teachers, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"combine": "probabilities"}, {"weighting": kd.weighting.Entropy()}], ids=str
+)
+def test_binary_teachers_are_not_read_as_one_class_of_several(kwargs):
+    teachers = [toy.cnn(name, classes=1, activation="sigmoid") for name in "ab"]
+    with pytest.raises(ValueError, match="Teacher 'a' has binary outputs"):
+        kd.Distiller(toy.cnn("student", classes=1), teachers, **kwargs)
+    kd.Distiller(toy.cnn("student", classes=1), teachers)
+
+
+def test_an_ignored_label_is_no_class_of_any_teacher():
+    x, _ = toy.data()
+    y = np.where(np.arange(32) % 2, np.arange(32) % 5, 255)
+    one, two = halves()
+    teachers = [kd.Teacher(one, classes=[0, 1, 2]), kd.Teacher(two, classes=[3, 4])]
+    model = kd.Distiller(toy.cnn("student", classes=5), teachers)
+    hard = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255)
+    model.compile("sgd", hard)
+    logits = np.asarray(toy.cnn("student", classes=5)(x, training=True))
+    first, second = SOFT()(one(x), logits[:, :3]), SOFT()(two(x), logits[:, 3:])
+    both = (np.asarray(first) + np.asarray(second)) / 2
+    expected = np.where(y == 255, both, np.where(y < 3, first, second))
+    logs = model.fit(x, y, batch_size=32, verbose=0).history
+    np.testing.assert_allclose(logs["soft_targets"][0], np.mean(expected), rtol=1e-5)
+
+
+def test_teachers_that_are_set_later_are_checked_again(tmp_path):
+    one, two = halves()
+    model = kd.Distiller(
+        toy.cnn("student", classes=5),
+        [kd.Teacher(one, classes=[0, 1, 2]), kd.Teacher(two, classes=[3, 4])],
+    )
+    model.save(tmp_path / "d.keras")
+    loaded = keras.models.load_model(tmp_path / "d.keras")
+    with pytest.raises(ValueError, match="teacher output has shape"):
+        loaded.set_teachers(halves())

@@ -17,8 +17,7 @@ class AdaptiveNoise(keras.callbacks.Callback):
 
     Raises:
         ValueError: When `factor`, `patience` or `mode` is out of range; at the start of training,
-            when the distiller has no noise; at the end of an epoch, when nothing is called
-            `monitor`.
+            when the distiller has no noise; at the end of it, when nothing was called `monitor`.
 
     Example:
         >>> kd.callbacks.AdaptiveNoise(patience=2)
@@ -52,15 +51,15 @@ class AdaptiveNoise(keras.callbacks.Callback):
             )
         self._best = None
         self._stalled = 0
+        self._seen = False
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Lowers the noise if the metric has stalled, and writes it into the history."""
         logs = {} if logs is None else logs
+        logs["noise.stddev"] = float(self.model.hyperparameters["noise.stddev"])
         if self.monitor not in logs:
-            raise ValueError(
-                f"AdaptiveNoise: there is no '{self.monitor}' to watch; there are: "
-                f"{', '.join(logs)}. Pass validation_data, or another `monitor`."
-            )
+            return  # No validation in this epoch.
+        self._seen = True
         sign = 1 if self.mode == "max" else -1
         value = sign * logs[self.monitor]
         better = self._best is None or value > self._best
@@ -71,3 +70,11 @@ class AdaptiveNoise(keras.callbacks.Callback):
             stddev = float(self.model.hyperparameters["noise.stddev"])
             self.model.set_hyperparameter("noise.stddev", stddev * self.factor)
         logs["noise.stddev"] = float(self.model.hyperparameters["noise.stddev"])
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Says so if there never was anything to watch."""
+        if not self._seen:
+            raise ValueError(
+                f"AdaptiveNoise: there was no '{self.monitor}' to watch; there were: "
+                f"{', '.join(logs or {})}. Pass validation_data, or another `monitor`."
+            )

@@ -85,6 +85,7 @@ class HyperparameterScheduler(keras.callbacks.Callback):
         return path
 
     def _value(self, epoch: int, path: str) -> Any:
-        if len(inspect.signature(self.schedule).parameters) > 1:
+        parameters = inspect.signature(self.schedule).parameters.values()
+        if sum(p.default is p.empty for p in parameters) > 1:
             return self.schedule(epoch, float(self.model.hyperparameters[path]))
         return self.schedule(epoch)

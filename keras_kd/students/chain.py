@@ -61,7 +61,7 @@ def distill_chain(
         A `Chain`.
 
     Raises:
-        ValueError: When there are fewer than two models or one comes twice.
+        ValueError: When there are fewer than two models or two have the same name.
 
     Example:
         >>> chain = kd.distill_chain([teacher, assistant, student], train, epochs=20,
@@ -71,9 +71,9 @@ def distill_chain(
     Reference:
         Mirzadeh et al. 2020, arXiv:1902.03393.
     """
-    if len(models) < 2 or len({id(model) for model in models}) < len(models):
+    if len(models) < 2 or len({model.name for model in models}) < len(models):
         raise ValueError(
-            "distill_chain: pass a teacher, perhaps assistants, and a student, each model once. "
+            "distill_chain: pass a teacher, perhaps assistants, and a student, with a name each. "
             f"Received: {[model.name for model in models]}"
         )
     optimizer = keras.optimizers.get(optimizer)

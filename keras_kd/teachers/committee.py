@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_kd.class_labels import class_of
+from keras_kd.class_labels import UNLABELED, class_of
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
@@ -93,13 +93,19 @@ class Committee:
         """Which teachers know the class of each sample; of a sample without a label, all do."""
         if labels is None:
             return everyone
-        target = class_of(labels, (None, self._classes))
+        shape = next(member.shapes[self.weighed_at] for member in self.members)
+        target = class_of(labels, (*shape[:-1], self._classes))
+        # A label that the loss ignores names no class either.
+        target = ops.where(target < self._classes, target, UNLABELED)
         known = [
             ops.ones(self._classes) if column is None else _membership(column, self._classes)
             for column in self.columns
         ]
-        membership = ops.take(ops.stack(known), ops.maximum(target, 0), axis=1)
-        return ops.where(target >= 0, membership, everyone)
+        knows = ops.take(ops.stack(known), ops.maximum(target, 0), axis=1)
+        knows = ops.where(target >= 0, knows, 1.0)
+        # On a map a teacher teaches if it knows one of the sample's pixels.
+        axes = tuple(range(2, len(knows.shape)))
+        return ops.max(knows, axis=axes) if axes else knows
 
     def _perturbed(self, outputs: dict[Tap, Any], replica: Any) -> dict[Tap, Any]:
         return {
@@ -131,13 +137,39 @@ class Committee:
         log_weights = ops.where(weights > 0, safe, -math.inf)
         return ops.logsumexp(log_weights + ops.log_softmax(stacked, axis=-1), axis=0)
 
+    def _check_binary(self) -> None:
+        """Refuses what reads a sigmoid as one class of several."""
+        speaks = self._weighs or self.combine == "probabilities"
+        for member in self.members if speaks and len(self.members) > 1 else ():
+            for tap in member.shapes:
+                binary = member.activations.get(tap) == "sigmoid" or member.shapes[tap][-1] == 1
+                if tap.logits and binary:
+                    raise ValueError(
+                        f"Teacher '{member.teacher.name}' has binary outputs (a sigmoid), but "
+                        "weightings other than kd.weighting.Uniform and Fixed, and "
+                        "combine='probabilities', read them as one class of several. Pass "
+                        "combine='losses' or 'logits' with Uniform or Fixed."
+                    )
+
     def _check(self) -> None:
         self.weighting.check(len(self.teachers))
+        self._check_binary()
+        watched = {tap.name for member in self.members for tap in member.shapes}
+        if self.noise is not None and not set(self.noise.taps) <= watched:
+            raise ValueError(
+                "LogitNoise: `taps` must be hidden taps of the teacher that a loss uses: "
+                f"{sorted(filter(None, watched))}. Received: taps={self.noise.taps}"
+            )
         if self.merges and self._weighs:
             raise ValueError(
                 f"{type(self.weighting).__name__} weighs teachers by what they say of the same "
                 "classes; teachers with `classes` of their own take kd.weighting.Uniform or Fixed. "
                 "A teacher that does not know a sample's label does not count for it anyway."
+            )
+        if self.merges and self.combine == "logits" and not isinstance(self.weighting, Uniform):
+            raise ValueError(
+                "combine='logits' with teachers that have `classes` of their own takes the mean "
+                "where several know a class, so it has no weights. Pass weighting=None."
             )
         if self.merges and self.combine == "probabilities":
             raise ValueError(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kd.models.graph import require_built
@@ -60,6 +61,11 @@ class Teacher:
             raise TypeError(
                 f"Teacher '{model.name}': `preprocessing` must be a callable on x or None. "
                 f"Received: preprocessing={preprocessing!r}"
+            )
+        if isinstance(classes, str) or not isinstance(classes, (Sequence, np.ndarray, type(None))):
+            raise TypeError(
+                f"Teacher '{model.name}': `classes` must be a list of the student's classes, by "
+                f"index or by name. Received: classes={classes!r}"
             )
         self.model = model
         self.classes = None if classes is None else list(classes)
@@ -132,6 +138,11 @@ def columns(teacher: Teacher, classes: int, class_names: Sequence[str] | None) -
 
 def _column(teacher: Teacher, entry: int | str, class_names: Sequence[str] | None) -> int:
     if not isinstance(entry, str):
+        if entry != int(entry):
+            raise ValueError(
+                f"Teacher '{teacher.name}': `classes` must be whole numbers or names. "
+                f"Received: classes={teacher.classes}"
+            )
         return int(entry)
     if class_names is None:
         raise ValueError(
