@@ -27,7 +27,7 @@ def test_it_is_what_its_loss_is():
     assert loss.needs_labels
     with pytest.raises(ValueError, match="needs labels"):
         loss(np.zeros((2, 3)), np.zeros((2, 3)))
-    assert losses.get("logit_standardization").loss.temperature == 2.0
+    assert losses.get("logit_standardization").loss.temperature == 4.0
 
 
 def test_logits_that_are_all_equal_have_a_finite_gradient():
