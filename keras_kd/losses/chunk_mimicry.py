@@ -33,6 +33,9 @@ class ChunkMimicry(DistillationLoss):
 
     on_logits = False
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+    takes_mask = True
+
+    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
         """Computes the mean squared difference of each sample, (batch,)."""
-        return mean_per_sample(ops.square(ops.cast(teacher, student.dtype) - student))
+        difference = ops.square(ops.cast(teacher, student.dtype) - student)
+        return mean_per_sample(difference, student_mask)

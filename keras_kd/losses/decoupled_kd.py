@@ -68,7 +68,9 @@ class DecoupledKD(DistillationLoss):
         self.beta = beta
         self.temperature = temperature
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+    takes_mask = True
+
+    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
         """Computes the two divergences of each sample, weighted, (batch,)."""
         alpha, beta, temperature = (
             ops.cast(x, student.dtype) for x in (self.alpha, self.beta, self.temperature)
@@ -83,7 +85,7 @@ class DecoupledKD(DistillationLoss):
         dark = kullback_leibler(
             ops.log_softmax(others_p, axis=-1), ops.log_softmax(others_q, axis=-1)
         )
-        return mean_per_sample(alpha * sure + beta * dark) * temperature**2
+        return mean_per_sample(alpha * sure + beta * dark, student_mask) * temperature**2
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

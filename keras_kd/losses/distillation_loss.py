@@ -37,6 +37,8 @@ class DistillationLoss(keras.layers.Layer):
 
     #: What `call` is given: the logits of an output, or the tap as it stands.
     on_logits = True
+    #: Whether `call` takes a `student_mask` (batch, time), which Keras hands on from the student.
+    takes_mask = False
     #: Whether `call` cannot do without labels.
     needs_labels = False
     #: Whether `call` reads the output as one class of several.
@@ -66,6 +68,13 @@ class DistillationLoss(keras.layers.Layer):
                 f"{type(self).__name__} needs labels: pass `y` to `fit` (integer or one-hot; -1 "
                 "for a sample that has none), or use SoftTargets, which needs none. "
                 "Received: labels=None"
+            )
+        masked = any(getattr(x, "_keras_mask", None) is not None for x in tree.flatten(student))
+        if masked and not self.takes_mask:
+            raise ValueError(
+                f"{type(self).__name__} cannot leave out the masked steps of a sequence. Tap a "
+                "layer behind the sequence, or use SoftTargets, LogitsMSE, DecoupledKD, "
+                "NormalizedKD or Hint, which can."
             )
         teacher, student = tree.map_structure(_at_least_float32, (teacher, student))
         return super().__call__(teacher, student, labels)
@@ -173,10 +182,26 @@ def shapes_agree(one: tuple, other: tuple) -> bool:
     )
 
 
-def mean_per_sample(values: Any) -> Any:
-    """The mean over all axes but the first: (batch, ...) to (batch,)."""
+def mean_per_sample(values: Any, mask: Any = None) -> Any:
+    """The mean over all axes but the first: (batch, ...) to (batch,).
+
+    Args:
+        values: (batch, ...).
+        mask: (batch, time), false for steps that do not count, or `None`.
+
+    Returns:
+        (batch,); 0 for a sample of which no step counts.
+    """
+    if mask is None or len(values.shape) < len(mask.shape):
+        axes = tuple(range(1, len(values.shape)))
+        return ops.mean(values, axis=axes) if axes else values
+    features = tuple(range(len(mask.shape), len(values.shape)))
+    values = ops.mean(values, axis=features) if features else values
+    mask = ops.cast(mask, values.dtype)
+    # A step that is left out may hold anything, also what no finite loss comes of.
+    values = ops.where(mask > 0, values, ops.zeros_like(values))
     axes = tuple(range(1, len(values.shape)))
-    return ops.mean(values, axis=axes) if axes else values
+    return ops.sum(values, axis=axes) / ops.maximum(ops.sum(mask, axis=axes), 1.0)
 
 
 def _at_least_float32(x: Any) -> Any:

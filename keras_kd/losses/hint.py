@@ -52,6 +52,7 @@ class Hint(DistillationLoss):
     """
 
     on_logits = False
+    takes_mask = True
 
     def __init__(
         self,
@@ -108,7 +109,7 @@ class Hint(DistillationLoss):
             values = ops.abs(teacher - student)
         else:
             values = smooth_l1(teacher - student)
-        return _mean_where(values, mask)
+        return mean_per_sample(values, mask)
 
     def make_projector(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
         """Makes the projector (or one for each pair) for one teacher; see the base class."""
@@ -189,14 +190,3 @@ def _are_pairs(taps: Any) -> bool:
         and all(isinstance(name, str) and name for name in pair)
         for pair in taps
     )
-
-
-def _mean_where(values: Any, mask: Any) -> Any:
-    """The mean over all axes but the first, of what a mask (batch, time) lets through."""
-    if mask is None or len(values.shape) != len(mask.shape) + 1:
-        return mean_per_sample(values)
-    values = ops.mean(values, axis=-1)
-    mask = ops.cast(mask, values.dtype)
-    values = ops.where(mask > 0, values, ops.zeros_like(values))
-    axes = tuple(range(1, len(values.shape)))
-    return ops.sum(values, axis=axes) / ops.maximum(ops.sum(mask, axis=axes), 1.0)

@@ -57,11 +57,13 @@ class LogitStandardization(DistillationLoss):
         super().__init__(weight, loss.teacher_tap, loss.student_tap, name)
         self.loss = loss
         self.needs_labels = loss.needs_labels
+        self.takes_mask = loss.takes_mask
         self.relates_samples = loss.relates_samples
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
         """Computes the loss of the standardised logits, (batch,)."""
-        return self.loss(_standardized(teacher), _standardized(student), labels)
+        masked = {} if student_mask is None else {"student_mask": student_mask}
+        return self.loss.call(_standardized(teacher), _standardized(student), labels, **masked)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -25,6 +25,9 @@ class LogitsMSE(DistillationLoss):
         Ba and Caruana 2014, arXiv:1312.6184, equation 1.
     """
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+    takes_mask = True
+
+    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
         """Computes the mean squared difference of each sample, (batch,)."""
-        return mean_per_sample(ops.square(ops.cast(teacher, student.dtype) - student))
+        difference = ops.square(ops.cast(teacher, student.dtype) - student)
+        return mean_per_sample(difference, student_mask)

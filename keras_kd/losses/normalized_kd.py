@@ -61,7 +61,9 @@ class NormalizedKD(DistillationLoss):
         self.gamma = gamma
         self.temperature = temperature
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+    takes_mask = True
+
+    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
         """Computes the two cross-entropies of each sample, (batch,)."""
         gamma = ops.cast(self.gamma, student.dtype)
         temperature = ops.cast(self.temperature, student.dtype)
@@ -72,7 +74,7 @@ class NormalizedKD(DistillationLoss):
         others_p = ops.log_softmax(others_p / temperature, axis=-1)
         others_q = ops.log_softmax(others_q / temperature, axis=-1)
         others = -ops.sum(ops.exp(others_p) * others_q, axis=-1)
-        return mean_per_sample(own + gamma * temperature**2 * others)
+        return mean_per_sample(own + gamma * temperature**2 * others, student_mask)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

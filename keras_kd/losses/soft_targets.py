@@ -78,7 +78,9 @@ class SoftTargets(DistillationLoss):
         self.activation = activation
         self.target = target
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+    takes_mask = True
+
+    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
         """Computes the divergence of each sample, (batch,)."""
         temperature = ops.cast(self.temperature, student.dtype)
         teacher = ops.cast(teacher, student.dtype) / temperature
@@ -89,7 +91,7 @@ class SoftTargets(DistillationLoss):
         else:
             log_p = ops.log_softmax(teacher, axis=-1)
             log_q = ops.log_softmax(student, axis=-1)
-        return mean_per_sample(self._divergence(log_p, log_q)) * temperature**2
+        return mean_per_sample(self._divergence(log_p, log_q), student_mask) * temperature**2
 
     def _divergence(self, log_p: Any, log_q: Any) -> Any:
         if self.target == "forward":

@@ -98,6 +98,9 @@ class TappedModel:
             value = (
                 recorder.value(place.watch) if place.watch else _output_at(self.model, named, tap)
             )
+            if place.watch and self.activations.get(tap) and self._is_output(tap):
+                # The logits belong to the same steps as the probabilities.
+                value._keras_mask = getattr(_output_at(self.model, named, tap), "_keras_mask", None)
             for move in place.moves:
                 value = move.layer(value, *move.args[1:], **move.kwargs)
             seen[tap] = _log(value) if tap in self._from_probabilities else value
@@ -119,9 +122,12 @@ class TappedModel:
             origin, moves = way_to_logits(graph, tensor)
             what = "input" if takes_logits(origin) else "preactivation"
             return _Place(Watch(origin.layer, what), tuple(moves))
-        if tap.name is None or tap.name in self.output_shapes:
+        if self._is_output(tap):
             return _Place()
         return _Place(Watch(graph.calls[tap.name][0].layer, "output"))
+
+    def _is_output(self, tap: Tap) -> bool:
+        return tap.name is None or tap.name in self.output_shapes
 
     def _note_outputs(self, named: dict[str, Any]) -> None:
         self.output_shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
