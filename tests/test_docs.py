@@ -23,8 +23,3 @@ def test_the_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypa
 def test_no_link_between_pages_is_broken(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
-
-
-def test_nothing_names_a_path_of_one_machine():
-    for page in PAGES:
-        assert "/work/" not in page.read_text()
