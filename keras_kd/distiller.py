@@ -14,6 +14,7 @@ from keras_kd.hyperparameters import Hyperparameter, hyperparameters
 from keras_kd.labels import checked_labels, in_our_words, sparse_classes
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.graph import require_built
+from keras_kd.models.seeds import seed_states
 from keras_kd.models.taps import Tap
 from keras_kd.objective import DistillationObjective, as_shapes
 from keras_kd.summary import distiller_summary
@@ -99,6 +100,7 @@ class Distiller(keras.Model):
         self.objective = DistillationObjective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
+        self.seed_states = seed_states([student])
         self._trackers = Trackers(["loss", "student_loss", *self.objective.names])
         self.built = True
 

@@ -429,7 +429,7 @@ def test_a_checkpoint_holds_no_teacher(tmp_path):
 def test_a_loaded_distiller_trains_on_as_if_it_had_not_been_saved(tmp_path):
     x, y = toy.data()
     teacher = toy.cnn("teacher", 6, seed=1)
-    model = distiller(toy.cnn("student"), teacher, three_taps())
+    model = distiller(toy.cnn("student", dropout=0.5), teacher, three_taps())
     model.fit(x, y, verbose=0)
     model.distillation_losses[0].temperature = 5.0
     model.save(tmp_path / "d.keras")
@@ -515,7 +515,8 @@ def test_a_run_that_is_stopped_and_resumed_gives_the_weights_of_the_run_that_was
                 raise KeyboardInterrupt
 
     def run(*callbacks):
-        model = kd.Distiller(toy.cnn("student"), toy.cnn("teacher", 6, seed=1), three_taps())
+        student = toy.cnn("student", dropout=0.5)
+        model = kd.Distiller(student, toy.cnn("teacher", 6, seed=1), three_taps())
         model.compile("adam", toy.sparse_loss(), metrics=["accuracy"])
         model.fit(x, y, batch_size=8, shuffle=False, epochs=4, verbose=0, callbacks=callbacks)
         return model

@@ -170,14 +170,3 @@ def require_separable(optimizers: Sequence[keras.optimizers.Optimizer]) -> None:
 def output_shapes(model: keras.Model) -> list[tuple]:
     """Shapes of a model's outputs, flat."""
     return [tuple(tensor.shape) for tensor in tree.flatten(model(built_inputs(model)))]
-
-
-def seed_states(models: Sequence[keras.Model]) -> list[keras.Variable]:
-    """The states of the models' random generators (dropout): Keras saves them with no model."""
-    weights = {id(weight) for model in models for weight in model.weights}
-    return [
-        variable
-        for model in models
-        for variable in model.variables
-        if id(variable) not in weights and "seed_generator" in variable.path
-    ]

@@ -13,6 +13,7 @@ from keras_kd.distribution import global_mean, per_replica
 from keras_kd.labels import in_our_words, sample_weights
 from keras_kd.losses import ChunkMimicry, DistillationLoss
 from keras_kd.losses import get as get_loss
+from keras_kd.models.seeds import seed_states
 from keras_kd.students.adversary import Adversary, weighted_mean
 from keras_kd.students.assembly import side_by_side
 from keras_kd.students.chunks import chunks_of
@@ -26,7 +27,6 @@ from keras_kd.students.members import (
     require_list_or_builder,
     require_same_inputs,
     require_separable,
-    seed_states,
 )
 from keras_kd.students.representation import Representation
 from keras_kd.teachers.teacher import Teacher
