@@ -55,10 +55,11 @@ class Done:
 
 
 def mean_sd(values, scale=1.0, digits=2):
-    """`mean ± sd` of some numbers."""
+    """`mean ± sd` of some numbers; of a single one, which has no spread, the number."""
     values = [scale * value for value in values]
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f} (1 run)"
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
 def table(header, rows):
