@@ -1,5 +1,8 @@
 """The runner: `python -m benchmarks run NAME --seeds 5`, `python -m benchmarks report`.
 
+A benchmark is a module with `plan`, `run` and `report` (a table), and perhaps `chart(done, path)`,
+which draws docs/images/NAME.svg, and `ALONE`, for timings.
+
 Each finished job is written to the JSON at once, so a run that is stopped goes on where it was.
 """
 
@@ -90,7 +93,12 @@ def write_reports(results, docs):
         def replaced(match):
             name = match[1]
             done = Done.load(results / f"{name}.json")
-            body = importlib.import_module(f"benchmarks.{name}").report(done)
+            module = importlib.import_module(f"benchmarks.{name}")
+            body = module.report(done)
+            if chart := getattr(module, "chart", None):
+                images = docs / "images"
+                images.mkdir(exist_ok=True)
+                chart(done, images / f"{name}.svg")
             return f"<!-- benchmark: {name} -->\n{body.strip()}\n<!-- end of benchmark -->"
 
         pattern = r"<!-- benchmark: (\w+) -->.*?<!-- end of benchmark -->"

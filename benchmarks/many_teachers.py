@@ -9,7 +9,7 @@ accuracy after the last epoch.
 import numpy as np
 
 import keras_kd as kd
-from benchmarks.results import mean_sd, table
+from benchmarks.results import mean_sd, save_chart, table
 from benchmarks.training import (
     Recorded,
     accuracy,
@@ -62,8 +62,12 @@ def run(cell, seed, quick):
             recorded.student(student), recorded.teachers, losses, weighting=weighting
         )
         logits = np.stack([recorded.records[f"teacher_{i}_logits"] for i in range(len(used))])
-        weights = np.asarray((weighting or W.Uniform())(logits, y)).mean(axis=1)
-        metrics = {f"weight_{i}": float(weight) for i, weight in enumerate(weights)}
+        weights = np.asarray((weighting or W.Uniform())(logits, y))
+        by_class = [weights[:, y == label].mean(axis=1) for label in range(10)]
+        metrics = {
+            **{f"weight_{i}": float(weight) for i, weight in enumerate(weights.mean(axis=1))},
+            "weights_by_class": np.transpose(by_class).round(4).tolist(),
+        }
         x = recorded.inputs(x)
     epochs = 1 if quick else 40
     compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=5e-3, epochs=epochs, seed=seed)
@@ -123,3 +127,26 @@ def report(done):
                 own = [f"{runs[0]['metrics'][f'weight_{i}']:.3f}" for i in range(4)]
                 weights.append([f"{METHODS[method]}, {data}", *own])
     return table(header, rows) + "\n\n" + table(weights[0], weights[1:])
+
+
+def chart(done, path):
+    """Who had a say on which class: the mean weight of each teacher."""
+    from matplotlib import pyplot
+
+    shown = ("uniform", "cross_entropy", "screening")
+    figure, axes = pyplot.subplots(
+        len(DATA), len(shown), figsize=(11, 4.2), squeeze=False, layout="constrained"
+    )
+    for row, data in zip(axes, DATA, strict=True):
+        for axis, method in zip(row, shown, strict=True):
+            runs = done.where(data=data, method=method, hints=False)
+            if not runs:
+                return
+            weights = runs[0]["metrics"]["weights_by_class"]
+            picture = axis.imshow(weights, vmin=0, vmax=0.6, cmap="viridis", aspect="auto")
+            axis.set_title(f"{data}: {METHODS[method].strip('`')}", fontsize=10)
+            axis.set_yticks(range(4), ["good", "small", "wrong labels", "six classes"], fontsize=8)
+            axis.set_xticks(range(10), range(10), fontsize=8)
+            axis.set_xlabel("class", fontsize=8)
+    figure.colorbar(picture, ax=axes, label="mean weight", shrink=0.8)
+    save_chart(figure, path)

@@ -66,3 +66,12 @@ def table(header, rows):
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def save_chart(figure, path):
+    """Writes a figure of matplotlib as SVG: the same numbers give the same file."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+    matplotlib.pyplot.close(figure)
