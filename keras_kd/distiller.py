@@ -1,5 +1,6 @@
 """The training loop: teachers, student, losses, one `fit`."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from keras import ops, tree
 
 from keras_kd.class_labels import UNLABELED
+from keras_kd.class_weights import ClassWeights
 from keras_kd.distribution import global_mean, per_replica, replica_id
 from keras_kd.hyperparameters import Hyperparameter, hyperparameters
 from keras_kd.labels import checked_labels, in_our_words, sparse_classes
@@ -23,6 +25,9 @@ from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.trackers import Trackers, batch_size
+from keras_kd.unlabeled import LabelledOnly
+
+_FIT = inspect.signature(keras.Model.fit)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -40,6 +45,12 @@ class Distiller(keras.Model):
     metrics. Sample and class weights weigh every part; where a sample has several weights (one for
     each pixel), their mean weighs its distillation losses. `evaluate` and validation run the
     student alone: their `loss` is the compiled loss and the regularisation, and no teacher runs.
+
+    A sample may have no label: `kd.UNLABELED` (-1) as its class index, or a row of NaN in one-hot
+    labels. The compiled loss is the mean over the samples (or pixels) that have one, 0 where none
+    has, and the metrics count these alone; the distillation losses take all samples. Of a single
+    output, -1 is no label with the binary cross-entropies, and NaN with any loss. A loss or metric
+    that gives one value for a whole batch cannot leave samples out, and refuses such a batch.
 
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.
@@ -102,6 +113,7 @@ class Distiller(keras.Model):
         )
         self.seed_states = seed_states([student])
         self._trackers = Trackers(["loss", "student_loss", *self.objective.names])
+        self._class_weights = None
         self.built = True
 
     @property
@@ -187,6 +199,7 @@ class Distiller(keras.Model):
         super().compile(optimizer, loss, **kwargs)
         student = self.objective.student
         self._allowed_labels = sparse_classes(loss, student.output_shapes)
+        self._labelled_only = LabelledOnly(loss, student.output_names)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a distiller that was loaded from a file, its optimizer's state to come."""
@@ -218,13 +231,26 @@ class Distiller(keras.Model):
                 a loss that relates samples is given them one at a time.
         """
         self._check_before_training(x, batch_size)
-        if y is None and kwargs.get("sample_weight") is not None:
+        given = _FIT.bind(self, x, y, batch_size, *args, **kwargs).arguments
+        given.pop("self")
+        if y is None and given.get("sample_weight") is not None:
             # Keras drops the weights of samples that have no label.
-            y = np.full(len(tree.flatten(x)[0]), UNLABELED)
+            given["y"] = np.full(len(tree.flatten(x)[0]), UNLABELED)
+        # Keras would look up what an unlabelled sample weighs among the classes.
+        self._use_class_weights(given.pop("class_weight", None), given)
         if self.compiled:
-            x = checked_labels(x, y, self._allowed_labels, self.objective.student.output_names)
+            names = self.objective.student.output_names
+            given["x"] = checked_labels(x, y, self._allowed_labels, names)
         with in_our_words():
-            return super().fit(x, y, batch_size, *args, **kwargs)
+            return super().fit(**given)
+
+    def _use_class_weights(self, weights: dict[int, float] | None, given: dict[str, Any]) -> None:
+        if weights is not None:
+            shapes = self.objective.student.output_shapes
+            weights = ClassWeights(weights, list(shapes.values()), given.get("sample_weight"))
+        if weights != self._class_weights:
+            self.train_function = None  # The compiled step holds the weights it was made with.
+        self._class_weights = weights
 
     def _check_before_training(self, x: Any, batch_size: int | None) -> None:
         if not self.trainable_variables:
@@ -246,6 +272,8 @@ class Distiller(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, forward, losses, gradients, metrics."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self._class_weights is not None:
+            sample_weight = self._class_weights.of(y, sample_weight)
         knowledge = self._checked(self.objective.teach(x, y, replica_id()))
         with tf.GradientTape() as tape:
             y_pred, seen = self.objective.student(x)
@@ -264,7 +292,8 @@ class Distiller(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
-        self._trackers.update("loss", global_mean(loss), batch_size(x))
+        labelled = self._labelled_only.count(y, y_pred, batch_size(x))
+        self._trackers.update("loss", global_mean(loss), labelled)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return {**logs, **self._trackers.results(self._shown(training=False))}
 
@@ -308,8 +337,9 @@ class Distiller(keras.Model):
         size = batch_size(x)
         terms = []
         if self._compile_loss is not None:
-            hard = self._compile_loss(y, y_pred, sample_weight)
-            self._trackers.update("student_loss", global_mean(hard), size)
+            hard = self._labelled_only.loss(self._compile_loss, y, y_pred, sample_weight)
+            labelled = self._labelled_only.count(y, y_pred, size)
+            self._trackers.update("student_loss", global_mean(hard), labelled)
             weight = ops.cast(self.student_loss_weight, hard.dtype) if training else 1.0
             terms.append(hard * weight)
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
@@ -320,6 +350,12 @@ class Distiller(keras.Model):
         if len(terms) == 1:
             return terms[0]
         return ops.sum(terms) if terms else ops.zeros(())
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        """Updates the compiled metrics with the samples that have a label."""
+        if self._compile_metrics is not None:
+            self._labelled_only.update_metrics(self._compile_metrics, y, y_pred, sample_weight)
+        return self.get_metrics_result()
 
     @property
     def output_names(self) -> list[str]:
@@ -339,6 +375,11 @@ class Distiller(keras.Model):
         own = {tracker.name for tracker in self._trackers.metrics}
         logs = super().get_metrics_result()
         return {name: value for name, value in logs.items() if name not in own}
+
+    def _get_metrics_result_or_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
+        # The logs of a step are the mean of the replicas' results, however many samples each has.
+        found = {**self.get_metrics_result(), **self._trackers.results(self._trackers.names)}
+        return {name: found.get(name, value) for name, value in logs.items()}
 
     def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
         """Prints teachers, student, projectors and losses, a row each.

@@ -38,3 +38,23 @@ def replica_id() -> Any:
     """Number of this replica, 0 where there is one: for noise that differs from the others'."""
     context = tf.distribute.get_replica_context()
     return 0 if context is None else context.replica_id_in_sync_group
+
+
+def share_of_replica(count: Any) -> tuple[Any, Any]:
+    """What a mean over this replica's `count` samples counts for in the mean over all of them.
+
+    Keras weighs the means of the replicas alike, which is right where each has as many samples.
+
+    Args:
+        count: Number of samples on this replica, a float scalar.
+
+    Returns:
+        A factor for this replica's mean, `None` where there is one replica, and the number of
+        samples that each replica has on average.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    context = tf.distribute.get_replica_context()
+    if replicas == 1 or context is None:
+        return None, count
+    average = context.all_reduce(tf.distribute.ReduceOp.SUM, count) / replicas
+    return tf.math.divide_no_nan(count, average), average

@@ -10,9 +10,17 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
+from keras_kd.class_labels import UNLABELED
+
 _SPARSE_FUNCTION = keras.losses.sparse_categorical_crossentropy
 _SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
 _REFUSAL = "Labels out of range"
+#: Said of a loss or metric that was given labels of which some are missing.
+CANNOT_LEAVE_OUT = (
+    "gives one value for a {}, so it cannot leave out the part that has no label (kd.UNLABELED). "
+    "Let it return one value for each label."
+)
+_GAPS = "The (?:loss|metric) .*? gives one value .*? one value for each label"
 _NOT_FINITE = "Teacher '[^']*' gave NaN or infinite values"
 
 
@@ -32,7 +40,8 @@ def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
     if isinstance(structure, dict):
         return structure.get(name)
     if isinstance(structure, (list, tuple)):
-        return structure[names.index(name)] if name in names else None
+        known = name in names and len(structure) == len(names)
+        return structure[names.index(name)] if known else None
     return structure
 
 
@@ -111,7 +120,7 @@ def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[st
     for name, (classes, ignored) in allowed.items():
         labels = per_output(y, name, names)
         if labels is not None:
-            values = np.asarray(ops.convert_to_numpy(labels))
+            values = np.asarray(ops.convert_to_numpy(labels)).astype("int64")
             if _outside(values, classes, ignored).any():
                 raise ValueError(_refusal(name, classes, str(values.min()), str(values.max())))
     return x
@@ -119,7 +128,8 @@ def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[st
 
 def refused(error: tf.errors.InvalidArgumentError) -> ValueError | None:
     """Our own sentence from an error that the graph raised, if it holds one."""
-    found = re.search(rf"({_REFUSAL}.* labels from -?\d+ to -?\d+|{_NOT_FINITE})\.", str(error))
+    ours = (f"{_REFUSAL}.* labels from -?\\d+ to -?\\d+", _NOT_FINITE, _GAPS)
+    found = re.search(rf"({'|'.join(ours)})\.", str(error))
     return ValueError(found.group().replace("\\'", "'")) if found else None
 
 
@@ -144,6 +154,7 @@ def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> 
     for name, (classes, ignored) in allowed.items():
         labels = per_output(batch[1], name, names)
         if labels is not None:
+            labels = tf.cast(labels, tf.int64)
             least, greatest = tf.reduce_min(labels), tf.reduce_max(labels)
             fine = tf.logical_not(tf.reduce_any(_outside(labels, classes, ignored)))
             sentence = tf.strings.format(_refusal(name, classes, "{}", "{}"), (least, greatest))
@@ -153,13 +164,13 @@ def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> 
 
 
 def _outside(labels: Any, classes: int, ignored: int | None) -> Any:
-    outside = (labels < 0) | (labels >= classes)
+    outside = ((labels < 0) | (labels >= classes)) & (labels != UNLABELED)
     return outside if ignored is None else outside & (labels != ignored)
 
 
 def _refusal(name: str, classes: int, least: str, greatest: str) -> str:
     return (
         f"{_REFUSAL}: the student's output '{name}' has {classes} classes, so the labels must be "
-        f"integers from 0 to {classes - 1} (for samples without a label give the loss "
-        f"ignore_class=kd.UNLABELED). Received labels from {least} to {greatest}."
+        f"integers from 0 to {classes - 1} (or kd.UNLABELED, {UNLABELED}, for none). "
+        f"Received labels from {least} to {greatest}."
     )

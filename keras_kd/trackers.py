@@ -20,6 +20,11 @@ class Trackers:
         self._means = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property
+    def names(self) -> list[str]:
+        """Names of the losses."""
+        return list(self._means)
+
+    @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The means, for Keras to reset at the start of each epoch."""
         return list(self._means.values())
