@@ -1,6 +1,7 @@
 """Knowledge distillation for Keras: from a trained teacher to a verified int8 .tflite."""
 
 from keras_kd import callbacks as callbacks
+from keras_kd import compression as compression
 from keras_kd import datasets as datasets
 from keras_kd import export as export
 from keras_kd import losses as losses

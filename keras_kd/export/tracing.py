@@ -1,7 +1,5 @@
 """A Keras model as one TensorFlow graph in float32, with named inputs and outputs."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -9,6 +7,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.export import signature
+from keras_kd.models.precision import in_float32
 
 
 def trace(
@@ -36,7 +35,7 @@ def trace(
         for name, spec in inputs.specs.items()
     }
     before = len(model.variables)
-    with _float32(model):
+    with in_float32(model):
         function = tf.function(serve).get_concrete_function(**specs)
     if len(model.variables) != before:
         raise ValueError(
@@ -45,39 +44,6 @@ def trace(
             "or load it, before exporting it."
         )
     return function, tuple(names)
-
-
-@contextlib.contextmanager
-def _float32(model: keras.Model) -> Iterator[None]:
-    """Lets the layers compute in float32 for a while: LiteRT has few kernels for half floats.
-
-    Raises:
-        ValueError: If the weights themselves are not float32.
-    """
-    # Keras has no public way to layers within layers.
-    layers = [(layer, layer.dtype_policy) for layer in model._flatten_layers()]
-    dtypes = {v.dtype for v in model.weights if "float" in v.dtype} - {"float32"}
-    others = {policy.name for _, policy in layers if not _is_plain(policy)}
-    if dtypes or others:
-        raise ValueError(
-            f"Expected a model of float32 weights (mixed precision is fine). Received: model "
-            f"'{model.name}' of {sorted(dtypes | others)}. Load its weights into the same model "
-            "made in float32, and export that."
-        )
-    mixed = [(layer, policy) for layer, policy in layers if layer.compute_dtype != "float32"]
-    try:
-        for layer, _ in mixed:
-            layer.dtype_policy = "float32"
-        yield
-    finally:
-        for layer, policy in mixed:
-            layer.dtype_policy = policy
-
-
-def _is_plain(policy: keras.DTypePolicy) -> bool:
-    """Whether a policy is one of dtypes only: not quantized, and not a map shared by layers."""
-    shared = isinstance(policy, keras.dtype_policies.DTypePolicyMap)
-    return not shared and policy.quantization_mode is None
 
 
 def refuse_loops(function: Any) -> None:
