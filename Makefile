@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint format install clean
+.PHONY: demo test docs lint format install clean
 
 install: $(VENV)/installed
 
@@ -19,6 +19,11 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# A notice of the theme's makers on the future of MkDocs is left out.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "The documentation: build/site/index.html"
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -1,0 +1,147 @@
+"""A headless Chromium, driven through its DevTools pipe: what a page shows, logs and asks for.
+
+No driver and no package is needed: the protocol is JSON over two pipes.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+QUIET = (
+    "--headless=new",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--remote-debugging-pipe",
+)
+# Chromium reads its commands from descriptor 3 and answers on 4; they may be in use here.
+START = """
+import fcntl, os, sys
+here = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, descriptor in zip((3, 4), here):
+    os.dup2(descriptor, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+@dataclass
+class Visit:
+    """What happened while a page was loaded.
+
+    Attributes:
+        url: The page.
+        errors: What its console and its network log call an error.
+        requests: The URLs that it asked for, itself included.
+    """
+
+    url: str
+    errors: list = field(default_factory=list)
+    requests: list = field(default_factory=list)
+
+
+class Browser:
+    """One tab. `visit` loads a page; `evaluate` then reads from it."""
+
+    def __init__(self, commands, answers):
+        self.commands, self.answers = commands, answers
+        self.number, self.session = 0, None
+        self.events = deque()
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.send("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def visit(self, url):
+        """Loads a page, waits until its scripts have run, and says what happened."""
+        self.events.clear()
+        result = self.send("Page.navigate", url=url)
+        assert "errorText" not in result, f"{url}: {result['errorText']}"
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self._receive()
+        self.evaluate("new Promise(done => setTimeout(done, 150))")
+        visit = Visit(url)
+        for event in self.events:
+            _note(visit, event["method"], event.get("params", {}))
+        return visit
+
+    def evaluate(self, script):
+        """The value of a JavaScript expression in the page; a promise is awaited."""
+        answer = self.send(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def send(self, method, **params):
+        """Sends a command and returns its answer; events that come in between are kept."""
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": params}
+        if self.session:
+            message["sessionId"] = self.session
+        self.commands.write(json.dumps(message).encode() + b"\0")
+        self.commands.flush()
+        while True:
+            answer = self._receive()
+            if answer.get("id") == self.number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def _receive(self):
+        data = bytearray()
+        while (byte := self.answers.read(1)) != b"\0":
+            assert byte, "Chromium is gone"
+            data += byte
+        message = json.loads(data)
+        if "method" in message:
+            self.events.append(message)
+        return message
+
+
+def _note(visit, method, params):
+    if method == "Runtime.exceptionThrown":
+        details = params["exceptionDetails"]
+        visit.errors.append(details.get("exception", {}).get("description", details["text"]))
+    elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+        visit.errors.append(" ".join(str(arg.get("value")) for arg in params["args"]))
+    elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
+        visit.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+    elif method == "Network.requestWillBeSent":
+        visit.requests.append(params["request"]["url"])
+
+
+@contextlib.contextmanager
+def chromium(profile):
+    """A browser with an empty profile in a folder; skips the test where there is no Chromium."""
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip(f"none of {NAMES} is installed")
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses root its sandbox.
+    options = [program, *QUIET, *sandbox, f"--user-data-dir={profile}"]
+    read_command, write_command = os.pipe()
+    read_answer, write_answer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, str(read_command), str(write_answer), *options],
+        pass_fds=(read_command, write_answer),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(read_command)
+    os.close(write_answer)
+    try:
+        with os.fdopen(write_command, "wb") as commands, os.fdopen(read_answer, "rb") as answers:
+            yield Browser(commands, answers)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
