@@ -15,10 +15,13 @@ KINDS = ("multiplicative", "additive")
 class LogitNoise(keras.layers.Layer):
     """Gaussian noise on the teacher's logits, for some of the samples, new in each step.
 
-    With z the logits of a sample and ξ ~ N(0, stddev²), drawn for each logit:
+    With z the logits of a sample and ξ ~ N(0, stddev²):
 
-        multiplicative: z' = (1 + ξ) · z
-        additive:       z' = z + ξ
+        multiplicative: z' = (1 + ξ) · z, one ξ for each sample
+        additive:       z' = z + ξ, one ξ for each logit
+
+    The multiplicative noise leaves the order of the classes (reversed where ξ < −1) and makes the
+    teacher surer or less sure; the same number added to all logits of a sample would do nothing.
 
     A sample is perturbed with the given probability; each step, each teacher and each replica draws
     anew. Weights of the teachers are computed before the noise. There is none in `evaluate`, for no
@@ -81,8 +84,9 @@ class LogitNoise(keras.layers.Layer):
         self.seeds.replica = replica
         shape = ops.shape(values)
         # In float32 also for half precision: the tails of the draw would be lost.
-        noise = keras.random.normal(shape, dtype="float32", seed=self.seeds)
         drawn = (shape[0], *[1] * (len(shape) - 1))
+        each = drawn if self.kind == "multiplicative" else shape
+        noise = keras.random.normal(each, dtype="float32", seed=self.seeds)
         chosen = keras.random.uniform(drawn, dtype="float32", seed=self.seeds)
         chosen = ops.cast(chosen < ops.cast(self.probability, "float32"), "float32")
         noise = noise * chosen * ops.cast(self.stddev, "float32")

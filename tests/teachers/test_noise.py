@@ -12,15 +12,17 @@ LOGITS = np.random.default_rng(0).normal(size=(4000, 10)).astype("float32") * 3
 def test_multiplicative_noise_has_the_standard_deviation_asked_for():
     noise = kd.noise.LogitNoise(0.5, seed=1)
     factor = np.asarray(noise(LOGITS)) / LOGITS - 1
-    assert abs(factor.mean()) < 0.01
-    assert abs(factor.std() - 0.5) < 0.01
-    assert abs(np.corrcoef(factor[:, 0], factor[:, 1])[0, 1]) < 0.05  # Each logit has its own.
+    # One factor for each sample: a factor for each logit would lose what the teacher says.
+    np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1], factor.shape), atol=1e-4)
+    assert abs(factor.mean()) < 0.02
+    assert abs(factor[:, 0].std() - 0.5) < 0.02
 
 
 def test_additive_noise_has_the_standard_deviation_asked_for():
     difference = np.asarray(kd.noise.LogitNoise(2.0, kind="additive", seed=1)(LOGITS)) - LOGITS
     assert abs(difference.mean()) < 0.05
     assert abs(difference.std() - 2.0) < 0.05
+    assert abs(np.corrcoef(difference[:, 0], difference[:, 1])[0, 1]) < 0.05  # Each has its own.
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
