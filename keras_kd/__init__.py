@@ -14,6 +14,9 @@ from keras_kd.students.teacher_class import TeacherClass as TeacherClass
 from keras_kd.students.teacher_head import with_teacher_head as with_teacher_head
 from keras_kd.teachers import noise as noise
 from keras_kd.teachers import weighting as weighting
+from keras_kd.teachers.cache import KnowledgeCache as KnowledgeCache
+from keras_kd.teachers.lesson import Keyed as Keyed
+from keras_kd.teachers.samples import keyed as keyed
 from keras_kd.teachers.screening import screen_teachers as screen_teachers
 from keras_kd.teachers.teacher import Teacher as Teacher
 from keras_kd.version import __version__ as __version__

@@ -21,6 +21,7 @@ from keras_kd.models.taps import Tap
 from keras_kd.objective import DistillationObjective, as_shapes
 from keras_kd.summary import distiller_summary
 from keras_kd.teachers.knowledge import Knowledge
+from keras_kd.teachers.lesson import lesson_spec, opened
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
@@ -208,7 +209,7 @@ class Distiller(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Runs the student."""
-        return self.student(inputs, training=training)
+        return self.student(opened(inputs)[0], training=training)
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
@@ -262,6 +263,14 @@ class Distiller(keras.Model):
                 f"'{self.name}' has no teachers (a file holds none). Call "
                 "`distiller.set_teachers(...)` before training goes on."
             )
+        lesson = lesson_spec(x)
+        if lesson is not None and self.teachers:
+            self.objective.committee.find(lesson.said, lesson.x)
+        elif any(teacher.recorded for teacher in self.teachers):
+            raise ValueError(
+                f"'{self.name}' has teachers that are only on disk, so it learns from a data set "
+                "with their knowledge in it. Pass `cache.join(dataset)` to `fit`."
+            )
         relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
         if relating and _one_at_a_time(x, batch_size):
             raise ValueError(
@@ -271,10 +280,11 @@ class Distiller(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, forward, losses, gradients, metrics."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        lesson, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, said = opened(lesson)
         if self._class_weights is not None:
             sample_weight = self._class_weights.of(y, sample_weight)
-        knowledge = self._checked(self.objective.teach(x, y, replica_id()))
+        knowledge = self._checked(self.objective.teach(x, y, replica_id(), self._recalled(said, x)))
         with tf.GradientTape() as tape:
             y_pred, seen = self.objective.student(x)
             loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, seen)
@@ -289,7 +299,8 @@ class Distiller(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluates the student alone."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        lesson, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, _ = opened(lesson)
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
         labelled = self._labelled_only.count(y, y_pred, batch_size(x))
@@ -301,6 +312,14 @@ class Distiller(keras.Model):
         """The losses that have a value: those that the progress bar and the history show."""
         names = ["loss"] if self._compile_loss is None else ["loss", "student_loss"]
         return [*names, *self.objective.names] if training else names
+
+    def _recalled(self, said: Any, x: Any) -> list[dict[Tap, Any]] | None:
+        """What each teacher said of the batch, where a cache brought it along."""
+        if said is None or self.objective.committee is None:
+            return None
+        with tf.init_scope():  # The weights of a live teacher are looked at here, once.
+            found = self.objective.committee.find(said, x)
+        return [{tap: said[k][t] for tap, (k, t) in places.items()} for places in found]
 
     def _checked(self, knowledge: Knowledge) -> Knowledge:
         """Names the teacher whose logits are NaN or infinite."""

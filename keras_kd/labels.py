@@ -21,6 +21,7 @@ CANNOT_LEAVE_OUT = (
     "Let it return one value for each label."
 )
 _GAPS = "The (?:loss|metric) .*? gives one value .*? one value for each label"
+_CACHE = "KnowledgeCache '[^']*': "
 _NOT_FINITE = "Teacher '[^']*' gave NaN or infinite values"
 
 
@@ -128,7 +129,7 @@ def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[st
 
 def refused(error: tf.errors.InvalidArgumentError) -> ValueError | None:
     """Our own sentence from an error that the graph raised, if it holds one."""
-    ours = (f"{_REFUSAL}.* labels from -?\\d+ to -?\\d+", _NOT_FINITE, _GAPS)
+    ours = (f"{_REFUSAL}.* labels from -?\\d+ to -?\\d+", _NOT_FINITE, _GAPS, f"{_CACHE}.*")
     found = re.search(rf"({'|'.join(ours)})\.", str(error))
     return ValueError(found.group().replace("\\'", "'")) if found else None
 

@@ -145,13 +145,16 @@ class DistillationObjective(keras.layers.Layer):
     def _columns(self, teacher: int) -> list[int] | None:
         return self.committee.columns[teacher] if self.committee else None
 
-    def teach(self, x: Any, y: Any = None, replica: Any = 0) -> Knowledge:
-        """Asks every teacher once.
+    def teach(
+        self, x: Any, y: Any = None, replica: Any = 0, said: Sequence[Any] | None = None
+    ) -> Knowledge:
+        """Asks every teacher once, or takes what they said before.
 
         Args:
             x: A batch.
             y: Its labels, as `fit` got them.
             replica: Number of the replica, for the noise. Defaults to 0.
+            said: For each teacher a dict from tap to what it said of the batch; `None` asks them.
 
         Returns:
             The `Knowledge`.
@@ -161,7 +164,9 @@ class DistillationObjective(keras.layers.Layer):
         at = self.committee.weighed_at
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
         labels = per_output(y, named[0] if named else None, self.student.output_names)
-        return self.committee(x, labels, replica)
+        if said is None:
+            return self.committee(x, labels, replica)
+        return self.committee.weigh(said, labels, replica)
 
     def term(
         self, i: int, knowledge: Knowledge, seen: dict[Tap, Any], y: Any, sample_weight: Any
@@ -299,7 +304,7 @@ def check_inputs(teacher: Teacher, student: keras.Model) -> None:
     """
     if teacher.preprocessing is not None:
         return
-    one, other = input_shapes(teacher.model), input_shapes(student)
+    one, other = teacher.input_shapes, input_shapes(student)
     if one is None or other is None:
         return
     if len(one) != len(other) or not all(map(shapes_agree, one, other)):

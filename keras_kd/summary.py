@@ -20,7 +20,7 @@ def distiller_summary(distiller: Any, print_fn: Callable[[str], None] = print) -
     rows = []
     for teacher in distiller.teachers:
         taps = ", ".join(_tap(loss.teacher_tap) for loss in losses)
-        rows.append(("teacher (frozen)", teacher.name, _size(teacher.model.weights), "0", taps))
+        rows.append(("teacher (frozen)", teacher.name, f"{teacher.parameters:,}", "0", taps))
     student = distiller.student
     taps = ", ".join(_tap(loss.student_tap) for loss in losses)
     trained = _size(student.trainable_weights)

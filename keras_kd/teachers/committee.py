@@ -1,7 +1,7 @@
 """All the teachers at work on one batch: asked once, weighed, perturbed, perhaps blended."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras import ops
@@ -10,6 +10,7 @@ from keras_kd.class_labels import UNLABELED, class_of
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.recorded import find
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Fixed, Uniform, Weighting
 
@@ -73,11 +74,30 @@ class Committee:
         Returns:
             The `Knowledge` of this batch.
         """
-        said = [member(x) for member in self.members]
+        return self.weigh([member(x) for member in self.members], labels, replica)
+
+    def weigh(
+        self, said: Sequence[dict[Tap, Any]], labels: Any = None, replica: Any = 0
+    ) -> Knowledge:
+        """Weighs, perturbs and perhaps blends what the teachers said, now or long ago.
+
+        Args:
+            said: For each teacher a dict from tap to tensor (batch, ...).
+            labels: As in `__call__`.
+            replica: As in `__call__`.
+
+        Returns:
+            The `Knowledge` of this batch.
+        """
         weights = self._weights(said, labels)
         if self.noise is not None:
             said = [self._perturbed(outputs, replica) for outputs in said]
         return Knowledge(tuple(said), weights, self._blended(said, weights))
+
+    def find(self, said: Mapping[str, Any], inputs: Any) -> list[dict[Tap, tuple[str, str]]]:
+        """Where a `Lesson` holds what each teacher said; see `recorded.find`."""
+        taps = [list(member.shapes) for member in self.members]
+        return find(self.teachers if self.members else (), taps, said, inputs)
 
     def _weights(self, said: Sequence[dict[Tap, Any]], labels: Any) -> Any:
         if len(said) < 2:

@@ -1,6 +1,7 @@
 """A frozen source of knowledge."""
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,9 +9,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_kd.models.graph import require_built
+from keras_kd.models.graph import input_shapes, require_built
 from keras_kd.models.outputs import OUTPUTS
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.teachers.fingerprint import (
+    Fingerprint,
+    config_digest,
+    preprocessing_digest,
+    weights_digest,
+)
 
 
 class Teacher:
@@ -43,6 +50,9 @@ class Teacher:
         >>> kd.Distiller(student, teacher)
     """
 
+    #: Whether there is only what it said once, and no model to ask.
+    recorded = False
+
     def __init__(
         self,
         model: keras.Model,
@@ -67,11 +77,41 @@ class Teacher:
                 f"Teacher '{model.name}': `classes` must be a list of the student's classes, by "
                 f"index or by name. Received: classes={classes!r}"
             )
-        self.model = model
+        self.model: keras.Model | None = model
         self.classes = None if classes is None else list(classes)
         self.outputs = outputs
         self.preprocessing = preprocessing
         self.name = name or model.name
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its weights hold."""
+        return sum(math.prod(weight.shape) for weight in self.model.weights)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of its outputs, in order."""
+        return TappedModel(self.model, []).output_names
+
+    @property
+    def input_shapes(self) -> list[tuple] | None:
+        """Shapes that its model takes, flat, batch first; `None` where they are not known."""
+        return input_shapes(self.model)
+
+    def fingerprint(self, inputs: Any) -> Fingerprint:
+        """What tells it from other teachers.
+
+        Args:
+            inputs: What a batch for it is like: things with a shape and a dtype.
+
+        Returns:
+            The `Fingerprint`.
+        """
+        return Fingerprint(
+            weights_digest(self.model),
+            config_digest(self.model, self.outputs),
+            preprocessing_digest(self.preprocessing, inputs),
+        )
 
     def watch(self, taps: Sequence[Tap]) -> "WatchedTeacher":
         """The teacher made ready to show some taps.

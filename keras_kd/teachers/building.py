@@ -1,0 +1,205 @@
+"""A knowledge cache, built: the teachers run once over the data, each block written as it fills."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_kd.teachers.asking import Interview
+from keras_kd.teachers.content import INPUTS, KEYS, CacheError, Content
+from keras_kd.teachers.manifest import NAME, Block, Manifest, read_json, write_json
+from keras_kd.teachers.reading import Reader
+from keras_kd.teachers.rows import RowWriter, forget_progress, locked, require_room
+
+_BEGUN = "building.json"
+_PACKAGES = ("keras_kd", "keras", "tensorflow", "numpy")
+_PROBE = 256  # samples
+_BLOCK = 8 * 2**20  # bytes
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be built, and of what.
+
+    Attributes:
+        content: What the cache will be of.
+        interview: The teachers.
+        batches: What they are shown, a data set of `Batch`.
+        verbose: 1 to show the progress, 0 for silence.
+    """
+
+    content: Content
+    interview: Interview
+    batches: tf.data.Dataset
+    verbose: int
+
+
+def build(plan: Plan, folder: Path) -> None:
+    """Builds a cache, or goes on with one; a whole one of the same content is left as it is.
+
+    Args:
+        plan: What to build.
+        folder: Where.
+
+    Raises:
+        CacheError: When the folder holds a cache of something else, or the data set gives other
+            samples when it is read again.
+        RuntimeError: When another process is building there.
+        OSError: When the disk is full; what was written stays, and the next call goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        probe, batch_size = _Seen.of_first(plan.batches)
+        if (folder / NAME).exists():
+            _require_same(folder, plan, probe)
+            return
+        _begin(folder, plan, batch_size)
+        writer = RowWriter(folder, plan.content.columns, plan.content.block_rows)
+        try:
+            _fill(folder, writer, plan, probe)
+            _complete(folder, plan.content, writer, writer.finish())
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"KnowledgeCache '{folder}': writing failed after {writer.rows:,} samples "
+                f"({error.strerror}). Make room and build again: it goes on from there",
+            ) from error
+        finally:
+            writer.close()
+
+
+def block_rows(row_bytes: int) -> int:
+    """Samples of a block: up to 8 MB."""
+    return max(1, min(_BLOCK_ROWS, _BLOCK // row_bytes))
+
+
+def made_with() -> dict[str, str]:
+    """The versions that a manifest notes."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+class _Seen:
+    """Digests of the inputs of some samples, by key."""
+
+    def __init__(self, keys: np.ndarray, digests: np.ndarray) -> None:
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._digests = keys[order], digests[order]
+
+    @classmethod
+    def of_first(cls, batches: tf.data.Dataset) -> tuple["_Seen", int]:
+        """Of the first samples of a data set; also the size of its first batch."""
+        keys, digests = [], []
+        for batch in batches:
+            keys.append(batch.keys.numpy())
+            digests.append(batch.digests.numpy())
+            if sum(map(len, keys)) >= _PROBE:
+                break
+        if not keys:
+            raise CacheError("KnowledgeCache: there is nothing to teach. Received: no samples")
+        return cls(np.concatenate(keys), np.concatenate(digests)), len(keys[0])
+
+    def require_in(self, reader: Reader) -> None:
+        """Refuses a cache that holds other inputs for these keys."""
+        for view in range(reader.manifest.content.views):
+            digests = self._digests if self._digests.ndim == 1 else self._digests[:, view]
+            reader.take(self._keys, np.full(len(self._keys), view), digests)
+
+    def has(self, keys: np.ndarray) -> np.ndarray:
+        """Which of some keys it knows."""
+        if not len(self._keys):
+            return np.zeros(len(keys), bool)
+        return self._keys[self._places(keys)] == keys
+
+    def contradicts(self, keys: np.ndarray, digests: np.ndarray) -> np.ndarray:
+        """Keys of samples whose inputs are others now."""
+        known = self.has(keys)
+        differ = self._digests[self._places(keys[known])] != digests[known]
+        return keys[known][differ if differ.ndim == 1 else differ.any(axis=1)]
+
+    def _places(self, keys: np.ndarray) -> np.ndarray:
+        return np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+
+
+def _begin(folder: Path, plan: Plan, batch_size: int) -> None:
+    """Notes what is being built, or checks that it is what was begun."""
+    if (folder / _BEGUN).exists():
+        begun = Content.from_json(read_json(folder / _BEGUN))
+        if begun != plan.content:
+            raise CacheError(
+                f"KnowledgeCache '{folder}': a build was begun there with other "
+                f"{begun.differences(plan.content)}. Go on with what it was begun with, choose "
+                "another path, or delete the folder."
+            )
+        return
+    forget_progress(folder, *plan.content.columns)
+    require_room(folder, batch_size * plan.content.row_bytes * max(0, _count(plan.batches) or 0))
+    write_json(folder / _BEGUN, plan.content.to_json())
+
+
+def _fill(folder: Path, writer: RowWriter, plan: Plan, probe: _Seen) -> None:
+    """Asks the teachers about all samples that have no row yet."""
+    views = plan.content.views
+    written = _Seen(writer.read(KEYS), writer.read(INPUTS))
+    bar = keras.utils.Progbar(_count(plan.batches), verbose=plan.verbose, unit_name="batch")
+    for batch in plan.batches:
+        keys, digests = batch.keys.numpy(), batch.digests.numpy()
+        for before in (probe, written):
+            _require_steady(folder, before.contradicts(keys, digests))
+        fresh = ~written.has(keys)
+        if fresh.any():
+            answers = plan.interview(batch.x if fresh.all() else batch.only(fresh, views))
+            if views > 1:
+                answers = {f: v.reshape(-1, views, *v.shape[1:]) for f, v in answers.items()}
+            writer.append({KEYS: keys[fresh], INPUTS: digests[fresh], **answers})
+        bar.add(1)
+
+
+def _complete(folder: Path, content: Content, writer: RowWriter, blocks: tuple[Block, ...]) -> None:
+    """Writes the manifest: from here on it is a cache."""
+    keys = writer.read(KEYS)
+    ordered = np.sort(keys)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        forget_progress(folder, _BEGUN, *content.columns)
+        raise CacheError(
+            f"KnowledgeCache '{folder}': each sample must have a key of its own. Received: the key "
+            f"{twice[0]} twice"
+        )
+    indexed = np.array_equal(keys, np.arange(len(keys)))
+    if indexed:
+        blocks = tuple(block.without(KEYS) for block in blocks)
+    Manifest(content, len(keys), indexed, blocks, made_with()).write(folder)
+    forget_progress(folder, _BEGUN, *([KEYS] if indexed else []))
+
+
+def _require_same(folder: Path, plan: Plan, probe: _Seen) -> None:
+    """Refuses a whole cache that is not the one that was asked for."""
+    manifest = Manifest.read(folder)
+    if manifest.content != plan.content:
+        raise CacheError(
+            f"KnowledgeCache '{folder}': there is a cache already, with other "
+            f"{manifest.content.differences(plan.content)}. Choose another path, or delete the "
+            "folder to build it anew."
+        )
+    probe.require_in(Reader(folder, manifest))
+
+
+def _require_steady(folder: Path, differ: np.ndarray) -> None:
+    if len(differ):
+        raise CacheError(
+            f"KnowledgeCache '{folder}': the sample with the key {differ[0]} has another input "
+            "when the data set is read again: it is shuffled, or augmented at random, so the "
+            "teachers' answers could not be found again. Build from samples in a fixed order "
+            "(shuffle after `join`), or give them keys before `shuffle` with kd.keyed; for "
+            "augmentation pass views=... and a stateless augment=..."
+        )
+
+
+def _count(batches: tf.data.Dataset) -> int | None:
+    count = int(batches.cardinality())
+    return count if count >= 0 else None
