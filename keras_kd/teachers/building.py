@@ -101,6 +101,7 @@ class _Seen:
                 break
         if not keys:
             raise CacheError("KnowledgeCache: there is nothing to teach. Received: no samples")
+        _require_unique(np.concatenate(keys))
         return cls(np.concatenate(keys), np.concatenate(digests)), len(keys[0])
 
     def require_in(self, reader: Reader) -> None:
@@ -148,8 +149,8 @@ def _fill(folder: Path, writer: RowWriter, plan: Plan, probe: _Seen) -> None:
     bar = keras.utils.Progbar(_count(plan.batches), verbose=plan.verbose, unit_name="batch")
     for batch in plan.batches:
         keys, digests = batch.keys.numpy(), batch.digests.numpy()
-        for before in (probe, written):
-            _require_steady(folder, before.contradicts(keys, digests))
+        _require_steady(folder, plan, probe.contradicts(keys, digests))
+        _require_begun(folder, written.contradicts(keys, digests))
         fresh = ~written.has(keys)
         if fresh.any():
             answers = plan.interview(batch.x if fresh.all() else batch.only(fresh, views))
@@ -162,14 +163,11 @@ def _fill(folder: Path, writer: RowWriter, plan: Plan, probe: _Seen) -> None:
 def _complete(folder: Path, content: Content, writer: RowWriter, blocks: tuple[Block, ...]) -> None:
     """Writes the manifest: from here on it is a cache."""
     keys = writer.read(KEYS)
-    ordered = np.sort(keys)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
+    try:
+        _require_unique(keys)
+    except CacheError:
         forget_progress(folder, _BEGUN, *content.columns)
-        raise CacheError(
-            f"KnowledgeCache '{folder}': each sample must have a key of its own. Received: the key "
-            f"{twice[0]} twice"
-        )
+        raise
     indexed = np.array_equal(keys, np.arange(len(keys)))
     if indexed:
         blocks = tuple(block.without(KEYS) for block in blocks)
@@ -189,14 +187,36 @@ def _require_same(folder: Path, plan: Plan, probe: _Seen) -> None:
     probe.require_in(Reader(folder, manifest))
 
 
-def _require_steady(folder: Path, differ: np.ndarray) -> None:
+def _require_steady(folder: Path, plan: Plan, differ: np.ndarray) -> None:
+    """Refuses samples that are others on a second look; what was written of them is of no use."""
     if len(differ):
+        forget_progress(folder, _BEGUN, *plan.content.columns)
         raise CacheError(
             f"KnowledgeCache '{folder}': the sample with the key {differ[0]} has another input "
             "when the data set is read again: it is shuffled, or augmented at random, so the "
             "teachers' answers could not be found again. Build from samples in a fixed order "
             "(shuffle after `join`), or give them keys before `shuffle` with kd.keyed; for "
             "augmentation pass views=... and a stateless augment=..."
+        )
+
+
+def _require_begun(folder: Path, differ: np.ndarray) -> None:
+    """Refuses to go on with other samples than a stopped build had."""
+    if len(differ):
+        raise CacheError(
+            f"KnowledgeCache '{folder}': a build was begun there with another input for the sample "
+            f"with the key {differ[0]}. Go on with the same data set, choose another path, or "
+            "delete the folder."
+        )
+
+
+def _require_unique(keys: np.ndarray) -> None:
+    ordered = np.sort(keys)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise CacheError(
+            "KnowledgeCache: each sample must have a key of its own. Received: the key "
+            f"{twice[0]} twice"
         )
 
 
