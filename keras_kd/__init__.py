@@ -7,8 +7,10 @@ from keras_kd import export as export
 from keras_kd import losses as losses
 from keras_kd.class_labels import UNLABELED as UNLABELED
 from keras_kd.distiller import Distiller as Distiller
+from keras_kd.mixing import mix_unlabeled as mix_unlabeled
 from keras_kd.models.pairing import pair_taps as pair_taps
 from keras_kd.models.pairing import taps as taps
+from keras_kd.pseudo_labels import pseudo_label as pseudo_label
 from keras_kd.students.chain import distill_chain as distill_chain
 from keras_kd.students.teacher_class import TeacherClass as TeacherClass
 from keras_kd.students.teacher_head import with_teacher_head as with_teacher_head

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 #: A label that says: no label.
@@ -16,7 +17,7 @@ def class_of(labels: Any, shape: tuple[int | None, ...]) -> Any:
         shape: Shape of the logits that they belong to: (batch, ..., classes).
 
     Returns:
-        int32 tensor (batch, ...): `UNLABELED` where a one-hot row is NaN or nought.
+        int32 tensor (batch, ...): `UNLABELED` for NaN, and where a one-hot row is NaN or nought.
 
     Raises:
         ValueError: When the labels do not fit the logits.
@@ -34,4 +35,6 @@ def class_of(labels: Any, shape: tuple[int | None, ...]) -> Any:
             "Labels must be integers (batch, ...) or one-hot (batch, ..., classes) for logits of "
             f"shape {tuple(shape)}. Received: labels of shape {tuple(labels.shape)}"
         )
+    if "float" in keras.backend.standardize_dtype(labels.dtype):
+        labels = ops.where(ops.isnan(labels), ops.cast(UNLABELED, labels.dtype), labels)
     return ops.cast(labels, "int32")

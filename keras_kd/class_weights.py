@@ -58,11 +58,7 @@ class ClassWeights:
         _refuse_both(sample_weight)
         if y is None:
             raise ValueError("`class_weight` needs labels. Received: y=None")
-        labels = ops.convert_to_tensor(tree.flatten(y)[0])
-        if self.shape[-1] == 1:
-            missing = ops.isnan(ops.cast(labels, "float32"))
-            labels = ops.where(missing, ops.cast(UNLABELED, labels.dtype), labels)
-        target, last = class_of(labels, self.shape), len(self.table) - 1
+        target, last = class_of(tree.flatten(y)[0], self.shape), len(self.table) - 1
         known = ops.logical_and(target >= 0, target < last)
         return ops.take(ops.convert_to_tensor(self.table), ops.where(known, target, last))
 

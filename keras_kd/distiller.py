@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
+from keras_kd.augmentation import Augmentation, as_augmentation, augmented
 from keras_kd.class_labels import UNLABELED
 from keras_kd.class_weights import ClassWeights
 from keras_kd.distribution import global_mean, per_replica, replica_id
@@ -48,10 +49,10 @@ class Distiller(keras.Model):
     student alone: their `loss` is the compiled loss and the regularisation, and no teacher runs.
 
     A sample may have no label: `kd.UNLABELED` (-1) as its class index, or a row of NaN in one-hot
-    labels. The compiled loss is the mean over the samples (or pixels) that have one, 0 where none
-    has, and the metrics count these alone; the distillation losses take all samples. Of a single
-    output, -1 is no label with the binary cross-entropies, and NaN with any loss. A loss or metric
-    that gives one value for a whole batch cannot leave samples out, and refuses such a batch.
+    labels (or NaN for a single output; for a cross-entropy -1 will do there too). The compiled loss
+    is the mean over the samples (or pixels) that have one, 0 where none has, and the metrics count
+    these alone; the distillation losses take all samples. A loss or metric that gives one value for
+    a whole batch cannot leave samples out, and refuses such a batch.
 
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.
@@ -70,6 +71,11 @@ class Distiller(keras.Model):
             Defaults to `None`.
         student_outputs: What the student's outputs are: `"logits"`, `"probabilities"` or `"auto"`,
             which reads it off the model. Defaults to `"auto"`.
+        augment: What makes the student's view of a batch while it trains: a Keras layer, a list of
+            them, or a function of x; drawn anew in each step, not in `evaluate` and `predict`. It
+            sees x alone, so it must leave the labels true. Defaults to `None`.
+        same_view: Whether the teachers see that view too, instead of x as it is. Defaults to
+            `False`.
         name: Name of the model.
 
     Raises:
@@ -97,6 +103,8 @@ class Distiller(keras.Model):
         combine: str = "losses",
         class_names: Sequence[str] | None = None,
         student_outputs: str = "auto",
+        augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
+        same_view: bool = False,
         name: str | None = None,
     ) -> None:
         require_built(student, "The student")
@@ -112,7 +120,10 @@ class Distiller(keras.Model):
         self.objective = DistillationObjective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
-        self.seed_states = seed_states([student])
+        self.augment = as_augmentation(augment)
+        self.same_view = same_view
+        drawing = isinstance(self.augment, keras.layers.Layer)
+        self.seed_states = seed_states([student, self.augment] if drawing else [student])
         self._trackers = Trackers(["loss", "student_loss", *self.objective.names])
         self._class_weights = None
         self.built = True
@@ -284,9 +295,12 @@ class Distiller(keras.Model):
         x, said = opened(lesson)
         if self._class_weights is not None:
             sample_weight = self._class_weights.of(y, sample_weight)
-        knowledge = self._checked(self.objective.teach(x, y, replica_id(), self._recalled(said, x)))
+        view = augmented(self.augment, x)
+        taught = view if self.same_view else x
+        said = self._recalled(said, x)
+        knowledge = self._checked(self.objective.teach(taught, y, replica_id(), said))
         with tf.GradientTape() as tape:
-            y_pred, seen = self.objective.student(x)
+            y_pred, seen = self.objective.student(view)
             loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, seen)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
@@ -317,6 +331,11 @@ class Distiller(keras.Model):
         """What each teacher said of the batch, where a cache brought it along."""
         if said is None or self.objective.committee is None:
             return None
+        if self.augment is not None and self.same_view:
+            raise ValueError(
+                "Distiller: a cache holds what the teachers said of the inputs as they are, so they "
+                "cannot see the student's view. Received: same_view=True"
+            )
         with tf.init_scope():  # The weights of a live teacher are looked at here, once.
             found = self.objective.committee.find(said, x)
         return [{tap: said[k][t] for tap, (k, t) in places.items()} for places in found]
@@ -423,6 +442,8 @@ class Distiller(keras.Model):
             "combine": self.objective.combine,
             "class_names": self.objective.class_names,
             "student_outputs": self.student_outputs,
+            "augment": _serialized(self.augment),
+            "same_view": self.same_view,
             "teacher_shapes": self.objective.teacher_shapes,
             "name": self.name,
         }
@@ -432,7 +453,7 @@ class Distiller(keras.Model):
         """Makes the distiller that was saved; its teachers have to be set before it trains on."""
         shapes = config.pop("teacher_shapes")
         config["student"] = keras.saving.deserialize_keras_object(config["student"], custom_objects)
-        for name in ("weighting", "noise"):
+        for name in ("weighting", "noise", "augment"):
             if config[name] is not None:
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
         distiller = cls(**config, teachers=None)

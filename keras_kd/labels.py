@@ -121,7 +121,7 @@ def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[st
     for name, (classes, ignored) in allowed.items():
         labels = per_output(y, name, names)
         if labels is not None:
-            values = np.asarray(ops.convert_to_numpy(labels)).astype("int64")
+            values = np.nan_to_num(ops.convert_to_numpy(labels), nan=UNLABELED).astype("int64")
             if _outside(values, classes, ignored).any():
                 raise ValueError(_refusal(name, classes, str(values.min()), str(values.max())))
     return x
@@ -155,6 +155,8 @@ def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> 
     for name, (classes, ignored) in allowed.items():
         labels = per_output(batch[1], name, names)
         if labels is not None:
+            if labels.dtype.is_floating:
+                labels = tf.where(tf.math.is_nan(labels), tf.cast(UNLABELED, labels.dtype), labels)
             labels = tf.cast(labels, tf.int64)
             least, greatest = tf.reduce_min(labels), tf.reduce_max(labels)
             fine = tf.logical_not(tf.reduce_any(_outside(labels, classes, ignored)))

@@ -1,5 +1,6 @@
 """Samples without a label: left out of the compiled loss and of the compiled metrics, exactly."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,20 @@ from keras_kd.distribution import share_of_replica
 from keras_kd.labels import CANNOT_LEAVE_OUT, per_output
 from keras_kd.models.taps import named_outputs
 
-_BINARY = (
+#: Losses whose labels are probabilities, so that -1 is none.
+_OF_PROBABILITIES = (
     keras.losses.BinaryCrossentropy,
     keras.losses.BinaryFocalCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.CategoricalFocalCrossentropy,
+    keras.losses.KLDivergence,
+)
+_OF_PROBABILITIES_TOO = (
     keras.losses.binary_crossentropy,
     keras.losses.binary_focal_crossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.categorical_focal_crossentropy,
+    keras.losses.kl_divergence,
 )
 _MEANS = ("sum_over_batch_size", "mean")
 
@@ -28,8 +38,9 @@ class LabelledOnly:
     on the predictions, so that it is the mean over what is labelled (0 where nothing is), and the
     metrics get weights of 0. No label is
 
-    - a class index of `UNLABELED`, also for a single output with a binary cross-entropy;
-    - a row of NaN in labels of the predictions' own shape, and a NaN for a single output.
+    - NaN, or a row of NaN in labels of the predictions' own shape;
+    - a class index of `UNLABELED`;
+    - `UNLABELED`, or a row of it, for a loss between probabilities, such as a cross-entropy.
 
     Args:
         loss: The loss as `compile` got it, by output or for all.
@@ -123,15 +134,15 @@ class LabelledOnly:
             labels = per_output(y, name, self.names)
             if labels is None:
                 continue
-            known = has_label(labels, prediction.shape, self._binary(name))
+            known = has_label(labels, prediction.shape, self._of_probabilities(name))
             if known is not None:
                 masks[name] = known
                 y = _with(y, name, self.names, _without_gaps(labels, known))
         return y, masks
 
-    def _binary(self, name: str) -> bool:
+    def _of_probabilities(self, name: str) -> bool:
         loss = self._losses[name]
-        return loss is None or isinstance(loss, _BINARY[:2]) or loss in _BINARY[2:]
+        return loss is None or isinstance(loss, _OF_PROBABILITIES) or loss in _OF_PROBABILITIES_TOO
 
     def _rank(self, function: Any, labels: Any, prediction: Any, key: Any = None) -> int:
         """How many axes has what a loss or a metric gives before its mean is taken."""
@@ -176,13 +187,14 @@ class LabelledOnly:
         return mask if weight is None else mask * _to_rank(ops.cast(weight, mask.dtype), rank)
 
 
-def has_label(labels: Any, shape: Sequence[int | None], binary: bool = False) -> Any:
+def has_label(labels: Any, shape: Sequence[int | None], of_probabilities: bool = False) -> Any:
     """Where there is a label.
 
     Args:
         labels: Class indices (batch, ...) or (batch, ..., 1), or values of the predictions' shape.
         shape: Shape of the predictions, (batch, ..., classes).
-        binary: Whether a single output's label of `UNLABELED` is none. Defaults to `False`.
+        of_probabilities: Whether labels that are no class indices are probabilities. Defaults to
+            `False`.
 
     Returns:
         Boolean tensor (batch, ...), or `None` where none can be missing.
@@ -193,18 +205,20 @@ def has_label(labels: Any, shape: Sequence[int | None], binary: bool = False) ->
     dtype = keras.backend.standardize_dtype(labels.dtype)
     if labels.shape.rank is None or dtype in ("bool", "string") or dtype.startswith("uint"):
         return None
-    may_be_nan = "float" in dtype
     if len(labels.shape) == len(shape) and labels.shape[-1] == 1:
         labels = labels[..., 0]
-    if len(labels.shape) == len(shape):
-        return ops.logical_not(ops.all(ops.isnan(labels), axis=-1)) if may_be_nan else None
-    if len(labels.shape) != len(shape) - 1:
+    whole_rows = len(labels.shape) == len(shape)
+    if not whole_rows and len(labels.shape) != len(shape) - 1:
         return None
-    known = ops.not_equal(labels, UNLABELED) if shape[-1] != 1 or binary else None
-    if shape[-1] == 1 and may_be_nan:
-        number = ops.logical_not(ops.isnan(labels))
-        known = number if known is None else ops.logical_and(known, number)
-    return known
+    missing = []
+    if "float" in dtype:
+        missing.append(ops.isnan(labels))
+    if of_probabilities or (not whole_rows and shape[-1] != 1):
+        missing.append(ops.equal(labels, UNLABELED))
+    if not missing:
+        return None
+    missing = functools.reduce(ops.logical_or, missing)
+    return ops.logical_not(ops.all(missing, axis=-1) if whole_rows else missing)
 
 
 def _without_gaps(labels: Any, known: Any) -> Any:

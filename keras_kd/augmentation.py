@@ -1,0 +1,51 @@
+"""The augmented view of a batch that the student gets."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+Augmentation = keras.layers.Layer | Callable[[Any], Any]
+
+
+def as_augmentation(augment: Any) -> Augmentation | None:
+    """What `Distiller(augment=...)` was given, as one callable.
+
+    Args:
+        augment: A layer or model, a list of layers, a function of x, or `None`.
+
+    Returns:
+        A layer, a function or `None`; a list becomes a `keras.layers.Pipeline`.
+
+    Raises:
+        TypeError: When it is none of these.
+        ValueError: When it has weights that would be trained.
+    """
+    if isinstance(augment, Sequence) and not isinstance(augment, str):
+        if not augment or not all(isinstance(layer, keras.layers.Layer) for layer in augment):
+            raise TypeError(
+                "Distiller: a list as `augment` must hold Keras layers. "
+                f"Received: augment={augment!r}"
+            )
+        augment = keras.layers.Pipeline(list(augment))
+    if augment is not None and not callable(augment):
+        raise TypeError(
+            "Distiller: `augment` must be a Keras layer or a list of layers, such as "
+            "keras.layers.RandomTranslation(0.1, 0.1), or a function of x. "
+            f"Received: augment={augment!r}"
+        )
+    if isinstance(augment, keras.layers.Layer) and augment.trainable_variables:
+        raise ValueError(
+            f"Distiller: `augment` must have nothing to train. Received: '{augment.name}' with "
+            f"{len(augment.trainable_variables)} trainable weights"
+        )
+    return augment
+
+
+def augmented(augment: Augmentation | None, x: Any) -> Any:
+    """A view of the batch, drawn anew in each call; the batch itself where there is no augment."""
+    if augment is None:
+        return x
+    if isinstance(augment, keras.layers.Layer):
+        return augment(x, training=True)
+    return augment(x)
