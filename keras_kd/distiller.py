@@ -333,7 +333,7 @@ class Distiller(keras.Model):
             return None
         if self.augment is not None and self.same_view:
             raise ValueError(
-                "Distiller: a cache holds what the teachers said of the inputs as they are, so they "
+                "Distiller: a cache holds what the teachers said of the inputs as they are; they "
                 "cannot see the student's view. Received: same_view=True"
             )
         with tf.init_scope():  # The weights of a live teacher are looked at here, once.

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import keras_kd as kd
@@ -141,3 +142,22 @@ def test_what_does_not_augment_is_refused(augment, error, sentence):
         augment = augment()
     with pytest.raises(error, match=sentence):
         kd.Distiller(toy.cnn("s"), toy.cnn("t"), augment=augment)
+
+
+def test_cached_knowledge_is_of_the_clean_view(tmp_path):
+    x, y = toy.data()
+    samples = tf.data.Dataset.from_tensor_slices((x, y))
+    cache = kd.KnowledgeCache.build(toy.cnn("teacher", 6, seed=1), samples, tmp_path / "knowledge")
+    train = cache.join(kd.keyed(samples).batch(8))
+    live = distiller(upside_down).fit(x, y, 8, shuffle=False, verbose=0).history
+    student = toy.cnn("student")
+    student.get_layer("norm").trainable = False
+    for same_view in (False, True):
+        model = kd.Distiller(student, cache.teachers, augment=upside_down, same_view=same_view)
+        model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss())
+        if same_view:
+            with pytest.raises(ValueError, match="cannot see the student's view"):
+                model.fit(train, verbose=0)
+        else:
+            found = model.fit(train, verbose=0).history["soft_targets"]
+            np.testing.assert_allclose(found, live["soft_targets"], rtol=1e-3)  # float16
