@@ -10,6 +10,14 @@ from typing import Any
 import keras
 
 
+class Scalar(keras.Variable):
+    """A variable of one number that `float` also reads where it is mirrored on devices."""
+
+    def __float__(self) -> float:
+        """The number, as the first replica has it."""
+        return float(keras.ops.convert_to_numpy(self))
+
+
 class Hyperparameter:
     """A scalar attribute held in a variable: assigning to it changes the compiled step.
 
@@ -51,7 +59,7 @@ class Hyperparameter:
         if self.slot in instance.__dict__:
             instance.__dict__[self.slot].assign(value)
             return
-        variable = keras.Variable(
+        variable = Scalar(
             value,
             dtype="float64",
             trainable=False,

@@ -1,0 +1,168 @@
+"""CIFAR-100 as the papers have it: VGG13 to VGG8, ResNet32x4 to ResNet8x4, one or several teachers.
+
+The recipe of RepDistiller and mdistiller: 240 epochs in batches of 64, random crops (4 pixels of
+padding) and flips, SGD with momentum 0.9 and learning rate 0.05, a tenth of it after 150, 180 and
+210 epochs, weight decay 5e-4; soft targets at T = 4 with weight 0.9 and the labels with 0.1. The
+teachers are trained first, by the same recipe, and kept in `--out`; what was stopped goes on.
+
+    python examples/cifar100.py --pair vgg --method kd
+    python examples/cifar100.py --pair resnet --method screened --strategy mirrored
+    python examples/cifar100.py --quick        # only shows that everything runs, in seconds
+
+Needs a GPU for the full length, and the data set `cifar100` of TFDS.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from cifar100_networks import network
+
+import keras_kd as kd
+
+PAIRS = {"vgg": ("vgg13", "vgg8"), "resnet": ("resnet32x4", "resnet8x4")}
+METHODS = ("alone", "kd", "dkd", "average", "screened")
+SEVERAL = ("average", "screened")
+EPOCHS, BATCH, RATE = 240, 64, 0.05
+DROPS = (150, 180, 210)
+BETA = {"vgg": 6.0, "resnet": 8.0}  # Of decoupled distillation, as mdistiller has it.
+MEAN, STDDEV = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+
+
+def main(arguments=None):
+    options = parsed(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    strategy = tf.distribute.get_strategy()
+    if options.strategy == "mirrored":
+        strategy = tf.distribute.MirroredStrategy()
+    train, test = data(options)
+    large, small = PAIRS[options.pair]
+    count = 0 if options.method == "alone" else 1
+    count = options.teachers if options.method in SEVERAL else count
+    with strategy.scope():
+        teachers = [trained_teacher(large, i, train, test, options) for i in range(count)]
+        keras.utils.set_random_seed(options.seed)
+        student = network(small)
+        model = distiller(student, teachers, options) if teachers else student
+        name = f"{small}_{options.method}_{options.seed}"
+        history = fit(model, name, train, test, options)
+    row = {
+        "pair": options.pair,
+        "method": options.method,
+        "seed": options.seed,
+        "epochs": options.epochs,
+        "teachers": len(teachers),
+        "replicas": strategy.num_replicas_in_sync,
+        "accuracy": history["val_accuracy"][-1],
+        **exported(student, options.out / name, train, test),
+    }
+    (options.out / f"{name}.json").write_text(json.dumps(row, indent=1) + "\n")
+    print(json.dumps(row))
+
+
+def parsed(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pair", choices=sorted(PAIRS), default="vgg")
+    parser.add_argument("--method", choices=METHODS, default="kd")
+    parser.add_argument("--teachers", type=int, default=3, help="for average and screened")
+    parser.add_argument("--strategy", choices=("single", "mirrored"), default="single")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="the drops move along")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("build/cifar100"))
+    parser.add_argument("--quick", action="store_true", help="one epoch on 32 images")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.epochs = 1
+        options.teachers = min(options.teachers, 2)
+        options.out = options.out / "quick"
+    return options
+
+
+def data(options):
+    """Training images cropped, flipped and normalised anew in each epoch; test images as they are.
+
+    The crops and flips depend on the seed and the epoch alone.
+    """
+    size, splits = (
+        (16, ("train[:32]", "test[:32]")) if options.quick else (BATCH, ("train", "test"))
+    )
+    train = kd.datasets.load("cifar100", splits[0], batch_size=None, seed=options.seed)
+    seeds = tf.data.Dataset.random(options.seed, rerandomize_each_iteration=True).batch(2)
+    train = tf.data.Dataset.zip(train, seeds).map(augmented, tf.data.AUTOTUNE)
+    test = kd.datasets.load("cifar100", splits[1], batch_size=4 * size).map(normalised)
+    return train.batch(size).prefetch(tf.data.AUTOTUNE), test.prefetch(tf.data.AUTOTUNE)
+
+
+def augmented(sample, seed):
+    image, label = sample
+    image = tf.pad(image, ((4, 4), (4, 4), (0, 0)))
+    image = tf.image.stateless_random_crop(image, (32, 32, 3), seed)
+    image = tf.image.stateless_random_flip_left_right(image, seed)
+    return normalised(image, label)
+
+
+def normalised(image, label):
+    return (image - MEAN) / STDDEV, label
+
+
+def trained_teacher(name, number, train, test, options):
+    """A teacher from the folder, or trained by the same recipe and kept there."""
+    path = options.out / f"{name}_{number}.keras"
+    if not path.exists():
+        keras.utils.set_random_seed(1000 + number)
+        teacher = network(name)
+        fit(teacher, f"{name}_{number}", train, test, options)
+        teacher.save(path)
+    return keras.models.load_model(path, compile=False)
+
+
+def distiller(student, teachers, options):
+    if options.method == "dkd":
+        loss = kd.losses.DecoupledKD(alpha=1.0, beta=BETA[options.pair], temperature=4.0)
+        return kd.Distiller(student, teachers, loss, student_loss_weight=1.0)
+    weighting = None
+    if options.method == "screened":
+        weighting = kd.weighting.Screening(keep=max(1, len(teachers) - 1))
+    loss = kd.losses.SoftTargets(temperature=4.0, weight=0.9)
+    return kd.Distiller(student, teachers, loss, student_loss_weight=0.1, weighting=weighting)
+
+
+def fit(model, name, train, test, options):
+    steps = int(train.cardinality())
+    drops = [round(drop * options.epochs / EPOCHS) * steps - 1 for drop in DROPS]
+    rates = [RATE, RATE / 10, RATE / 100, RATE / 1000]
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
+    callbacks = [keras.callbacks.BackupAndRestore(options.out / f"{name}_backup")]
+    if options.method == "dkd" and isinstance(model, kd.Distiller):
+        callbacks.append(kd.callbacks.LossWeightScheduler(warmup, "decoupled_kd"))
+    model.compile(
+        keras.optimizers.SGD(schedule, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    print(f"\n{name}: {options.epochs} epochs of {steps} steps")
+    training = {"epochs": options.epochs, "callbacks": callbacks, "verbose": 2}
+    return model.fit(train, validation_data=test, **training).history
+
+
+def warmup(epoch):
+    return min((epoch + 1) / 20, 1.0)
+
+
+def exported(student, path, train, test):
+    """Keeps the student, and finds out what its int8 file is worth."""
+    student.save(f"{path}.keras")
+    file = kd.export.to_tflite(student, f"{path}.tflite", "int8", calibration=train)
+    found = kd.export.evaluate(file, test, student)
+    return {
+        "int8_accuracy": found.accuracy,
+        "int8_agreement": found.agreement,
+        "int8_bytes": file.size,
+        "parameters": student.count_params(),
+    }
+
+
+if __name__ == "__main__":
+    main()
