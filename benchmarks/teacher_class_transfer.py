@@ -1,0 +1,89 @@
+"""What a class trained on one problem is worth on another.
+
+The class has mimicked the MNIST teacher's representation without labels. With a new head it learns
+whether a digit is odd, and what clothes are on a Fashion-MNIST image, from few labelled images;
+beside it the teacher's representation, and the class's own architecture from nothing. The
+representations stay as they are, only the heads are trained; from nothing everything is.
+"""
+
+from functools import lru_cache
+
+import keras
+from keras import layers
+
+from benchmarks.classes import LAYER, samples, score
+from benchmarks.results import mean_sd, table
+from benchmarks.teacher_class_mnist import PROBLEM
+from benchmarks.training import compile_and_fit, sparse_loss
+
+TASKS = {"odd": ("mnist", 2, "odd or even"), "fashion": ("fashion_mnist", 10, "Fashion-MNIST")}
+IMAGES = (100, 1000)
+STARTS = {
+    "class": "the class's representation",
+    "teacher": "the teacher's representation",
+    "nothing": "the class's architecture from nothing",
+}
+
+
+def plan(done, seeds, quick):
+    cells = [
+        {"task": task, "images": images, "start": start}
+        for task in TASKS
+        for images in IMAGES
+        for start in STARTS
+    ]
+    return [(cell, seed) for cell in cells for seed in range(seeds)]
+
+
+def run(cell, seed, quick):
+    data, classes, _ = TASKS[cell["task"]]
+    # Images that neither teacher nor class has seen; other ones for each seed.
+    first = 48_000 + 1000 * seed
+    x, y = labelled(cell["task"], samples(data, f"train[{first}:{first + cell['images']}]"))
+    test = labelled(cell["task"], samples(data, f"test[:{500 if quick else 10_000}]"))
+    head = layers.Dense(classes)
+    if cell["start"] == "nothing":
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input((28, 28, 1))
+        said = layers.Concatenate()([net(inputs) for net in PROBLEM.students["class"]()])
+        model = keras.Model(inputs, head(layers.ReLU()(said)))
+        train(model, x, y, seed, steps=20 if quick else 600, rate=3e-3)
+        return {"accuracy": score(model, *test)}
+    body = representation(cell["start"], seed, quick)
+    model = keras.Sequential([keras.Input((256,)), head])
+    train(model, body.predict(x, verbose=0), y, seed, steps=20 if quick else 2000, rate=1e-2)
+    return {"accuracy": score(model, body.predict(test[0], verbose=0), test[1])}
+
+
+def labelled(task, split):
+    x, y = split
+    return (x, y % 2) if task == "odd" else (x, y)
+
+
+@lru_cache(maxsize=4)
+def representation(start, seed, quick):
+    if start == "teacher":
+        teacher = PROBLEM.kept_teacher(quick)
+        return keras.Model(teacher.inputs, teacher.get_layer(LAYER).output)
+    model = PROBLEM.mimicked("class", seed, quick)
+    return keras.Model(model.inputs, model.get_layer("activation").output)
+
+
+def train(model, x, y, seed, steps, rate):
+    batch_size = min(32, len(y))
+    epochs = max(1, steps * batch_size // len(y))
+    settings = {"learning_rate": rate, "epochs": epochs, "batch_size": batch_size, "seed": seed}
+    compile_and_fit(model, x, y, loss=sparse_loss(), **settings)
+
+
+def report(done):
+    columns = [(task, images) for task in TASKS for images in IMAGES]
+    rows = []
+    for start, title in STARTS.items():
+        row = [title]
+        for task, images in columns:
+            values = done.values("accuracy", task=task, images=images, start=start)
+            row.append(mean_sd(values, 100) if values else "")
+        rows.append(row)
+    header = [f"{TASKS[task][2]}, {images:,} images" for task, images in columns]
+    return table(["test accuracy %", *header], rows)
