@@ -1,6 +1,6 @@
 """What a teacher has at one layer: the knowledge that a class of students shares."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ from keras_kd.models.outputs import ACTIVATED
 from keras_kd.models.parts import part_after, place_of, require_only_way
 from keras_kd.models.recording import Recorder, Watch
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.teachers.recorded import find
 from keras_kd.teachers.teacher import Teacher, as_teachers
 
 MIMIC = ("output", "preactivation")
@@ -38,6 +39,12 @@ class Representation:
         if mimic not in MIMIC:
             raise ValueError(f"TeacherClass: `mimic` must be one of {MIMIC}. Received: {mimic!r}")
         self.teacher: Teacher = as_teachers(teacher)[0]
+        if self.teacher.recorded:
+            raise ValueError(
+                "TeacherClass: the layers of the teacher are looked at, so a teacher of a cache "
+                "will not do. Pass the live one; it does not run on data of cache.join. "
+                f"Received: teacher '{self.teacher.name}' of '{self.teacher.source}'"
+            )
         self.layer = layer
         model = self.teacher.model
         graph = open_graph(model, inside=[layer])
@@ -69,6 +76,20 @@ class Representation:
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
         return ops.stop_gradient(self._said(x))
+
+    def find(self, said: Mapping[str, Any], inputs: Any) -> tuple[str, str]:
+        """Where a `Lesson` holds what the students are to mimic; see `recorded.find`.
+
+        Raises:
+            ValueError: When it was not stored, or the teacher is another one.
+        """
+        if self._watch is not None:
+            raise ValueError(
+                "TeacherClass: a cache holds what a layer gives, not what it gives before its "
+                "activation. Pass mimic='output', or fit on data without a cache."
+            )
+        tap = Tap(self.layer)
+        return find([self.teacher], [[tap]], said, inputs)[0][tap]
 
     def _said(self, x: Any) -> Any:
         if self._watch is None:

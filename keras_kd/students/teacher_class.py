@@ -29,6 +29,7 @@ from keras_kd.students.members import (
     require_separable,
 )
 from keras_kd.students.representation import Representation
+from keras_kd.teachers.lesson import lesson_spec, opened
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.trackers import Trackers, batch_size
 
@@ -43,6 +44,7 @@ class TeacherClass(keras.Model):
     work as for any other. The representation is what the teacher has at `layer`: a vector (batch,
     units), or a map (batch, ..., channels) that is cut by channels. Each step runs the teacher
     once, outside the gradient tape, and each student once. Labels are not used, sample weights are.
+    The teacher does not run on what `KnowledgeCache.join` gives, where `layer` was stored.
     The history holds `loss` (the sum over the students, with weights and regularisation) and
     `student_0`, ..., the mimicry of each before its weight. `evaluate` and validation give the same
     numbers, so they run the teacher too. `predict` gives a list: what each student says.
@@ -171,7 +173,8 @@ class TeacherClass(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
         """Runs each student: a list of what they say, each (batch, ..., units of its chunk)."""
-        return [student(inputs, training=training) for student in self.students]
+        x, _ = opened(inputs)
+        return [student(x, training=training) for student in self.students]
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -193,7 +196,7 @@ class TeacherClass(keras.Model):
         """
         if self.compiled:
             self._require_apart()
-        self._require_teacher()
+        self._require_teacher(x)
         with in_our_words():
             return super().fit(x, _labels(y, **kwargs), *args, **kwargs)
 
@@ -212,14 +215,15 @@ class TeacherClass(keras.Model):
         Raises:
             ValueError: When there is no teacher or it gives NaN.
         """
-        self._require_teacher()
+        self._require_teacher(x)
         with in_our_words():
             return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, mimic, losses, gradients; then the discriminators', if there are any."""
-        x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        targets, weights = self._targets(x), sample_weights(weights, None, ["students"])
+        lesson, _, weights = keras.utils.unpack_x_y_sample_weight(data)
+        x, said = opened(lesson)
+        targets, weights = self._targets(x, said), sample_weights(weights, None, ["students"])
         with tf.GradientTape() as tape:
             answers = self(x, training=True)
             loss = self._total(x, targets, answers, weights, adversary=self.adversary)
@@ -235,15 +239,22 @@ class TeacherClass(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The mimicry of each student; the teacher runs, the discriminators do not."""
-        x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        targets, weights = self._targets(x), sample_weights(weights, None, ["students"])
+        lesson, _, weights = keras.utils.unpack_x_y_sample_weight(data)
+        x, said = opened(lesson)
+        targets, weights = self._targets(x, said), sample_weights(weights, None, ["students"])
         self._total(x, targets, self(x, training=False), weights)
         return self._trackers.results(self._shown(training=False))
 
-    def _targets(self, x: Any) -> list[Any]:
-        """Asks the teacher once; a list of its chunks."""
+    def _targets(self, x: Any, said: Any) -> list[Any]:
+        """Asks the teacher once, or takes what a cache brought along; a list of its chunks."""
+        if said is None:
+            found = self.representation(x)
+        else:
+            with tf.init_scope():  # The teacher's weights are looked at here, once.
+                teacher, tap = self.representation.find(said, x)
+            found = said[teacher][tap]
         said = tf.debugging.assert_all_finite(
-            self.representation(x),
+            found,
             f"Teacher '{self.representation.teacher.name}' gave NaN or infinite values.",
         )
         return [ops.take(said, self.chunks[number], axis=-1) for number in self.numbers]
@@ -402,12 +413,15 @@ class TeacherClass(keras.Model):
                 config[name] = made(config[name], custom_objects)
         return cls(None, **config)
 
-    def _require_teacher(self) -> None:
+    def _require_teacher(self, x: Any = None) -> None:
         if self.representation is None:
             raise ValueError(
                 f"'{self.name}' has no teacher (a file holds none). Call "
                 "`set_teacher(...)` before it is trained, evaluated or assembled."
             )
+        lesson = lesson_spec(x)
+        if lesson is not None:
+            self.representation.find(lesson.said, lesson.x)
 
     def _require_apart(self) -> None:
         config = self.get_compile_config()

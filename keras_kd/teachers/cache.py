@@ -59,6 +59,7 @@ class KnowledgeCache:
             )
         self.manifest = Manifest.read(self.path)
         self._reader = Reader(self.path, self.manifest)
+        self._verified = False
 
     @classmethod
     def build(
@@ -139,8 +140,8 @@ class KnowledgeCache:
             dataset: The data set that the cache was built with: in the same order, or with keys
                 (`kd.keyed`), then shuffled, repeated and batched as you like. Joining batches is
                 fastest. What is not joined stays as it is: labels, sample weights.
-            verify: Whether to hold all that is on disk against its checksums first, which reads it
-                once. Defaults to `True`.
+            verify: Whether to hold all that is on disk against its checksums, which reads it once,
+                when the first data set is joined. Defaults to `True`.
 
         Returns:
             A data set with a `Lesson` in place of x, for `Distiller.fit` and `TeacherClass.fit`.
@@ -151,8 +152,9 @@ class KnowledgeCache:
                 input is not the one that the teachers saw.
         """
         joined = join(self._reader, dataset)
-        if verify:
+        if verify and not self._verified:
             self._reader.verify()
+            self._verified = True
         return joined
 
 

@@ -261,6 +261,45 @@ def test_class_weights_and_callbacks_work_on_joined_data(samples, tmp_path):
     assert float(noise.stddev) == 0.5
 
 
+def a_class(teacher, **kwargs):
+    small = lambda size: toy.cnn(f"s{size}", classes=size)  # noqa: E731
+    students = kd.TeacherClass(teacher, "features", small, n=2, **kwargs)
+    students.compile(keras.optimizers.SGD(0.1))
+    return students
+
+
+def test_a_class_of_students_gets_the_weights_of_live_training(samples, tmp_path):
+    teacher = toy.cnn("teacher", 6)
+    cache = build(teacher, samples, tmp_path / "c", taps=["features"], dtype="float32")
+    live, cached = a_class(teacher), a_class(teacher)
+    one = live.fit(samples.batch(20), epochs=2, verbose=0, validation_data=samples.batch(50))
+    data = {size: cache.join(samples.batch(size)) for size in (20, 50)}
+    other = cached.fit(data[20], epochs=2, verbose=0, validation_data=data[50])
+    for name, values in one.history.items():
+        np.testing.assert_allclose(values, other.history[name], rtol=1e-5)
+    for a, b in zip(live.get_weights(), cached.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert [part.shape for part in cached.predict(data[50], verbose=0)] == [(100, 4), (100, 4)]
+
+
+def test_a_class_runs_no_teacher_on_joined_data_and_says_what_it_cannot_learn(samples, tmp_path):
+    inputs, counter = keras.Input((6, 6, 1)), Tally()
+    teacher = keras.Model(inputs, toy.cnn("teacher", 6)(counter(inputs)))
+    cache = build(teacher, samples, tmp_path / "c", taps=["teacher/features"])
+    small = lambda size: toy.cnn(f"s{size}", classes=size)  # noqa: E731
+    students = kd.TeacherClass(teacher, "teacher/features", small, n=2)
+    students.compile("sgd")
+    counter.count.assign(0)
+    students.fit(cache.join(samples.batch(20)), verbose=0)
+    assert int(counter.count) == 0
+    with refused("mimic='output', or fit on data without a cache"):
+        a_class(toy.cnn("t", 6), mimic="preactivation").fit(cache.join(samples.batch(20)))
+    with refused("none of teacher 't'"):
+        a_class(toy.cnn("t", 6)).fit(cache.join(samples.batch(20)))
+    with refused("Pass the live one"):
+        a_class(cache.teachers)
+
+
 # What does not fit is refused.
 
 
