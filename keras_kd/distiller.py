@@ -117,7 +117,7 @@ class Distiller(keras.Model):
         self.student = student
         self.student_loss_weight = student_loss_weight
         self.student_outputs = student_outputs
-        self.objective = DistillationObjective(
+        self.objective = self.make_objective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
         self.augment = as_augmentation(augment)
@@ -127,6 +127,10 @@ class Distiller(keras.Model):
         self._trackers = Trackers(["loss", "student_loss", *self.objective.names])
         self._class_weights = None
         self.built = True
+
+    def make_objective(self, student: keras.Model, *arguments: Any) -> DistillationObjective:
+        """What the student learns from its teachers; `kd.compression` has another way to taps."""
+        return DistillationObjective(student, *arguments)
 
     @property
     def distillation_losses(self) -> list[DistillationLoss]:

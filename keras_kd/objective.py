@@ -1,7 +1,7 @@
 """What the student learns from its teachers: each loss, for each teacher, at its taps."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -40,6 +40,7 @@ class DistillationObjective(keras.layers.Layer):
         noise: As for `Distiller`.
         combine: As for `Distiller`.
         class_names: As for `Distiller`.
+        tapped: What shows the student's taps. Defaults to `TappedModel`.
 
     Raises:
         ValueError: When a tap does not exist, or teachers, student and losses do not fit.
@@ -55,10 +56,11 @@ class DistillationObjective(keras.layers.Layer):
         noise: LogitNoise | None = None,
         combine: str = "losses",
         class_names: Sequence[str] | None = None,
+        tapped: Callable[..., TappedModel] = TappedModel,
     ) -> None:
         super().__init__(name="objective", autocast=False)
         _check_kinds(weighting, noise, class_names, student_outputs)
-        self.terms = _as_losses(losses)
+        self.terms = as_losses(losses)
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
@@ -69,7 +71,7 @@ class DistillationObjective(keras.layers.Layer):
         for loss in self.terms:
             loss.choose_taps(first, student)
         taps = tree.flatten([student_tap(loss) for loss in self.terms])
-        self.student = TappedModel(student, taps, outputs=student_outputs, training=True)
+        self.student = tapped(student, taps, outputs=student_outputs, training=True)
         self.names = _unique(loss.name for loss in self.terms)
         self.teacher_shapes = None
         self.committee = None
@@ -241,7 +243,8 @@ def as_shapes(saved: Sequence) -> Any:
     return tuple(saved)
 
 
-def _as_losses(losses: Any) -> list[DistillationLoss]:
+def as_losses(losses: Any) -> list[DistillationLoss]:
+    """The distillation losses that an argument `losses` means."""
     if losses is None:
         return [SoftTargets()]
     several = losses if isinstance(losses, (list, tuple)) else [losses]

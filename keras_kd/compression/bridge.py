@@ -1,5 +1,6 @@
 """From Keras 3 to tf_keras and back: the same graph, the same weights, checked on random input."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,7 @@ def to_tf_keras(model: keras.Model, custom: Custom | None = None, fuse_relu: boo
     """
     chains = Chains()
     graph = read(model)
-    rewriting.split_unknown_activations(graph, chains)
+    rewriting.split_activations(graph, chains)
     if fuse_relu:
         rewriting.fuse_relu(graph, chains)
     return bridge(model, graph, chains, custom).model
@@ -125,6 +126,30 @@ def read(model: keras.Model) -> Graph:
             "with the functional API: keras.Model(inputs, outputs)."
         )
     return open_graph(model)
+
+
+def bridged_student(
+    student: keras.Model, custom: Custom | None, tapped: Sequence[str], fuse_relu: bool = False
+) -> Bridged:
+    """A student in tf_keras, in the form in which it is compressed.
+
+    Args:
+        student: The Keras 3 model.
+        custom: What stands for custom layers.
+        tapped: Names of the layers whose outputs the losses compare.
+        fuse_relu: Whether a ReLU becomes the activation of the layer before it.
+
+    Returns:
+        The tf_keras model, with what became of each layer.
+
+    Raises:
+        ValueError: As for `to_tf_keras`.
+    """
+    chains, graph = Chains(), read(student)
+    rewriting.split_activations(graph, chains, probabilities=True)
+    if fuse_relu:
+        rewriting.fuse_relu(graph, chains, keep=tapped)
+    return bridge(student, graph, chains, custom)
 
 
 def bridge(

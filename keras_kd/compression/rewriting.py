@@ -65,18 +65,23 @@ def split_activation(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     ]
 
 
-def split_unknown_activations(graph: Graph, chains: Chains) -> None:
+def split_activations(graph: Graph, chains: Chains, probabilities: bool = False) -> None:
     """Takes apart the layers whose activation tf_keras does not have.
 
     Args:
         graph: The opened graph.
         chains: Where the changes are noted.
+        probabilities: Whether a softmax or sigmoid is taken apart too, so that the logits are the
+            output of a layer. Defaults to `False`.
     """
+    apart = (keras.activations.softmax, keras.activations.sigmoid) if probabilities else ()
     for path, calls in graph.calls.items():
         layer = calls[0].layer
-        if isinstance(layer, ACTIVATED) and not understood(layer.activation):
-            note = f"{layer.activation.__name__} runs as a layer of its own"
-            chains.change(path, split_activation(layer), note)
+        if not isinstance(layer, ACTIVATED):
+            continue
+        if layer.activation in apart or not understood(layer.activation):
+            name = getattr(layer.activation, "__name__", type(layer.activation).__name__)
+            chains.change(path, split_activation(layer), f"{name} runs as a layer of its own")
 
 
 def fuse_relu(graph: Graph, chains: Chains, keep: Sequence[str] = ()) -> None:

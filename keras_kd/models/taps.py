@@ -1,7 +1,7 @@
 """Named places in a model, and the model that shows them all in one forward pass."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +75,12 @@ class TappedModel:
         #: Shapes of the model's own outputs, by name, in order.
         self.output_shapes: dict[str, tuple] = {}
         self._from_probabilities: set[Tap] = set()
+        #: By tap: how its value is had.
+        self.places: dict[Tap, Place]
         try:
-            self._places, self.shapes = self._read_graph()
+            self.places, self.shapes = self._read_graph()
         except OpaqueModelError as error:
-            self._places, self.shapes = self._read_outputs_only(error)
+            self.places, self.shapes = self._read_outputs_only(error)
 
     def __call__(self, inputs: Any) -> tuple[Any, dict[Tap, Any]]:
         """Runs the model once.
@@ -89,15 +91,12 @@ class TappedModel:
         Returns:
             The model's outputs, and a dict from tap to tensor.
         """
-        watches = [place.watch for place in self._places.values() if place.watch]
-        with Recorder(watches) as recorder:
-            outputs = self.model(inputs, training=self.training)
+        watches = [place.watch for place in self.places.values() if place.watch]
+        outputs, noted = self.run(inputs, watches)
         named = named_outputs(outputs, self.output_names)
         seen = {}
-        for tap, place in self._places.items():
-            value = (
-                recorder.value(place.watch) if place.watch else _output_at(self.model, named, tap)
-            )
+        for tap, place in self.places.items():
+            value = noted(place.watch) if place.watch else _output_at(self.model, named, tap)
             if place.watch and self.activations.get(tap) and self._is_output(tap):
                 # The logits belong to the same steps as the probabilities.
                 value._keras_mask = getattr(_output_at(self.model, named, tap), "_keras_mask", None)
@@ -106,7 +105,23 @@ class TappedModel:
             seen[tap] = _log(value) if tap in self._from_probabilities else value
         return outputs, seen
 
-    def _read_graph(self) -> tuple[dict[Tap, "_Place"], dict[Tap, tuple]]:
+    def run(self, inputs: Any, watches: Sequence[Watch]) -> tuple[Any, Callable[[Watch], Any]]:
+        """Runs the model once and notes what is watched.
+
+        A subclass whose model runs elsewhere overrides it.
+
+        Args:
+            inputs: A batch, as the model takes it.
+            watches: What to note.
+
+        Returns:
+            The model's outputs, and a function from a watch to what was noted.
+        """
+        with Recorder(watches) as recorder:
+            outputs = self.model(inputs, training=self.training)
+        return outputs, recorder.value
+
+    def _read_graph(self) -> tuple[dict[Tap, "Place"], dict[Tap, tuple]]:
         inside = [tap.name for tap in self.taps if tap.name]
         graph = open_graph(self.model, inside=inside, training=self.training)
         self._note_outputs(named_outputs(graph.outputs, graph.output_names))
@@ -117,14 +132,14 @@ class TappedModel:
         places = {tap: self._place(graph, tap, tensor) for tap, tensor in tensors.items()}
         return places, {tap: tuple(tensor.shape) for tap, tensor in tensors.items()}
 
-    def _place(self, graph: Graph, tap: Tap, tensor: keras.KerasTensor) -> "_Place":
+    def _place(self, graph: Graph, tap: Tap, tensor: keras.KerasTensor) -> "Place":
         if self.activations.get(tap):
             origin, moves = way_to_logits(graph, tensor)
             what = "input" if takes_logits(origin) else "preactivation"
-            return _Place(Watch(origin.layer, what), tuple(moves))
+            return Place(Watch(origin.layer, what), tuple(moves))
         if self._is_output(tap):
-            return _Place()
-        return _Place(Watch(graph.calls[tap.name][0].layer, "output"))
+            return Place()
+        return Place(Watch(graph.calls[tap.name][0].layer, "output"))
 
     def _is_output(self, tap: Tap) -> bool:
         return tap.name is None or tap.name in self.output_shapes
@@ -164,7 +179,7 @@ class TappedModel:
 
     def _read_outputs_only(
         self, cause: OpaqueModelError
-    ) -> tuple[dict[Tap, "_Place"], dict[Tap, tuple]]:
+    ) -> tuple[dict[Tap, "Place"], dict[Tap, tuple]]:
         """For a model whose graph cannot be read: outputs only, and only if declared."""
         for tap in self.taps:
             if tap.logits and self.declared == "auto":
@@ -180,7 +195,7 @@ class TappedModel:
         named = named_outputs(outputs)
         self._note_outputs(named)
         shapes = {tap: tuple(_output_at(self.model, named, tap).shape) for tap in self.taps}
-        return {tap: _Place() for tap in self.taps}, shapes
+        return {tap: Place() for tap in self.taps}, shapes
 
     @property
     def output_names(self) -> list[str]:
@@ -206,7 +221,7 @@ def named_outputs(outputs: Any, names: Sequence[str] = ()) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """How a tap's value is had: what to watch (else an output), and how to move it after that."""
 
     watch: Watch | None = None

@@ -1,0 +1,219 @@
+"""Trains a student that runs in tf_keras, the teachers still teaching: `Distiller` does it."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_kd.compression.callbacks import AtEpochEnd, KeepBest, adapted
+from keras_kd.compression.shell import Shell
+from keras_kd.compression.tapped import LegacyTapped
+from keras_kd.distiller import Distiller
+from keras_kd.objective import DistillationObjective, as_losses, student_tap
+from keras_kd.teachers.teacher import as_teachers
+
+
+class LegacyDistiller(Distiller):
+    """A `Distiller` whose student runs in tf_keras.
+
+    Args:
+        shell: The student.
+        *args: The other arguments of `Distiller`.
+        **kwargs: The same by name.
+    """
+
+    def __init__(self, shell: Shell, *args: Any, **kwargs: Any) -> None:
+        # Past Keras, which has not set the model up yet.
+        object.__setattr__(self, "_shell", shell)
+        super().__init__(shell.model, *args, **kwargs)
+
+    def make_objective(self, student: keras.Model, *arguments: Any) -> DistillationObjective:
+        """The objective, its taps those of the Keras 3 model that the student came from."""
+        tapped = functools.partial(LegacyTapped, self._shell)
+        return DistillationObjective(self._shell.origin, *arguments, tapped=tapped)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a compressed student is trained: the arguments that all techniques share.
+
+    Args:
+        data: What `Distiller.fit` takes: a `tf.data.Dataset` of (x, y) or (x, y, sample_weight)
+            batches, a tuple of such arrays, or x alone where no labels are used.
+        epochs: How often to go through it.
+        optimizer: A name or a `keras.optimizers.Optimizer`, of which a copy is used. Defaults to
+            `"adam"`.
+        loss: The loss on the labels, as for `keras.Model.compile`; `None` means that labels are not
+            used. Defaults to `None`.
+        metrics: As for `keras.Model.compile`. Defaults to none.
+        teachers: As for `Distiller`; `None` trains without a teacher. Defaults to `None`.
+        losses: As for `Distiller`. Defaults to soft targets where there are teachers.
+        student_loss_weight: Weight of the loss on the labels. Defaults to 0.5 with teachers and to
+            1 without.
+        weighting: As for `Distiller`. Defaults to `None`.
+        noise: As for `Distiller`. Defaults to `None`.
+        combine: As for `Distiller`. Defaults to `"losses"`.
+        class_names: As for `Distiller`. Defaults to `None`.
+        student_outputs: As for `Distiller`. Defaults to `"auto"`.
+        validation_data: As for `keras.Model.fit`. Defaults to `None`.
+        callbacks: Callbacks of keras, or of tf_keras (these see the tf_keras model). Defaults to
+            none.
+        batch_size: Samples of a batch, where `data` holds arrays. Defaults to 32.
+        steps_per_epoch: Steps of an epoch, for a data set that does not know its length. Defaults
+            to `None`.
+        monitor: The entry of the history whose best epoch gives the weights, such as
+            `"val_accuracy"`; `None` takes the last epoch. Defaults to `None`.
+        verbose: As for `keras.Model.fit`. Defaults to `"auto"`.
+
+    Raises:
+        ValueError: When there is nothing to learn from, or a number is out of range.
+        TypeError: When the optimizer is not one of Keras 3's.
+    """
+
+    data: Any
+    epochs: int
+    optimizer: str | keras.optimizers.Optimizer = "adam"
+    loss: Any = None
+    metrics: Any = ()
+    teachers: Any = None
+    losses: Any = None
+    student_loss_weight: float | None = None
+    weighting: Any = None
+    noise: Any = None
+    combine: str = "losses"
+    class_names: Sequence[str] | None = None
+    student_outputs: str = "auto"
+    validation_data: Any = None
+    callbacks: Any = ()
+    batch_size: int = 32
+    steps_per_epoch: int | None = None
+    monitor: str | None = None
+    verbose: str | int = "auto"
+    terms: list = field(init=False)
+
+    def __post_init__(self) -> None:
+        taught = self.teachers is not None
+        object.__setattr__(self, "terms", as_losses(self.losses) if taught else [])
+        if not taught and (self.losses is not None or self.loss is None):
+            raise ValueError(
+                "There is nothing to learn from: pass `teachers`, or a `loss` on the labels, or "
+                f"both. Received: teachers=None, loss={self.loss!r}, losses={self.losses!r}"
+            )
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                "`epochs` and `batch_size` must be at least 1. "
+                f"Received: epochs={self.epochs}, batch_size={self.batch_size}"
+            )
+        if not isinstance(self.optimizer, (str, keras.optimizers.Optimizer)):
+            raise TypeError(
+                "`optimizer` must be a name or a keras.optimizers.Optimizer (Keras 3's, not "
+                f"tf_keras's). Received: {self.optimizer!r} (of type "
+                f"{type(self.optimizer).__name__})"
+            )
+
+    def tapped(self, student: keras.Model) -> list[str]:
+        """Names of the student's hidden taps."""
+        first = as_teachers(self.teachers)[0].model if self.terms and self.teachers else None
+        for loss in self.terms:
+            loss.choose_taps(first, student)
+        taps = keras.tree.flatten([student_tap(loss) for loss in self.terms])
+        return [tap.name for tap in taps if tap.name is not None]
+
+    @property
+    def steps(self) -> int:
+        """Steps of all the epochs.
+
+        Raises:
+            ValueError: When the data set does not know its length.
+        """
+        if self.steps_per_epoch is not None:
+            return self.epochs * self.steps_per_epoch
+        if not isinstance(self.data, tf.data.Dataset):
+            return self.epochs * -(-len(self._arrays[0]) // self.batch_size)
+        count = int(self.data.cardinality())
+        if count < 1:
+            raise ValueError(
+                "The data set does not know how many batches it has, and pruning must know when it "
+                "is half through. Pass `steps_per_epoch`, or use "
+                "`data.apply(tf.data.experimental.assert_cardinality(...))`. "
+                f"Received: a cardinality of {count}"
+            )
+        return self.epochs * count
+
+    @property
+    def _arrays(self) -> list[Any]:
+        x = self.data[0] if isinstance(self.data, tuple) else self.data
+        return keras.tree.flatten(x)
+
+    def distiller(self, shell: Shell) -> LegacyDistiller:
+        """The compiled trainer of a student.
+
+        Args:
+            shell: The student.
+
+        Returns:
+            A `LegacyDistiller`.
+        """
+        weight = self.student_loss_weight
+        if weight is None:
+            weight = 0.5 if self.terms else 1.0
+        distiller = LegacyDistiller(
+            shell,
+            self.teachers,
+            self.terms,
+            weight,
+            self.weighting,
+            self.noise,
+            self.combine,
+            self.class_names,
+            self.student_outputs,
+        )
+        metrics = list(self.metrics) if isinstance(self.metrics, tuple) else self.metrics
+        distiller.compile(
+            _fresh(self.optimizer), self.loss, metrics=metrics or None, jit_compile=False
+        )
+        return distiller
+
+    def fit(
+        self,
+        shell: Shell,
+        each_epoch: Callable[[], dict[str, float]] = dict,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> dict[str, list[float]]:
+        """Trains a student.
+
+        Args:
+            shell: The student; its weights are changed.
+            each_epoch: Runs at the end of each epoch; what it returns is written into the history.
+            ready: Whether an epoch counts for `monitor`.
+
+        Returns:
+            The history.
+        """
+        distiller = self.distiller(shell)
+        best = [] if self.monitor is None else [KeepBest(shell, self.monitor, ready)]
+        callbacks = [AtEpochEnd(each_epoch), *best, *adapted(self.callbacks, shell)]
+        arrays = not isinstance(self.data, tf.data.Dataset)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(self.data if arrays else (self.data,))
+        history = distiller.fit(
+            x,
+            y,
+            self.batch_size if arrays else None,
+            sample_weight=weights,
+            epochs=self.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            validation_data=self.validation_data,
+            callbacks=callbacks,
+            verbose=self.verbose,
+        )
+        return history.history
+
+
+def _fresh(optimizer: str | keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """A copy: an optimizer belongs to the variables that it first saw."""
+    if isinstance(optimizer, str):
+        return keras.optimizers.get(optimizer)
+    return type(optimizer).from_config(optimizer.get_config())
