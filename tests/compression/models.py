@@ -35,7 +35,7 @@ def adapted(**kwargs):
 
 
 def tokens(*rest, mask_zero=True):
-    steps = [layers.Embedding(9, 4, mask_zero=mask_zero), *rest]
+    steps = [layers.Embedding(9, 4, mask_zero=mask_zero, name="embedding"), *rest]
     return randomized(keras.Sequential([keras.Input((7,), dtype="int32"), *steps]))
 
 

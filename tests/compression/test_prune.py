@@ -27,7 +27,7 @@ def wide(**kwargs):
     x = inputs = keras.Input((6, 6, 1))
     x = layers.Conv2D(4, 3, strides=2, activation="relu", name="first", **kwargs)(x)
     x = layers.Conv2D(8, 3, padding="same", name="second")(x)
-    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(layers.ReLU()(x))
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(layers.ReLU(name="act")(x))
     x = layers.Dense(12, activation="relu", name="dense")(layers.Flatten()(x))
     return keras.Model(inputs, layers.Dense(4, name="logits")(x), name="wide")
 
@@ -77,7 +77,7 @@ def test_each_layer_is_listed_with_what_happens_to_it(result):
     assert plans["second"] == ("pruned", "kernel")
     reason = "tensorflow-model-optimization prunes no DepthwiseConv2D"
     assert plans["depthwise"] == ("left", reason)
-    assert plans["re_lu"] == ("left", "no weights")
+    assert plans["act"] == ("left", "no weights")
     assert str(result.layers).splitlines()[3].split() == ["second", "Conv2D", "pruned", "kernel"]
 
 
@@ -165,8 +165,8 @@ def siamese():
 
 OTHERS = {
     "Embedding and LSTM": (
-        lambda: models.tokens(layers.LSTM(6, name="lstm"), layers.Dense(4)),
-        {"embedding": [18], "lstm": [48, 72], "dense": [12]},
+        lambda: models.tokens(layers.LSTM(6, name="lstm"), layers.Dense(4, name="head")),
+        {"embedding": [18], "lstm": [48, 72], "head": [12]},
     ),
     "SeparableConv2D": (
         lambda: classifier(layers.SeparableConv2D(6, 3, name="separable"), models.MAP),
