@@ -1,8 +1,12 @@
 """Two teachers that know five classes each make one student of ten, with labels and without.
 
 MNIST and Fashion-MNIST: one teacher was only ever shown the classes 0 to 4, the other 5 to 9. The
-student sees the first 20,000 images of all ten.
+student sees the first 20,000 images of all ten. The teachers were trained with label smoothing of
+0.1, after which they are less sure of strangers: on held-out training images of MNIST (50,000 to
+60,000) the larger of both teachers' centred logits is right on 96.8 % instead of 95.9 %.
 """
+
+import keras
 
 import keras_kd as kd
 from benchmarks.results import mean_sd, table
@@ -41,7 +45,10 @@ def run(cell, seed, quick):
     model, loss = student, sparse_loss()
     if method != "supervised":
         models = [
-            kept(f"half_{data}_{i}{'_quick' if quick else ''}", lambda i=i: teacher(data, i, quick))
+            kept(
+                f"half_smooth_{data}_{i}{'_quick' if quick else ''}",
+                lambda i=i: teacher(data, i, quick),
+            )
             for i in range(2)
         ]
         recorded = Recorded(models, x)
@@ -61,9 +68,9 @@ def teacher(data, i, quick):
     own = (y // 5) == i
     model = convolutional(f"half_{i}", (16, 32), 128, classes=5, dropout=0.3, seed=1000 + i)
     epochs = 1 if quick else 5
-    compile_and_fit(
-        model, x[own], y[own] % 5, loss=sparse_loss(), learning_rate=2e-3, epochs=epochs
-    )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    one_hot = keras.utils.to_categorical(y[own] % 5, 5)
+    compile_and_fit(model, x[own], one_hot, loss=loss, learning_rate=2e-3, epochs=epochs)
     return model
 
 
