@@ -62,7 +62,7 @@ def build(plan: Plan, folder: Path) -> None:
         writer = RowWriter(folder, plan.content.columns, plan.content.block_rows)
         try:
             _fill(folder, writer, plan, probe)
-            _complete(folder, plan.content, writer, writer.finish())
+            complete(folder, plan.content, writer, writer.finish())
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -160,8 +160,18 @@ def _fill(folder: Path, writer: RowWriter, plan: Plan, probe: _Seen) -> None:
         bar.add(1)
 
 
-def _complete(folder: Path, content: Content, writer: RowWriter, blocks: tuple[Block, ...]) -> None:
-    """Writes the manifest: from here on it is a cache."""
+def complete(folder: Path, content: Content, writer: RowWriter, blocks: tuple[Block, ...]) -> None:
+    """Writes the manifest: from here on it is a cache.
+
+    Args:
+        folder: The cache's folder.
+        content: What it is of.
+        writer: The writer of its rows, finished.
+        blocks: Its blocks.
+
+    Raises:
+        CacheError: When two samples have the same key.
+    """
     keys = writer.read(KEYS)
     try:
         _require_unique(keys)

@@ -13,12 +13,14 @@ from keras_kd.teachers.building import Plan, block_rows, build
 from keras_kd.teachers.content import DTYPES, CacheError, Content
 from keras_kd.teachers.joining import join
 from keras_kd.teachers.manifest import NAME, Manifest
+from keras_kd.teachers.merging import checked_shard, merge, part_folder
 from keras_kd.teachers.reading import Reader
 from keras_kd.teachers.recorded import RecordedTeacher
 from keras_kd.teachers.samples import key_of, require_dataset, split
 from keras_kd.teachers.specs import described, teachers_take_batches
 from keras_kd.teachers.taught import taught
 from keras_kd.teachers.teacher import Teacher, as_teachers
+from keras_kd.teachers.views import Augment
 
 
 class KnowledgeCache:
@@ -70,6 +72,10 @@ class KnowledgeCache:
         taps: str | Sequence[str | None] | None = None,
         dtype: str = "float16",
         top_k: int | None = None,
+        views: int = 1,
+        augment: Augment | None = None,
+        seed: int = 0,
+        shard: tuple[int, int] | None = None,
         batch_size: int = 128,
         verbose: int = 1,
     ) -> "KnowledgeCache":
@@ -90,6 +96,16 @@ class KnowledgeCache:
             dtype: `"float16"`, or `"float32"` for the very values. Defaults to `"float16"`.
             top_k: Of the logits of an output, keep the k largest and the mass of the rest; they are
                 joined with that mass spread evenly over the other classes. Defaults to `None`: all.
+            views: How many augmented views of each sample the teachers see. Their pixels are not
+                stored: `join` makes them again. Defaults to 1, the sample as it is.
+            augment: With several views, a function of one sample's x and a seed, int64 (2,), that
+                gives the augmented x. The same seed must give the same pixels: take its random
+                numbers from `tf.random.stateless_uniform` and `tf.image.stateless_random_*`.
+            seed: Seed of the views. Defaults to 0.
+            shard: (i, n) for the i-th of n machines: it asks its teachers about every n-th sample
+                and writes a part into the folder; `merge` makes one cache of the parts. Defaults
+                to `None`: all samples, or under a multi-worker strategy of `tf.distribute` the
+                worker's own part.
             batch_size: Samples of a batch for the teachers, where `dataset` gives single samples.
                 Defaults to 128.
             verbose: 1 for a progress bar with the time left, 0 for silence. Defaults to 1.
@@ -107,21 +123,43 @@ class KnowledgeCache:
         teachers = as_teachers(teachers)
         names = list(taps) if isinstance(taps, (list, tuple)) else [taps]
         _check(teachers, dataset, names, dtype, batch_size)
+        _check_views(views, augment)
+        shard = checked_shard(shard)
         x, _ = key_of(split(dataset.element_spec)[0])
         batched = teachers_take_batches(teachers, x)
-        batches = taught(dataset, batched, batch_size)
+        batches = taught(dataset, batched, batch_size, shard, views, augment, seed)
         interview = Interview(teachers, names, batches.element_spec.x, dtype, top_k)
         content = Content(
             teachers=interview.stored,
             inputs=described(x, batched),
             dtype=dtype,
-            views=1,
-            seed=None,
-            shard=None,
+            views=views,
+            seed=seed if views > 1 else None,
+            shard=shard,
             block_rows=1,
         )
         content = content.with_blocks(block_rows(content.row_bytes))
-        build(Plan(content, interview, batches, verbose), Path(path))
+        folder = Path(path) if shard is None else part_folder(Path(path), *shard)
+        build(Plan(content, interview, batches, verbose), folder)
+        return cls(folder)
+
+    @classmethod
+    def merge(cls, path: str | os.PathLike) -> "KnowledgeCache":
+        """Makes one cache of the parts that `build(..., shard=(i, n))` wrote.
+
+        Args:
+            path: The folder that all parts are in, copied there if they were built elsewhere.
+                Afterwards they may be deleted.
+
+        Returns:
+            The whole `KnowledgeCache`.
+
+        Raises:
+            FileNotFoundError: When there are no parts.
+            CacheError: When one is missing or damaged, or they are not parts of the same.
+            RuntimeError: When another process is at it.
+        """
+        merge(Path(path))
         return cls(path)
 
     @property
@@ -133,13 +171,22 @@ class KnowledgeCache:
         """How many samples it holds."""
         return self.manifest.rows
 
-    def join(self, dataset: tf.data.Dataset, verify: bool = True) -> tf.data.Dataset:
+    def join(
+        self,
+        dataset: tf.data.Dataset,
+        augment: Augment | None = None,
+        seed: int | None = None,
+        verify: bool = True,
+    ) -> tf.data.Dataset:
         """Gives each sample what the teachers said of it.
 
         Args:
             dataset: The data set that the cache was built with: in the same order, or with keys
                 (`kd.keyed`), then shuffled, repeated and batched as you like. Joining batches is
                 fastest. What is not joined stays as it is: labels, sample weights.
+            augment: For a cache of several views, the function that made them: each sample comes as
+                one of its views, drawn anew in each epoch.
+            seed: Seed of these draws. Defaults to `None`: another one each time.
             verify: Whether to hold all that is on disk against its checksums, which reads it once,
                 when the first data set is joined. Defaults to `True`.
 
@@ -147,15 +194,28 @@ class KnowledgeCache:
             A data set with a `Lesson` in place of x, for `Distiller.fit` and `TeacherClass.fit`.
 
         Raises:
-            CacheError: When the inputs are of another kind, the data set has more samples than the
-                cache, or what is on disk was damaged. While the data are read: when a sample's
-                input is not the one that the teachers saw.
+            CacheError: When `augment` is missing or not wanted, the inputs are of another kind, the
+                data set has more samples than the cache, or what is on disk was damaged. While the
+                data are read: when a sample's input is not the one that the teachers saw.
         """
-        joined = join(self._reader, dataset)
+        joined = join(self._reader, dataset, augment, seed)
         if verify and not self._verified:
             self._reader.verify()
             self._verified = True
         return joined
+
+
+def _check_views(views: int, augment: Any) -> None:
+    if views < 1:
+        raise ValueError(
+            f"KnowledgeCache.build: `views` must be at least 1. Received: views={views}"
+        )
+    if (views > 1) != callable(augment):
+        raise ValueError(
+            "KnowledgeCache.build: several `views` are made by `augment`, a function of a sample "
+            "and a seed, and one view is the sample as it is. "
+            f"Received: views={views}, augment={augment!r}"
+        )
 
 
 def _check(

@@ -10,6 +10,7 @@ from keras_kd.teachers.lesson import Lesson, tap_key, teacher_key
 from keras_kd.teachers.reading import Reader
 from keras_kd.teachers.samples import (
     CHUNK,
+    has_one_size,
     input_digests,
     key_numbers,
     key_of,
@@ -20,46 +21,66 @@ from keras_kd.teachers.samples import (
 )
 from keras_kd.teachers.specs import is_batched
 from keras_kd.teachers.top_k import restored
+from keras_kd.teachers.views import Augment, chosen_views, draw, with_draws
 
 
 def join(
     reader: Reader,
     dataset: tf.data.Dataset,
+    augment: Augment | None = None,
+    seed: int | None = None,
 ) -> tf.data.Dataset:
     """The data set with a `Lesson` in place of x; see `KnowledgeCache.join`."""
     require_dataset(dataset, "KnowledgeCache.join")
-    content = reader.manifest.content
+    content, what = reader.manifest.content, f"KnowledgeCache '{reader.folder}'"
+    _require_augment(content, augment, what)
     x, key = key_of(split(dataset.element_spec)[0])
-    batched = is_batched(x, content.inputs, f"KnowledgeCache '{reader.folder}'")
+    batched = is_batched(x, content.inputs, what)
     if key is None:
         _require_size(reader, dataset, batched)
-    teach = _teach(reader)
+    teach = _teach(reader, augment)
     if batched:
-        keyed_batches = dataset if key is not None else numbered_batches(dataset)
-        return keyed_batches.map(teach).prefetch(tf.data.AUTOTUNE)
+        batches = dataset if key is not None else numbered_batches(dataset)
+        return _mapped(teach, batches, augment, seed).prefetch(tf.data.AUTOTUNE)
     samples = dataset if key is not None else keyed(dataset)
-    count = samples.cardinality()
-    joined = samples.batch(CHUNK).map(teach).unbatch()
+    count, size = samples.cardinality(), CHUNK if has_one_size(samples) else 1
+    joined = _mapped(teach, samples.batch(size), augment, seed).unbatch()
     return joined.apply(tf.data.experimental.assert_cardinality(count)) if count >= 0 else joined
 
 
-def _teach(reader: Reader) -> Callable[..., tuple]:
-    """A map over keyed batches."""
+def _mapped(
+    teach: Callable[..., tuple],
+    batches: tf.data.Dataset,
+    augment: Augment | None,
+    seed: int | None,
+) -> tf.data.Dataset:
+    if augment is not None:
+        return with_draws(batches, seed).map(teach)
+    # A data set of x alone hands over x itself, which is a tuple with names.
+    return batches.map(lambda *element: teach(None, element))
+
+
+def _teach(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
+    """A map over keyed batches, each with a random number."""
     content = reader.manifest.content
-    columns = {file: reader.manifest.columns[file] for file in reader.values}
+    columns = {file: content.columns[file] for file in reader.values}
+    shapes = [shape if content.views == 1 else shape[1:] for shape, _ in columns.values()]
     types = [tf.as_dtype(dtype) for _, dtype in columns.values()]
 
-    def teach(*element: Any) -> tuple:
-        # A data set of x alone hands over x itself, which may be a tuple with names.
-        x, rest = split(element)
-        keys, digests = key_numbers(x.key), input_digests(x.x)
-        views = tf.zeros_like(keys)
-        arrays = tf.numpy_function(reader.take, [keys, views, digests], types, stateful=False)
+    def teach(number: Any, element: Any) -> tuple:
+        (x, key), rest = split(element)
+        keys = key_numbers(key)
+        views = draw(number, keys, content.views) if augment else tf.zeros_like(keys)
+        if augment is not None:
+            x = chosen_views(augment, content.seed, x, keys, views)
+        arrays = tf.numpy_function(
+            reader.take, [keys, views, input_digests(x)], types, stateful=False
+        )
         rows = {
-            file: tf.ensure_shape(values, (None, *columns[file][0]))
-            for (file, values) in zip(columns, arrays, strict=True)
+            file: tf.ensure_shape(values, (None, *shape))
+            for file, values, shape in zip(columns, arrays, shapes, strict=True)
         }
-        return (Lesson(x.x, _said(content, rows)), *rest)
+        return (Lesson(x, _said(content, rows)), *rest)
 
     return teach
 
@@ -77,6 +98,19 @@ def _value(tap: StoredTap, content: Content, rows: dict[str, Any]) -> Any:
     parts = [rows[file] for file in tap.columns(content.dtype)]
     value = parts[0] if tap.top_k is None else restored(*parts, tap.shape[-1])
     return tf.cast(value, tap.dtype)
+
+
+def _require_augment(content: Content, augment: Augment | None, what: str) -> None:
+    if augment is not None and not callable(augment):
+        raise TypeError(f"{what}: `augment` must be a function. Received: augment={augment!r}")
+    if (content.views > 1) != (augment is not None):
+        wanted = (
+            f"it holds {content.views} views of each sample, so pass the `augment` that made them"
+            if content.views > 1
+            else "it was built without views, so the samples cannot be augmented: the teachers saw "
+            "them as they are. Build it with `views` and `augment`"
+        )
+        raise CacheError(f"{what}: {wanted}. Received: augment={augment!r}")
 
 
 def _require_size(reader: Reader, dataset: tf.data.Dataset, batched: bool) -> None:

@@ -35,8 +35,7 @@ def keyed(dataset: tf.data.Dataset) -> tf.data.Dataset:
     require_dataset(dataset, "keyed")
     if isinstance(split(dataset.element_spec)[0], Keyed):
         raise ValueError("keyed: the samples have keys already. Received: x is a kd.Keyed")
-    shapes = [spec.shape for spec in tree.flatten(dataset.element_spec)]
-    if not all(shape.is_fully_defined() for shape in shapes):
+    if not has_one_size(dataset):
         numbered = dataset.enumerate()
         return numbered.map(lambda key, sample: _with_key(sample, key))
 
@@ -61,6 +60,11 @@ def numbered_batches(dataset: tf.data.Dataset) -> tf.data.Dataset:
         return first + size, (Keyed(x, first + tf.range(size)), *rest)
 
     return dataset.scan(tf.constant(0, tf.int64), number)
+
+
+def has_one_size(samples: tf.data.Dataset) -> bool:
+    """Whether all samples are known to have the same shapes, so that they can be put together."""
+    return all(spec.shape.is_fully_defined() for spec in tree.flatten(samples.element_spec))
 
 
 def split(element: Any) -> tuple[Any, tuple]:

@@ -1,6 +1,5 @@
 """What the teachers are shown while a cache is built: batches with keys and digests."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -15,6 +14,7 @@ from keras_kd.teachers.samples import (
     numbered_batches,
     split,
 )
+from keras_kd.teachers.views import Augment, all_views
 
 
 class Batch(NamedTuple):
@@ -42,7 +42,8 @@ def taught(
     batch_size: int,
     shard: tuple[int, int] | None = None,
     views: int = 1,
-    view: Callable[[Any, Any, int], Any] | None = None,
+    augment: Augment | None = None,
+    seed: int = 0,
 ) -> tf.data.Dataset:
     """The batches that the teachers are shown.
 
@@ -52,7 +53,8 @@ def taught(
         batch_size: Samples of a batch, where they are single samples.
         shard: (i, n) for every n-th sample from the i-th.
         views: How many views there are of each sample.
-        view: With several views, a function of a sample, its key and the view's number.
+        augment: With several views, what makes them.
+        seed: Seed of the views.
 
     Returns:
         A data set of `Batch`.
@@ -67,7 +69,7 @@ def taught(
             samples = samples.filter(lambda *sample: _belongs(split(sample)[0].key, *shard))
         if views > 1:
             samples = samples.map(
-                lambda *sample: (_all_views(split(sample)[0], views, view),),
+                lambda *sample: (all_views(augment, seed, split(sample)[0], views),),
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         whole = samples.batch(max(1, batch_size // views))
@@ -80,11 +82,6 @@ def _prepared(keyed_batch: Keyed, views: int) -> Batch:
         return Batch(x, keys, input_digests(x))
     x = tree.map_structure(lambda part: tf.reshape(part, (-1, *part.shape[2:])), x)
     return Batch(x, keys, tf.reshape(input_digests(x), (-1, views)))
-
-
-def _all_views(sample: Keyed, views: int, view: Callable[[Any, Any, int], Any]) -> Keyed:
-    seen = [view(sample.x, sample.key, number) for number in range(views)]
-    return Keyed(tree.map_structure(lambda *parts: tf.stack(parts), *seen), sample.key)
 
 
 def _belongs(key: Any, i: int, n: int) -> Any:
