@@ -247,8 +247,7 @@ class Distiller(keras.Model):
                 a loss that relates samples is given them one at a time.
         """
         self._check_before_training(x, batch_size)
-        given = _FIT.bind(self, x, y, batch_size, *args, **kwargs).arguments
-        given.pop("self")
+        given = fit_arguments(x, y, batch_size, *args, **kwargs)
         if y is None and given.get("sample_weight") is not None:
             # Keras drops the weights of samples that have no label.
             given["y"] = np.full(len(tree.flatten(x)[0]), UNLABELED)
@@ -300,9 +299,7 @@ class Distiller(keras.Model):
         if self._class_weights is not None:
             sample_weight = self._class_weights.of(y, sample_weight)
         view = augmented(self.augment, x)
-        taught = view if self.same_view else x
-        said = self._recalled(said, x)
-        knowledge = self._checked(self.objective.teach(taught, y, replica_id(), said))
+        knowledge = self._knowledge(view if self.same_view else x, y, self._recalled(said, x))
         with tf.GradientTape() as tape:
             y_pred, seen = self.objective.student(view)
             loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, seen)
@@ -314,6 +311,10 @@ class Distiller(keras.Model):
         self._trackers.update("loss", global_mean(loss), batch_size(x))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return {**logs, **self._trackers.results(self._shown())}
+
+    def _knowledge(self, x: Any, y: Any, said: Sequence[Any] | None) -> Knowledge | None:
+        """What the teachers say of the batch, `None` while they do not teach."""
+        return self._checked(self.objective.teach(x, y, replica_id(), said))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluates the student alone."""
@@ -465,6 +466,12 @@ class Distiller(keras.Model):
             # The projectors must be there before their weights are loaded.
             distiller.objective.connect([[as_shapes(shape) for shape in taps] for taps in shapes])
         return distiller
+
+
+def fit_arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    """The arguments of a `fit` by name, however they were given."""
+    given = _FIT.bind(None, *args, **kwargs).arguments
+    return {name: value for name, value in given.items() if name != "self"}
 
 
 def _serialized(part: Any) -> dict[str, Any] | None:
