@@ -1,9 +1,19 @@
 """Pruning, clustering and quantization-aware training of Keras 3 students, the teacher teaching."""
 
 from keras_kd.compression.bridge import to_keras, to_tf_keras
+from keras_kd.compression.cluster import cluster
 from keras_kd.compression.preflight import LayerPlan, LayerPlans
 from keras_kd.compression.prune import prune
 from keras_kd.compression.result import Result
 from keras_kd.compression.trainer import Training
 
-__all__ = ["LayerPlan", "LayerPlans", "Result", "Training", "prune", "to_keras", "to_tf_keras"]
+__all__ = [
+    "LayerPlan",
+    "LayerPlans",
+    "Result",
+    "Training",
+    "cluster",
+    "prune",
+    "to_keras",
+    "to_tf_keras",
+]

@@ -1,5 +1,6 @@
 """From Keras 3 to tf_keras and back: the same graph, the same weights, checked on random input."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +95,7 @@ def to_keras(legacy: Any, model: keras.Model) -> keras.Model:
     ours = {layer.name: layer for layer in legacy.layers}
     values = {}
     for path, layer in _weighted(graph).items():
-        theirs = ours[path].get_weights() if path in ours else []
+        theirs = _values(layer, ours[path]) if path in ours else []
         shapes = [tuple(value.shape) for value in theirs]
         wanted = [tuple(weight.shape) for weight in layer.weights]
         if shapes != wanted:
@@ -176,9 +177,9 @@ def bridge(
     tensors = dict(zip(map(id, tree.flatten(graph.inputs)), tree.flatten(inputs), strict=True))
     layers: dict[str, list[Any]] = {}
     for call in in_order(graph):
-        value, arguments = None, _arguments(call)
+        value = None
         for i, link in enumerate(_chain(call, chains, custom, layers)):
-            value = _apply(link, arguments, tensors) if i == 0 else link(value)
+            value = _apply(link, call, tensors) if i == 0 else link(value)
         results = [tensors[id(call.inputs[0])]] if value is None else tree.flatten(value)
         tensors.update(zip(map(id, call.outputs), results, strict=True))
     outputs = tree.map_structure(lambda x: tensors[id(x)], graph.outputs)
@@ -242,14 +243,17 @@ def _arguments(call: Call) -> tuple[tuple, dict[str, Any]]:
     return call.args, kwargs
 
 
-def _apply(layer: Any, arguments: tuple[tuple, dict[str, Any]], tensors: dict[int, Any]) -> Any:
+def _apply(layer: Any, call: Call, tensors: dict[int, Any]) -> Any:
     from keras_kd.compression.as_it_is import AsItIs
 
+    arguments = _arguments(call)
     if isinstance(layer, AsItIs):
         given = [tensors[id(x)] for x in _tensors(arguments)]
         return layer(given[0] if len(given) == 1 else given)
-    args, kwargs = tree.map_structure(lambda x: tensors.get(id(x), x), arguments)
-    return layer(*args, **kwargs)
+    (first, *others), kwargs = tree.map_structure(lambda x: tensors.get(id(x), x), arguments)
+    # The two do not agree on the order of arguments, and wrappers take the first one only.
+    names = list(inspect.signature(call.layer.call).parameters)
+    return layer(first, **dict(zip(names[1:], others, strict=False)), **kwargs)
 
 
 def _tensors(arguments: Any) -> list[keras.KerasTensor]:
@@ -259,6 +263,15 @@ def _tensors(arguments: Any) -> list[keras.KerasTensor]:
 def _unwrapped(outputs: Any) -> Any:
     single = isinstance(outputs, (list, tuple)) and len(outputs) == 1
     return outputs[0] if single else outputs
+
+
+def _values(layer: keras.layers.Layer, legacy: Any) -> list[np.ndarray]:
+    """The weights of a tf_keras layer in the order of the Keras 3 layer's."""
+    if not isinstance(layer, keras.layers.MultiHeadAttention):
+        return legacy.get_weights()
+    # Once it has been clustered its kernels come first.
+    named = {tuple(w.name.split(":")[0].split("/")[-2:]): w.numpy() for w in legacy.weights}
+    return [named[tuple(weight.path.split("/")[-2:])] for weight in layer.weights]
 
 
 def _copy_of(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -1,6 +1,9 @@
 """What will happen to each layer, said before anything is trained."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from keras_kd.compression.bridge import Bridged
 
 #: What can happen to a layer.
 ACTIONS = ("pruned", "clustered", "quantized", "output quantized", "left", "refused")
@@ -21,6 +24,24 @@ class LayerPlan:
     kind: str
     action: str
     reason: str = ""
+
+
+def require_known(skip: Sequence[str], bridged: Bridged) -> None:
+    """Refuses names of layers that there are not.
+
+    Args:
+        skip: Names of layers to leave alone.
+        bridged: The student in tf_keras.
+
+    Raises:
+        ValueError: When one is unknown.
+    """
+    unknown = set(skip) - set(bridged.layers)
+    if unknown:
+        raise ValueError(
+            f"`skip` must name layers of the student: {list(bridged.layers)}. "
+            f"Received: {sorted(unknown)}"
+        )
 
 
 class LayerPlans(tuple):

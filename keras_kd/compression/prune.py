@@ -10,20 +10,13 @@ import numpy as np
 
 from keras_kd.compression import legacy_keras
 from keras_kd.compression.bridge import Bridged, bridged_student, to_keras
+from keras_kd.compression.kernels import kernels_of, noughts
 from keras_kd.compression.layers import Custom
-from keras_kd.compression.preflight import LayerPlan, LayerPlans
+from keras_kd.compression.preflight import LayerPlan, LayerPlans, require_known
 from keras_kd.compression.result import Result
 from keras_kd.compression.shell import encase, flat
 from keras_kd.compression.trainer import Training
 
-#: What tensorflow-model-optimization prunes of each tf_keras layer.
-_KERNELS = {
-    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), "kernel"),
-    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), "kernel"),
-    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), "pointwise_kernel"),
-    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN"), "kernel and recurrent_kernel"),
-    "Embedding": "embeddings",
-}
 _POOLINGS = ("avg", "max")
 
 
@@ -128,12 +121,7 @@ def plan_pruning(bridged: Bridged, wrapping: dict[str, Any], skip: Sequence[str]
     Raises:
         ValueError: When `skip` has a name that there is not.
     """
-    unknown = set(skip) - set(bridged.layers)
-    if unknown:
-        raise ValueError(
-            f"`skip` must name layers of the student: {list(bridged.layers)}. "
-            f"Received: {sorted(unknown)}"
-        )
+    require_known(skip, bridged)
     return LayerPlans(
         _plan(path, link, wrapping, path in skip)
         for path, links in bridged.layers.items()
@@ -145,12 +133,13 @@ def _plan(path: str, layer: Any, wrapping: dict[str, Any], skipped: bool) -> Lay
     """What will happen to one tf_keras layer."""
     tfmot = legacy_keras.tfmot()
     kind = type(layer).__name__
-    own = isinstance(layer, tfmot.sparsity.keras.PrunableLayer)
-    what = "its prunable weights" if own else _KERNELS.get(kind, "")
-    ranks = {len(weight.shape) for weight in layer.weights if "bias" not in weight.name}
+    kernels = {} if kind == "Bidirectional" else kernels_of(layer)
+    if isinstance(layer, tfmot.sparsity.keras.PrunableLayer):
+        kernels = {weight.name: weight for weight in layer.get_prunable_weights()}
+    ranks = {len(kernel.shape) for kernel in kernels.values()}
     if not layer.weights:
         reason = "no weights"
-    elif not what:
+    elif not kernels:
         reason = f"tensorflow-model-optimization prunes no {kind}"
     elif skipped:
         reason = "skipped"
@@ -161,7 +150,7 @@ def _plan(path: str, layer: Any, wrapping: dict[str, Any], skipped: bool) -> Lay
     elif wrapping["sparsity_m_by_n"] and not ranks <= {2, 4}:
         reason = "m by n needs a dense layer or a two-dimensional convolution"
     else:
-        return LayerPlan(layer.name, kind, "pruned", what)
+        return LayerPlan(layer.name, kind, "pruned", " and ".join(kernels))
     return LayerPlan(layer.name, kind, "left", reason)
 
 
@@ -251,8 +240,7 @@ def _wrapped(
 
 def _sparsity(wrappers: Sequence[Any]) -> float:
     """The share of noughts in all the pruned weights."""
-    weights = [np.asarray(w) for wrapper in wrappers for w, _, _ in wrapper.pruning_vars]
-    return sum(int((w == 0).sum()) for w in weights) / sum(w.size for w in weights)
+    return noughts(np.asarray(w) for wrapper in wrappers for w, _, _ in wrapper.pruning_vars)
 
 
 def _reached(wrappers: Sequence[Any], schedules: _Schedules) -> Any:

@@ -1,0 +1,178 @@
+"""Clustering: each kernel keeps a handful of values, which are trained, the teacher teaching."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_kd.compression import legacy_keras
+from keras_kd.compression.bridge import Bridged, bridged_student, to_keras
+from keras_kd.compression.kernels import is_pruned, kernels_of, noughts
+from keras_kd.compression.layers import Custom
+from keras_kd.compression.preflight import LayerPlan, LayerPlans, require_known
+from keras_kd.compression.result import Result
+from keras_kd.compression.shell import encase, flat
+from keras_kd.compression.trainer import Training
+
+_STARTS = {
+    "kmeans++": "KMEANS_PLUS_PLUS",
+    "density": "DENSITY_BASED",
+    "linear": "LINEAR",
+    "random": "RANDOM",
+}
+
+
+def cluster(
+    student: keras.Model,
+    clusters: int = 16,
+    *,
+    data: Any,
+    epochs: int,
+    start: str = "kmeans++",
+    per_channel: bool = False,
+    preserve_sparsity: bool = True,
+    skip: Sequence[str] = (),
+    custom: Custom | None = None,
+    **training: Any,
+) -> Result:
+    """Clusters the weights of a student: each kernel has so many different values and no more.
+
+    Weights go to the nearest of the values, and both are trained. Kernels of dense and
+    convolutional layers, the pointwise ones of separable layers, embeddings, recurrent kernels and
+    those of attention are clustered; biases, batch norms and depthwise kernels are left. A
+    clustered file is as large as before and compresses better.
+
+    Args:
+        student: A built Functional or Sequential `keras.Model`, trained; it stays as it is.
+        clusters: How many different values a kernel may have, at least 2. Defaults to 16.
+        data: What to train on; see `kd.compression.Training`.
+        epochs: How often to go through it.
+        start: Where the values begin: `"kmeans++"`, `"density"`, `"linear"` or `"random"`. Defaults
+            to `"kmeans++"`.
+        per_channel: Whether two-dimensional convolutions have so many values for each output
+            channel, as int8 files have a scale for each. Defaults to `False`.
+        preserve_sparsity: Whether kernels that have been pruned (of which a tenth or more is
+            nought) keep their noughts. Defaults to `True`.
+        skip: Names of layers to leave alone. Defaults to none.
+        custom: As for `to_tf_keras`. Defaults to `None`.
+        **training: The other arguments of `kd.compression.Training`: `optimizer`, `loss`,
+            `metrics`, `teachers`, `losses`, `student_loss_weight`, `weighting`, `noise`,
+            `validation_data`, `callbacks`, `batch_size`, `monitor`, `verbose`, ...
+
+    Returns:
+        The `Result`: a plain `keras.Model` like the student, and the history with `clusters` (the
+        most values in any kernel) and `sparsity`.
+
+    Raises:
+        ValueError: When an argument is out of range, a layer cannot be carried over to tf_keras, or
+            there is nothing to cluster.
+        ImportError: When tensorflow-model-optimization is not installed.
+
+    Example:
+        >>> result = kd.compression.cluster(
+        ...     student, 16, data=train, epochs=5, loss=loss, teachers=teacher
+        ... )
+        >>> len(np.unique(result.model.get_layer("logits").kernel))
+        16
+    """
+    plan = Training(data=data, epochs=epochs, **training)
+    _check(clusters, start)
+    bridged = bridged_student(student, custom, plan.tapped(student))
+    require_known(skip, bridged)
+    layers = LayerPlans(
+        _plan(link, clusters, per_channel, preserve_sparsity, path in skip)
+        for path, links in bridged.layers.items()
+        for link in links
+    )
+    layers.announce("clustered", student.name, plan.verbose)
+    wrapped = _wrapped(bridged, layers, clusters, start, per_channel, preserve_sparsity)
+    wrappers = [layer for layer in wrapped.layers if hasattr(layer, "cluster_centroids")]
+
+    def measured() -> dict[str, float]:
+        for wrapper in wrappers:
+            wrapper.update_clustered_weights_associations()
+        kernels = [kernel for wrapper in wrappers for kernel in _clustered(wrapper)]
+        return {"clusters": max(map(_values, wrappers)), "sparsity": noughts(kernels)}
+
+    history = plan.fit(encase(student, bridged, wrapped), measured)
+    stripped = legacy_keras.tfmot().clustering.keras.strip_clustering(wrapped)
+    return Result(to_keras(stripped, student), history, layers)
+
+
+def _check(clusters: Any, start: str) -> None:
+    if not isinstance(clusters, int) or clusters < 2:
+        raise ValueError(
+            f"`clusters` must be a whole number of at least 2. Received: clusters={clusters!r}"
+        )
+    if start not in _STARTS:
+        raise ValueError(f"`start` must be one of {list(_STARTS)}. Received: start={start!r}")
+
+
+def _plan(layer: Any, clusters: int, per_channel: bool, preserve: bool, skipped: bool) -> LayerPlan:
+    """What will happen to one tf_keras layer."""
+    kind = type(layer).__name__
+    kernels = kernels_of(layer)
+    channels = per_channel and kind == "Conv2D"
+    sizes = [np.size(k) // (k.shape[-1] if channels else 1) for k in kernels.values()]
+    if not layer.weights:
+        reason = "no weights"
+    elif not kernels:
+        reason = f"tensorflow-model-optimization clusters no {kind}"
+    elif skipped:
+        reason = "skipped"
+    elif not layer.trainable:
+        reason = "frozen"
+    elif min(sizes) <= clusters:
+        reason = f"{min(sizes)} weights are not more than {clusters} values"
+    else:
+        share, kept = noughts(kernels.values()), preserve and is_pruned(kernels.values())
+        also = f", {share:.0%} of it noughts that stay" if kept else ""
+        return LayerPlan(layer.name, kind, "clustered", " and ".join(kernels) + also)
+    return LayerPlan(layer.name, kind, "left", reason)
+
+
+def _wrapped(
+    bridged: Bridged,
+    layers: LayerPlans,
+    clusters: int,
+    start: str,
+    per_channel: bool,
+    preserve: bool,
+) -> Any:
+    """The tf_keras model with tfmot's wrappers around the layers to cluster."""
+    tf_keras, tfmot = legacy_keras.tf_keras(), legacy_keras.tfmot()
+    names = layers.named("clustered")
+    # The one that can preserve sparsity is not among tfmot's public names.
+    clustering = importlib.import_module(
+        "tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster"
+    )
+
+    def wrap(layer: Any) -> Any:
+        if layer.name not in names:
+            return layer
+        return clustering.cluster_weights(
+            layer,
+            clusters,
+            tfmot.clustering.keras.CentroidInitialization[_STARTS[start]],
+            preserve_sparsity=preserve and is_pruned(kernels_of(layer).values()),
+            cluster_per_channel=per_channel and type(layer).__name__ == "Conv2D",
+        )
+
+    return tf_keras.models.clone_model(flat(bridged.model), clone_function=wrap)
+
+
+def _clustered(wrapper: Any) -> list[np.ndarray]:
+    return [np.asarray(wrapper.get_weight_from_layer(name)) for name in wrapper.cluster_centroids]
+
+
+def _values(wrapper: Any) -> int:
+    """The most values in a kernel of a layer, or in one of its channels."""
+    counts = []
+    for kernel in _clustered(wrapper):
+        channels = (
+            kernel.reshape(-1, kernel.shape[-1]).T if wrapper.cluster_per_channel else [kernel]
+        )
+        counts += [len(np.unique(channel)) for channel in channels]
+    return max(counts)
