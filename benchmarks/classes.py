@@ -278,7 +278,7 @@ def costs(model, calibration, x, y):
             "macs": macs(model),
             "int8_accuracy": score_of(file.predict(x), y),
             "int8_bytes": file.size,
-            "int8_us": kd.export.benchmark(file).min_us,
+            "int8_us": kd.export.benchmark(file).latencies[0].min_us,
         }
 
 

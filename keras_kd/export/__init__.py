@@ -1,15 +1,25 @@
 """From a Keras model to a .tflite file that LiteRT runs, and what that file is worth."""
 
-from keras_kd.export.benchmark import Latency, benchmark
-from keras_kd.export.evaluation import Evaluation, Score, evaluate
-from keras_kd.export.tflite import TFLiteModel, to_tflite
+from keras_kd.export.benchmark import Benchmark, Latency, benchmark
+from keras_kd.export.description import Description, describe
+from keras_kd.export.evaluation import evaluate
+from keras_kd.export.options import QUANTIZATIONS
+from keras_kd.export.score import Evaluation, Score
+from keras_kd.export.tflite import to_tflite
+from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.export.verification import VerificationError
 
 __all__ = [
+    "QUANTIZATIONS",
+    "Benchmark",
+    "Description",
     "Evaluation",
     "Latency",
     "Score",
     "TFLiteModel",
+    "VerificationError",
     "benchmark",
+    "describe",
     "evaluate",
     "to_tflite",
 ]

@@ -1,13 +1,20 @@
 """How long a .tflite file takes for one run, measured on this machine."""
 
-import time
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from keras_kd.export.cost import cost
 from keras_kd.export.interpreter import LiteRT, read
-from keras_kd.export.tflite import TFLiteModel
+from keras_kd.export.tflite_model import TFLiteModel
+
+_BLOCKS = 10
+_PATIENCE = 30.0  # seconds for all runs of one setting
 
 
 @dataclass(frozen=True)
@@ -19,70 +26,181 @@ class Latency:
         p95_us: What 95 of 100 runs stay below, in microseconds.
         mean_us: The mean, in microseconds.
         min_us: The fastest run, in microseconds.
+        noise: Half the distance between the quartiles of the medians of blocks of runs, which are
+            spread over the measurement, as a share of the median. Smaller differences say nothing.
+        throughput: Samples a second, at the median.
         runs: Number of runs that were timed.
-        warmup: Number of runs before them.
         threads: Number of threads.
+        xnnpack: Whether XNNPACK's kernels took over what they have.
+        memory: The most bytes that LiteRT took beyond the file and its own code; `None` where the
+            system does not say (it does on Linux).
     """
 
     median_us: float
     p95_us: float
     mean_us: float
     min_us: float
+    noise: float
+    throughput: float
     runs: int
-    warmup: int
     threads: int
+    xnnpack: bool
+    memory: int | None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a file costs.
+
+    `median_us`, `p95_us`, `noise`, `throughput` and `memory` can be read from it as those of the
+    first setting.
+
+    Attributes:
+        latencies: One `Latency` for each setting.
+        size: Bytes of the file.
+        parameters: Number of weights and biases.
+        macs: Multiply-accumulate operations of one run; `None` where that cannot be told.
+        ops: How often each op occurs, by its name.
+        warmup: Number of runs before those that were timed.
+    """
+
+    latencies: tuple[Latency, ...]
+    size: int
+    parameters: int
+    macs: int | None
+    ops: dict[str, int]
+    warmup: int
+
+    @property
+    def median_us(self) -> float:
+        """The median of the first setting, in microseconds."""
+        return self.latencies[0].median_us
+
+    @property
+    def p95_us(self) -> float:
+        """What 95 of 100 runs of the first setting stay below, in microseconds."""
+        return self.latencies[0].p95_us
+
+    @property
+    def noise(self) -> float:
+        """The noise of the first setting, as a share of its median."""
+        return self.latencies[0].noise
+
+    @property
+    def throughput(self) -> float:
+        """Samples a second with the first setting."""
+        return self.latencies[0].throughput
+
+    @property
+    def memory(self) -> int | None:
+        """The most bytes that LiteRT took with the first setting."""
+        return self.latencies[0].memory
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the numbers as JSON takes them."""
+        return asdict(self)
 
 
 def benchmark(
-    tflite: TFLiteModel | str | Path, *, runs: int = 200, warmup: int = 20, threads: int = 1
-) -> Latency:
-    """Times a .tflite file in LiteRT.
+    tflite: TFLiteModel | str | Path,
+    *,
+    runs: int = 200,
+    warmup: int = 20,
+    threads: int | Sequence[int] = 1,
+    xnnpack: bool | Sequence[bool] = True,
+) -> Benchmark:
+    """Times a .tflite file in LiteRT, and counts what it costs.
 
-    Only the run itself is timed, not the copying of the input and the output.
+    Only the runs are timed, not the copying of input and output. Each setting has a process of its
+    own with nothing else in it. The runs are done in blocks, the settings in turn, so that what
+    slows the machine down for a while slows all of them. A setting whose runs take longer than half
+    a minute is stopped there. The main graph is timed where a file has several signatures.
 
     Args:
         tflite: The file: what `to_tflite` returned, or a path.
-        runs: Number of runs to time. Defaults to 200.
+        runs: Number of runs to time for each setting. Defaults to 200.
         warmup: Number of runs before that, not timed. Defaults to 20.
-        threads: Number of threads. Defaults to 1.
+        threads: Number of threads, or several to compare. Defaults to 1.
+        xnnpack: Whether XNNPACK's kernels may take over, or `(True, False)` to compare. Defaults to
+            `True`.
 
     Returns:
-        The `Latency`.
+        The `Benchmark`, with a `Latency` for each number of threads with and without XNNPACK.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not a .tflite model, or a number is out of range.
+        RuntimeError: If LiteRT cannot run the file.
 
     Example:
-    >>> latency = benchmark("model.tflite")
-    >>> latency.median_us, latency.p95_us
-    (6.8, 7.4)
+    >>> result = benchmark("model.tflite", threads=(1, 2))
+    >>> [latency.median_us for latency in result.latencies], result.macs
+    ([41.2, 24.8], 1204224)
     """
-    for name, value, least in (("runs", runs, 1), ("warmup", warmup, 0), ("threads", threads, 1)):
+    thread_counts = [threads] if isinstance(threads, int) else list(threads)
+    kernels = [xnnpack] if isinstance(xnnpack, bool) else list(xnnpack)
+    _check(runs, warmup, thread_counts, kernels)
+    path = tflite.path if isinstance(tflite, TFLiteModel) else tflite
+    content = read(path)
+    settings = list(product(kernels, thread_counts))
+    with contextlib.ExitStack() as stack:
+        runners = []
+        for kernel, count in settings:
+            runner = LiteRT(content, f"'{path}'", threads=count, xnnpack=kernel)
+            runners.append(stack.enter_context(runner))
+        blocks = _blocks(runners, runs, warmup)
+        memory = [runner.memory() for runner in runners]
+    batch = next(iter(runners[0].inputs.values()))[0][0] or 1
+    counted = cost(content)
+    latencies = tuple(
+        _latency(blocks[i], batch, count, kernel, memory[i])
+        for i, (kernel, count) in enumerate(settings)
+    )
+    return Benchmark(latencies, len(content), counted.parameters, counted.macs, counted.ops, warmup)
+
+
+def _check(runs: int, warmup: int, threads: list[int], kernels: list[bool]) -> None:
+    numbers = [("runs", runs, 1), ("warmup", warmup, 0), *(("threads", n, 1) for n in threads)]
+    for name, value, least in numbers:
         if value < least:
             raise ValueError(f"Expected {name} of at least {least}. Received: {value}. Raise it.")
-    path = tflite.path if isinstance(tflite, TFLiteModel) else tflite
-    runner = LiteRT(read(path), f"'{path}'", threads=threads)
-    runner.run(_example(runner))
-    for _ in range(warmup):
-        runner.invoke()
-    times = np.array([_time(runner) for _ in range(runs)]) / 1000
+    for name, values in (("threads", threads), ("xnnpack", kernels)):
+        if not values:
+            raise ValueError(f"Expected at least one value of {name}. Received: none. Name one.")
+
+
+def _blocks(runners: list[LiteRT], runs: int, warmup: int) -> list[list[np.ndarray]]:
+    """Returns the microseconds of the runs of each runner, block by block."""
+    for runner in runners:
+        runner.run(_example(runner))
+        if warmup:
+            runner.time(warmup, _PATIENCE / _BLOCKS)
+    sizes = [len(part) for part in np.array_split(np.arange(runs), min(_BLOCKS, runs))]
+    blocks: list[list[np.ndarray]] = [[] for _ in runners]
+    for size in sizes:
+        for runner, found in zip(runners, blocks, strict=True):
+            found.append(runner.time(size, _PATIENCE / len(sizes)) / 1000)
+    return blocks
+
+
+def _latency(
+    blocks: list[np.ndarray], batch: int, threads: int, xnnpack: bool, memory: int | None
+) -> Latency:
+    times = np.concatenate(blocks)
+    median = float(np.median(times))
+    quartiles = np.percentile([np.median(block) for block in blocks], [25, 75])
     return Latency(
-        median_us=float(np.median(times)),
+        median_us=median,
         p95_us=float(np.percentile(times, 95)),
         mean_us=float(times.mean()),
         min_us=float(times.min()),
-        runs=runs,
-        warmup=warmup,
+        noise=float(np.diff(quartiles)[0] / 2 / median),
+        throughput=batch / median * 1e6,
+        runs=len(times),
         threads=threads,
+        xnnpack=xnnpack,
+        memory=memory,
     )
-
-
-def _time(runner: LiteRT) -> int:
-    """Returns the nanoseconds of one run."""
-    start = time.perf_counter_ns()
-    runner.invoke()
-    return time.perf_counter_ns() - start
 
 
 def _example(runner: LiteRT) -> dict[str, np.ndarray]:

@@ -29,8 +29,8 @@ def samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str, np.
     """
     if data is None:
         raise ValueError(
-            'Expected calibration data for quantization="int8". Received: calibration=None. Pass a '
-            "few hundred training samples: a `tf.data.Dataset` of batches, or an array."
+            "Expected calibration data, which int8 and int16x8 need. Received: calibration=None. "
+            "Pass a few hundred training samples: a `tf.data.Dataset` of batches, or an array."
         )
     if limit < 1:
         raise ValueError(
@@ -56,6 +56,42 @@ def samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str, np.
         name: np.concatenate([part[name] for part in parts]).astype(spec.dtype.as_numpy_dtype)
         for name, spec in inputs.specs.items()
     }
+
+
+def raw(
+    samples: Mapping[str, np.ndarray], normalized: Mapping[str, Any], io_dtype: str
+) -> dict[str, np.ndarray]:
+    """Returns samples as they were before they were normalised.
+
+    Where a file takes bytes, one sample has the least and the greatest byte, so that each byte
+    stands for itself: the scale is 1.
+
+    Args:
+        samples: Samples such as the model takes, by input.
+        normalized: How they were normalised, by input.
+        io_dtype: What the file takes.
+    """
+    samples = dict(samples)
+    for name, normalization in normalized.items():
+        values = normalization.undo(samples[name])
+        if io_dtype in ("int8", "uint8"):
+            values = np.concatenate([values, values[:1]])
+            values[-1].flat[0], values[-1].flat[-1] = 0, 255
+        samples[name] = values
+    rows = max(map(len, samples.values()))
+    return {name: array[np.arange(rows) % len(array)] for name, array in samples.items()}
+
+
+def made_up(inputs: signature.Signature, count: int = 8) -> dict[str, np.ndarray]:
+    """Makes samples up: reals in [0, 1), and integers that are 0, which is a token of any model."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, spec in inputs.specs.items():
+        shape = (count, *(size or 1 for size in spec.shape[1:]))
+        dtype = spec.dtype.as_numpy_dtype
+        real = spec.dtype.is_floating
+        arrays[name] = rng.random(shape).astype(dtype) if real else np.zeros(shape, dtype)
+    return arrays
 
 
 def batches_of(arrays: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:

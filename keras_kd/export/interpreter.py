@@ -5,20 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
 
-from keras_kd.export import signature
+from keras_kd.export import signature as signatures
+from keras_kd.export.content import flex_ops, main_signature
+from keras_kd.export.engine import dequantized
+from keras_kd.export.process import EngineError, EngineProcess
 
 _IDENTIFIER = b"TFL3"
 _MAX_BATCH = 256
 
 
 class LiteRT:
-    """A .tflite model that LiteRT runs.
+    """A .tflite model that LiteRT runs, in a process of its own.
 
-    Values go in and come out as the model means them: where a file takes or gives 8-bit integers
-    that stand for real numbers, they are quantized and dequantized here.
+    Values go in and come out as the model means them: where a file takes or gives integers that
+    stand for real numbers, they are quantized and dequantized here. Use it as a context manager,
+    or `close` it; it also closes when it is collected.
 
     Args:
         content: The bytes of the file.
@@ -26,28 +28,47 @@ class LiteRT:
         threads: Number of threads. Defaults to 1.
         inputs: Names of the inputs in the order in which lists of them are given. Defaults to the
             file's own order, which is alphabetical.
+        signature: Which of the file's signatures to run. Defaults to that of the main graph.
+        xnnpack: Whether the XNNPACK delegate takes over what it can. Defaults to `True`.
+        keep_tensors: Whether `tensors` can be asked for. Defaults to `False`.
 
     Raises:
-        ValueError: If the bytes are not a .tflite model.
+        ValueError: If the bytes are not a .tflite model, or there is no such signature.
         RuntimeError: If LiteRT cannot run the model: it needs TensorFlow's ops, for example.
     """
 
     def __init__(
-        self, content: bytes, source: str, threads: int = 1, inputs: Sequence[str] | None = None
+        self,
+        content: bytes,
+        source: str,
+        threads: int = 1,
+        inputs: Sequence[str] | None = None,
+        signature: str | None = None,
+        xnnpack: bool = True,
+        keep_tensors: bool = False,
     ) -> None:
         self._source = source
         try:
-            self._interpreter = Interpreter(model_content=content, num_threads=threads)
-            self._inputs, self._outputs = self._details()
-        # A damaged name is a UnicodeDecodeError, which is a ValueError.
-        except ValueError as error:
+            self._process = EngineProcess(content, source, threads, xnnpack, keep_tensors)
+            self.close = self._process.close
+            described = self._process.ask("describe")
+        except EngineError as error:
             raise ValueError(
                 f"Expected a .tflite model. Received: {source}, {len(content)} bytes that LiteRT "
                 f"does not read ({error}). Export the model again."
             ) from error
+        self.signature = _chosen(signature, list(described), content, source)
+        self._inputs = described[self.signature]["inputs"]
+        self._outputs = described[self.signature]["outputs"]
         self._allocate(content)
         if inputs is not None and set(inputs) == set(self._inputs):
             self._inputs = {name: self._inputs[name] for name in inputs}
+
+    def __enter__(self) -> "LiteRT":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @property
     def inputs(self) -> dict[str, tuple[tuple[int | None, ...], np.dtype]]:
@@ -70,51 +91,50 @@ class LiteRT:
 
         Raises:
             ValueError: If an array does not fit the model's input.
+            RuntimeError: If LiteRT fails over it.
         """
         arrays = self._check(x)
         total = len(next(iter(arrays.values())))
-        step = self._batch_size() or min(total, _MAX_BATCH)
-        chunks = []
-        for start in range(0, total, step):
-            chunk = {name: array[start : start + step] for name, array in arrays.items()}
-            chunks.append(self._run_chunk(chunk, min(step, total - start)))
-        return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in self._outputs}
-
-    def load(self, x: Any) -> None:
-        """Puts one batch of the file's own size into the inputs, for `invoke`."""
-        for name, array in self._check(x).items():
-            detail = self._inputs[name]
-            self._interpreter.set_tensor(detail["index"], _quantize(array, detail))
-
-    def invoke(self) -> None:
-        """Runs the model on what `load` put in."""
-        self._interpreter.invoke()
-
-    def _run_chunk(self, chunk: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
         fixed = self._batch_size()
-        if fixed is None:
-            self._resize(chunk)
-        elif size < fixed:
-            # The file takes full batches only: the last sample fills it up.
-            chunk = {
-                n: np.concatenate([a, a[-1:].repeat(fixed - size, 0)]) for n, a in chunk.items()
-            }
-        self.load(chunk)
-        self.invoke()
+        if fixed is not None and total % fixed:
+            # The file takes full batches only: the last sample fills the last one up.
+            fill = fixed - total % fixed
+            arrays = {n: np.concatenate([a, a[-1:].repeat(fill, 0)]) for n, a in arrays.items()}
+        outputs = self._ask("run", arrays, signature=self.signature, step=fixed or _MAX_BATCH)
         return {
-            name: _dequantize(self._interpreter.get_tensor(detail["index"]), detail)[:size]
-            for name, detail in self._outputs.items()
+            name: _dequantize(outputs[name], end)[:total] for name, end in self._outputs.items()
         }
 
-    def _resize(self, chunk: Mapping[str, np.ndarray]) -> None:
-        for name, array in chunk.items():
-            self._interpreter.resize_tensor_input(self._inputs[name]["index"], array.shape)
-        self._interpreter.allocate_tensors()
+    def time(self, runs: int, seconds: float) -> np.ndarray:
+        """Returns the nanoseconds of repeated runs, each on what `run` was given last.
+
+        Args:
+            runs: How many runs.
+            seconds: When to stop before all are done.
+        """
+        return self._ask("time", runs=runs, seconds=seconds)["nanoseconds"]
+
+    def memory(self) -> int | None:
+        """Returns the most bytes that LiteRT took beyond file and code; `None` where not known."""
+        return self._ask("memory")
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Returns the values of all tensors in the last run, by their names in the file."""
+        return self._ask("tensors")
+
+    def _ask(self, method: str, arrays: Any = None, **arguments: Any) -> Any:
+        try:
+            return self._process.ask(method, arrays, **arguments)
+        except EngineError as error:
+            raise RuntimeError(
+                f"Expected a model that LiteRT runs. Received: {self._source}, over which it "
+                f"fails: {error}. Export the model again, or from other layers."
+            ) from error
 
     def _allocate(self, content: bytes) -> None:
         try:
-            self._interpreter.allocate_tensors()
-        except RuntimeError as error:
+            self._process.ask("allocate")
+        except EngineError as error:
             flex = flex_ops(content)
             reason = f"it needs TensorFlow's ops ({', '.join(flex)})" if flex else str(error)
             raise RuntimeError(
@@ -123,22 +143,12 @@ class LiteRT:
                 "application that links the Flex delegate."
             ) from error
 
-    def _details(self) -> tuple[dict[str, dict], dict[str, dict]]:
-        """Returns the tensors of the inputs and outputs, by the names of the signature."""
-        if len(self._interpreter.get_signature_list()) == 1:
-            runner = self._interpreter.get_signature_runner()
-            return dict(runner.get_input_details()), dict(runner.get_output_details())
-        return (
-            {detail["name"]: detail for detail in self._interpreter.get_input_details()},
-            {detail["name"]: detail for detail in self._interpreter.get_output_details()},
-        )
-
     def _batch_size(self) -> int | None:
         return next(iter(self.inputs.values()))[0][0]
 
     def _check(self, x: Any) -> dict[str, np.ndarray]:
         """Returns the input arrays by name, in the file's dtypes, if they fit it."""
-        given = signature.by_name(x, list(self._inputs))
+        given = signatures.by_name(x, list(self._inputs))
         missing = [name for name in self._inputs if name not in given]
         if missing:
             raise ValueError(
@@ -147,7 +157,7 @@ class LiteRT:
             )
         arrays = {name: np.asarray(given[name]) for name in self._inputs}
         check_shapes(arrays, {name: shape for name, (shape, _) in self.inputs.items()})
-        return arrays
+        return {name: _quantize(array, self._inputs[name]) for name, array in arrays.items()}
 
 
 def check_shapes(
@@ -156,7 +166,7 @@ def check_shapes(
     """Checks that batches of samples fit the inputs of a model, whatever their number.
 
     Raises:
-        ValueError: If one does not, or if they differ in the number of samples.
+        ValueError: If one does not, if they differ in the number of samples, or there is none.
     """
     for name, shape in shapes.items():
         received, wanted = arrays[name].shape, (None, *shape[1:])
@@ -174,6 +184,8 @@ def check_shapes(
             f"Expected as many samples for each input. Received: {sizes}. Give the same samples "
             "to each."
         )
+    if not next(iter(sizes.values())):
+        raise ValueError("Expected at least one sample. Received: none. Give a batch of samples.")
 
 
 def read(path: str | Path) -> bytes:
@@ -198,37 +210,34 @@ def read(path: str | Path) -> bytes:
     return content
 
 
-def flex_ops(content: bytes) -> list[str]:
-    """Returns the ops of a .tflite model that only TensorFlow can run, without `Flex`."""
-    codes = schema.ModelT.InitFromPackedBuf(content, 0).operatorCodes or []
-    custom = [code.customCode.decode() for code in codes if code.customCode]
-    return [name.removeprefix("Flex") for name in custom if name.startswith("Flex")]
+def _chosen(signature: str | None, there: list[str], content: bytes, source: str) -> str:
+    """Returns the signature that is asked for, or that of the main graph.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if signature is None:
+        return there[0] if len(there) == 1 else main_signature(content) or there[0]
+    if signature not in there:
+        raise ValueError(
+            f"Expected a signature of {source}: {there}. Received: {signature!r}. Choose one."
+        )
+    return signature
 
 
-def _shape(detail: Mapping[str, Any]) -> tuple[int | None, ...]:
-    sizes = detail.get("shape_signature", detail["shape"])
-    return tuple(None if size < 0 else int(size) for size in sizes)
+def _shape(end: Mapping[str, Any]) -> tuple[int | None, ...]:
+    return tuple(None if size < 0 else size for size in end["shape"])
 
 
-def _quantize(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
-    """Returns real values as the 8-bit integers of an input that has a scale."""
-    scales, zeros = _scales(detail)
-    if not len(scales):
-        return array.astype(detail["dtype"])
-    limits = np.iinfo(detail["dtype"])
-    return np.clip(np.round(array / scales[0]) + zeros[0], limits.min, limits.max).astype(
-        detail["dtype"]
-    )
+def _quantize(array: np.ndarray, end: Mapping[str, Any]) -> np.ndarray:
+    """Returns real values as the integers of an input that has a scale."""
+    dtype = np.dtype(end["dtype"])
+    if not end["scales"]:
+        return array.astype(dtype)
+    limits = np.iinfo(dtype)
+    integers = np.round(array / end["scales"][0]) + end["zero_points"][0]
+    return np.clip(integers, limits.min, limits.max).astype(dtype)
 
 
-def _dequantize(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
-    """Returns the real values that the 8-bit integers of an output with a scale stand for."""
-    scales, zeros = _scales(detail)
-    if not len(scales):
-        return array
-    return (array.astype(np.float32) - np.float32(zeros[0])) * np.float32(scales[0])
-
-
-def _scales(detail: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    parameters = detail["quantization_parameters"]
-    return parameters["scales"], parameters["zero_points"]
+def _dequantize(array: np.ndarray, end: Mapping[str, Any]) -> np.ndarray:
+    return dequantized(array, end)

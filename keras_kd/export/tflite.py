@@ -1,64 +1,22 @@
-"""From a Keras model to a .tflite file: written whole, and opened by LiteRT before it is there."""
+"""From a Keras model to a .tflite file: written whole, and held against the model before it is."""
 
-import contextlib
-import os
-import re
-import uuid
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_kd.export import calibration as calibration_data
-from keras_kd.export import signature, tracing
-from keras_kd.export.interpreter import LiteRT, flex_ops, read
-
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
-
-
-@dataclass(frozen=True)
-class TFLiteModel:
-    """A .tflite file that was written, and how to run it.
-
-    Attributes:
-        path: The file.
-        quantization: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`.
-        inputs: The names of its inputs, in the order of the Keras model's.
-        outputs: The names of its outputs, in the order of the Keras model's.
-    """
-
-    path: Path
-    quantization: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-    @property
-    def size(self) -> int:
-        """The size of the file in bytes."""
-        return self.path.stat().st_size
-
-    def predict(self, x: Any) -> np.ndarray | dict[str, np.ndarray]:
-        """Runs samples through the file with LiteRT.
-
-        Args:
-            x: An array (batch, ...) of any batch size; several inputs as a list or a dictionary.
-
-        Returns:
-            The output, (batch, ...); several outputs in a dictionary by name.
-
-        Raises:
-            FileNotFoundError: If the file is gone.
-            ValueError: If the samples do not fit the model.
-        """
-        runner = LiteRT(read(self.path), f"'{self.path}'", inputs=self.inputs)
-        outputs = runner.run(x)
-        ordered = {name: outputs[name] for name in self.outputs}
-        return ordered if len(ordered) > 1 else ordered[self.outputs[0]]
+from keras_kd.export import ends, signature, tracing
+from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert, unknown_ops
+from keras_kd.export.description import Description, described
+from keras_kd.export.files import whole_file
+from keras_kd.export.options import Options
+from keras_kd.export.quantizer import WEIGHT_ONLY, quantize_weights
+from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.export.verification import Proof
 
 
 def to_tflite(
@@ -68,163 +26,228 @@ def to_tflite(
     calibration: Any = None,
     *,
     calibration_samples: int = 300,
+    verification: Any = None,
+    verification_samples: int = 1000,
+    max_drop: float = 2.0,
+    tolerance: float | None = None,
     batch_size: int | None = 1,
+    io_dtype: str = "float32",
+    per_channel: bool = True,
     allow_flex: bool = False,
     input_signature: Any = None,
+    signatures: Mapping[str, str | None] | None = None,
+    normalization: Any = None,
+    raw_inputs: bool = False,
+    answer: str | Mapping[str, str] | None = None,
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
 ) -> TFLiteModel:
-    """Converts a Keras model to a .tflite file that LiteRT runs.
+    """Converts a Keras model to a .tflite file that LiteRT runs, and verifies it.
 
-    The file is written whole or not at all: one that was there before is replaced only by one that
-    LiteRT has opened. A model trained in mixed precision is converted in float32.
+    The file is run beside the model on `verification`, or on `calibration` where there is none. One
+    that loses more than `max_drop` points of accuracy or, where labels do not say, differs by more
+    than `tolerance`, is refused: it is kept as `NAME.rejected.tflite`, and what was under the name
+    before stays. Without samples, float32 and float16 are compared on made-up ones, and others are
+    run only.
+
+    The file is written whole or not at all. What could end the process, LiteRT and any conversion
+    of uncommon ops, runs in a process of its own. A model trained in mixed precision is converted
+    in float32. For int8 and int16x8, recurrent layers are written out step by step.
 
     Args:
         model: A built Functional, Sequential or subclassed `keras.Model`.
         path: Where to write, ending in `.tflite`, in a folder that exists.
-        quantization: `"float32"` as trained; `"float16"` weights; `"dynamic"`: int8 weights, except
-            of tensors of fewer than 1,024 values, and float activations; `"int8"`: weights and
-            activations, with the model's own dtypes at its inputs and outputs. Ops that have no
-            8-bit kernel stay in float32. Defaults to `"float32"`.
-        calibration: Samples such as the model will see, for `"int8"`: a `tf.data.Dataset` of
-            batches, or arrays. In both a tuple is `(x, ...)`, of which x is used; several inputs
-            are a list or a dictionary. Other quantizations do not read it.
+        quantization: Defaults to `"float32"`, as trained. `"float16"` weights. `"dynamic"`: int8
+            weights, except of tensors of fewer than 1,024 values, and float activations. `"int8"`:
+            weights and activations; ops that have no 8-bit kernel stay in float32. `"int16x8"`:
+            8-bit weights and 16-bit activations, many times as slow, since LiteRT's kernels for it
+            are plain ones. `"weight_only_int8"`, `"int4"`: weights alone, computed in float, by
+            ai-edge-quantizer (`pip install 'keras_kd[quantizer]'`).
+        calibration: Samples such as the model will see, for int8 and int16x8: a `tf.data.Dataset`
+            of batches, or arrays. In both a tuple is `(x, ...)`, of which x is used; several
+            inputs are a list or a dictionary.
         calibration_samples: How many samples to take, from the beginning. Defaults to 300.
+        verification: Samples to verify with, likewise; in `(x, y)`, labels y give the accuracy.
+            Defaults to `calibration`.
+        verification_samples: How many of them to take at most. Defaults to 1,000.
+        max_drop: Points of accuracy that the file may lose against the model. Defaults to 2.
+        tolerance: Relative difference (see `Score`) that an output without labels may have.
+            Defaults to 0.001 for float32, 0.02 for float16 and 0.5 for others.
         batch_size: Number of samples of one run of the file, or `None` to leave it free, which
             costs speed. Defaults to 1.
+        io_dtype: Dtype of the inputs and outputs that are real numbers in the model: `"float32"`,
+            for int8 also `"int8"` or `"uint8"`, for int16x8 also `"int16"`. Defaults to
+            `"float32"`.
+        per_channel: Whether the weights of int8, int16x8 and dynamic have a scale for each channel;
+            a single one makes the file a little smaller. Defaults to `True`.
         allow_flex: Whether ops that LiteRT lacks may be left to TensorFlow. Such a file needs an
             application with the Flex delegate: Python's LiteRT has none. Defaults to `False`.
         input_signature: What the model is called with, `tf.TensorSpec`s nested as its argument, for
             a subclassed model that takes other than floats. Defaults to what the model says.
+        signatures: Entry points of the file by name: a tap (a layer's name, `outer/inner` inside a
+            nested model), or `None` for the model's outputs. The first one is the main graph.
+            Defaults to one, `"serving_default"`, for the outputs.
+        normalization: `(mean, std)` if `(raw - mean) / std` made the model's input of raw values,
+            each a number or one for each channel; for several inputs a dictionary. Written into the
+            file, for the application to do. Defaults to `None`.
+        raw_inputs: Whether the file does it itself, and takes raw values. Samples given here are
+            still such as the model takes. Defaults to `False`.
+        answer: What the file gives in place of an output that is logits: `"softmax"`, `"sigmoid"`,
+            or `"argmax"`, the class number; for several outputs a dictionary. Defaults to `None`.
+        labels: Names of an output's classes, written into the file; for several outputs a
+            dictionary. Defaults to `None`.
 
     Returns:
-        The file, as a `TFLiteModel`.
+        The file, as a `TFLiteModel`; its `verification` says what it scored.
 
     Raises:
         TypeError: If `model` is not a `keras.Model`.
         ValueError: If an argument is wrong, or if the model cannot be converted as asked.
+        VerificationError: If the file answers otherwise than the model.
+        RuntimeError: If LiteRT or the converter fails over the model.
         OSError: If the folder does not exist or cannot be written.
 
     Example:
-    >>> tflite = to_tflite(model, "model.tflite", "int8", calibration=train)
-    >>> tflite.size, tflite.predict(images).shape
-    (11104, (32, 10))
+    >>> tflite = to_tflite(model, "model.tflite", "int8", calibration=train, verification=test)
+    >>> tflite.size, tflite.verification.drop
+    (11104, 0.1)
     """
-    if quantization not in QUANTIZATIONS:
-        raise ValueError(
-            f"Expected a quantization of {QUANTIZATIONS}. Received: {quantization!r}. Choose one."
-        )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(
-            f"Expected a batch_size of at least 1, or None. Received: {batch_size}. Use 1 for a "
-            "model that is given one sample at a time."
-        )
+    options = Options(
+        quantization,
+        batch_size,
+        io_dtype,
+        per_channel,
+        allow_flex,
+        signatures,
+        normalization,
+        raw_inputs,
+        answer,
+        labels,
+    )
     inputs = signature.of_inputs(model, input_signature)
-    with _whole_file(Path(path)) as write:
-        if quantization == "int8":
+    data = calibration if verification is None else verification
+    made_up = (inputs.pack(calibration_data.made_up(inputs)),)
+    proof = Proof(data, verification_samples, made_up, max_drop, tolerance)
+    with whole_file(Path(path), ".tflite") as write:
+        samples = None
+        if quantization in CALIBRATED:
             samples = calibration_data.samples(calibration, inputs, calibration_samples)
-        function, outputs = tracing.trace(model, inputs, batch_size)
-        converter = _converter(model, function, quantization, allow_flex)
-        if quantization == "int8":
-            tracing.refuse_loops(function)
-            converter.representative_dataset = lambda: calibration_data.batches_of(
-                samples, batch_size or 1
-            )
-        content = _convert(converter, model.name, allow_flex)
-        if not flex_ops(content):
-            LiteRT(content, f"the conversion of '{model.name}'")
+        content, about = _converted(model, inputs, options, samples)
+        scores = proof.of(content, about, model, Path(path))
         write(content)
-    return TFLiteModel(Path(path), quantization, inputs.names, outputs)
+    outputs = next(iter(about.outputs.values()))
+    return TFLiteModel(Path(path), quantization, about.inputs, outputs, scores)
 
 
-@contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[Callable[[bytes], Any]]:
-    """Gives a function that writes; the file appears under its name when all has gone well.
+def _converted(
+    model: keras.Model,
+    inputs: signature.Signature,
+    options: Options,
+    samples: Mapping[str, np.ndarray] | None,
+) -> tuple[bytes, Description]:
+    """Returns the content of the file, and what it says of itself.
 
     Raises:
-        ValueError: If the path does not end in `.tflite`, or is a folder.
-        OSError: If the folder does not exist or cannot be written.
+        ValueError: If the model cannot be converted as asked.
+        RuntimeError: If the converter fails over it.
     """
-    if path.suffix != ".tflite" or path.is_dir():
+    normalized = ends.normalizations(options.normalization, inputs.specs, options.raw_inputs)
+    traced = _traced(model, inputs, options, normalized)
+    if samples is not None and options.raw_inputs:
+        samples = calibration_data.raw(samples, normalized, options.io_dtype)
+    content = _convert(model.name, traced, options, samples)
+    if options.quantization in WEIGHT_ONLY:
+        content = quantize_weights(content, options.quantization)
+    about = Description(
+        options.quantization,
+        inputs.names,
+        traced.outputs,
+        {key: tap for key, tap in options.taps.items() if tap is not None},
+        normalized,
+        options.raw_inputs,
+        traced.ends.answers,
+        ends.labels(options.labels, traced.shapes),
+    )
+    return described(content, about, {n: s.shape for n, s in inputs.specs.items()}), about
+
+
+def _traced(
+    model: keras.Model,
+    inputs: signature.Signature,
+    options: Options,
+    normalized: Mapping[str, ends.Normalization],
+) -> tracing.Traced:
+    """Returns the graphs of the model, without loops where these cannot be quantized.
+
+    Raises:
+        ValueError: If it has such a loop still.
+    """
+
+    def around(shapes: Mapping[str, Sequence[int | None]]) -> ends.Ends:
+        answers = ends.answers(options.answer, shapes)
+        ends.require_logits(model, answers, inputs)
+        return ends.Ends(normalized, options.raw_inputs, answers)
+
+    arguments = (model, inputs, options.batch_size, around, options.taps)
+    traced = tracing.trace(*arguments)
+    if options.quantization not in CALIBRATED or not traced.loops:
+        return traced
+    traced = tracing.trace(*arguments, loops=False)
+    if traced.loops:
         raise ValueError(
-            f"Expected the path of a file that ends in '.tflite'. Received: '{path}'. Name the "
-            "file, for example 'model.tflite'."
+            f"Expected layers that can be quantized to {options.quantization}. Received: a loop "
+            f"that is no recurrent layer of Keras (`map_fn`, `while_loop`) in {traced.loops}, "
+            'which the converter cannot calibrate. Use quantization="dynamic" or "float16", or '
+            "write the loop out."
         )
-    if not path.parent.is_dir():
-        raise NotADirectoryError(
-            f"Expected a path in a folder that exists. Received: '{path}', whose folder "
-            f"'{path.parent}' is none. Create the folder first."
-        )
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        file = temporary.open("xb")
-    except OSError as error:
-        raise type(error)(
-            error.errno,
-            f"Expected a folder that can be written. Received: '{path.parent}', which cannot "
-            f"({error.strerror}). Choose another folder, or ask for the right to write there",
-        ) from error
-    try:
-        with file:
-            yield file.write
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    return traced
 
 
-def _converter(
-    model: keras.Model, function: Any, quantization: str, allow_flex: bool
-) -> tf.lite.TFLiteConverter:
-    # The variables are handed over in a plain module: with the Keras model in its place the
-    # converter writes a broken file, without either it drops the names of inputs and outputs.
-    weights = tf.Module()
-    weights.variables_ = [variable.value for variable in model.variables]
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], weights)
-    ops = tf.lite.OpsSet
-    builtins = ops.TFLITE_BUILTINS_INT8 if quantization == "int8" else ops.TFLITE_BUILTINS
-    converter.target_spec.supported_ops = [builtins, *([ops.SELECT_TF_OPS] if allow_flex else [])]
-    if quantization != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    return converter
-
-
-def _convert(converter: tf.lite.TFLiteConverter, name: str, allow_flex: bool) -> bytes:
+def _convert(
+    name: str,
+    traced: tracing.Traced,
+    options: Options,
+    samples: Mapping[str, np.ndarray] | None,
+) -> bytes:
     """Runs the converter, and says in the user's words what it refuses.
 
     Raises:
-        ValueError: If the model has ops that the file may not have.
+        ValueError: If the model has ops that the file may not have, or needs a fixed batch size.
+        RuntimeError: If it fails in another way.
     """
-    with warnings.catch_warnings():
-        # The converter itself makes the old interpreter, to calibrate.
-        warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
+    with tempfile.TemporaryDirectory() as folder:
+        traced.save(Path(folder) / MODEL)
         try:
-            return converter.convert()
-        except Exception as error:
-            refusal = _refusal(str(error), name, allow_flex)
-            if refusal is None:
-                raise
-            raise ValueError(refusal) from error
+            return convert(Path(folder), traced.ops, options.request, samples)
+        except ConversionError as error:
+            refusal = _refusal(error, name, traced, options)
+            if refusal is not None:
+                raise ValueError(refusal) from error
+            raise RuntimeError(
+                f"Expected a model that TensorFlow's converter takes. Received: model '{name}', at "
+                f"which it stopped: {str(error)[:2000]}"
+            ) from error
 
 
-def _refusal(message: str, name: str, allow_flex: bool) -> str | None:
+def _refusal(
+    error: ConversionError, name: str, traced: tracing.Traced, options: Options
+) -> str | None:
     """Returns what the converter's message means, where it is one of those that users meet."""
-    if "'tf.TensorListReserve' op requires element_shape to be static" in message:
+    if "'tf.TensorListReserve' op requires element_shape to be static" in str(error):
         return (
             f"Expected a fixed batch size for a model with a loop over time steps (LSTM, GRU, "
             f"another RNN). Received: model '{name}' with batch_size=None. Use batch_size=1, or "
             "make these layers with `unroll=True`."
         )
-    unknown = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor", message)))
+    unknown = unknown_ops(error)
     if not unknown:
         return None
     remedy = (
         "TensorFlow's Flex kernels do not have them either: use other layers."
-        if allow_flex
+        if options.allow_flex
         else "Use other layers, or pass allow_flex=True to leave them to TensorFlow's kernels, for "
         "an application that links the Flex delegate."
     )
+    where = ", ".join(f"{op} (in {', '.join(traced.places(op)) or '?'})" for op in unknown)
     return (
-        f"Expected ops that are built into LiteRT. Received: model '{name}' with "
-        f"{', '.join(unknown)}. {remedy}"
+        f"Expected ops that are built into LiteRT. Received: model '{name}' with {where}. {remedy}"
     )

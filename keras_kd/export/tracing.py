@@ -1,5 +1,10 @@
-"""A Keras model as one TensorFlow graph in float32, with named inputs and outputs."""
+"""A Keras model as TensorFlow graphs in float32, with named inputs and outputs."""
 
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -7,22 +12,116 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.export import signature
+from keras_kd.export.ends import Ends
 from keras_kd.models.precision import in_float32
+from keras_kd.models.taps import Tap, TappedModel
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model's graphs, one for each signature of the file.
+
+    Attributes:
+        variables: The model's variables, as TensorFlow has them.
+        functions: The graphs by the names of their signatures.
+        outputs: The names of each one's outputs, in the model's order.
+        shapes: The shapes of the model's own outputs, by their names.
+        ends: What the graphs do beside the model.
+        layers: The names of the model's layers.
+    """
+
+    variables: list[tf.Variable]
+    functions: dict[str, Any]
+    outputs: dict[str, tuple[str, ...]]
+    shapes: dict[str, tuple[int | None, ...]]
+    ends: Ends
+    layers: frozenset[str]
+
+    @property
+    def ops(self) -> set[str]:
+        """The kinds of ops in the graphs."""
+        return {node.op for node in self._nodes()}
+
+    @property
+    def loops(self) -> list[str]:
+        """The layers that loop and collect what they compute, whose calibration ends a process."""
+        return self.places("TensorListReserve", "EmptyTensorList")
+
+    def places(self, *ops: str) -> list[str]:
+        """The layers in which ops of some kinds are."""
+        names = {node.name for node in self._nodes() if node.op in ops}
+        return sorted({self._layer(name) for name in names})
+
+    def save(self, folder: Path) -> None:
+        """Writes the graphs as a SavedModel, from which they are converted."""
+        module = tf.Module()
+        module.variables_ = self.variables
+        tf.saved_model.save(module, str(folder), signatures=self.functions)
+
+    def _layer(self, node: str) -> str:
+        """Returns the path of a node's layer; TensorFlow numbers names that are taken."""
+        parts = node.split("/")[:-1] or [node]
+        known = [part if part in self.layers else re.sub(r"_\d+$", "", part) for part in parts]
+        return "/".join(part for part in known if part in self.layers) or "/".join(parts)
+
+    def _nodes(self) -> Iterator[Any]:
+        for function in self.functions.values():
+            graph = function.graph.as_graph_def()
+            yield from graph.node
+            for inner in graph.library.function:
+                yield from inner.node_def
 
 
 def trace(
-    model: keras.Model, inputs: signature.Signature, batch_size: int | None
-) -> tuple[Any, tuple[str, ...]]:
-    """Returns the model as one graph of named inputs and outputs, and the outputs' names in order.
+    model: keras.Model,
+    inputs: signature.Signature,
+    batch_size: int | None,
+    ends: Callable[[Mapping[str, tuple[int | None, ...]]], Ends],
+    signatures: Mapping[str, str | None],
+    loops: bool = True,
+) -> Traced:
+    """Traces a model once for each signature.
 
     Args:
         model: A built model.
         inputs: What it is called with.
-        batch_size: The batch size of the graph, or `None` for any.
+        batch_size: The batch size of the graphs, or `None` for any.
+        ends: Called with the shapes of the model's outputs by name: what the file does beside it.
+        signatures: The tap that each signature gives, `None` for the model's own outputs.
+        loops: Whether recurrent layers may loop; else they are written out, step by step.
 
     Raises:
-        ValueError: If the model makes weights when it is called: it was not built.
+        ValueError: If the model makes weights when it is called: it was not built. If loops are to
+            be written out whose number of steps is free.
     """
+    specs = {
+        name: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, name=name)
+        for name, spec in inputs.specs.items()
+    }
+    before = len(model.variables)
+    functions, outputs = {}, {}
+    with in_float32(model), contextlib.nullcontext() if loops else _unrolled(model):
+        whole, names = _whole(model, inputs, specs)
+        shapes = {name: tuple(t.shape) for name, t in whole.structured_outputs.items()}
+        around = ends(shapes)
+        for key, tap in signatures.items():
+            inner = whole if tap is None else _part(model, tap, inputs, specs)
+            functions[key] = _between(inner, around, specs, whole=tap is None)
+            outputs[key] = names if tap is None else (signature.identifier(tap),)
+    if len(model.variables) != before:
+        raise ValueError(
+            f"Expected a built model. Received: model '{model.name}', some of whose layers had no "
+            "weights yet. Call it on a batch of data (`build` alone may not reach them), and train "
+            "or load it, before exporting it."
+        )
+    layers = frozenset(layer.name for layer in model._flatten_layers(include_self=False))
+    return Traced([v.value for v in model.variables], functions, outputs, shapes, around, layers)
+
+
+def _whole(
+    model: keras.Model, inputs: signature.Signature, specs: Mapping[str, tf.TensorSpec]
+) -> tuple[Any, tuple[str, ...]]:
+    """Returns the graph of a model, and the names of its outputs in order."""
     names: list[str] = []
 
     def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -30,39 +129,56 @@ def trace(
         names[:] = signature.of_outputs(model, outputs)
         return dict(zip(names, tree.flatten(outputs), strict=True))
 
-    specs = {
-        name: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, name=name)
-        for name, spec in inputs.specs.items()
-    }
-    before = len(model.variables)
-    with in_float32(model):
-        function = tf.function(serve).get_concrete_function(**specs)
-    if len(model.variables) != before:
-        raise ValueError(
-            f"Expected a built model. Received: model '{model.name}', some of whose layers had no "
-            "weights yet. Call it on a batch of data (`build` alone may not reach them), and train "
-            "or load it, before exporting it."
-        )
-    return function, tuple(names)
+    return tf.function(serve).get_concrete_function(**specs), tuple(names)
 
 
-def refuse_loops(function: Any) -> None:
-    """Refuses a graph whose calibration ends the process: a loop that collects what it computes.
+def _part(
+    model: keras.Model,
+    tap: str,
+    inputs: signature.Signature,
+    specs: Mapping[str, tf.TensorSpec],
+) -> Any:
+    """Returns the graph of what stands at a tap."""
+    place, name = Tap(tap), signature.identifier(tap)
+    tapped = TappedModel(model, [place])
 
-    Args:
-        function: The traced model.
+    def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: tapped(inputs.pack(tensors))[1][place]}
+
+    return tf.function(serve).get_concrete_function(**specs)
+
+
+def _between(inner: Any, ends: Ends, specs: Mapping[str, tf.TensorSpec], whole: bool) -> Any:
+    """Returns a graph with what the file does before it, and behind the model's own outputs."""
+
+    def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = inner(**ends.enter(tensors))
+        return ends.leave(outputs) if whole else outputs
+
+    return tf.function(serve).get_concrete_function(**specs)
+
+
+@contextlib.contextmanager
+def _unrolled(model: keras.Model) -> Iterator[None]:
+    """Lets the recurrent layers unroll for a while.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If the number of steps is free.
     """
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    lists = [node.name for node in nodes if node.op in ("TensorListReserve", "EmptyTensorList")]
-    if lists:
-        layers = sorted({name.rpartition("/")[0] or name for name in lists})
+    recurrent = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+    before = [layer.unroll for layer in recurrent]
+    try:
+        for layer in recurrent:
+            layer.unroll = True
+        yield
+    except ValueError as error:
+        if "Cannot unroll a RNN" not in str(error):
+            raise
         raise ValueError(
-            "Expected layers that can be quantized to int8. Received: a loop over time steps "
-            f"(LSTM, GRU, another RNN, or `map_fn`) in {layers}, which the converter cannot "
-            'calibrate. Use quantization="dynamic" or "float16", or make these layers with '
-            "`unroll=True`."
-        )
+            f"Expected a fixed number of time steps, to write the recurrent layers out step by "
+            f"step. Received: model '{model.name}', where it is free. Build it on an input of "
+            'fixed length, or use quantization="dynamic" or "float16".'
+        ) from error
+    finally:
+        for layer, unroll in zip(recurrent, before, strict=True):
+            layer.unroll = unroll

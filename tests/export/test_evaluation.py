@@ -113,6 +113,9 @@ def test_a_path_is_enough_where_names_are_given(tmp_path):
     assert result.outputs["y"].accuracy == 1
     assert result.outputs["z"].accuracy is None
     assert evaluate(path, [(tuple(models.PAIR),)], model=model).outputs["z"].agreement == 1
+    ordered = evaluate(path, [(named, (z.argmax(-1), y.argmax(-1)))])
+    assert [score.accuracy for score in ordered.outputs.values()] == [1, 1]
+    path.write_bytes(path.read_bytes().replace(b"keras_kd", b"anothers"))
     with pytest.raises(ValueError, match=r"labels by name.*order of \['y', 'z'\]"):
         evaluate(path, [(named, (z.argmax(-1), y.argmax(-1)))])
 
@@ -142,3 +145,11 @@ def test_labels_that_do_not_fit_are_refused(files, labels, message):
 def test_an_empty_data_set_is_refused(files):
     with pytest.raises(ValueError, match="data set of at least one sample"):
         evaluate(files["classes"], [])
+
+
+def test_another_model_is_not_compared_silently(tmp_path):
+    tflite = to_tflite(models.two_in_two_out(), tmp_path / "m.tflite")
+    b, a = layers.Input((4,), name="b"), layers.Input((3,), name="a")
+    other = keras.Model([b, a], [b, a, layers.Dense(1)(a)])
+    with pytest.raises(ValueError, match=r"a model with the file's outputs \['z', 'y'\]"):
+        evaluate(tflite, [(models.PAIR,)], model=other)

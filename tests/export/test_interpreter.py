@@ -1,14 +1,14 @@
 """LiteRT at work: quantized ends, and files that are none."""
 
-import subprocess
-import sys
+import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_kd.export import benchmark, evaluate, to_tflite
-from keras_kd.export.interpreter import LiteRT, flex_ops, read
+from keras_kd.export import benchmark, evaluate, process, to_tflite
+from keras_kd.export.content import flex_ops
+from keras_kd.export.interpreter import LiteRT, read
 from tests.export import models
 
 DATA = [(models.IMAGES, np.zeros(40, "int64"))]
@@ -88,16 +88,40 @@ def test_a_damaged_name_is_a_damaged_file(content):
         LiteRT(bad.replace(b"input_layer", b"\xff\xfe\xfd\xfc\xfblayer_"), "bad")
 
 
-def test_files_cut_anywhere_do_not_end_the_process(tmp_path, content):
-    (tmp_path / "m.tflite").write_bytes(content)
-    code = (
-        "import sys, numpy as np; from keras_kd.export.interpreter import LiteRT\n"
-        "good = open(sys.argv[1], 'rb').read(); refused = 0\n"
-        "for size in np.linspace(0, len(good) - 100, 300).astype(int):\n"
-        "    try: LiteRT(good[:size], 'bad').run(np.zeros((1, 8, 8, 1)))\n"
-        "    except ValueError as error: refused += 'Expected a .tflite model' in str(error)\n"
-        "sys.exit(refused != 300)\n"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "m.tflite")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-2000:]
+def test_files_cut_anywhere_do_not_end_the_process(content):
+    for size in np.linspace(100, len(content) - 100, 12).astype(int):
+        with pytest.raises(ValueError, match="Expected a .tflite model"):
+            LiteRT(content[:size], "bad")
+
+
+def test_litert_ends_with_its_object(content):
+    with LiteRT(content, "test") as runner:
+        process = runner._process._process
+        assert process.poll() is None
+    assert process.poll() is not None
+    forgotten = LiteRT(content, "test")
+    process = forgotten._process._process
+    del forgotten
+    assert process.poll() is not None
+
+
+def test_what_ends_litert_is_an_error_that_says_how(content):
+    with LiteRT(content, "'m.tflite'") as runner:
+        runner._process._process.send_signal(signal.SIGSEGV)
+        with pytest.raises(RuntimeError, match=r"'m.tflite', over which LiteRT ended .* SIGSEGV"):
+            runner.run(models.IMAGES)
+
+
+def test_what_never_ends_is_ended(content, monkeypatch):
+    monkeypatch.setattr(process, "PATIENCE", 1.0)
+    with LiteRT(content, "'m.tflite'") as runner:
+        runner.run(models.IMAGES)
+        with pytest.raises(RuntimeError, match="LiteRT did not come to an end in 1 seconds"):
+            runner.time(10**9, 60)
+
+
+def test_an_unknown_signature_is_answered_with_the_known(content):
+    with pytest.raises(
+        ValueError, match=r"signature of test: \['serving_default'\]. Received: 'x'"
+    ):
+        LiteRT(content, "test", signature="x")

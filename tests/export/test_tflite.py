@@ -12,7 +12,8 @@ from keras import layers
 
 from keras_kd import datasets
 from keras_kd.export import evaluate, to_tflite
-from keras_kd.export.interpreter import flex_ops
+from keras_kd.export.content import flex_ops
+from keras_kd.export.cost import cost
 from tests.export import models
 
 
@@ -205,22 +206,40 @@ def test_recurrent_layers_are_exported_in_float_formats(tmp_path, quantization):
     np.testing.assert_allclose(tflite.predict(models.SERIES), expected, atol=0.01)
 
 
+@pytest.mark.parametrize("quantization", ["int8", "int16x8"])
 @pytest.mark.parametrize(
     "layer",
     [
         layers.LSTM(4),
-        layers.GRU(4),
+        layers.GRU(4, return_sequences=False),
         layers.SimpleRNN(4),
         layers.Bidirectional(layers.LSTM(4)),
-        layers.Lambda(lambda x: tf.map_fn(lambda v: v * 2, x)[:, 0]),
+        layers.LSTM(4, unroll=True),
     ],
+    ids=["lstm", "gru", "simple", "bidirectional", "unrolled"],
 )
-def test_int8_of_a_loop_is_refused_before_it_ends_the_process(tmp_path, layer):
-    inner = models.recurrent(layer)
-    model = keras.Sequential([layers.Input((6, 4)), inner])
-    with pytest.raises(ValueError, match=r'Received: a loop over time.*quantization="dynamic"'):
-        to_tflite(model, tmp_path / "m.tflite", "int8", models.SERIES)
+def test_integer_formats_write_recurrent_layers_out(tmp_path, layer, quantization):
+    model = keras.Sequential([layers.Input((6, 4)), models.recurrent(layer)])
+    tflite = to_tflite(model, tmp_path / "m.tflite", quantization, models.SERIES)
+    assert tflite.verification.relative_difference < 0.2
+    assert "WHILE" not in cost(tflite.path.read_bytes()).ops
+    loops = to_tflite(model, tmp_path / "m.tflite")  # The model itself is left as it was.
+    assert ("WHILE" in cost(loops.path.read_bytes()).ops) == (not getattr(layer, "unroll", False))
+
+
+def test_int8_of_another_loop_is_refused_before_it_ends_the_process(tmp_path):
+    loop = layers.Lambda(lambda x: tf.map_fn(lambda v: v * 2, x)[:, 0], name="mapped")
+    with pytest.raises(
+        ValueError, match=r"a loop that is no recurrent.*in \['mapped.*\].*\"dynamic"
+    ):
+        to_tflite(models.recurrent(loop), tmp_path / "m.tflite", "int8", models.SERIES)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_free_number_of_steps_cannot_be_written_out(tmp_path):
+    model = keras.Sequential([layers.Input((None, 4)), layers.GRU(4), layers.Dense(3)])
+    with pytest.raises(ValueError, match="Expected a fixed number of time steps"):
+        to_tflite(model, tmp_path / "m.tflite", "int8", models.SERIES)
 
 
 def test_an_unrolled_recurrent_layer_goes_to_int8(tmp_path):
@@ -237,7 +256,9 @@ def test_a_recurrent_layer_needs_a_fixed_batch(tmp_path):
 
 def test_ops_that_litert_lacks_are_named_and_left_to_tensorflow_only_if_asked(tmp_path):
     model, path = models.lambdas(tf.sinh, tf.tan), tmp_path / "m.tflite"
-    with pytest.raises(ValueError, match=r"with Sinh, Tan\. .*allow_flex=True"):
+    with pytest.raises(
+        ValueError, match=r"with Sinh \(in lambda.*\), Tan \(in lambda.*\)\. .*allow_flex=True"
+    ):
         to_tflite(model, path)
     assert not list(tmp_path.iterdir())
     tflite = to_tflite(model, path, allow_flex=True)
@@ -247,7 +268,9 @@ def test_ops_that_litert_lacks_are_named_and_left_to_tensorflow_only_if_asked(tm
 
 
 def test_ops_that_nothing_has_are_refused_even_with_flex(tmp_path):
-    with pytest.raises(ValueError, match="with Digamma. TensorFlow's Flex kernels do not have"):
+    with pytest.raises(
+        ValueError, match=r"with Digamma \(in .*\). TensorFlow's Flex kernels do not have"
+    ):
         to_tflite(models.lambdas(tf.math.digamma), tmp_path / "m.tflite", allow_flex=True)
 
 

@@ -1,0 +1,91 @@
+"""What `to_tflite` was asked for, checked before anything is done."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_kd.export.conversion import CALIBRATED, Request
+from keras_kd.export.quantizer import WEIGHT_ONLY, require_quantizer
+
+#: What `to_tflite` makes.
+QUANTIZATIONS = ("float32", "float16", "dynamic", *CALIBRATED, *WEIGHT_ONLY)
+#: The signature of a file that has one.
+MAIN = "serving_default"
+_INTEGER_IO = {"int8": ("int8", "uint8"), "int16x8": ("int16",)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a file shall be; the attributes are arguments of `to_tflite`.
+
+    Raises:
+        ModuleNotFoundError: If ai-edge-quantizer is needed and not installed.
+        ValueError: If one is wrong, or does not go with another.
+    """
+
+    quantization: str
+    batch_size: int | None
+    io_dtype: str
+    per_channel: bool
+    allow_flex: bool
+    signatures: Mapping[str, str | None] | None
+    normalization: Any
+    raw_inputs: bool
+    answer: str | Mapping[str, str] | None
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None
+
+    def __post_init__(self) -> None:
+        if self.quantization not in QUANTIZATIONS:
+            raise ValueError(
+                f"Expected a quantization of {QUANTIZATIONS}. Received: {self.quantization!r}. "
+                "Choose one."
+            )
+        if self.quantization in WEIGHT_ONLY:
+            require_quantizer(self.quantization)
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(
+                f"Expected a batch_size of at least 1, or None. Received: {self.batch_size}. Use 1 "
+                "for a model that is given one sample at a time."
+            )
+        dtypes = ("float32", *_INTEGER_IO.get(self.quantization, ()))
+        if self.io_dtype not in dtypes:
+            raise ValueError(
+                f"Expected an io_dtype of {dtypes} for quantization={self.quantization!r}. "
+                f"Received: {self.io_dtype!r}. Choose one."
+            )
+        if not self.per_channel and self.quantization not in ("dynamic", *CALIBRATED):
+            raise ValueError(
+                "Expected per_channel=True, unless the converter quantizes the weights (dynamic, "
+                f"int8, int16x8). Received: per_channel=False for {self.quantization!r}. Leave it "
+                "away."
+            )
+        self._check_signatures()
+
+    @property
+    def taps(self) -> dict[str, str | None]:
+        """The tap of each signature, `None` for the model's outputs."""
+        return {MAIN: None} if self.signatures is None else dict(self.signatures)
+
+    @property
+    def request(self) -> Request:
+        """What the converter is asked for."""
+        return Request(
+            "float32" if self.quantization in WEIGHT_ONLY else self.quantization,
+            tuple(self.taps),
+            self.io_dtype,
+            self.per_channel,
+            self.allow_flex,
+            self.batch_size or 1,
+        )
+
+    def _check_signatures(self) -> None:
+        if not self.taps or not all(isinstance(key, str) and key for key in self.taps):
+            raise ValueError(
+                "Expected signatures as a dictionary from a name to a tap, or to None for the "
+                f"model's outputs. Received: {self.signatures!r}. Name at least one."
+            )
+        if len(self.taps) > 1 and self.quantization == "int16x8":
+            raise ValueError(
+                "Expected one signature for int16x8: the converter gives wrong values for several. "
+                f"Received: {list(self.taps)}. Export a file for each."
+            )
