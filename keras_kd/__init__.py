@@ -11,6 +11,7 @@ from keras_kd.mixing import mix_unlabeled as mix_unlabeled
 from keras_kd.models.pairing import pair_taps as pair_taps
 from keras_kd.models.pairing import taps as taps
 from keras_kd.pseudo_labels import pseudo_label as pseudo_label
+from keras_kd.students.born_again import born_again as born_again
 from keras_kd.students.chain import distill_chain as distill_chain
 from keras_kd.students.self_distiller import SelfDistiller as SelfDistiller
 from keras_kd.students.teacher_class import TeacherClass as TeacherClass

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.distiller import Distiller
+from keras_kd.students.stages import Stages
 from keras_kd.teachers.teacher import Teacher
 
 
@@ -76,13 +76,9 @@ def distill_chain(
             "distill_chain: pass a teacher, perhaps assistants, and a student, with a name each. "
             f"Received: {[model.name for model in models]}"
         )
-    optimizer = keras.optimizers.get(optimizer)
-    histories = {}
-    for teacher, student in itertools.pairwise(models):
-        stage = Distiller(
-            student, teacher, losses, student_loss_weight=student_loss_weight, **(distiller or {})
-        )
-        fresh = type(optimizer).from_config(optimizer.get_config())
-        stage.compile(fresh, loss=loss, metrics=metrics)
-        histories[student.name] = stage.fit(x, y, **fit)
+    stages = Stages(loss, optimizer, metrics, losses, student_loss_weight, distiller)
+    histories = {
+        student.name: stages.taught(student, teacher, x, y, **fit)
+        for teacher, student in itertools.pairwise(models)
+    }
     return Chain(models[-1], histories)
