@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test docs lint format install clean
+.PHONY: demo test docs benchmarks-quick lint format install clean
 
 install: $(VENV)/installed
 
@@ -24,6 +24,11 @@ test: install
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "The documentation: build/site/index.html"
+
+# Only proves that each benchmark still runs.
+benchmarks-quick: install
+	rm -rf build/benchmarks/quick
+	$(BIN)/python -m benchmarks run all --quick --out build/benchmarks/quick
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -21,6 +21,7 @@ from benchmarks.job import run_job
 from benchmarks.results import Done
 
 ROOT = Path(__file__).parent
+MARKED = re.compile(r"<!-- benchmark: (\w+) -->.*?<!-- end of benchmark -->", re.DOTALL)
 PACKAGES = ("keras-kd", "keras", "tensorflow", "numpy", "ai-edge-litert")
 
 
@@ -28,7 +29,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run a benchmark, or go on with one that was stopped")
-    run.add_argument("name", nargs="+", choices=names())
+    run.add_argument("name", nargs="+", choices=["all", *names()])
     run.add_argument("--seeds", type=int, default=5)
     run.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes of one core each")
     run.add_argument("--out", type=Path, default=ROOT / "results")
@@ -39,15 +40,15 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.command == "report":
         return write_reports(options.results, options.docs)
-    for name in options.name:
+    for name in names() if "all" in options.name else options.name:
         run_benchmark(name, options)
     return 0
 
 
 def names():
     """The benchmarks: the modules here that have a plan."""
-    own = {"__init__", "__main__", "job", "results", "training", "classes", "image_students"}
-    return sorted(path.stem for path in ROOT.glob("*.py") if path.stem not in own)
+    has_plan = re.compile(r"^(def plan\(|plan\b.* = )", re.MULTILINE)
+    return sorted(path.stem for path in ROOT.glob("*.py") if has_plan.search(path.read_text()))
 
 
 def run_benchmark(name, options):
@@ -87,26 +88,34 @@ def surroundings():
 
 def write_reports(results, docs):
     """Puts each benchmark's report between its markers wherever the docs have them."""
+    used = set()
     for page in sorted([*docs.rglob("*.md"), ROOT.parent / "README.md"]):
         text = page.read_text()
-
-        def replaced(match):
-            name = match[1]
-            done = Done.load(results / f"{name}.json")
-            module = importlib.import_module(f"benchmarks.{name}")
-            body = module.report(done)
-            if chart := getattr(module, "chart", None):
-                images = docs / "images"
-                images.mkdir(exist_ok=True)
-                chart(done, images / f"{name}.svg")
-            return f"<!-- benchmark: {name} -->\n{body.strip()}\n<!-- end of benchmark -->"
-
-        pattern = r"<!-- benchmark: (\w+) -->.*?<!-- end of benchmark -->"
-        new = re.sub(pattern, replaced, text, flags=re.DOTALL)
+        used |= {match[1] for match in MARKED.finditer(text)}
+        new = reported(text, results)
         if new != text:
             page.write_text(new)
             print(f"wrote {page}")
+    for name in sorted(used):
+        chart = getattr(importlib.import_module(f"benchmarks.{name}"), "chart", None)
+        if chart and (results / f"{name}.json").exists():
+            (docs / "images").mkdir(exist_ok=True)
+            chart(Done.load(results / f"{name}.json"), docs / "images" / f"{name}.svg")
     return 0
+
+
+def reported(text, results):
+    """A page with each benchmark's report between its markers."""
+
+    def body(match):
+        name, results_file = match[1], results / f"{match[1]}.json"
+        report = f"Not measured yet: `python -m benchmarks run {name}` does it."
+        if results_file.exists():
+            module = importlib.import_module(f"benchmarks.{name}")
+            report = module.report(Done.load(results_file)).strip()
+        return f"<!-- benchmark: {name} -->\n{report}\n<!-- end of benchmark -->"
+
+    return MARKED.sub(body, text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""The benchmarks' runner, and that the docs say what its JSON files say."""
+
+import importlib
+
+import pytest
+
+from benchmarks.__main__ import MARKED, ROOT, names, reported
+from benchmarks.results import Done, mean_sd, table
+
+PAGES = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").rglob("*.md"))]
+MARKED_PAGES = [page for page in PAGES if MARKED.search(page.read_text())]
+
+
+@pytest.mark.parametrize("page", MARKED_PAGES, ids=lambda page: page.name)
+def test_the_tables_of_a_page_are_those_of_the_json(page):
+    text = page.read_text()
+    assert reported(text, ROOT / "results") == text, "run: python -m benchmarks report"
+
+
+def test_the_tables_are_those_of_benchmarks_that_there_are():
+    shown = {match[1] for page in MARKED_PAGES for match in MARKED.finditer(page.read_text())}
+    assert shown <= set(names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_benchmark_has_a_plan_of_jobs_of_plain_values_and_a_report_of_none(name):
+    module = importlib.import_module(f"benchmarks.{name}")
+    jobs = module.plan(Done(), 1, True)
+    assert jobs
+    plain = (str, int, float, bool, type(None))
+    for cell, seed in jobs:
+        assert isinstance(seed, int)
+        assert all(isinstance(value, plain) for value in cell.values())
+    assert isinstance(module.report(Done()), str)
+
+
+def test_finished_jobs_are_kept_and_found_again(tmp_path):
+    path = tmp_path / "deeper" / "name.json"
+    done = Done(about={"benchmark": "name"})
+    for seed, accuracy in [(1, 0.5), (0, 0.7)]:
+        done.add({"method": "kd", "rate": 0.1}, seed, {"accuracy": accuracy}, 1.23)
+    done.add({"method": "kd", "rate": 0.2}, 0, {"accuracy": 0.65}, 1)
+    done.save(path)
+    again = Done.load(path)
+    assert again.about == {"benchmark": "name"}
+    assert ({"rate": 0.1, "method": "kd"}, 0) in again
+    assert ({"method": "kd", "rate": 0.1}, 2) not in again
+    assert again.values("accuracy", rate=0.1) == [0.7, 0.5]
+    assert again.best("accuracy", ("rate",), method="kd") == {"rate": 0.2}
+    assert Done.load(tmp_path / "none.json").runs == []
+
+
+def test_a_table_says_how_many_runs_there_were():
+    assert mean_sd([0.5, 0.7], 100) == "60.00 ± 14.14"
+    assert mean_sd([0.5], 100) == "50.00 (1 run)"
+    assert table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
