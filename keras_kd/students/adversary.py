@@ -12,7 +12,40 @@ from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.distillation_loss import mean_per_sample, shapes_agree
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.taps import Tap, TappedModel
-from keras_kd.students.members import output_shapes
+from keras_kd.students.members import models_for, output_shapes
+
+
+def adversary_of(
+    discriminators: Any,
+    optimizer: Any,
+    weight: float,
+    chunks: Sequence[Sequence[int]],
+    numbers: Sequence[int],
+    students: Sequence[keras.Model],
+) -> "Adversary | None":
+    """The discriminators of a class.
+
+    Args:
+        discriminators: As for `TeacherClass`; `None` for none.
+        optimizer: As for `Adversary`.
+        weight: As for `Adversary`.
+        chunks: The units of every chunk of the class.
+        numbers: Number of each student.
+        students: The students.
+
+    Returns:
+        The `Adversary`, or `None`.
+
+    Raises:
+        TypeError: When `discriminators` is no such thing.
+        ValueError: When one does not fit.
+    """
+    if discriminators is None:
+        return None
+    sizes = [len(chunk) for chunk in chunks]
+    judges = models_for(discriminators, sizes, numbers, "discriminators")
+    shapes = [output_shapes(student)[0] for student in students]
+    return Adversary(judges, optimizer, weight, numbers, shapes)
 
 
 class Adversary(keras.layers.Layer):

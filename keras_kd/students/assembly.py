@@ -51,8 +51,8 @@ def side_by_side(
         if output is None:
             said[i] = _constant(means[list(chunks[i])], f"mean_{i}")(some)
     x = _in_order(said, chunks)
-    if representation.activation is not None:
-        x = keras.layers.Activation(representation.activation, name="activation")(x)
+    activation = representation.activation()
+    x = x if activation is None else activation(x)
     if head == "teacher":
         head = representation.head()
     return keras.Model(inputs, x if head is None else head(x), name=name)

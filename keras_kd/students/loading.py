@@ -1,4 +1,4 @@
-"""Students of a class that come as files, some of which may be lost."""
+"""A class of students that come as files, some of which may be lost."""
 
 import os
 import warnings
@@ -8,10 +8,38 @@ from typing import Any
 
 import keras
 
+from keras_kd.students.assembly import side_by_side
+from keras_kd.students.chunks import chunks_of
+from keras_kd.students.members import require_fit
+from keras_kd.students.recorded_representation import representation_of
+from keras_kd.teachers.teacher import Teacher
 
-def loaded_students(
-    files: Sequence[str | os.PathLike | keras.Model | None], data: Any
-) -> list[keras.Model | None]:
+Files = Sequence[str | os.PathLike | keras.Model | None]
+
+
+def class_from_files(
+    teacher: keras.Model | Teacher,
+    layer: str,
+    files: Files,
+    chunks: Sequence[int] | Sequence[Sequence[int]] | None,
+    split: str,
+    data: Any,
+    mimic: str,
+    head: str | keras.layers.Layer | None,
+    name: str,
+) -> keras.Model:
+    """Assembles students that were trained apart; see `TeacherClass.assemble_from`."""
+    representation = representation_of(teacher, layer, mimic)
+    chunks = chunks_of(representation, chunks, len(files), split, data)
+    students = loaded_students(files, data)
+    for number, student in enumerate(students):
+        if student is not None:
+            require_fit(student, number, (*representation.shape[:-1], len(chunks[number])))
+    means = representation.mean(data) if None in students else None
+    return side_by_side(students, chunks, representation, head, means, name)
+
+
+def loaded_students(files: Files, data: Any) -> list[keras.Model | None]:
     """The students of some files, and `None` for those that are lost, which are reported.
 
     Args:
@@ -41,7 +69,7 @@ def loaded_students(
         warnings.warn(
             f"TeacherClass.assemble_from: the students {lost} of {len(students)} are lost; the "
             "mean of the teacher's units takes their place.",
-            stacklevel=3,
+            stacklevel=4,
         )
     return students
 

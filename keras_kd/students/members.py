@@ -41,6 +41,34 @@ def require_list_or_builder(given: Any, what: str) -> None:
         )
 
 
+def members_of(
+    representation: Representation | None,
+    students: Sequence[keras.Model] | Callable[[int], keras.Model],
+    chunks: Sequence[Sequence[int]],
+    numbers: Sequence[int],
+) -> list[keras.Model]:
+    """The students of a class, checked against each other, their chunks and the teacher.
+
+    Args:
+        representation: What they mimic, or `None` where there is no teacher yet.
+        students: A model for each chunk (or for each of `numbers`), or a builder f(size) -> model.
+        chunks: The units of every chunk of the class.
+        numbers: Numbers of the students that are wanted.
+
+    Returns:
+        A model for each of `numbers`.
+
+    Raises:
+        TypeError: When `students` or one of them is no such thing.
+        ValueError: When they do not fit.
+    """
+    models = models_for(students, [len(chunk) for chunk in chunks], numbers, "students")
+    require_same_inputs(models, numbers)
+    if representation is not None:
+        require_class(representation, models, numbers, chunks)
+    return models
+
+
 def models_for(
     given: Sequence[keras.Model] | Callable[[int], keras.Model],
     sizes: Sequence[int],

@@ -1,6 +1,6 @@
 """What a teacher has at one layer: the knowledge that a class of students shares."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,19 +13,22 @@ from keras_kd.models.outputs import ACTIVATED
 from keras_kd.models.parts import part_after, place_of, require_only_way
 from keras_kd.models.recording import Recorder, Watch
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.teachers.lesson import opened
 from keras_kd.teachers.recorded import find
-from keras_kd.teachers.teacher import Teacher, as_teachers
+from keras_kd.teachers.teacher import Teacher
 
 MIMIC = ("output", "preactivation")
+# Layers that are an activation and have no weights.
+_ACTIVATIONS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 
 
 class Representation:
-    """A teacher up to one of its layers, and from there on.
+    """A teacher up to one of its layers, and from there on; see `representation_of`.
 
     It is no Keras object, so that whoever holds it does not track the teacher.
 
     Args:
-        teacher: The teacher, a built model or a `kd.Teacher`.
+        teacher: The teacher.
         layer: The layer, `outer/inner` inside a nested model.
         mimic: `"output"`: what the layer gives; `"preactivation"`: what it gives before its
             activation. Defaults to `"output"`.
@@ -35,21 +38,12 @@ class Representation:
             take away, or is not all that the teacher's output depends on.
     """
 
-    def __init__(self, teacher: Any, layer: str, mimic: str = "output") -> None:
-        if mimic not in MIMIC:
-            raise ValueError(f"TeacherClass: `mimic` must be one of {MIMIC}. Received: {mimic!r}")
-        self.teacher: Teacher = as_teachers(teacher)[0]
-        if self.teacher.recorded:
-            raise ValueError(
-                "TeacherClass: the layers of the teacher are looked at, so a teacher of a cache "
-                "will not do. Pass the live one; it does not run on data of cache.join. "
-                f"Received: teacher '{self.teacher.name}' of '{self.teacher.source}'"
-            )
-        self.layer = layer
-        model = self.teacher.model
+    def __init__(self, teacher: Teacher, layer: str, mimic: str = "output") -> None:
+        self.teacher, self.layer, self.mimic = teacher, layer, mimic
+        model = teacher.model
         graph = open_graph(model, inside=[layer])
         tensor = place_of(model, graph, layer)
-        self.shape = _checked_shape(tensor, model, layer)
+        self.shape = checked_shape(tuple(tensor.shape), model.name, layer)
         require_only_way(model, graph, tensor, layer)
         call = graph.maker(tensor)
         function = _activation(call)
@@ -61,10 +55,9 @@ class Representation:
                 )
         elif function is not None and not _changes_nothing_twice(function):
             function = None
-        #: What is applied to the students' outputs, side by side, or `None`.
-        self.activation = function
+        self._activation = function
         self._tapped = TappedModel(model, [Tap(layer)])
-        self._watch = Watch(call.layer, "preactivation") if mimic == "preactivation" else None
+        self._watch = _before(call.layer) if mimic == "preactivation" else None
 
     @property
     def units(self) -> int:
@@ -72,24 +65,54 @@ class Representation:
         return self.shape[-1]
 
     def __call__(self, x: Any) -> Any:
-        """What the students are to mimic for a batch: the teacher runs once, without gradients."""
+        """What the students are to mimic for a batch.
+
+        Args:
+            x: Inputs, for which the teacher runs once, without gradients; or a `Lesson`, in which
+                a cache has brought along what it said.
+
+        Returns:
+            A tensor (batch, ..., units).
+
+        Raises:
+            ValueError: When the cache is of another teacher or does not have what is mimicked.
+        """
+        x, said = opened(x)
+        if said is not None:
+            return self._recalled(x, said)
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
         return ops.stop_gradient(self._said(x))
 
-    def find(self, said: Mapping[str, Any], inputs: Any) -> tuple[str, str]:
-        """Where a `Lesson` holds what the students are to mimic; see `recorded.find`.
+    def require_lesson(self, lesson: Any) -> None:
+        """Refuses data of which this cannot be learned, before training.
+
+        Args:
+            lesson: The specification of the data's `Lesson`s, or `None` where there are none.
 
         Raises:
-            ValueError: When it was not stored, or the teacher is another one.
+            ValueError: As in `__call__`.
         """
-        if self._watch is not None:
-            raise ValueError(
-                "TeacherClass: a cache holds what a layer gives, not what it gives before its "
-                "activation. Pass mimic='output', or fit on data without a cache."
-            )
+        if lesson is not None:
+            self._found(lesson.x, lesson.said)
+
+    def _recalled(self, x: Any, said: Any) -> Any:
+        with tf.init_scope():  # The weights of a live teacher are looked at here, once.
+            teacher, tap = self._found(x, said)
+        return said[teacher][tap]
+
+    def _found(self, x: Any, said: Any) -> tuple[str, str]:
+        self._require_output()
         tap = Tap(self.layer)
-        return find([self.teacher], [[tap]], said, inputs)[0][tap]
+        return find([self.teacher], [[tap]], said, x)[0][tap]
+
+    def _require_output(self) -> None:
+        if self.mimic == "preactivation":
+            raise ValueError(
+                f"TeacherClass: a cache holds what the layer '{self.layer}' gives, not what it has "
+                "before its activation. Pass mimic='output', or fit on data without a cache. "
+                "Received: mimic='preactivation'"
+            )
 
     def _said(self, x: Any) -> Any:
         if self._watch is None:
@@ -97,6 +120,15 @@ class Representation:
         with Recorder([self._watch]) as recorder:
             self.teacher.model(x, training=False)
         return recorder.value(self._watch)
+
+    def activation(self) -> keras.layers.Layer | None:
+        """A new layer of what is applied to the students' outputs, side by side, or `None`."""
+        if self._activation is None:
+            return None
+        if isinstance(self._activation, keras.layers.Layer):
+            config = {**self._activation.get_config(), "name": "activation"}
+            return type(self._activation).from_config(config)
+        return keras.layers.Activation(self._activation, name="activation")
 
     def head(self) -> keras.Model:
         """A copy of what the teacher has after the layer, trainable, checked to answer as it does.
@@ -109,7 +141,7 @@ class Representation:
         x = _probe(self.teacher.model)
         if x is not None:
             said = self._said(x)
-            said = said if self.activation is None else self.activation(said)
+            said = said if self._activation is None else self._activation(said)
             whole = tree.flatten(self.teacher.model(x, training=False))
             for one, other in zip(whole, tree.flatten(head(said, training=False)), strict=True):
                 self._require_equal(
@@ -154,12 +186,24 @@ class Representation:
         return total / count, product / count
 
 
-def _checked_shape(tensor: keras.KerasTensor, model: keras.Model, layer: str) -> tuple:
-    shape = tuple(tensor.shape)
+def checked_shape(shape: tuple, name: str, layer: str) -> tuple:
+    """Refuses a layer that gives neither a vector nor a map.
+
+    Args:
+        shape: What it gives, batch first.
+        name: The teacher's name.
+        layer: The layer.
+
+    Returns:
+        The shape.
+
+    Raises:
+        ValueError: When it gives something else.
+    """
     if not 2 <= len(shape) <= 4 or shape[-1] is None:
         raise ValueError(
             "TeacherClass: the teacher's layer must give a vector (batch, units) or a map (batch, "
-            f"..., channels) of known channels. Received: layer '{layer}' of '{model.name}', of "
+            f"..., channels) of known channels. Received: layer '{layer}' of '{name}', of "
             f"shape {shape}. Choose another: kd.taps(model) lists them."
         )
     return shape
@@ -170,9 +214,16 @@ def _activation(call: Call | None) -> Any:
     if call is None:
         return None
     layer = with_activation(call.layer)
+    if isinstance(layer, _ACTIVATIONS):
+        return layer
     if not isinstance(layer, ACTIVATED) or layer.activation is keras.activations.linear:
         return None
     return layer.activation
+
+
+def _before(layer: Any) -> Watch:
+    """Where to look for what the activation of a layer is applied to."""
+    return Watch(layer, "input" if isinstance(layer, _ACTIVATIONS) else "preactivation")
 
 
 def _changes_nothing_twice(function: Any) -> bool:

@@ -9,29 +9,25 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_kd.distribution import global_mean, per_replica
 from keras_kd.labels import in_our_words, sample_weights
-from keras_kd.losses import ChunkMimicry, DistillationLoss
-from keras_kd.losses import get as get_loss
+from keras_kd.losses import DistillationLoss
 from keras_kd.models.seeds import seed_states
-from keras_kd.students.adversary import Adversary, weighted_mean
+from keras_kd.students.adversary import adversary_of
 from keras_kd.students.assembly import side_by_side
 from keras_kd.students.chunks import chunks_of
-from keras_kd.students.loading import loaded_students
+from keras_kd.students.class_losses import ClassLosses, loss_of
+from keras_kd.students.loading import class_from_files
 from keras_kd.students.members import (
-    models_for,
+    members_of,
     numbers_of,
-    output_shapes,
     require_class,
-    require_fit,
     require_list_or_builder,
-    require_same_inputs,
     require_separable,
 )
-from keras_kd.students.representation import Representation
+from keras_kd.students.recorded_representation import representation_of
 from keras_kd.teachers.lesson import lesson_spec, opened
 from keras_kd.teachers.teacher import Teacher
-from keras_kd.trackers import Trackers, batch_size
+from keras_kd.trackers import batch_size
 
 Students = Sequence[keras.Model] | Callable[[int], keras.Model]
 
@@ -59,8 +55,8 @@ class TeacherClass(keras.Model):
     that the joint `fit` gives it. (Under `mixed_float16` they share one loss scale.)
 
     Args:
-        teacher: The trained teacher, a `keras.Model` or a `kd.Teacher`. It is never changed and in
-            no checkpoint.
+        teacher: The trained teacher, a `keras.Model` or a `kd.Teacher`, or `cache.teachers[0]` of a
+            `kd.KnowledgeCache`. It is never changed and in no checkpoint.
         layer: The layer, `outer/inner` inside a nested model. Whatever the teacher's output depends
             on must pass through it; to take a layer in the middle of a net with skips, for
             `assemble(head=None)`, pass the teacher cut there: `keras.Model(inputs, layer.output)`.
@@ -117,18 +113,14 @@ class TeacherClass(keras.Model):
         name: str | None = None,
     ) -> None:
         require_list_or_builder(students, "students")
-        representation = None if teacher is None else Representation(teacher, layer, mimic)
+        representation = None if teacher is None else representation_of(teacher, layer, mimic)
         if n is None and chunks is None and only is None and isinstance(students, (list, tuple)):
             n = len(students)
         # A class that was loaded from a file has no teacher yet; its chunks list their units.
         if representation is not None:
             chunks = chunks_of(representation, chunks, n, split, data)
         numbers = numbers_of(only, len(chunks))
-        sizes = [len(chunk) for chunk in chunks]
-        models = models_for(students, sizes, numbers, "students")
-        require_same_inputs(models, numbers)
-        if representation is not None:
-            require_class(representation, models, numbers, chunks)
+        models = members_of(representation, students, chunks, numbers)
         super().__init__(name=name, dtype=models[0].dtype_policy, autocast=False)
         self.layer_name = layer
         self.mimic = mimic
@@ -136,17 +128,13 @@ class TeacherClass(keras.Model):
         #: Number of each of `students` in the class.
         self.numbers = numbers
         self.students = models
-        self.mimicry = _checked_loss(loss)
-        self.adversary = None
-        if discriminators is not None:
-            judges = models_for(discriminators, sizes, numbers, "discriminators")
-            shapes = [output_shapes(model)[0] for model in models]
-            self.adversary = Adversary(
-                judges, discriminator_optimizer, adversarial_weight, numbers, shapes
-            )
+        self.mimicry = loss_of(loss)
+        self.adversary = adversary_of(
+            discriminators, discriminator_optimizer, adversarial_weight, chunks, numbers, models
+        )
         # Keras saves no generator's state of its own accord; as variables of the model they are.
         self.seed_states = seed_states([*models, *self.discriminators])
-        self._trackers = Trackers(self._shown())
+        self._class_losses = ClassLosses(self.mimicry, self.adversary, numbers)
         self.representation = representation
         self.built = True
 
@@ -166,7 +154,7 @@ class TeacherClass(keras.Model):
             TypeError: When it is neither a `keras.Model` nor a `kd.Teacher`.
             ValueError: When it does not fit the students.
         """
-        representation = Representation(teacher, self.layer_name, self.mimic)
+        representation = representation_of(teacher, self.layer_name, self.mimic)
         chunks_of(representation, self.chunks, len(self.chunks), "contiguous", None)
         require_class(representation, self.students, self.numbers, self.chunks)
         self.representation = representation
@@ -182,7 +170,8 @@ class TeacherClass(keras.Model):
         """Trains the students (and discriminators); takes what `keras.Model.fit` takes.
 
         Args:
-            x: Arrays, or a `tf.data.Dataset` of x, (x, y) or (x, y, sample_weight) batches.
+            x: Arrays, or a `tf.data.Dataset` of x, (x, y) or (x, y, sample_weight) batches. On
+                `cache.join(dataset)` of a `kd.KnowledgeCache` no teacher runs.
             y: Not used.
             *args: The other arguments of `keras.Model.fit`, in its order.
             **kwargs: The same by name.
@@ -191,12 +180,14 @@ class TeacherClass(keras.Model):
             The `History`.
 
         Raises:
-            ValueError: When there is no teacher or it gives NaN, `compile` was given a loss or
-                metrics, or an optimizer ties the students together by `global_clipnorm`.
+            ValueError: When there is no teacher or it gives NaN, a cache is of another, `compile`
+                was given a loss or metrics, or an optimizer ties the students together by
+                `global_clipnorm`.
         """
         if self.compiled:
             self._require_apart()
-        self._require_teacher(x)
+        self._require_teacher()
+        self.representation.require_lesson(lesson_spec(x))
         with in_our_words():
             return super().fit(x, _labels(y, **kwargs), *args, **kwargs)
 
@@ -213,83 +204,47 @@ class TeacherClass(keras.Model):
             As `keras.Model.evaluate`.
 
         Raises:
-            ValueError: When there is no teacher or it gives NaN.
+            ValueError: When there is no teacher or it gives NaN, or a cache is of another.
         """
-        self._require_teacher(x)
+        self._require_teacher()
+        self.representation.require_lesson(lesson_spec(x))
         with in_our_words():
             return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, mimic, losses, gradients; then the discriminators', if there are any."""
-        lesson, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        x, said = opened(lesson)
-        targets, weights = self._targets(x, said), sample_weights(weights, None, ["students"])
+        x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
+        chunks, weights = self._taught(x), sample_weights(weights, None, ["students"])
         with tf.GradientTape() as tape:
             answers = self(x, training=True)
-            loss = self._total(x, targets, answers, weights, adversary=self.adversary)
+            loss = self._loss(chunks, answers, weights, x, training=True)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        if self.adversary is not None:
-            losses = self.adversary.learn(targets, answers, weights)
-            for number, value in zip(self.numbers, losses, strict=True):
-                self._trackers.update(f"discriminator_{number}", value, batch_size(x))
-        return self._trackers.results(self._shown())
+        self._class_losses.learn(chunks, answers, weights, batch_size(x))
+        return self._class_losses.results(training=True)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The mimicry of each student; the teacher runs, the discriminators do not."""
-        lesson, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        x, said = opened(lesson)
-        targets, weights = self._targets(x, said), sample_weights(weights, None, ["students"])
-        self._total(x, targets, self(x, training=False), weights)
-        return self._trackers.results(self._shown(training=False))
+        x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
+        chunks, weights = self._taught(x), sample_weights(weights, None, ["students"])
+        self._loss(chunks, self(x, training=False), weights, x, training=False)
+        return self._class_losses.results(training=False)
 
-    def _targets(self, x: Any, said: Any) -> list[Any]:
-        """Asks the teacher once, or takes what a cache brought along; a list of its chunks."""
-        if said is None:
-            found = self.representation(x)
-        else:
-            with tf.init_scope():  # The teacher's weights are looked at here, once.
-                teacher, tap = self.representation.find(said, x)
-            found = said[teacher][tap]
+    def _taught(self, x: Any) -> list[Any]:
+        """Each student's chunk of what the teacher, asked once, or its record says of a batch."""
         said = tf.debugging.assert_all_finite(
-            found,
+            self.representation(x),
             f"Teacher '{self.representation.teacher.name}' gave NaN or infinite values.",
         )
         return [ops.take(said, self.chunks[number], axis=-1) for number in self.numbers]
 
-    def _total(
-        self,
-        x: Any,
-        targets: Sequence[Any],
-        answers: Sequence[Any],
-        weights: Any,
-        adversary: Adversary | None = None,
-    ) -> Any:
-        """The loss of a batch, this replica's share; notes its parts."""
-        size = batch_size(x)
-        terms = []
-        for i, (number, target, answer) in enumerate(
-            zip(self.numbers, targets, answers, strict=True)
-        ):
-            mean = weighted_mean(self.mimicry(target, answer), weights)
-            self._trackers.update(f"student_{number}", mean, size)
-            terms.append(mean * ops.cast(self.mimicry.weight, mean.dtype))
-            if adversary is not None:
-                mean = weighted_mean(adversary.mistaken(i, answer), weights)
-                self._trackers.update(f"adversarial_{number}", mean, size)
-                terms.append(mean * ops.cast(adversary.weight, mean.dtype))
-        terms.extend(ops.sum(term) for student in self.students for term in student.losses)
-        loss = per_replica(ops.sum(terms))
-        self._trackers.update("loss", global_mean(loss), size)
-        return loss
-
-    def _shown(self, training: bool = True) -> list[str]:
-        parts = ["student"]
-        if training and self.adversary is not None:
-            parts += ["adversarial", "discriminator"]
-        return ["loss", *(f"{part}_{number}" for part in parts for number in self.numbers)]
+    def _loss(self, chunks: Any, answers: Any, weights: Any, x: Any, training: bool) -> Any:
+        penalties = [loss for student in self.students for loss in student.losses]
+        return self._class_losses.total(
+            chunks, answers, weights, penalties, batch_size(x), training
+        )
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -299,7 +254,7 @@ class TeacherClass(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The means that Keras resets at the start of each epoch."""
-        return self._trackers.metrics
+        return self._class_losses.trackers.metrics
 
     def assemble(
         self, head: str | keras.layers.Layer | None = "teacher", name: str | None = None
@@ -374,14 +329,8 @@ class TeacherClass(keras.Model):
             >>> files = ["student_0.keras", "student_1.keras", None, "student_3.keras"]
             >>> model = kd.TeacherClass.assemble_from(teacher, "dense_1", files, data=images)
         """
-        representation = Representation(teacher, layer, mimic)
-        chunks = chunks_of(representation, chunks, len(files), split, data)
-        students = loaded_students(files, data)
-        for number, student in enumerate(students):
-            if student is not None:
-                require_fit(student, number, (*representation.shape[:-1], len(chunks[number])))
-        means = representation.mean(data) if None in students else None
-        return side_by_side(students, chunks, representation, head, means, name)
+        arguments = (chunks, split, data, mimic, head, name)
+        return class_from_files(teacher, layer, files, *arguments)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, without the teacher."""
@@ -413,15 +362,12 @@ class TeacherClass(keras.Model):
                 config[name] = made(config[name], custom_objects)
         return cls(None, **config)
 
-    def _require_teacher(self, x: Any = None) -> None:
+    def _require_teacher(self) -> None:
         if self.representation is None:
             raise ValueError(
                 f"'{self.name}' has no teacher (a file holds none). Call "
                 "`set_teacher(...)` before it is trained, evaluated or assembled."
             )
-        lesson = lesson_spec(x)
-        if lesson is not None:
-            self.representation.find(lesson.said, lesson.x)
 
     def _require_apart(self) -> None:
         config = self.get_compile_config()
@@ -437,13 +383,3 @@ class TeacherClass(keras.Model):
 def _labels(y: Any, sample_weight: Any = None, **_: Any) -> Any:
     """Labels, or zeros for weighted samples that have none: Keras would drop their weights."""
     return np.zeros(len(sample_weight)) if y is None and sample_weight is not None else y
-
-
-def _checked_loss(loss: str | DistillationLoss | None) -> DistillationLoss:
-    loss = ChunkMimicry() if loss is None else get_loss(loss)
-    if loss.needs_labels or loss.needs_classes:
-        raise ValueError(
-            "TeacherClass: the loss compares a chunk of hidden units with what mimics it, without "
-            f"labels or classes, as ChunkMimicry does. Received: {type(loss).__name__}"
-        )
-    return loss
