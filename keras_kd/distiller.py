@@ -272,6 +272,15 @@ class Distiller(keras.Model):
             raise ValueError(
                 f"'{self.name}' has nothing to train: all layers of the student are frozen."
             )
+        self._require_teachers(x)
+        relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
+        if relating and _one_at_a_time(x, batch_size):
+            raise ValueError(
+                f"{relating} relate the samples of a batch to each other, so a batch needs two or "
+                "more of them, better 32. Received: batches of 1"
+            )
+
+    def _require_teachers(self, x: Any) -> None:
         if self.distillation_losses and not self.teachers:
             raise ValueError(
                 f"'{self.name}' has no teachers (a file holds none). Call "
@@ -284,12 +293,6 @@ class Distiller(keras.Model):
             raise ValueError(
                 f"'{self.name}' has teachers that are only on disk, so it learns from a data set "
                 "with their knowledge in it. Pass `cache.join(dataset)` to `fit`."
-            )
-        relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
-        if relating and _one_at_a_time(x, batch_size):
-            raise ValueError(
-                f"{relating} relate the samples of a batch to each other, so a batch needs two or "
-                "more of them, better 32. Received: batches of 1"
             )
 
     def train_step(self, data: Any) -> dict[str, Any]:
