@@ -13,6 +13,7 @@ from keras_kd.models.pairing import taps as taps
 from keras_kd.pseudo_labels import pseudo_label as pseudo_label
 from keras_kd.students.born_again import born_again as born_again
 from keras_kd.students.chain import distill_chain as distill_chain
+from keras_kd.students.deep_supervision import DeepSupervision as DeepSupervision
 from keras_kd.students.mutual import MutualLearning as MutualLearning
 from keras_kd.students.self_distiller import SelfDistiller as SelfDistiller
 from keras_kd.students.teacher_class import TeacherClass as TeacherClass

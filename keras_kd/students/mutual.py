@@ -221,7 +221,7 @@ class MutualLearning(Distiller):
         serialize, objective = keras.saving.serialize_keras_object, self.objective
         return {
             "students": [serialize(student) for student in self._students],
-            "losses": [serialize(loss) for loss in objective.pattern],
+            "losses": objective.pattern,
             "student_loss_weight": float(self.student_loss_weight),
             "weighting": serialize(objective.weighting),
             "noise": serialize(objective.noise),

@@ -43,15 +43,15 @@ class MutualObjective(keras.layers.Layer):
         combine: str = "losses",
     ) -> None:
         super().__init__(name="objective", autocast=False)
-        #: The losses as they were given, of which each student has its own.
-        self.pattern = [type(loss).from_config(loss.get_config()) for loss in as_losses(losses)]
+        #: The losses as they were given, serialized; each student has its own.
+        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in as_losses(losses)]
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
         self.objectives = [
             DistillationObjective(
                 student,
-                [_own(loss, student) for loss in self.pattern],
+                [_own(loss, student) for loss in as_losses(losses)],
                 [
                     Teacher(peer, outputs=student_outputs)
                     for peer in students

@@ -1,0 +1,115 @@
+"""Early exits: small classifiers on hidden taps, there while the student trains."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_kd.models.taps import Tap, TappedModel
+
+Exits = Sequence[str] | Mapping[str, keras.layers.Layer]
+
+_POOLING = {
+    3: layers.GlobalAveragePooling1D,
+    4: layers.GlobalAveragePooling2D,
+    5: layers.GlobalAveragePooling3D,
+}
+
+
+class ExitedModel(TappedModel):
+    """A `TappedModel` that also shows what its early exits say, as logits at their taps.
+
+    Args:
+        exits: By tap the layer from there to logits.
+        also: Further places to show.
+        model: As for `TappedModel`.
+        taps: As for `TappedModel`; the logits at the tap of an exit are those of the exit.
+        outputs: As for `TappedModel`.
+        training: As for `TappedModel`.
+    """
+
+    def __init__(
+        self,
+        exits: Mapping[str, keras.layers.Layer],
+        also: Sequence[Tap],
+        model: keras.Model,
+        taps: Sequence[Tap],
+        outputs: str = "auto",
+        training: bool = False,
+    ) -> None:
+        self._exits = {Tap(name, logits=True): layer for name, layer in exits.items()}
+        hidden = [Tap(name) for name in exits]
+        own = [tap for tap in (*taps, *also) if tap not in self._exits]
+        super().__init__(model, [*own, *hidden], outputs, training)
+        for tap, layer in self._exits.items():
+            self.shapes[tap] = tuple(layer.compute_output_shape(self.shapes[Tap(tap.name)]))
+
+    def __call__(self, inputs: Any) -> tuple[Any, dict[Tap, Any]]:
+        """Runs the model once, and each exit once; see `TappedModel`."""
+        outputs, seen = super().__call__(inputs)
+        for tap, layer in self._exits.items():
+            seen[tap] = layer(seen[Tap(tap.name)], training=self.training)
+        return outputs, seen
+
+
+def exits_of(student: keras.Model, exits: Exits, outputs: str) -> dict[str, keras.layers.Layer]:
+    """The exits by tap, built.
+
+    Args:
+        student: The student.
+        exits: Its taps, or by tap a layer or model from there to logits.
+        outputs: What the student's outputs are, as for `Distiller`.
+
+    Returns:
+        By tap a built layer.
+
+    Raises:
+        TypeError: When a layer is none.
+        ValueError: When there is no exit, a tap does not exist, or no exit can be made for it.
+    """
+    if isinstance(exits, str) or not exits:
+        raise ValueError(
+            "DeepSupervision: `exits` must be a list of hidden taps, or a dict from tap to layer. "
+            f"Received: exits={exits!r}"
+        )
+    end = Tap(None, logits=True)
+    shapes = TappedModel(student, [end, *(Tap(name) for name in exits)], outputs=outputs).shapes
+    made = {}
+    for name in exits:
+        given = exits[name] if isinstance(exits, Mapping) else None
+        if not isinstance(given, (keras.layers.Layer, type(None))):
+            raise TypeError(
+                f"DeepSupervision: the exit at '{name}' must be a Keras layer or model. "
+                f"Received: {given!r}"
+            )
+        layer = given or _exit(name, shapes[Tap(name)], shapes[end], student.dtype_policy)
+        if not layer.built:
+            layer.build(shapes[Tap(name)])
+        made[name] = layer
+    return made
+
+
+def _exit(name: str, shape: tuple, wanted: tuple, policy: Any) -> keras.layers.Layer:
+    """The usual exit from a tap of one shape to logits of another."""
+    own, classes = f"{name.replace('/', '_')}_exit", wanted[-1]
+    if len(wanted) == 2 and len(shape) in (2, 3, 4, 5):
+        parts = [layers.Dense(classes, dtype=policy)]
+        if len(shape) > 2:
+            parts = [_POOLING[len(shape)](dtype=policy), *parts]
+        if len(shape) == 4:
+            channels = shape[-1]
+            convolution = layers.Conv2D(
+                channels, 3, padding="same", activation="relu", dtype=policy
+            )
+            parts = [convolution, *parts]
+        return keras.Sequential(parts, name=own)
+    if len(wanted) == len(shape) == 4 and None not in wanted[1:]:
+        size = layers.Resizing(*wanted[1:3], dtype=policy)
+        return keras.Sequential([layers.Conv2D(classes, 1, dtype=policy), size], name=own)
+    if len(wanted) == len(shape) == 3:
+        return layers.Dense(classes, dtype=policy, name=own)
+    raise ValueError(
+        f"DeepSupervision: there is no usual exit from the tap '{name}' of shape {shape} to logits "
+        f"of shape {wanted}. Pass a layer: exits={{'{name}': layer}}."
+    )
