@@ -308,16 +308,17 @@ class Distiller(keras.Model):
             loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, seen)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
-        self.optimizer.apply_gradients(
-            zip(tape.gradient(scaled, variables), variables, strict=True)
-        )
+        gradients = tape.gradient(scaled, variables)
+        with tf.control_dependencies([self._teachers_finite(loss, knowledge)]):
+            gradients = [None if g is None else tf.identity(g) for g in gradients]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._trackers.update("loss", global_mean(loss), batch_size(x))
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return {**logs, **self._trackers.results(self._shown())}
 
     def _knowledge(self, x: Any, y: Any, said: Sequence[Any] | None) -> Knowledge | None:
         """What the teachers say of the batch, `None` while they do not teach."""
-        return self._checked(self.objective.teach(x, y, replica_id(), said))
+        return self.objective.teach(x, y, replica_id(), said)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluates the student alone."""
@@ -348,13 +349,18 @@ class Distiller(keras.Model):
             found = self.objective.committee.find(said, x)
         return [{tap: said[k][t] for tap, (k, t) in places.items()} for places in found]
 
-    def _checked(self, knowledge: Knowledge) -> Knowledge:
-        """Names the teacher whose logits are NaN or infinite."""
-        for teacher, outputs in zip(self.teachers, knowledge.outputs, strict=False):
-            for tap, value in outputs.items():
+    def _teachers_finite(self, loss: Any, knowledge: Knowledge | None) -> Any:
+        """Names the teacher whose NaN or infinity the loss has; nothing is looked at where not."""
+
+        def look() -> Any:
+            named = zip(self.teachers, knowledge.outputs if knowledge else (), strict=False)
+            for teacher, outputs in named:
                 sentence = f"Teacher '{teacher.name}' gave NaN or infinite values."
-                outputs[tap] = tf.debugging.assert_all_finite(value, sentence)
-        return knowledge
+                for value in outputs.values():
+                    tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(value)), [sentence])
+            return tf.constant(True)
+
+        return tf.cond(tf.math.is_finite(loss), lambda: tf.constant(True), look)
 
     def compute_loss(
         self,

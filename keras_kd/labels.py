@@ -22,7 +22,7 @@ CANNOT_LEAVE_OUT = (
 )
 _GAPS = "The (?:loss|metric) .*? gives one value .*? one value for each label"
 _CACHE = "KnowledgeCache '[^']*': "
-_NOT_FINITE = "Teacher '[^']*' gave NaN or infinite values"
+_NOT_FINITE = r"Teacher \\?'[^']*' gave NaN or infinite values"
 
 
 def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:

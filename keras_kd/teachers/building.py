@@ -108,7 +108,7 @@ class _Seen:
         """Refuses a cache that holds other inputs for these keys."""
         for view in range(reader.manifest.content.views):
             digests = self._digests if self._digests.ndim == 1 else self._digests[:, view]
-            reader.take(self._keys, np.full(len(self._keys), view), digests)
+            reader.require_inputs(self._keys, np.full(len(self._keys), view), digests)
 
     def has(self, keys: np.ndarray) -> np.ndarray:
         """Which of some keys it knows."""

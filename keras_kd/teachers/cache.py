@@ -196,7 +196,8 @@ class KnowledgeCache:
         Raises:
             CacheError: When `augment` is missing or not wanted, the inputs are of another kind, the
                 data set has more samples than the cache, or what is on disk was damaged. While the
-                data are read: when a sample's input is not the one that the teachers saw.
+                data are read: when a sample's input is not the one that the teachers saw (each is
+                looked at when it first comes, and one batch in sixteen later on).
         """
         joined = join(self._reader, dataset, augment, seed)
         if verify and not self._verified:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_kd.teachers.content import CacheError, Content, StoredTap
@@ -22,6 +23,9 @@ from keras_kd.teachers.samples import (
 from keras_kd.teachers.specs import is_batched
 from keras_kd.teachers.top_k import restored
 from keras_kd.teachers.views import Augment, chosen_views, draw, with_draws
+
+#: One batch in so many is checked again after its samples were.
+_EVERY = 16
 
 
 def join(
@@ -60,9 +64,38 @@ def _mapped(
     return batches.map(lambda *element: teach(None, element))
 
 
+class LookUp:
+    """The rows of one joined data set, batch after batch.
+
+    The digest of each input is taken when the sample is first seen and for one batch in sixteen
+    after that: it would cost as much as the rest of the look-up.
+
+    Args:
+        reader: The cache.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._seen = np.zeros(len(reader.inputs), bool)
+        self._batches = 0
+
+    def take(self, keys: np.ndarray, views: np.ndarray) -> list[np.ndarray]:
+        """The rows of a batch by file, in the order of `Reader.values`; and whether to check it."""
+        places = self._reader.places(keys, views)
+        self._batches += 1
+        doubt = self._batches % _EVERY == 0 or not self._seen[places].all()
+        return [*(values.take(places, axis=0) for values in self._reader.values.values()), doubt]
+
+    def check(self, keys: np.ndarray, views: np.ndarray, digests: np.ndarray) -> bool:
+        """Refuses inputs that the teachers did not see."""
+        self._reader.require_inputs(keys, views, digests)
+        self._seen[self._reader.places(keys, views)] = True
+        return True
+
+
 def _teach(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
     """A map over keyed batches, each with a random number."""
-    content = reader.manifest.content
+    content, look_up = reader.manifest.content, LookUp(reader)
     columns = {file: content.columns[file] for file in reader.values}
     shapes = [shape if content.views == 1 else shape[1:] for shape, _ in columns.values()]
     types = [tf.as_dtype(dtype) for _, dtype in columns.values()]
@@ -73,13 +106,16 @@ def _teach(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
         views = draw(number, keys, content.views) if augment else tf.zeros_like(keys)
         if augment is not None:
             x = chosen_views(augment, content.seed, x, keys, views)
-        arrays = tf.numpy_function(
-            reader.take, [keys, views, input_digests(x)], types, stateful=False
-        )
-        rows = {
-            file: tf.ensure_shape(values, (None, *shape))
-            for file, values, shape in zip(columns, arrays, shapes, strict=True)
-        }
+        *found, doubt = tf.numpy_function(look_up.take, [keys, views], [*types, tf.bool])
+
+        def check() -> Any:
+            return tf.numpy_function(look_up.check, [keys, views, input_digests(x)], tf.bool)
+
+        with tf.control_dependencies([tf.cond(doubt, check, lambda: tf.constant(True))]):
+            rows = {
+                file: tf.ensure_shape(values, (None, *shape))
+                for file, values, shape in zip(columns, found, shapes, strict=True)
+            }
         return (Lesson(x, _said(content, rows)), *rest)
 
     return teach

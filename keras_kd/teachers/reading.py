@@ -72,8 +72,17 @@ class Reader:
             raise CacheError(self._unknown(int(keys[unknown][0])))
         return places
 
-    def take(self, keys: np.ndarray, views: np.ndarray, digests: np.ndarray) -> list[np.ndarray]:
-        """The rows of a batch, by file in the order of `values`.
+    def places(self, keys: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """Where the columns of `values` hold a view of each sample.
+
+        Raises:
+            CacheError: When there is none for one of the keys.
+        """
+        count = self.manifest.content.views
+        return self.rows(keys) if count == 1 else self.rows(keys) * count + views
+
+    def require_inputs(self, keys: np.ndarray, views: np.ndarray, digests: np.ndarray) -> None:
+        """Refuses inputs that are not those that the teachers saw.
 
         Args:
             keys: (batch,), the samples' keys.
@@ -81,15 +90,11 @@ class Reader:
             digests: (batch,), digests of the inputs that the student is to see.
 
         Raises:
-            CacheError: When a key is unknown, or an input not the one that was taught.
+            CacheError: When one differs, or a key is unknown.
         """
-        rows = self.rows(keys)
-        if self.manifest.content.views > 1:
-            rows = rows * self.manifest.content.views + views
-        differ = self.inputs.take(rows) != digests
+        differ = self.inputs.take(self.places(keys, views)) != digests
         if differ.any():
             raise CacheError(self._changed(int(keys[differ][0])))
-        return [values.take(rows, axis=0) for values in self.values.values()]
 
     def _unknown(self, key: int) -> str:
         shard = self.manifest.content.shard

@@ -334,6 +334,20 @@ def test_augmented_samples_are_refused(samples, tmp_path):
         list(cache.join(flipped.batch(10)))
 
 
+def test_inputs_that_change_in_a_later_epoch_are_refused_too(samples, tmp_path):
+    cache = build(toy.cnn("teacher", 6), samples, tmp_path / "c")
+    added = tf.Variable(0.0)
+    joined = cache.join(kd.keyed(samples).batch(5).map(lambda k, y: (plus(k, added), y)))
+    list(joined)
+    added.assign(1.0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is not the one that the teachers"):
+        list(joined)
+
+
+def plus(keyed, value):
+    return keyed._replace(x=keyed.x + value)
+
+
 def test_a_changed_teacher_is_refused_and_what_changed_is_named(samples, tmp_path):
     scaled = lambda factor: kd.Teacher(  # noqa: E731
         toy.cnn("teacher", 6), preprocessing=lambda x: x * factor
