@@ -70,8 +70,8 @@ def load(
         ValueError: If there is no such data set or split, or if it does not come in pairs.
 
     Example:
-    >>> train, test = load("digits"), load("digits", "test")
-    >>> student.fit(train, validation_data=test)
+        >>> train, test = load("digits"), load("digits", "test")
+        >>> student.fit(train, validation_data=test)
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(
@@ -101,8 +101,8 @@ def describe(name: str) -> Description:
         ValueError: If there is no such data set, or if it does not come in pairs.
 
     Example:
-    >>> describe("digits").input_shape
-    (8, 8, 1)
+        >>> describe("digits").input_shape
+        (8, 8, 1)
     """
     if name == DIGITS:
         splits = {split: len(rows) for split, rows in _digits_splits().items()}

@@ -66,6 +66,13 @@ def test_no_link_of_the_site_is_broken(site):
     assert not broken
 
 
+def test_the_examples_of_the_reference_are_shown_as_code(site):
+    for page in (site / "api").glob("*.html"):
+        text = page.read_text()
+        assert "<blockquote>" not in text, page.name
+        assert ">Example:<" not in text, page.name
+
+
 def test_every_page_opens_in_a_browser_without_error_and_stays_on_its_server(site, tmp_path):
     with served(site) as address, chromium(tmp_path) as browser:
         for path in sorted(site.rglob("*.html")):

@@ -133,9 +133,9 @@ def benchmark(
         RuntimeError: If LiteRT cannot run the file.
 
     Example:
-    >>> result = benchmark("model.tflite", threads=(1, 2))
-    >>> [latency.median_us for latency in result.latencies], result.macs
-    ([41.2, 24.8], 1204224)
+        >>> result = benchmark("model.tflite", threads=(1, 2))
+        >>> [latency.median_us for latency in result.latencies], result.macs
+        ([41.2, 24.8], 1204224)
     """
     thread_counts = [threads] if isinstance(threads, int) else list(threads)
     kernels = [xnnpack] if isinstance(xnnpack, bool) else list(xnnpack)

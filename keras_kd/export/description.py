@@ -62,8 +62,8 @@ def describe(path: str | Path) -> Description:
         ValueError: If it is no .tflite file.
 
     Example:
-    >>> describe("model.tflite").labels
-    {'logits': ('cat', 'dog')}
+        >>> describe("model.tflite").labels
+        {'logits': ('cat', 'dog')}
     """
     return of_content(read(path))
 

@@ -53,9 +53,9 @@ def evaluate(
         RuntimeError: If LiteRT cannot run the file.
 
     Example:
-    >>> result = evaluate("model.tflite", test, model=student)
-    >>> result.accuracy, result.agreement
-    (0.973, 0.998)
+        >>> result = evaluate("model.tflite", test, model=student)
+        >>> result.accuracy, result.agreement
+        (0.973, 0.998)
     """
     path = tflite.path if isinstance(tflite, TFLiteModel) else tflite
     content = read(path)

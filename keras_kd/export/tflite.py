@@ -107,9 +107,9 @@ def to_tflite(
         OSError: If the folder does not exist or cannot be written.
 
     Example:
-    >>> tflite = to_tflite(model, "model.tflite", "int8", calibration=train, verification=test)
-    >>> tflite.size, tflite.verification.drop
-    (11104, 0.1)
+        >>> tflite = to_tflite(model, "model.tflite", "int8", calibration=train, verification=test)
+        >>> tflite.size, tflite.verification.drop
+        (11104, 0.1)
     """
     options = Options(
         quantization,

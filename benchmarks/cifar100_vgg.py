@@ -1,0 +1,89 @@
+"""VGG13 to VGG8 at a scale that two cores can bear: 20 classes of CIFAR-100, a few epochs.
+
+The networks, the optimizer and the loss are those of `examples/cifar100.py`; the first 20 classes
+of the 12,500 images at hand, each as it is and flipped, so that the teachers need to be asked once;
+10 epochs in place of 240. The images are not split as the official ones: these numbers compare with
+each other and with no published ones.
+"""
+
+import keras
+import numpy as np
+
+import keras_kd as kd
+from benchmarks.results import mean_sd, table
+from benchmarks.training import Recorded, accuracy, arrays, kept, sparse_loss
+from examples.cifar100_networks import network
+
+CLASSES, TEACHERS = 20, 3
+METHODS = {
+    "alone": "VGG8 alone",
+    "kd": "VGG8, one VGG13",
+    "average": "VGG8, three VGG13, average",
+    "screened": "VGG8, three VGG13, `Screening(keep=2)`",
+}
+MEAN, STDDEV = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+
+
+def plan(done, seeds, quick):
+    methods = ["screened"] if quick else METHODS
+    return [({"method": method}, seed) for seed in range(seeds) for method in methods]
+
+
+def run(cell, seed, quick):
+    x, y = images("train", quick)
+    x_test, y_test = images("test", quick)
+    keras.utils.set_random_seed(seed)
+    student = network("vgg8", CLASSES)
+    model, inputs, found = student, x, {}
+    if cell["method"] != "alone":
+        count = 1 if cell["method"] == "kd" else TEACHERS
+        teachers = [trained_teacher(number, quick) for number in range(count)]
+        recorded = Recorded(teachers, x)
+        screening = kd.weighting.Screening(keep=2) if cell["method"] == "screened" else None
+        loss = kd.losses.SoftTargets(temperature=4.0, weight=0.9)
+        student_of_records = recorded.student(student)
+        model = kd.Distiller(student_of_records, recorded.teachers, loss, 0.1, weighting=screening)
+        inputs = recorded.inputs(x)
+        found["teacher_accuracy"] = accuracy(teachers[0], x_test, y_test)
+    fit(model, inputs, y, seed, quick)
+    return {"accuracy": accuracy(student, x_test, y_test), **found}
+
+
+def images(split, quick):
+    """Normalised images of the first classes; those for training flipped as well."""
+    x, y = arrays("cifar100", f"{split}[:200]" if quick else split)
+    x, y = x[y < CLASSES], y[y < CLASSES]
+    x = ((x - MEAN) / STDDEV).astype("float32")
+    return (np.concatenate([x, x[:, :, ::-1]]), np.tile(y, 2)) if split == "train" else (x, y)
+
+
+def trained_teacher(number, quick):
+    def make():
+        keras.utils.set_random_seed(1000 + number)
+        model = network("vgg8" if quick else "vgg13", CLASSES)
+        fit(model, *images("train", quick), 1000 + number, quick)
+        return model
+
+    return kept(f"vgg13_{number}{'_quick' if quick else ''}", make)
+
+
+def fit(model, x, y, seed, quick, batch_size=64):
+    epochs = 1 if quick else 10
+    steps = epochs * -(-len(y) // batch_size)
+    drops = [round(steps * part) - 1 for part in (150 / 240, 180 / 240, 210 / 240)]
+    rates = [0.05, 0.005, 0.0005, 0.00005]
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
+    keras.utils.set_random_seed(seed)
+    model.compile(keras.optimizers.SGD(schedule, momentum=0.9), sparse_loss())
+    model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+
+
+def report(done):
+    rows = []
+    teacher = done.values("teacher_accuracy", method="kd")
+    if teacher:  # All students of one teacher have the same one.
+        rows.append(["VGG13, the first teacher", f"{100 * teacher[0]:.2f} (1 run)"])
+    for method, title in METHODS.items():
+        values = done.values("accuracy", method=method)
+        rows.append([title, mean_sd(values, 100) if values else ""])
+    return table(["test accuracy %, 20 classes, 10 epochs", ""], rows)
