@@ -3,6 +3,7 @@
 from keras_kd.export.benchmark import Benchmark, Latency, benchmark
 from keras_kd.export.description import Description, describe
 from keras_kd.export.evaluation import evaluate
+from keras_kd.export.layer_errors import LayerError, layer_errors
 from keras_kd.export.options import QUANTIZATIONS
 from keras_kd.export.score import Evaluation, Score
 from keras_kd.export.tflite import to_tflite
@@ -15,11 +16,13 @@ __all__ = [
     "Description",
     "Evaluation",
     "Latency",
+    "LayerError",
     "Score",
     "TFLiteModel",
     "VerificationError",
     "benchmark",
     "describe",
     "evaluate",
+    "layer_errors",
     "to_tflite",
 ]

@@ -3,13 +3,14 @@
 import io
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
 _DAMAGED = (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError)
 
 
@@ -83,6 +84,15 @@ def parse(content: bytes) -> Any:
             f"Expected a .tflite model. Received: {len(content)} bytes that cannot be read "
             f"({error}). Export the model again."
         ) from error
+
+
+def operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the ops of one graph of a parsed model, each with its name."""
+    for operator in graph.operators if graph.operators is not None else ():
+        code = model.operatorCodes[operator.opcodeIndex]
+        # Small numbers stand in the old field, as they did before there was a new one.
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        yield _NAMES.get(number, "CUSTOM"), operator
 
 
 class _Aligned(flatbuffers.Builder):

@@ -2,16 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_kd.export.content import parse
+from keras_kd.export.content import operators, parse
 
-_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
 _INTEGERS = (schema.TensorType.INT32, schema.TensorType.INT64, schema.TensorType.BOOL)
 # Ops with a bias as their third input.
 _WITH_BIAS = ("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -41,7 +39,7 @@ def cost(content: bytes) -> Cost:
         ValueError: If it is damaged.
     """
     model = parse(content)
-    ops = Counter(name for graph in model.subgraphs for name, _ in _operators(model, graph))
+    ops = Counter(name for graph in model.subgraphs for name, _ in operators(model, graph))
     try:
         macs = _macs(model, model.subgraphs[0])
     except _UnknownError:
@@ -53,17 +51,9 @@ class _UnknownError(Exception):
     """Something that is not known before the model runs."""
 
 
-def _operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
-    for operator in graph.operators if graph.operators is not None else ():
-        code = model.operatorCodes[operator.opcodeIndex]
-        # Small numbers stand in the old field, as they did before there was a new one.
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        yield _NAMES.get(number, "CUSTOM"), operator
-
-
 def _macs(model: Any, graph: Any) -> int:
     total = 0
-    for name, operator in _operators(model, graph):
+    for name, operator in operators(model, graph):
         if name == "WHILE":
             body = model.subgraphs[operator.builtinOptions.bodySubgraphIndex]
             total += _steps(model, operator) * _macs(model, body)
@@ -105,7 +95,7 @@ def _steps(model: Any, operator: Any) -> int:
     """Returns how often a loop runs: the least constant that its condition compares with."""
     graph = model.subgraphs[operator.builtinOptions.condSubgraphIndex]
     limits = []
-    for name, compared in _operators(model, graph):
+    for name, compared in operators(model, graph):
         for index in compared.inputs if name == "LESS" else ():
             data = model.buffers[graph.tensors[index].buffer].data
             if data is not None and len(data) in (4, 8):
@@ -119,7 +109,7 @@ def _parameters(model: Any) -> int:
     """Counts the constants that ops compute with, each buffer once."""
     found = {}
     for graph in model.subgraphs:
-        for name, operator in _operators(model, graph):
+        for name, operator in operators(model, graph):
             for slot, index in enumerate(operator.inputs if name != "WHILE" else ()):
                 tensor = graph.tensors[index]
                 bias = slot == 2 and name in _WITH_BIAS

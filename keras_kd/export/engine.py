@@ -93,10 +93,12 @@ class Engine:
         code = now["RssFile"] - self._before["RssFile"]
         return max(now["VmHWM"] - self._before["VmRSS"] - code, 0)
 
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Returns the real numbers that all tensors held or stood for in the last run, by name."""
+    def tensors(self, names: list[str]) -> dict[str, np.ndarray]:
+        """Returns the real numbers that some tensors held or stood for in the last run, by name."""
         found = {}
         for detail in self._interpreter.get_tensor_details():
+            if detail["name"] not in names or np.dtype(detail["dtype"]).kind not in "fiu":
+                continue
             with contextlib.suppress(ValueError):  # Some tensors are never filled.
                 values = self._interpreter.get_tensor(detail["index"])
                 found[detail["name"]] = dequantized(values, detail["quantization_parameters"])

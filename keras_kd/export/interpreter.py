@@ -118,9 +118,9 @@ class LiteRT:
         """Returns the most bytes that LiteRT took beyond file and code; `None` where not known."""
         return self._ask("memory")
 
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Returns the values of all tensors in the last run, by their names in the file."""
-        return self._ask("tensors")
+    def tensors(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns the values of some tensors of the main graph in the last run, by their names."""
+        return self._ask("tensors", names=list(names))
 
     def _ask(self, method: str, arrays: Any = None, **arguments: Any) -> Any:
         try:

@@ -131,27 +131,35 @@ def to_tflite(
         samples = None
         if quantization in CALIBRATED:
             samples = calibration_data.samples(calibration, inputs, calibration_samples)
-        content, about = _converted(model, inputs, options, samples)
+        content, about = converted(model, inputs, options, samples)
         scores = proof.of(content, about, model, Path(path))
         write(content)
     outputs = next(iter(about.outputs.values()))
     return TFLiteModel(Path(path), quantization, about.inputs, outputs, scores)
 
 
-def _converted(
+def converted(
     model: keras.Model,
     inputs: signature.Signature,
     options: Options,
     samples: Mapping[str, np.ndarray] | None,
+    loops: bool | None = None,
 ) -> tuple[bytes, Description]:
     """Returns the content of the file, and what it says of itself.
+
+    Args:
+        model: A built model.
+        inputs: What it is called with.
+        options: What the file shall be.
+        samples: Samples to calibrate with, by input, such as the model takes; `None` for none.
+        loops: Whether recurrent layers loop in it. Defaults to where they can.
 
     Raises:
         ValueError: If the model cannot be converted as asked.
         RuntimeError: If the converter fails over it.
     """
     normalized = ends.normalizations(options.normalization, inputs.specs, options.raw_inputs)
-    traced = _traced(model, inputs, options, normalized)
+    traced = _traced(model, inputs, options, normalized, loops)
     if samples is not None and options.raw_inputs:
         samples = calibration_data.raw(samples, normalized, options.io_dtype)
     content = _convert(model.name, traced, options, samples)
@@ -175,6 +183,7 @@ def _traced(
     inputs: signature.Signature,
     options: Options,
     normalized: Mapping[str, ends.Normalization],
+    loops: bool | None,
 ) -> tracing.Traced:
     """Returns the graphs of the model, without loops where these cannot be quantized.
 
@@ -189,7 +198,8 @@ def _traced(
 
     arguments = (model, inputs, options.batch_size, around, options.taps)
     traced = tracing.trace(*arguments)
-    if options.quantization not in CALIBRATED or not traced.loops:
+    looping = options.quantization not in CALIBRATED if loops is None else loops
+    if looping or not traced.loops:
         return traced
     traced = tracing.trace(*arguments, loops=False)
     if traced.loops:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Traced:
     def places(self, *ops: str) -> list[str]:
         """The layers in which ops of some kinds are."""
         names = {node.name for node in self._nodes() if node.op in ops}
-        return sorted({self._layer(name) for name in names})
+        return sorted({layer_of(name, self.layers) for name in names})
 
     def save(self, folder: Path) -> None:
         """Writes the graphs as a SavedModel, from which they are converted."""
@@ -58,18 +58,25 @@ class Traced:
         module.variables_ = self.variables
         tf.saved_model.save(module, str(folder), signatures=self.functions)
 
-    def _layer(self, node: str) -> str:
-        """Returns the path of a node's layer; TensorFlow numbers names that are taken."""
-        parts = node.split("/")[:-1] or [node]
-        known = [part if part in self.layers else re.sub(r"_\d+$", "", part) for part in parts]
-        return "/".join(part for part in known if part in self.layers) or "/".join(parts)
-
     def _nodes(self) -> Iterator[Any]:
         for function in self.functions.values():
             graph = function.graph.as_graph_def()
             yield from graph.node
             for inner in graph.library.function:
                 yield from inner.node_def
+
+
+def layer_of(node: str, layers: Set[str]) -> str:
+    """Returns the path of the layer that a node of a graph is in.
+
+    Args:
+        node: The node's name, such as `sequential_1/dense_1/MatMul`: TensorFlow numbers names that
+            are taken.
+        layers: The names of the model's layers.
+    """
+    parts = node.split("/")[:-1] or [node]
+    known = [part if part in layers else re.sub(r"_\d+$", "", part) for part in parts]
+    return "/".join(part for part in known if part in layers) or "/".join(parts)
 
 
 def trace(
