@@ -29,11 +29,12 @@ def damaged(content, seed):
 def test_damage_is_an_error_of_ours_and_leaves_nothing(tmp_path, content, seed):
     path = tmp_path / "damaged.tflite"
     path.write_bytes(damaged(content, seed))
+    messages = []
     for call in (lambda: evaluate(path, DATA), lambda: benchmark(path, runs=3, warmup=0)):
         try:
             call()
         except (ValueError, RuntimeError) as error:
-            assert str(error).startswith(("Expected", "Output '"))
-            assert "Received: " in str(error)
+            messages.append(str(error))
+    assert all("xpected" in message and "Received: " in message for message in messages)
     describe(path)
     assert list(tmp_path.iterdir()) == [path]
