@@ -141,12 +141,18 @@ def settings(cell):
 
 def report(done):
     rows = []
-    columns = [("fashion_mnist", "paper"), ("fashion_mnist", "ours"), ("cifar10", "paper")]
+    columns = [
+        ("fashion_mnist", "paper"),
+        ("fashion_mnist", "ours"),
+        ("cifar10", "paper"),
+        ("cifar10", "ours"),
+    ]
     for loss in ("alone", *SHELF):
         row = ["student alone" if loss == "alone" else f"`{loss}`"]
         for data, kind in columns:
             values = done.values("accuracy", data=data, loss=loss, settings=kind)
             row.append(mean_sd(values, 100) if values else "")
         rows.append(row)
-    header = ["test accuracy %", "Fashion-MNIST, paper", "Fashion-MNIST, ours", "CIFAR-10, paper"]
+    titles = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+    header = ["test accuracy %", *(f"{titles[data]}, {kind}" for data, kind in columns)]
     return table(header, rows)
