@@ -124,6 +124,7 @@ class Distiller(keras.Model):
         self.same_view = same_view
         drawing = isinstance(self.augment, keras.layers.Layer)
         self.seed_states = seed_states([student, self.augment] if drawing else [student])
+        self.supports_jit = all(teacher.compiles for teacher in self.teachers)
         self._trackers = Trackers(["loss", "student_loss", *self.objective.names])
         self._class_weights = None
         self.built = True
@@ -198,6 +199,7 @@ class Distiller(keras.Model):
         """
         projectors = self.objective.projectors
         self.objective.set_teachers(teachers)
+        self.supports_jit = all(teacher.compiles for teacher in self.teachers)
         self.train_function = None  # The compiled step holds the teachers that it was made with.
         if self.objective.projectors is not projectors:
             self.compiled = False  # The optimizer does not know the new projectors.

@@ -80,6 +80,16 @@ class LiteRT:
         """The names of the outputs, in the file's order."""
         return tuple(self._outputs)
 
+    @property
+    def output_shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Shape (`None` where it is free) of each output, by its name."""
+        return {name: _shape(end) for name, end in self._outputs.items()}
+
+    @property
+    def output_tensors(self) -> dict[str, str]:
+        """The tensor in the file's graph that each output is, by its name."""
+        return {name: end["tensor"] for name, end in self._outputs.items()}
+
     def run(self, x: Any) -> dict[str, np.ndarray]:
         """Runs a batch of any size through the model.
 

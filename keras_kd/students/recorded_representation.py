@@ -15,6 +15,11 @@ def representation_of(teacher: Any, layer: str, mimic: str = "output") -> "Repre
     if mimic not in MIMIC:
         raise ValueError(f"TeacherClass: `mimic` must be one of {MIMIC}. Received: {mimic!r}")
     teacher = as_teachers(teacher)[0]
+    if teacher.model is None and not teacher.recorded:
+        raise ValueError(
+            f"TeacherClass: teacher '{teacher.name}' is a .tflite file, which shows no layers. "
+            f"Pass the Keras model. Received: layer={layer!r}"
+        )
     kind = RecordedRepresentation if teacher.recorded else Representation
     return kind(teacher, layer, mimic)
 

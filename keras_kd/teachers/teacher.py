@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd.models.graph import input_shapes, require_built
+from keras_kd.models.lower_precision import in_dtype
 from keras_kd.models.outputs import OUTPUTS
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.fingerprint import (
@@ -39,10 +41,13 @@ class Teacher:
         preprocessing: A callable on `x` for this teacher alone, e.g. to resize or normalise. It
             runs inside the compiled step. Defaults to `None`.
         name: Name in messages and in `summary()`. Defaults to the model's name.
+        dtype: `"bfloat16"`, `"float16"` or `"float32"`: the teacher runs as a copy in this type,
+            the last layer in float32, so that logits are. Defaults to `None`: as it is.
 
     Raises:
         TypeError: When `model` is not a `keras.Model` or `preprocessing` not a callable.
-        ValueError: When the model is not built or `outputs` is unknown.
+        ValueError: When the model is not built, `outputs` or `dtype` is unknown, or a model that is
+            not of the functional API is wanted in another type.
 
     Example:
         >>> preprocess = keras.applications.mobilenet_v2.preprocess_input
@@ -52,6 +57,8 @@ class Teacher:
 
     #: Whether there is only what it said once, and no model to ask.
     recorded = False
+    #: Whether XLA can compile it.
+    compiles = True
 
     def __init__(
         self,
@@ -60,28 +67,58 @@ class Teacher:
         outputs: str = "auto",
         preprocessing: Callable[[Any], Any] | None = None,
         name: str | None = None,
+        dtype: str | None = None,
     ) -> None:
         require_built(model, "A teacher")
-        if outputs not in OUTPUTS:
-            raise ValueError(
-                f"Teacher '{model.name}': `outputs` must be one of {OUTPUTS}. "
-                f"Received: outputs={outputs!r}"
-            )
-        if preprocessing is not None and not callable(preprocessing):
-            raise TypeError(
-                f"Teacher '{model.name}': `preprocessing` must be a callable on x or None. "
-                f"Received: preprocessing={preprocessing!r}"
-            )
-        if isinstance(classes, str) or not isinstance(classes, (Sequence, np.ndarray, type(None))):
-            raise TypeError(
-                f"Teacher '{model.name}': `classes` must be a list of the student's classes, by "
-                f"index or by name. Received: classes={classes!r}"
-            )
-        self.model: keras.Model | None = model
+        check_teacher(model.name, classes, outputs, preprocessing)
+        self.model: keras.Model | None = model if dtype is None else in_dtype(model, dtype)
         self.classes = None if classes is None else list(classes)
         self.outputs = outputs
         self.preprocessing = preprocessing
         self.name = name or model.name
+
+    @classmethod
+    def from_tflite(
+        cls,
+        path: str | os.PathLike,
+        classes: Sequence[int] | Sequence[str] | None = None,
+        outputs: str = "auto",
+        preprocessing: Callable[[Any], Any] | None = None,
+        threads: int | None = None,
+        name: str | None = None,
+    ) -> "Teacher":
+        """A teacher in a .tflite file, run by LiteRT on the processor.
+
+        An int8 file takes a fraction of the time of the Keras model; its logits are near the
+        model's, not equal. It shows its outputs and no hidden taps. Export it with the batch size
+        of the training, `to_tflite(..., batch_size=128)`: a file for single samples runs them one
+        by one. It runs outside the compiled step, so there is no XLA.
+
+        Args:
+            path: The file, such as `kd.export.to_tflite` writes.
+            classes: As in the constructor.
+            outputs: As in the constructor. `"auto"` looks at the op that makes the output; a
+                quantized file must end in logits.
+            preprocessing: As in the constructor.
+            threads: Number of threads. Defaults to `None`: all cores.
+            name: Its name. Defaults to the file's.
+
+        Returns:
+            A `kd.Teacher`.
+
+        Raises:
+            FileNotFoundError: When there is no such file.
+            ValueError: When it is no .tflite file; where the teacher is used, when its logits
+                cannot be told.
+
+        Example:
+            >>> kd.export.to_tflite(model, "teacher.tflite", "int8", images, batch_size=128)
+            >>> teacher = kd.Teacher.from_tflite("teacher.tflite")
+        """
+        from keras_kd.teachers.lite_rt_teacher import LiteRTTeacher
+
+        threads = threads or os.cpu_count() or 1
+        return LiteRTTeacher(path, classes, outputs, preprocessing, threads, name)
 
     @property
     def parameters(self) -> int:
@@ -144,6 +181,29 @@ class WatchedTeacher:
             x = self.teacher.preprocessing(x)
         _, seen = self._tapped(x)
         return {tap: ops.stop_gradient(value) for tap, value in seen.items()}
+
+
+def check_teacher(name: str, classes: Any, outputs: Any, preprocessing: Any) -> None:
+    """Refuses arguments of the wrong kind.
+
+    Raises:
+        TypeError: When `classes` is no list, or `preprocessing` no callable.
+        ValueError: When `outputs` is unknown.
+    """
+    if outputs not in OUTPUTS:
+        raise ValueError(
+            f"Teacher '{name}': `outputs` must be one of {OUTPUTS}. Received: outputs={outputs!r}"
+        )
+    if preprocessing is not None and not callable(preprocessing):
+        raise TypeError(
+            f"Teacher '{name}': `preprocessing` must be a callable on x or None. "
+            f"Received: preprocessing={preprocessing!r}"
+        )
+    if isinstance(classes, str) or not isinstance(classes, (Sequence, np.ndarray, type(None))):
+        raise TypeError(
+            f"Teacher '{name}': `classes` must be a list of the student's classes, by "
+            f"index or by name. Received: classes={classes!r}"
+        )
 
 
 def columns(teacher: Teacher, classes: int, class_names: Sequence[str] | None) -> list[int] | None:

@@ -1,0 +1,99 @@
+"""A copy of a model in another type: same names, same answers but for rounding, float32 logits."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_kd as kd
+from keras_kd.models.lower_precision import in_dtype
+from tests import toy
+
+
+def policies(model):
+    return {layer.name: layer.dtype_policy.name for layer in model._flatten_layers()}
+
+
+def test_layers_are_in_the_type_and_the_one_that_makes_the_logits_in_float32():
+    copy = in_dtype(toy.cnn("teacher", 6), "bfloat16")
+    found = policies(copy)
+    assert found["conv"] == found["relu"] == found["features"] == "bfloat16"
+    assert found["norm"] == "mixed_bfloat16"
+    assert found["logits"] == "float32"
+    assert copy(toy.data()[0]).dtype == "float32"
+    assert copy.name == "teacher"
+
+
+def test_an_activation_behind_the_logits_is_in_float32_too():
+    inputs = keras.Input((5,))
+    x = layers.Dense(8, activation="relu", name="hidden")(inputs)
+    x = layers.Activation("softmax", name="end")(layers.Dense(4, name="logits")(x))
+    found = policies(in_dtype(keras.Model(inputs, x), "bfloat16"))
+    assert (found["hidden"], found["logits"], found["end"]) == ("bfloat16", "float32", "float32")
+
+
+def test_the_answers_are_those_of_the_model_but_for_rounding():
+    x, _ = toy.data()
+    teacher = toy.cnn("teacher", 6, activation="softmax")
+    before = teacher.get_weights()
+    for dtype, tolerance in {"bfloat16": 2e-2, "float16": 2e-3, "float32": 1e-6}.items():
+        copy = in_dtype(teacher, dtype)
+        np.testing.assert_allclose(copy(x), teacher(x, training=False), atol=tolerance)
+    for one, other in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert set(policies(teacher).values()) == {"float32"}
+
+
+def test_nested_models_are_copied_through():
+    inner = keras.Sequential(
+        [keras.Input((6, 6, 1)), layers.Conv2D(3, 3, name="conv"), layers.Flatten(name="flat")],
+        name="inner",
+    )
+    inputs = keras.Input((6, 6, 1))
+    model = keras.Model(inputs, layers.Dense(4, name="logits")(inner(inputs)))
+    copy = in_dtype(model, "bfloat16")
+    found = policies(copy)
+    assert (found["conv"], found["logits"]) == ("bfloat16", "float32")
+    assert copy.get_layer("inner").get_layer("conv").kernel.dtype == "bfloat16"
+    assert model.get_layer("inner").get_layer("conv").kernel.dtype == "float32"
+
+
+def test_a_model_in_mixed_precision_can_be_run_in_float32():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = toy.mlp("mixed")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert set(policies(in_dtype(model, "float32")).values()) == {"float32"}
+
+
+def test_a_subclassed_model_and_an_unknown_type_are_refused():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__(name="own")
+            self.dense = layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    own = Own()
+    own(np.zeros((1, 3), "float32"))
+    with pytest.raises(ValueError, match="'own' is a subclassed one.*mixed_bfloat16"):
+        kd.Teacher(own, dtype="bfloat16")
+    with pytest.raises(ValueError, match="`dtype` must be one of"):
+        kd.Teacher(toy.mlp("t"), dtype="int8")
+
+
+def test_a_student_learns_from_it_and_a_cache_takes_it(tmp_path):
+    (x, y), model = toy.data(), toy.cnn("teacher", 6)
+    teacher = kd.Teacher(model, dtype="bfloat16")
+    losses = [kd.losses.SoftTargets(), kd.losses.Hint("features", "features")]
+    distiller = kd.Distiller(toy.cnn("student"), teacher, losses)
+    distiller.compile("sgd", toy.sparse_loss())
+    history = distiller.fit(x, y, verbose=0).history
+    plain = kd.Distiller(toy.cnn("student"), model, losses)
+    plain.compile("sgd", toy.sparse_loss())
+    np.testing.assert_allclose(
+        history["soft_targets"], plain.fit(x, y, verbose=0).history["soft_targets"], rtol=0.05
+    )
+    assert str(teacher.fingerprint(None)) != str(kd.Teacher(model).fingerprint(None))
