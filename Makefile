@@ -27,8 +27,7 @@ docs: install
 
 # Only proves that each benchmark still runs.
 benchmarks-quick: install
-	rm -rf build/benchmarks/quick
-	$(BIN)/python -m benchmarks run all --quick --out build/benchmarks/quick
+	$(BIN)/python -m benchmarks run all --quick
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.job import run_job
+from benchmarks.job import run_job, run_quickly
 from benchmarks.results import Done
 
 ROOT = Path(__file__).parent
@@ -33,15 +33,19 @@ def main(arguments=None):
     run.add_argument("--seeds", type=int, default=5)
     run.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes of one core each")
     run.add_argument("--out", type=Path, default=ROOT / "results")
-    run.add_argument("--quick", action="store_true", help="only prove that it still runs")
+    run.add_argument("--quick", action="store_true", help="only prove that they still run")
     report = commands.add_parser("report", help="write the tables of the docs from the JSON files")
     report.add_argument("--results", type=Path, default=ROOT / "results")
     report.add_argument("--docs", type=Path, default=ROOT.parent / "docs")
     options = parser.parse_args(arguments)
     if options.command == "report":
         return write_reports(options.results, options.docs)
-    for name in names() if "all" in options.name else options.name:
-        run_benchmark(name, options)
+    wanted = names() if "all" in options.name else options.name
+    if options.quick:
+        prove(wanted, options)
+    else:
+        for name in wanted:
+            run_benchmark(name, options)
     return 0
 
 
@@ -53,16 +57,15 @@ def names():
 
 def run_benchmark(name, options):
     module = importlib.import_module(f"benchmarks.{name}")
-    path = options.out / f"{name}{'_quick' if options.quick else ''}.json"
+    path = options.out / f"{name}.json"
     done = Done.load(path)
-    done.about = {"benchmark": name, "quick": options.quick, **surroundings()}
-    seeds = 1 if options.quick else options.seeds
+    done.about = {"benchmark": name, **surroundings()}
     # Timings need the machine to themselves.
     jobs = 1 if getattr(module, "ALONE", False) else options.jobs
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        while todo := [job for job in module.plan(done, seeds, options.quick) if job not in done]:
+        while todo := [job for job in module.plan(done, options.seeds, False) if job not in done]:
             futures = {
-                pool.submit(run_job, name, cell, seed, options.quick, jobs): (cell, seed)
+                pool.submit(run_job, name, cell, seed, False, jobs): (cell, seed)
                 for cell, seed in todo
             }
             for count, future in enumerate(as_completed(futures), 1):
@@ -76,6 +79,15 @@ def run_benchmark(name, options):
                     flush=True,
                 )
     print(module.report(done))
+
+
+def prove(wanted, options):
+    """Runs benchmarks in their quick form from the beginning, each in one of a few processes."""
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(run_quickly, name, options.jobs): name for name in wanted}
+        for future in as_completed(futures):
+            report, seconds = future.result()
+            print(f"{futures[future]} runs ({seconds:.0f} s)\n{report}\n", flush=True)
 
 
 def surroundings():

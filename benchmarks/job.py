@@ -1,8 +1,10 @@
-"""One job, in a process of its own kind: what the runner's workers execute."""
+"""One job, or a whole benchmark in its quick form: what the runner's workers execute."""
 
 import importlib
 import os
 import time
+
+from benchmarks.results import Done
 
 
 def run_job(name, cell, seed, quick, jobs):
@@ -19,3 +21,13 @@ def run_job(name, cell, seed, quick, jobs):
     start = time.perf_counter()
     metrics = importlib.import_module(f"benchmarks.{name}").run(cell, seed, quick)
     return metrics, time.perf_counter() - start
+
+
+def run_quickly(name, jobs):
+    """All jobs of a benchmark in its quick form: its report and the seconds it took."""
+    start = time.perf_counter()
+    module, done = importlib.import_module(f"benchmarks.{name}"), Done()
+    while todo := [job for job in module.plan(done, 1, True) if job not in done]:
+        for cell, seed in todo:
+            done.add(cell, seed, *run_job(name, cell, seed, True, jobs))
+    return module.report(done), time.perf_counter() - start
