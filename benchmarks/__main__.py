@@ -87,7 +87,9 @@ def prove(wanted, options):
         futures = {pool.submit(run_quickly, name, options.jobs): name for name in wanted}
         for future in as_completed(futures):
             report, seconds = future.result()
-            print(f"{futures[future]} runs ({seconds:.0f} s)\n{report}\n", flush=True)
+            print(
+                f"{futures[future]} runs ({seconds:.0f} s of the processor)\n{report}\n", flush=True
+            )
 
 
 def surroundings():
