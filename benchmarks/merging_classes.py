@@ -3,7 +3,8 @@
 MNIST and Fashion-MNIST: one teacher was only ever shown the classes 0 to 4, the other 5 to 9. The
 student sees the first 20,000 images of all ten. The teachers were trained with label smoothing of
 0.1, after which they are less sure of strangers: on held-out training images of MNIST (50,000 to
-60,000) the larger of both teachers' centred logits is right on 96.8 % instead of 95.9 %.
+60,000) the larger of both teachers' centred logits is right on 97.4 %, without smoothing and with
+half the epochs on 95.9 %. Such teachers doubt enough at a temperature of 1.
 """
 
 import keras
@@ -46,7 +47,7 @@ def run(cell, seed, quick):
     if method != "supervised":
         models = [
             kept(
-                f"half_smooth_{data}_{i}{'_quick' if quick else ''}",
+                f"half_smoothed_{data}_{i}{'_quick' if quick else ''}",
                 lambda i=i: teacher(data, i, quick),
             )
             for i in range(2)
@@ -55,7 +56,9 @@ def run(cell, seed, quick):
         pairs = zip(recorded.models, HALVES, strict=True)
         teachers = [kd.Teacher(m, classes=half, outputs="logits") for m, half in pairs]
         combine = "losses" if method == "labels" else "logits"
-        model = kd.Distiller(recorded.student(student), teachers, combine=combine)
+        model = kd.Distiller(
+            recorded.student(student), teachers, kd.losses.SoftTargets(1.0), combine=combine
+        )
         x = recorded.inputs(x)
         loss = loss if method == "labels" else None
     epochs = 1 if quick else 10
@@ -67,7 +70,7 @@ def teacher(data, i, quick):
     x, y = arrays(data, "train[:512]" if quick else "train[:40000]")
     own = (y // 5) == i
     model = convolutional(f"half_{i}", (16, 32), 128, classes=5, dropout=0.3, seed=1000 + i)
-    epochs = 1 if quick else 5
+    epochs = 1 if quick else 10
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     one_hot = keras.utils.to_categorical(y[own] % 5, 5)
     compile_and_fit(model, x[own], one_hot, loss=loss, learning_rate=2e-3, epochs=epochs)
