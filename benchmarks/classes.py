@@ -23,6 +23,8 @@ from benchmarks.training import arrays, compile_and_fit, kept, sparse_loss
 LAYER = "features"
 #: The class of CamVid's places that belong to none.
 VOID = 11
+#: What the teachers said, by data set: the jobs of a process ask each once.
+SPOKEN = {}
 
 
 @dataclass(frozen=True)
@@ -77,23 +79,39 @@ class Problem:
             found["head"] = score(net, *test)
         if model == "class":
             net.get_layer("teacher_head").set_weights(weights)
-            _, logits = records(self.kept_teacher(quick), x)
+            _, logits = self.records(quick)
             distill(logits, y, net, seed=seed, **shortened(self.tuning, quick))
         return {**found, "accuracy": score(net, *test), **costs(net, x, *test)}
 
     def training(self, quick):
         return samples(self.data, part(self.splits[0], quick))
 
+    def records(self, quick, count=None):
+        """What the teacher says of the training samples: its representation, and its logits.
+
+        Args:
+            quick: Whether this is to prove that a benchmark runs.
+            count: How many of them, from the beginning; `None` for all.
+        """
+        x, _ = self.training(quick)
+        if (self.data, quick) not in SPOKEN:
+            teacher = self.kept_teacher(quick)
+            shown = [teacher.get_layer(LAYER).output, teacher.outputs[0]]
+            speaking = keras.Model(teacher.inputs, shown)
+            SPOKEN[self.data, quick] = speaking.predict(x, batch_size=100, verbose=0)
+        said, logits = (values[:count] for values in SPOKEN[self.data, quick])
+        return Record(x[:count], said, LAYER), Record(x[:count], logits, "logits")
+
     def distilled(self, model, seed, quick):
         """A single student, or the whole class as one model, distilled from the start."""
-        x, y = self.training(quick)
-        teacher = self.kept_teacher(quick)
-        _, logits = records(teacher, x)
+        _, y = self.training(quick)
+        _, logits = self.records(quick)
         keras.utils.set_random_seed(seed)
         if model == "single":
             net = self.single()
         else:
-            net = kd.TeacherClass.assemble_from(teacher, LAYER, self.students["class"]())
+            students = self.students["class"]()
+            net = kd.TeacherClass.assemble_from(self.kept_teacher(quick), LAYER, students)
         epochs = self.mimicry["class"]["epochs"] + self.tuning["epochs"]
         distill(logits, y, net, seed=seed, **shortened(self.tuning, quick, epochs))
         return net
@@ -102,13 +120,12 @@ class Problem:
         """A class that has mimicked its teacher, assembled; kept for other benchmarks."""
 
         def make():
-            teacher = self.kept_teacher(quick)
-            x, y = self.training(quick)
-            said, _ = records(teacher, x)
+            _, y = self.training(quick)
+            said, _ = self.records(quick)
             keras.utils.set_random_seed(seed)
             students = self.students[model]()
             mimic(said, y, students, seed=seed, **shortened(self.mimicry[model], quick))
-            return kd.TeacherClass.assemble_from(teacher, LAYER, students)
+            return kd.TeacherClass.assemble_from(self.kept_teacher(quick), LAYER, students)
 
         return kept(f"class_{self.data}_{model}_{seed}{'_quick' if quick else ''}", make)
 
@@ -210,13 +227,6 @@ class Record:
     def _inputs(self):
         shapes = {"x": self.x, "said": self.values}
         return {n: keras.Input(v.shape[1:], dtype=v.dtype, name=n) for n, v in shapes.items()}
-
-
-def records(teacher, x):
-    """What the teacher says of some samples: its representation, and its logits."""
-    shown = [teacher.get_layer(LAYER).output, teacher.outputs[0]]
-    said, logits = keras.Model(teacher.inputs, shown).predict(x, batch_size=100, verbose=0)
-    return Record(x, said, LAYER), Record(x, logits, "logits")
 
 
 def mimic(said, y, students, **settings):

@@ -11,14 +11,14 @@ import keras
 import numpy as np
 
 import keras_kd as kd
-from benchmarks.classes import LAYER, mimic, records, samples, score
+from benchmarks.classes import LAYER, mimic, samples, score
 from benchmarks.image_students import blocks
 from benchmarks.results import mean_sd, table
 from benchmarks.teacher_class_fashion_mnist import PROBLEM
 
 COUNTS = (1, 2, 4, 8)
 TOTALS = (30_000, 80_000)
-UNITS, HEAD = 256, 2570
+UNITS, HEAD, IMAGES = 256, 2570, 12_000
 
 
 def plan(done, seeds, quick):
@@ -27,10 +27,10 @@ def plan(done, seeds, quick):
 
 
 def run(cell, seed, quick):
-    x, y = samples(PROBLEM.data, f"train[:{256 if quick else 12_000}]")
+    x, y = (part[:IMAGES] for part in PROBLEM.training(quick))
     test = samples(PROBLEM.data, f"test[:{500 if quick else 10_000}]")
     teacher, n = PROBLEM.kept_teacher(quick), cell["students"]
-    said, _ = records(teacher, x)
+    said, _ = PROBLEM.records(quick, IMAGES)
     widths = widths_for((cell["parameters"] - HEAD) // n, UNITS // n)
     keras.utils.set_random_seed(seed)
     students = [blocks(widths, UNITS // n) for _ in range(n)]
