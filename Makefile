@@ -17,8 +17,9 @@ $(VENV)/installed: setup.cfg pyproject.toml
 demo: install
 	$(BIN)/python examples/quickstart.py
 
+# Two processes, each of about 2 GB; a file's tests stay together.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # A notice of the theme's makers on the future of MkDocs is left out.
 docs: install
