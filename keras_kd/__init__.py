@@ -5,6 +5,7 @@ from keras_kd import compression as compression
 from keras_kd import datasets as datasets
 from keras_kd import export as export
 from keras_kd import losses as losses
+from keras_kd import report as report
 from keras_kd.class_labels import UNLABELED as UNLABELED
 from keras_kd.distiller import Distiller as Distiller
 from keras_kd.mixing import mix_unlabeled as mix_unlabeled
