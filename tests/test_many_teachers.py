@@ -319,7 +319,9 @@ def test_classes_that_do_not_fit_are_refused(classes, kwargs, sentence):
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"combine": "probabilities"}, {"weighting": kd.weighting.Entropy()}], ids=str
+    "kwargs",
+    [{"combine": "probabilities"}, {"weighting": kd.weighting.Entropy()}],
+    ids=["probabilities", "entropy"],
 )
 def test_binary_teachers_are_not_read_as_one_class_of_several(kwargs):
     teachers = [toy.cnn(name, classes=1, activation="sigmoid") for name in "ab"]
