@@ -52,17 +52,18 @@ def chunk_units(
     Raises:
         ValueError: When the chunks do not add up to the representation.
     """
-    if chunks is not None and n is not None and len(chunks) != n:
-        raise ValueError(
-            f"TeacherClass: there must be a chunk for each of the {n} students. "
-            f"Received: chunks={list(chunks)!r}, which are {len(chunks)}"
-        )
     if chunks is None:
         sizes = _equal_sizes(units, n)
-    elif chunks and all(isinstance(size, numbers.Integral) for size in chunks):
-        sizes = [int(size) for size in chunks]
     else:
-        return _listed_units(units, chunks, correlation is not None)
+        sizes = whole_numbers(chunks)
+        listed = None if sizes else _lists(chunks)
+        if n is not None and len(chunks) != n:
+            raise ValueError(
+                f"TeacherClass: there must be a chunk for each of the {n} students. "
+                f"Received: chunks={chunks!r}, which are {len(chunks)}"
+            )
+        if listed:
+            return _listed_units(units, listed, correlation is not None)
     if sum(sizes) != units or min(sizes) < 1:
         raise ValueError(
             f"TeacherClass: the sizes of the chunks must be at least 1 and add up to the {units} "
@@ -79,26 +80,45 @@ def _equal_sizes(units: int, n: int | None) -> list[int]:
         raise ValueError(
             "TeacherClass: how many students there are is not known. Pass `n`, or `chunks`."
         )
-    if not 1 <= n <= units:
+    if not isinstance(n, numbers.Integral) or not 1 <= n <= units:
         raise ValueError(
             f"TeacherClass: `n` must be from 1 to {units}, the number of units of the teacher's "
-            f"layer. Received: n={n}"
+            f"layer. Received: n={n!r}"
         )
     return [units // n + (i < units % n) for i in range(n)]
 
 
-def _listed_units(units: int, chunks: Sequence[Any], correlated: bool) -> list[list[int]]:
-    if not chunks or any(isinstance(chunk, (numbers.Integral, str)) for chunk in chunks):
+def whole_numbers(given: Any) -> list[int] | None:
+    """A list, tuple or array of whole numbers as a list of ints; `None` where it is none."""
+    if isinstance(given, str) or not isinstance(given, (Sequence, np.ndarray)):
+        return None
+    if not all(isinstance(number, numbers.Integral) for number in given):
+        return None
+    return [int(number) for number in given]
+
+
+def _lists(chunks: Any) -> list[list[int]]:
+    """Chunks that list their units.
+
+    Raises:
+        ValueError: When they are something else.
+    """
+    several = isinstance(chunks, (Sequence, np.ndarray)) and not isinstance(chunks, str)
+    found = [whole_numbers(chunk) for chunk in chunks] if several else []
+    if not found or None in found:
         raise ValueError(
             "TeacherClass: `chunks` must be a list of sizes, or a list of lists of unit indices. "
             f"Received: chunks={chunks!r}"
         )
+    return found
+
+
+def _listed_units(units: int, found: list[list[int]], correlated: bool) -> list[list[int]]:
     if correlated:
         raise ValueError(
             "TeacherClass: chunks that list their units leave nothing to split. Pass their sizes, "
             "or split='contiguous'. Received: split='correlated'"
         )
-    found = [[int(unit) for unit in chunk] for chunk in chunks]
     flat = [unit for chunk in found for unit in chunk]
     if sorted(flat) != list(range(units)) or not all(found):
         missing = sorted(set(range(units)) - set(flat))[:5]

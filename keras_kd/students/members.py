@@ -9,6 +9,7 @@ from keras import tree
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.graph import built_inputs, input_shapes, require_built
 from keras_kd.objective import check_inputs
+from keras_kd.students.chunks import whole_numbers
 from keras_kd.students.representation import Representation
 
 
@@ -18,7 +19,7 @@ def numbers_of(only: Sequence[int] | None, n: int) -> list[int]:
     Raises:
         ValueError: When one is unknown or comes twice.
     """
-    numbers = list(range(n)) if only is None else [int(number) for number in only]
+    numbers = list(range(n)) if only is None else whole_numbers(only)
     if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(n)):
         raise ValueError(
             f"TeacherClass: `only` must be numbers of students, from 0 to {n - 1}, each once. "

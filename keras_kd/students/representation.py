@@ -251,6 +251,11 @@ def _probe(model: keras.Model) -> Any:
 
 def _batches(data: Any) -> Iterator[Any]:
     if isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "TeacherClass: `data` repeats without end. Pass it without the `repeat`, or some "
+                "of it: data.take(10)."
+            )
         for batch in data:
             yield keras.utils.unpack_x_y_sample_weight(batch)[0]
         return

@@ -180,6 +180,13 @@ def test_tokens_stay_integers_and_a_teacher_may_prepare_its_own_input():
 # What each learns.
 
 
+def test_chunks_and_numbers_may_be_arrays():
+    for chunks in (np.array([5, 3]), np.arange(8).reshape(2, 4), (np.int32(5), 3)):
+        model = build(chunks=chunks, only=np.array([1]))
+        assert model.chunks[1] == ([4, 5, 6, 7] if np.ndim(chunks) == 2 else [5, 6, 7])
+        assert model.numbers == [1]
+
+
 @pytest.mark.parametrize("chunks", [None, [5, 3], PERMUTED])
 def test_each_students_loss_is_the_mean_squared_difference_to_its_chunk(chunks):
     teacher, x = dense_teacher(), samples()
@@ -570,6 +577,15 @@ def build(students=small, layer="features", teacher=None, **kwargs):
         (lambda: build(n=2, chunks=[2, 2, 4]), "a chunk for each of the 2 students"),
         (build, "Pass `n`"),
         (lambda: build(n=9), "`n` must be from 1 to 8"),
+        (lambda: build(n=2.5), "`n` must be from 1 to 8.*n=2.5"),
+        (lambda: build(n="2"), "`n` must be from 1 to 8.*n='2'"),
+        (lambda: build(chunks=4), "list of sizes, or a list of lists.*chunks=4"),
+        (lambda: build(chunks="44"), "list of sizes, or a list of lists.*chunks='44'"),
+        (lambda: build(chunks=[4.0, 4.0]), "list of sizes, or a list of lists"),
+        (lambda: build(chunks=[[0.5, *range(1, 8)]]), "list of sizes, or a list of lists"),
+        (lambda: build(n=2, only=1), "`only` must be numbers of students.*only=1"),
+        (lambda: build(n=2, only=["a"]), r"`only` must be numbers of students.*only=\['a'\]"),
+        (lambda: build(n=2, split="correlated", data=endless()), "repeats without end"),
         (lambda: build(n=2, split="random"), "`split` must be one of"),
         (lambda: build(n=2, split="correlated"), "pass some as `data`"),
         (lambda: build(n=2, mimic="logits"), "`mimic` must be one of"),
@@ -589,6 +605,10 @@ def build(students=small, layer="features", teacher=None, **kwargs):
 def test_bad_input_is_refused_with_a_sentence(made, sentence):
     with pytest.raises(ValueError, match=sentence):
         made()
+
+
+def endless():
+    return tf.data.Dataset.from_tensor_slices(samples()).batch(8).repeat()
 
 
 def deep():
