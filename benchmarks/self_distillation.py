@@ -1,0 +1,172 @@
+"""Without a teacher: each form of self-distillation against plain training.
+
+5,000 labelled images of Fashion-MNIST, the student and the steps of the other tables. Every form is
+compared with plain training at the same number of steps and, since the forms cost more for a step,
+with plain training that has as many steps as take the same time. The learning rate, and for each
+form the weight of what it is taught, are chosen on 5,000 images that nobody trains on, at two
+seeds. Born-again students train one after the other with all the steps each, so the third one has
+cost about three times the time; of two mutual students the first is the product, chosen beforehand.
+"""
+
+import time
+
+import numpy as np
+import tensorflow as tf
+
+import keras_kd as kd
+from benchmarks.results import mean_sd, table
+from benchmarks.training import accuracy, arrays, compile_and_fit, convolutional, sparse_loss
+
+SAMPLES, EPOCHS, BATCH = 5_000, 30, 128
+RATES, WEIGHTS = (3e-3, 1e-2), (0.3, 1.0)
+FORMS = {
+    "snapshot": "late snapshot, from epoch 15",
+    "snapshots": "snapshots from epoch 10, every 5",
+    "average": "running average, 0.99",
+    "born_again": "born again, third generation",
+    "deep": "deep supervision, one exit",
+    "mutual": "mutual, two students",
+}
+
+
+def plan(done, seeds, quick):
+    rates, weights = (RATES[:1], WEIGHTS[:1]) if quick else (RATES, WEIGHTS)
+    forms = ("plain", *FORMS)
+    jobs = [
+        ({"stage": "cost", "form": form}, seed) for form in FORMS for seed in range(min(seeds, 3))
+    ]
+    for form in forms:
+        where = {"stage": "tune", "form": form, "epochs": EPOCHS}
+        grid = [(r, w) for r in rates for w in (weights if form != "plain" else (0.0,))]
+        tuning = [({**where, "rate": r, "weight": w}, s) for r, w in grid for s in (100, 101)]
+        jobs += tuning
+        if all(job in done for job in tuning):
+            best = done.best("accuracy", ("rate", "weight"), **where)
+            cell = {**where, "stage": "test", **best}
+            jobs += [(cell, seed) for seed in range(seeds)]
+            if form == "plain":
+                times = sorted({same_time(done, other) for other in FORMS} - {None, EPOCHS})
+                jobs += [({**cell, "epochs": n}, seed) for n in times for seed in range(seeds)]
+    return jobs
+
+
+def same_time(done, form):
+    """Epochs of plain training that take as long as the form's."""
+    ratios = done.values("ratio", stage="cost", form=form)
+    return round(EPOCHS * float(np.median(ratios))) if ratios else None
+
+
+def run(cell, seed, quick):
+    if cell["stage"] == "cost":
+        return {"ratio": cost(cell["form"], seed, quick)}
+    x, y = arrays("fashion_mnist", f"train[:{SAMPLES}]")
+    held_out = arrays("fashion_mnist", "train[50000:55000]" if cell["stage"] == "tune" else "test")
+    epochs = 3 if quick else cell["epochs"]
+    form, products = cell["form"], {}
+    settings = {"loss": sparse_loss(), "learning_rate": cell["rate"], "seed": seed}
+    if form == "born_again":
+        student = born_again(x, y, cell["weight"], epochs, settings)
+    else:
+        student = convolutional("student", (8, 16), 32, seed=seed)
+        model = made(form, student, cell["weight"], epochs, seed)
+        compile_and_fit(model, x, y, epochs=epochs, **settings)
+        if form == "average":
+            products["average"] = accuracy(model.earlier_self, *held_out)
+    return {"accuracy": accuracy(student, *held_out), **products}
+
+
+def made(form, student, weight, epochs, seed):
+    """What trains the student."""
+    soft = kd.losses.SoftTargets(weight=weight)
+    part = max(1, epochs // 6)
+    if form == "snapshot":
+        return kd.SelfDistiller(student, soft, start=3 * part)
+    if form == "snapshots":
+        return kd.SelfDistiller(student, soft, start=2 * part, every=part)
+    if form == "average":
+        return kd.SelfDistiller(student, soft, decay=0.99, start=part)
+    if form == "deep":
+        return kd.DeepSupervision(student, ["block1"], soft, exit_loss_weight=weight)
+    if form == "mutual":
+        other = convolutional("other", (8, 16), 32, seed=1000 + seed)
+        return kd.MutualLearning([student, other], soft)
+    return student
+
+
+def born_again(x, y, weight, epochs, settings):
+    seed = settings["seed"]
+    students = []
+    for generation in range(3):
+        student = convolutional("student", (8, 16), 32, seed=seed + 1000 * generation)
+        model = student
+        if students:
+            soft = kd.losses.SoftTargets(weight=weight)
+            model = kd.Distiller(student, students[-1], soft, student_loss_weight=1.0)
+        compile_and_fit(model, x, y, epochs=epochs, **settings)
+        students.append(student)
+    return students[-1]
+
+
+def cost(form, seed, quick):
+    """How much longer the form takes than plain training, over a whole training."""
+    rng = np.random.default_rng(seed)
+    x = tf.constant(rng.random((BATCH, 28, 28, 1)), "float32")
+    y = tf.constant(rng.integers(0, 10, BATCH))
+    taught = timed_against_plain("distiller" if form == "born_again" else form, x, y, seed, quick)
+    # How much of the training the teacher takes part in.
+    share = {"snapshot": 1 / 2, "snapshots": 2 / 3, "average": 5 / 6}.get(form, 1.0)
+    if form == "born_again":
+        return 1 + 2 * taught
+    return share * taught + (1 - share)
+
+
+def timed_against_plain(form, x, y, seed, quick):
+    """The median over blocks of steps of the ratio of the two, timed in turn."""
+    plain, student = (convolutional(name, (8, 16), 32, seed=seed) for name in ("plain", "student"))
+    model = made(form, student, 1.0, 6, seed)
+    if form == "distiller":
+        model = kd.Distiller(student, convolutional("teacher", (8, 16), 32))
+    for trained in (plain, model):
+        trained.compile("adam", sparse_loss())
+    if isinstance(model, kd.SelfDistiller):
+        model.begin_epoch(model.start)
+    steps = [tf.function(lambda m=m: m.train_step((x, y))) for m in (model, plain)]
+    blocks, repeats = (2, 2) if quick else (15, 10)
+    times = [[timed(step, repeats) for step in steps] for _ in range(blocks + 1)][1:]
+    return float(np.median([one / other for one, other in times]))
+
+
+def timed(function, repeats):
+    start = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    return time.perf_counter() - start
+
+
+def report(done):
+    plain = done.values("accuracy", stage="test", form="plain", epochs=EPOCHS)
+    if not plain:
+        return ""
+    rows = [["plain training", mean_sd(plain, 100), "", "", ""]]
+    for form, title in FORMS.items():
+        found = done.values("accuracy", stage="test", form=form)
+        epochs = same_time(done, form)
+        if not found or epochs is None:
+            continue
+        other = done.values("accuracy", stage="test", form="plain", epochs=epochs)
+        cell = done.where(stage="test", form=form)[0]["cell"]
+        chosen = f"{cell['rate']:g}, {cell['weight']:g}"
+        longer = f"{mean_sd(other, 100)}" if other else ""
+        rows.append([title, mean_sd(found, 100), f"× {epochs / EPOCHS:.2f}", longer, chosen])
+        average = done.where(stage="test", form=form)[0]["metrics"].get("average")
+        if average is not None:
+            values = done.values("average", stage="test", form=form)
+            rows.append(["… the average itself", mean_sd(values, 100), "", "", ""])
+    header = [
+        "Fashion-MNIST, 5,000 labels",
+        "test accuracy %",
+        "time",
+        "plain training for that time",
+        "learning rate, weight (tuned)",
+    ]
+    return table(header, rows)
