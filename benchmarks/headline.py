@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_kd as kd
+from benchmarks.results import mean_sd, table
 from benchmarks.training import CACHE, accuracy, arrays, convolutional, kept, sparse_loss
 
 VIEWS = 8
@@ -182,3 +183,20 @@ def measured(model, quantization, data, x, y):
         "macs": cost.macs,
         "parameters": model.count_params(),
     }
+
+
+def report(done):
+    """Teacher, student alone and distilled student: accuracy, bytes and time of their files."""
+    rows = []
+    for data, title in TITLES.items():
+        for model in ("teacher", "alone", "distilled"):
+            where = {"data": data, "model": model}
+            runs = done.where(**where)
+            if not runs:
+                continue
+            first = runs[0]["metrics"]
+            row = [title, model, f"{first['parameters']:,}", f"{first['bytes'] / 1000:.1f}"]
+            row += [mean_sd(done.values(key, **where), 100) for key in ("keras", "accuracy")]
+            rows.append([*row, mean_sd(done.values("median_us", **where), digits=1)])
+    header = ["data", "model", "parameters", "file, kB", "in Keras %", "file %", "µs"]
+    return table(header, rows)
