@@ -261,6 +261,11 @@ class Distiller(keras.Model):
         with in_our_words():
             return super().fit(**given)
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates the student alone; takes and returns what `keras.Model.evaluate` does."""
+        with in_our_words():
+            return super().evaluate(*args, **kwargs)
+
     def _use_class_weights(self, weights: dict[int, float] | None, given: dict[str, Any]) -> None:
         if weights is not None:
             shapes = self.objective.student.output_shapes

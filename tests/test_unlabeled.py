@@ -289,8 +289,17 @@ def test_a_loss_that_gives_one_value_for_the_batch_refuses_to_leave_out_samples(
     assert model.fit(x, y, verbose=0).history["student_loss"][0] > 0
     with pytest.raises(ValueError, match="loss of the output 'logits' gives one value for a whole"):
         model.fit(x, some(y), verbose=0)
+    with pytest.raises(ValueError, match="gives one value for a whole batch"):
+        model.evaluate(x, some(y), verbose=0)
     logs = model.fit(x, np.full(32, kd.UNLABELED), verbose=0).history
     assert logs["student_loss"] == [0.0]
+
+
+def test_where_xla_drops_the_check_such_a_loss_is_nan_and_no_wrong_number():
+    x, y = toy.data()
+    model = distiller(toy.cnn("student"), whole, jit_compile=True)
+    assert model.fit(x, y, verbose=0).history["student_loss"][0] > 0
+    assert np.isnan(model.fit(x, some(y), verbose=0).history["student_loss"][0])
 
 
 def test_a_metric_that_gives_one_value_for_the_batch_refuses_to_leave_out_samples():
