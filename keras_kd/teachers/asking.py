@@ -40,7 +40,8 @@ class Interview:
             teacher.watch([tap for tap, _, _ in wanted])
             for teacher, wanted in zip(teachers, self._wanted, strict=True)
         ]
-        graph = tf.function(self._said).get_concrete_function(inputs)
+        self._say = tf.function(self._said, input_signature=[inputs])
+        graph = self._say.get_concrete_function()
         files = _file_names(teachers, taps)
         self.stored = tuple(
             StoredTeacher(
@@ -88,7 +89,7 @@ class Interview:
 
     def _answers(self, x: Any) -> tuple[dict[str, Any], list, list]:
         answers, fine, largest = {}, [], []
-        for teacher, said in zip(self.stored, self._said(x), strict=True):
+        for teacher, said in zip(self.stored, self._say(x), strict=True):
             kept = [tf.cast(value, self._dtype) for value in said]
             fine.append([tf.reduce_all(tf.math.is_finite(value)) for value in kept])
             largest.append([tf.reduce_max(tf.abs(value)) for value in said])
