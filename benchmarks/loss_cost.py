@@ -58,7 +58,8 @@ SHELF = {
 
 
 def plan(done, seeds, quick):
-    return [({"loss": name}, seed) for seed in range(seeds) for name in SHELF]
+    names = list(SHELF)[::4] if quick else SHELF
+    return [({"loss": name}, seed) for seed in range(seeds) for name in names]
 
 
 def run(cell, seed, quick):

@@ -38,7 +38,7 @@ def plan(done, seeds, quick):
         {"data": data, "method": method, "hints": hints}
         for data in (DATA[:1] if quick else DATA)
         for method in METHODS
-        for hints in ((False, True) if method in HINTED else (False,))
+        for hints in ((False, True)[quick:] if method in HINTED else (False,))
     ]
     return [(cell, seed) for cell in cells for seed in range(seeds)]
 
