@@ -158,6 +158,8 @@ class TeacherClass(keras.Model):
         chunks_of(representation, self.chunks, len(self.chunks), "contiguous", None)
         require_class(representation, self.students, self.numbers, self.chunks)
         self.representation = representation
+        # The compiled steps hold the teacher that they were made with.
+        self.train_function = self.test_function = None
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
         """Runs each student: a list of what they say, each (batch, ..., units of its chunk)."""

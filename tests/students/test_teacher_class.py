@@ -482,6 +482,21 @@ def test_a_loaded_class_trains_on_as_if_it_had_not_been_saved(tmp_path):
     assert_same_weights(model, loaded)
 
 
+def test_a_teacher_that_is_set_later_is_the_one_that_teaches():
+    model, other = teacher_class(), dense_teacher()
+    x = samples()
+    model.fit(x, verbose=0)
+    model.evaluate(x, verbose=0)
+    other.set_weights([3 * weight for weight in other.get_weights()])
+    model.set_teacher(other)
+    said, whole = model.predict(x, verbose=0), features(other)(x).numpy()
+    expected = [np.mean((whole[:, i : i + 4] - s) ** 2) for i, s in zip((0, 4), said, strict=True)]
+    np.testing.assert_allclose(model.evaluate(x, verbose=0)[1:], expected, rtol=1e-5)
+    history = model.fit(x, batch_size=24, verbose=0).history
+    found = [history["student_0"][0], history["student_1"][0]]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 # Every way of running.
 
 
