@@ -10,6 +10,7 @@ import numpy as np
 from keras import tree
 
 from keras_kd.compression import legacy_keras, rewriting
+from keras_kd.compression.copying import copied
 from keras_kd.compression.layers import Custom, translated
 from keras_kd.compression.parity import check_parity
 from keras_kd.compression.rewriting import Chains
@@ -26,12 +27,33 @@ class Bridged:
         chains: What stands for the layers that were changed on the way.
         layers: For each layer of the Keras 3 model, by its path, the tf_keras layers that stand for
             it; none where it was fused into another.
+        front: What runs before the tf_keras model: a Keras 3 model with a list of outputs.
     """
 
     model: Any
     graph: Graph
     chains: Chains
     layers: dict[str, list[Any]]
+    front: keras.Model
+
+    @property
+    def flat(self) -> Any:
+        """The tf_keras model with lists of inputs and outputs: wrapping loses other structures."""
+        return type(self.model)(self.model.inputs, self.model.outputs, name=self.model.name)
+
+    def run(self, x: Any, model: Any = None) -> list[Any]:
+        """Runs the tf_keras model, or another one of its inputs, in inference mode.
+
+        Args:
+            x: A batch, as the Keras 3 model takes it.
+            model: A tf_keras model of the same inputs. Defaults to the model itself.
+
+        Returns:
+            A list of its outputs.
+        """
+        values = tree.flatten(self.front(x, training=False))
+        given = values if len(values) > 1 else values[0]
+        return tree.flatten((model or self.flat)(given, training=False))
 
 
 def to_tf_keras(model: keras.Model, custom: Custom | None = None, fuse_relu: bool = True) -> Any:
@@ -105,10 +127,9 @@ def to_keras(legacy: Any, model: keras.Model) -> keras.Model:
                 "that to_tf_keras made of this one, its wrappers stripped."
             )
         values.update(zip(map(id, layer.weights), theirs, strict=True))
-    copy = keras.models.clone_model(model, clone_function=_copy_of)
+    copy = copied(model)
     # What is not in the graph (a counter, say) keeps its value.
     copy.set_weights([values.get(id(w), w.numpy()) for w in model.weights])
-    copy.trainable = model.trainable
     return copy
 
 
@@ -129,16 +150,12 @@ def read(model: keras.Model) -> Graph:
     return open_graph(model)
 
 
-def bridged_student(
-    student: keras.Model, custom: Custom | None, tapped: Sequence[str], fuse_relu: bool = False
-) -> Bridged:
-    """A student in tf_keras, in the form in which it is compressed.
+def bridged_student(student: keras.Model, custom: Custom | None) -> Bridged:
+    """A student in tf_keras, with its logits where they can be tapped.
 
     Args:
         student: The Keras 3 model.
         custom: What stands for custom layers.
-        tapped: Names of the layers whose outputs the losses compare.
-        fuse_relu: Whether a ReLU becomes the activation of the layer before it.
 
     Returns:
         The tf_keras model, with what became of each layer.
@@ -147,14 +164,16 @@ def bridged_student(
         ValueError: As for `to_tf_keras`.
     """
     chains, graph = Chains(), read(student)
-    rewriting.split_activations(graph, chains, probabilities=True)
-    if fuse_relu:
-        rewriting.fuse_relu(graph, chains, keep=tapped)
+    rewriting.split_activations(graph, chains, rewriting.PROBABILITIES)
     return bridge(student, graph, chains, custom)
 
 
 def bridge(
-    model: keras.Model, graph: Graph, chains: Chains, custom: Custom | None = None
+    model: keras.Model,
+    graph: Graph,
+    chains: Chains,
+    custom: Custom | None = None,
+    starts: Sequence[keras.KerasTensor] | None = None,
 ) -> Bridged:
     """Rebuilds an opened graph in tf_keras.
 
@@ -163,6 +182,8 @@ def bridge(
         graph: Its graph.
         chains: What stands for some of its layers.
         custom: What stands for custom layers.
+        starts: The tensors of the graph at which the tf_keras model begins, one for each input;
+            what lies before them stays in Keras 3. Defaults to the inputs.
 
     Returns:
         The tf_keras model, with what became of each layer.
@@ -171,12 +192,13 @@ def bridge(
         ValueError: When a layer cannot be translated exactly or the models do not agree.
     """
     tf_keras = legacy_keras.tf_keras()
+    begin = graph.inputs if starts is None else list(starts)
     inputs = tree.map_structure(
-        lambda x: tf_keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), graph.inputs
+        lambda x: tf_keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), begin
     )
-    tensors = dict(zip(map(id, tree.flatten(graph.inputs)), tree.flatten(inputs), strict=True))
+    tensors = dict(zip(map(id, tree.flatten(begin)), tree.flatten(inputs), strict=True))
     layers: dict[str, list[Any]] = {}
-    for call in in_order(graph):
+    for call in in_order(graph, tree.flatten(begin)):
         value = None
         for i, link in enumerate(_chain(call, chains, custom, layers)):
             value = _apply(link, call, tensors) if i == 0 else link(value)
@@ -185,14 +207,20 @@ def bridge(
     outputs = tree.map_structure(lambda x: tensors[id(x)], graph.outputs)
     legacy = tf_keras.Model(inputs, _unwrapped(outputs), name=model.name)
     _copy_weights(graph, chains, layers)
-    bridged = Bridged(legacy, graph, chains, layers)
-    check_parity(model, graph, legacy, tensors)
+    front = keras.Model(graph.inputs, [keras.layers.Identity()(x) for x in tree.flatten(begin)])
+    bridged = Bridged(legacy, graph, chains, layers, front)
+    check_parity(model, bridged, tensors)
     return bridged
 
 
-def in_order(graph: Graph) -> list[Call]:
-    """The calls that the outputs depend on, each after those that make what it takes."""
-    ordered, done = [], set()
+def in_order(graph: Graph, starts: Sequence[keras.KerasTensor] = ()) -> list[Call]:
+    """The calls that the outputs depend on, each after those that make what it takes.
+
+    Args:
+        graph: The opened graph.
+        starts: Tensors whose own makers do not count. Defaults to none.
+    """
+    ordered, done = [], {id(graph.maker(x)) for x in starts}
     waiting = [graph.maker(x) for x in reversed(tree.flatten(graph.outputs))]
     while waiting:
         call = waiting.pop()
@@ -274,17 +302,6 @@ def _values(layer: keras.layers.Layer, legacy: Any) -> list[np.ndarray]:
     return [named[tuple(weight.path.split("/")[-2:])] for weight in layer.weights]
 
 
-def _copy_of(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A copy of a layer, without its weights; a function in a `Lambda` is taken over."""
-    if is_graph(layer):
-        return keras.models.clone_model(layer, clone_function=_copy_of)
-    config = layer.get_config()
-    if isinstance(layer, keras.layers.Lambda):
-        config |= {"function": layer.function, "mask": layer.mask}
-        return keras.layers.Lambda(**config)
-    return type(layer).from_config(config)
-
-
 def _weighted(graph: Graph) -> dict[str, keras.layers.Layer]:
     """The innermost layers that have weights, by path; those of a `Normalization` are constants."""
     reached = {call.path: call.layer for call in in_order(graph)}
@@ -297,7 +314,7 @@ def _weighted(graph: Graph) -> dict[str, keras.layers.Layer]:
 
 def _copy_weights(graph: Graph, chains: Chains, layers: dict[str, list[Any]]) -> None:
     for path, layer in _weighted(graph).items():
-        for ours, theirs in zip(chains.of(path, layer), layers[path], strict=True):
+        for ours, theirs in zip(chains.of(path, layer), layers.get(path, []), strict=False):
             _copy(path, ours, theirs)
 
 

@@ -1,14 +1,13 @@
 """What happens at the end of each epoch of a compression, and the callbacks of tf_keras."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import keras
 
 from keras_kd.compression import legacy_keras
-from keras_kd.compression.shell import Shell
 
 
 class AtEpochEnd(keras.callbacks.Callback):
@@ -33,7 +32,7 @@ class KeepBest(keras.callbacks.Callback):
     """Ends with the weights of the best epoch.
 
     Args:
-        shell: The student.
+        variables: What the weights are.
         monitor: Which entry of the history is looked at: the least of a loss, the greatest of
             anything else.
         ready: Whether an epoch counts, asked at its end: before the final sparsity none does.
@@ -42,9 +41,11 @@ class KeepBest(keras.callbacks.Callback):
         ValueError: At the end of an epoch, when the history has no such entry.
     """
 
-    def __init__(self, shell: Shell, monitor: str, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, variables: Sequence[keras.Variable], monitor: str, ready: Callable[[], bool]
+    ) -> None:
         super().__init__()
-        self.variables = shell.layer.variables
+        self.variables = variables
         self.monitor = monitor
         self.ready = ready
         self.sign = -1 if monitor.endswith("loss") else 1
@@ -111,23 +112,30 @@ for _moment in ("train", "test", "epoch", "train_batch", "test_batch"):
         setattr(LegacyCallback, f"on_{_moment}_{_end}", _forward(f"on_{_moment}_{_end}"))
 
 
-def adapted(callbacks: Any, shell: Shell) -> list[keras.callbacks.Callback]:
+def adapted(callbacks: Any, legacy: Any = None) -> list[keras.callbacks.Callback]:
     """Callbacks of either Keras, as Keras 3 takes them.
+
+    Args:
+        callbacks: One, or a list of them.
+        legacy: The tf_keras model that callbacks of tf_keras see. Defaults to none.
+
+    Returns:
+        Callbacks of Keras 3.
 
     Raises:
         TypeError: When one is a callback of neither.
     """
     several = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-    legacy = legacy_keras.tf_keras().callbacks.Callback
     made = []
     for callback in several:
-        if isinstance(callback, legacy):
-            made.append(LegacyCallback(callback, shell.layer.legacy))
+        if legacy is not None and isinstance(callback, legacy_keras.tf_keras().callbacks.Callback):
+            made.append(LegacyCallback(callback, legacy))
         elif isinstance(callback, keras.callbacks.Callback):
             made.append(callback)
         else:
             raise TypeError(
-                "`callbacks` must be callbacks of keras or of tf_keras. "
+                "`callbacks` must be callbacks of keras, or of tf_keras for a student that runs in "
+                "it. "
                 f"Received: {callback!r} (of type {type(callback).__name__})"
             )
     return made

@@ -13,7 +13,7 @@ from keras_kd.compression.kernels import is_pruned, kernels_of, noughts
 from keras_kd.compression.layers import Custom
 from keras_kd.compression.preflight import LayerPlan, LayerPlans, require_known
 from keras_kd.compression.result import Result
-from keras_kd.compression.shell import encase, flat
+from keras_kd.compression.shell import encase
 from keras_kd.compression.trainer import Training
 
 _STARTS = {
@@ -79,7 +79,7 @@ def cluster(
     """
     plan = Training(data=data, epochs=epochs, **training)
     _check(clusters, start)
-    bridged = bridged_student(student, custom, plan.tapped(student))
+    bridged = bridged_student(student, custom)
     require_known(skip, bridged)
     layers = LayerPlans(
         _plan(link, clusters, per_channel, preserve_sparsity, path in skip)
@@ -160,7 +160,7 @@ def _wrapped(
             cluster_per_channel=per_channel and type(layer).__name__ == "Conv2D",
         )
 
-    return tf_keras.models.clone_model(flat(bridged.model), clone_function=wrap)
+    return tf_keras.models.clone_model(bridged.flat, clone_function=wrap)
 
 
 def _clustered(wrapper: Any) -> list[np.ndarray]:

@@ -49,6 +49,18 @@ def is_pruned(kernels: Iterable[np.ndarray]) -> bool:
     return noughts(kernels) >= 0.1
 
 
+def is_clustered(kernel: np.ndarray, per_channel: bool) -> bool:
+    """Whether a kernel has been clustered: training alone makes no two weights alike.
+
+    Args:
+        kernel: The kernel, its output channels last.
+        per_channel: Whether the channels may have values of their own.
+    """
+    channels = kernel.reshape(-1, kernel.shape[-1]).T if per_channel else [kernel.ravel()]
+    counts = [(np.unique(c[c != 0]).size, np.count_nonzero(c)) for c in channels]
+    return all(values <= weights / 2 for values, weights in counts)
+
+
 def _of_cells(cell: Any) -> Mapping[str, np.ndarray]:
     cells = getattr(cell, "cells", [cell])
     if not all(type(one).__name__ in _CELLS for one in cells):

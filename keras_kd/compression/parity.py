@@ -16,29 +16,29 @@ _SAMPLES = 2
 _SIZE = 16  # of a dimension that a model leaves open
 
 
-def check_parity(model: keras.Model, graph: Graph, legacy: Any, tensors: dict[int, Any]) -> None:
+def check_parity(model: keras.Model, bridged: Any, tensors: dict[int, Any]) -> None:
     """Refuses a tf_keras model that does not compute what a Keras 3 model computes.
 
     Args:
         model: The Keras 3 model.
-        graph: Its opened graph.
-        legacy: The tf_keras model.
+        bridged: What became of it: a `Bridged`.
         tensors: For each symbolic tensor of the graph, by its id, the one that stands for it.
 
     Raises:
         ValueError: When outputs or regularisation losses differ, with the first layer that does.
     """
-    x = random_input(graph)
+    x = random_input(bridged.graph)
     with in_float32(model):
-        apart = _distance(model(x, training=False), legacy(x, training=False))
+        apart = _distance(model(x, training=False), bridged.run(x))
     if apart > TOLERANCE:
         raise ValueError(
             f"The tf_keras model does not compute what '{model.name}' computes: on random input "
             f"they differ by {apart:.2g} of the largest output, where {TOLERANCE:g} is allowed. "
-            f"{_culprit(graph, legacy, tensors, x)} Replace that layer in the student, or map it "
+            f"{_culprit(bridged, tensors, x)} Replace that layer in the student, or map it "
             "with `custom`."
         )
-    ours, theirs = (float(sum(keras.ops.sum(loss) for loss in m.losses)) for m in (model, legacy))
+    both = (model, bridged.model)
+    ours, theirs = (float(sum(keras.ops.sum(loss) for loss in m.losses)) for m in both)
     if abs(ours - theirs) > TOLERANCE * max(abs(ours), 1e-30):
         raise ValueError(
             f"The regularisation losses of '{model.name}' ({ours:.6g}) are not those of the "
@@ -83,18 +83,19 @@ def _distance(ours: Any, theirs: Any) -> float:
     return worst
 
 
-def _culprit(graph: Graph, legacy: Any, tensors: dict[int, Any], x: Any) -> str:
+def _culprit(bridged: Any, tensors: dict[int, Any], x: Any) -> str:
     """The sentence that names the first layer whose outputs differ."""
     shown = [
         (path, output, tensors[id(output)])
-        for path, calls in graph.calls.items()
+        for path, calls in bridged.graph.calls.items()
         for call in calls
         for output in call.outputs
         if id(output) in tensors
     ]
-    ours = keras.Model(graph.inputs, [output for _, output, _ in shown])(x, training=False)
-    model = legacy_keras.tf_keras().Model(legacy.input, [tensor for _, _, tensor in shown])
-    theirs = model(x, training=False)
+    inputs = bridged.graph.inputs
+    ours = keras.Model(inputs, [output for _, output, _ in shown])(x, training=False)
+    tf_keras = legacy_keras.tf_keras()
+    theirs = bridged.run(x, tf_keras.Model(bridged.model.inputs, [t for _, _, t in shown]))
     for (path, _, _), one, other in zip(shown, ours, theirs, strict=True):
         if _distance(one, other) > TOLERANCE:
             return f"The first layer that differs is '{path}'."

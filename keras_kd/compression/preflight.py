@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from keras_kd.compression.bridge import Bridged
 
 #: What can happen to a layer.
-ACTIONS = ("pruned", "clustered", "quantized", "output quantized", "left", "refused")
+ACTIONS = ("pruned", "clustered", "quantized", "mended", "left", "refused")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class LayerPlans(tuple):
         """Names of the layers to which something happens."""
         return [plan.name for plan in self if plan.action == action]
 
-    def announce(self, action: str, model: str, verbose: str | int) -> None:
-        """Prints the plans unless `verbose` is 0.
+    def require(self, action: str, model: str) -> None:
+        """Refuses a plan that cannot be carried out.
 
         Raises:
             ValueError: When some layer is refused, or to none of them anything happens.
@@ -75,5 +75,13 @@ class LayerPlans(tuple):
             raise ValueError(
                 f"'{model}' has no layer that can be {action}. What happens to each:\n{self}"
             )
+
+    def announce(self, action: str, model: str, verbose: str | int) -> None:
+        """Prints the plans unless `verbose` is 0.
+
+        Raises:
+            ValueError: As `require`.
+        """
+        self.require(action, model)
         if verbose:
             print(self)

@@ -14,7 +14,7 @@ from keras_kd.compression.kernels import kernels_of, noughts
 from keras_kd.compression.layers import Custom
 from keras_kd.compression.preflight import LayerPlan, LayerPlans, require_known
 from keras_kd.compression.result import Result
-from keras_kd.compression.shell import encase, flat
+from keras_kd.compression.shell import encase
 from keras_kd.compression.trainer import Training
 
 _POOLINGS = ("avg", "max")
@@ -81,7 +81,7 @@ def prune(
     """
     plan = Training(data=data, epochs=epochs, **training)
     wrapping = _wrapping(sparsity, block_size, block_pooling)
-    bridged = bridged_student(student, custom, plan.tapped(student))
+    bridged = bridged_student(student, custom)
     layers = plan_pruning(bridged, wrapping, skip)
     layers.announce("pruned", student.name, plan.verbose)
     final = sparsity if isinstance(sparsity, float | int) else None
@@ -231,7 +231,7 @@ def _wrapped(
         schedule = schedules.of(len(layer.inbound_nodes))
         return tfmot.sparsity.keras.prune_low_magnitude(layer, schedule, **wrapping)
 
-    wrapped = tf_keras.models.clone_model(flat(bridged.model), clone_function=wrap)
+    wrapped = tf_keras.models.clone_model(bridged.flat, clone_function=wrap)
     for layer in wrapped.layers:
         if hasattr(layer, "pruning_step"):
             layer.pruning_step.assign(0)

@@ -1,6 +1,6 @@
 """Small changes to a Keras 3 layer that leave what is computed exactly as it was."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,8 @@ import keras
 from keras_kd.compression.layers import understood
 from keras_kd.models.graph import Call, Graph
 
+#: Activations before which there are logits, which the losses want.
+PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
 #: Layers that end in an activation of their own.
 ACTIVATED = (
     keras.layers.Dense,
@@ -41,7 +43,7 @@ class Chains:
     def change(self, path: str, layers: Sequence[Any], note: str) -> None:
         """Puts a chain in the place of a layer."""
         self.by_path[path] = list(layers)
-        self.notes[path] = note
+        self.notes[path] = ", ".join(filter(None, [self.notes.get(path), note]))
 
     def of(self, path: str, layer: Any) -> list[Any]:
         """The chain of a layer."""
@@ -65,16 +67,16 @@ def split_activation(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     ]
 
 
-def split_activations(graph: Graph, chains: Chains, probabilities: bool = False) -> None:
+def split_activations(
+    graph: Graph, chains: Chains, apart: Collection[Callable[..., Any]] = ()
+) -> None:
     """Takes apart the layers whose activation tf_keras does not have.
 
     Args:
         graph: The opened graph.
         chains: Where the changes are noted.
-        probabilities: Whether a softmax or sigmoid is taken apart too, so that the logits are the
-            output of a layer. Defaults to `False`.
+        apart: Other activations that shall be layers of their own. Defaults to none.
     """
-    apart = (keras.activations.softmax, keras.activations.sigmoid) if probabilities else ()
     for path, calls in graph.calls.items():
         layer = calls[0].layer
         if not isinstance(layer, ACTIVATED):
@@ -84,7 +86,7 @@ def split_activations(graph: Graph, chains: Chains, probabilities: bool = False)
             chains.change(path, split_activation(layer), f"{name} runs as a layer of its own")
 
 
-def fuse_relu(graph: Graph, chains: Chains, keep: Sequence[str] = ()) -> None:
+def fuse_relu(graph: Graph, chains: Chains, keep: Collection[str] = ()) -> None:
     """Makes a ReLU behind a convolution or dense layer that layer's own activation.
 
     Quantization-aware training knows no other form of it, where no batch norm lies between.
@@ -94,50 +96,68 @@ def fuse_relu(graph: Graph, chains: Chains, keep: Sequence[str] = ()) -> None:
         chains: Where the changes are noted.
         keep: Paths of layers whose own output is wanted.
     """
-    users = _users(graph)
     for path, calls in graph.calls.items():
-        relu = _relu(calls[0].layer)
-        if relu is None or len(calls) > 1 or path in chains.by_path:
+        maker = only_source(graph, chains, calls, keep) if is_relu(calls[0].layer) else None
+        if maker is None or path in chains.by_path:
             continue
-        (source,) = calls[0].inputs
-        maker = graph.maker(source)
-        if maker is None or maker.path in keep or maker.path in chains.by_path:
-            continue
-        only = len(graph.calls[maker.path]) == 1 and users.get(id(source)) == 1
-        fusible = isinstance(maker.layer, ACTIVATED) and _is_linear(maker.layer)
-        if only and fusible:
-            fused = with_arguments(maker.layer, activation=relu)
-            chains.change(maker.path, [fused], f"'{path}' fused into it")
+        *before, last = chains.of(maker.path, maker.layer)
+        if isinstance(last, ACTIVATED) and is_linear(last):
+            fused = with_arguments(last, activation="relu")
+            chains.change(maker.path, [*before, fused], f"'{path}' fused into it")
             chains.change(path, [], f"fused into '{maker.path}'")
 
 
-def _relu(layer: Any) -> str | None:
-    """The name of the ReLU that a layer or operation is, if it is one."""
+def only_source(
+    graph: Graph, chains: Chains, calls: Sequence[Call], keep: Collection[str] = ()
+) -> Call | None:
+    """The call whose output a layer takes, where nobody else sees it.
+
+    Args:
+        graph: The opened graph.
+        chains: What stands for some layers; those left out are looked through.
+        calls: The calls of the layer.
+        keep: Paths of layers whose own output is wanted.
+
+    Returns:
+        The call, or `None` where there are others, or either layer is called several times.
+    """
+    if len(calls) > 1 or len(calls[0].inputs) != 1:
+        return None
+    (source,) = calls[0].inputs
+    maker = graph.maker(source)
+    if maker is None or maker.path in keep or _users(graph, source) > 1:
+        return None
+    if not chains.of(maker.path, maker.layer):
+        return only_source(graph, chains, graph.calls[maker.path], keep)
+    return maker if len(graph.calls[maker.path]) == 1 and len(maker.outputs) == 1 else None
+
+
+def is_relu(layer: Any, limit: float | None = None) -> bool:
+    """Whether a layer or operation is a plain ReLU, or one with an upper limit.
+
+    Args:
+        layer: The layer or operation.
+        limit: The upper limit. Defaults to none.
+    """
     if isinstance(layer, keras.layers.ReLU):
-        changed = layer.negative_slope or layer.threshold or layer.max_value is not None
-        return None if changed else "relu"
+        plain = not layer.negative_slope and not layer.threshold
+        return bool(plain) and layer.max_value == limit
+    name = {None: "relu", 6.0: "relu6"}[limit]
     if isinstance(layer, keras.layers.Activation):
-        return "relu" if layer.activation is keras.activations.relu else None
-    operation = not isinstance(layer, keras.layers.Layer) and type(layer).__name__ == "Relu"
-    return "relu" if operation else None
+        return layer.activation is getattr(keras.activations, name)
+    return not isinstance(layer, keras.layers.Layer) and type(layer).__name__.lower() == name
 
 
-def _is_linear(layer: Any) -> bool:
+def is_linear(layer: Any) -> bool:
+    """Whether a layer has no activation."""
     return layer.activation is keras.activations.linear
 
 
-def _users(graph: Graph) -> dict[int, int]:
-    """How many calls (and outputs of the model) take each tensor, by its id."""
-    counts: dict[int, int] = {}
-    calls = [call for calls in graph.calls.values() for call in calls if not _is_model(call)]
-    tensors = [tensor for call in calls for tensor in call.inputs]
-    for tensor in [*tensors, *keras.tree.flatten(graph.outputs)]:
-        counts[id(tensor)] = counts.get(id(tensor), 0) + 1
-    return counts
-
-
-def _is_model(call: Call) -> bool:
-    return isinstance(call.layer, keras.Model)
+def _users(graph: Graph, tensor: keras.KerasTensor) -> int:
+    """How many calls (and outputs of the model) take a tensor."""
+    calls = [call for calls in graph.calls.values() for call in calls]
+    taken = [x for call in calls if not isinstance(call.layer, keras.Model) for x in call.inputs]
+    return sum(x is tensor for x in [*taken, *keras.tree.flatten(graph.outputs)])
 
 
 def _shapes(layer: keras.layers.Layer) -> tuple:

@@ -21,13 +21,14 @@ class LegacyLayer(keras.layers.Layer):
     Args:
         legacy: A `tf_keras.Model` with lists of inputs and outputs.
         name: Name of the layer.
+        untrained: Variables of it that the optimizer shall leave alone. Defaults to none.
     """
 
-    def __init__(self, legacy: Any, name: str) -> None:
+    def __init__(self, legacy: Any, name: str, untrained: Sequence[Any] = ()) -> None:
         super().__init__(name=name, dtype="float32", autocast=False)
         _hide(self, "legacy", legacy)
         _hide(self, "runner", legacy)
-        trained = {id(variable) for variable in legacy.trainable_weights}
+        trained = {id(v) for v in legacy.trainable_weights} - {id(v) for v in untrained}
         self.adopted = [_adopted(v, id(v) in trained) for v in _unique(legacy.weights)]
         self.built = True
 
@@ -48,6 +49,14 @@ class LegacyLayer(keras.layers.Layer):
         """Shapes and dtypes of the outputs."""
         return [keras.KerasTensor(tuple(x.shape), dtype=x.dtype.name) for x in self.legacy.outputs]
 
+    def get_config(self) -> dict[str, Any]:
+        """Refuses: a file of Keras 3 holds no tf_keras model."""
+        raise NotImplementedError(
+            f"'{self.name}' runs in tf_keras and cannot be saved in a Keras 3 file. Export the "
+            "model with kd.export.to_tflite(model, path, 'int8'); to train on later, save its "
+            "weights (save_weights) and the student that it was made of."
+        )
+
 
 @dataclass(frozen=True)
 class Shell:
@@ -56,45 +65,37 @@ class Shell:
     Attributes:
         origin: The Keras 3 model that it came from, whose taps and outputs are meant.
         bridged: What became of each of its layers.
-        front: What runs before the tf_keras model, in Keras 3: a model with a list of outputs.
         layer: The layer that runs the tf_keras model.
         model: The Keras 3 model of all that, with the inputs and outputs of the origin.
     """
 
     origin: keras.Model
     bridged: Bridged
-    front: keras.Model
     layer: LegacyLayer
     model: keras.Model
 
 
-def encase(origin: keras.Model, bridged: Bridged, legacy: Any) -> Shell:
+def encase(
+    origin: keras.Model, bridged: Bridged, legacy: Any, untrained: Sequence[Any] = ()
+) -> Shell:
     """Puts a tf_keras model into a Keras 3 model.
 
     Args:
         origin: The Keras 3 model that it came from.
         bridged: How it came from it.
         legacy: The tf_keras model, of lists of inputs and outputs; perhaps wrapped since.
+        untrained: Variables that the optimizer shall leave alone. Defaults to none.
 
     Returns:
         The `Shell`.
     """
     graph = bridged.graph
     names = _distinct(graph.output_names)
-    layer = LegacyLayer(legacy, _free(f"{origin.name}_in_tf_keras", names))
-    inputs = tree.flatten(graph.inputs)
-    front = keras.Model(graph.inputs, [keras.layers.Identity()(x) for x in inputs])
-    values = layer(front(graph.inputs))
+    layer = LegacyLayer(legacy, _free(f"{origin.name}_in_tf_keras", names), untrained)
+    values = layer(bridged.front(graph.inputs))
     named = [keras.layers.Identity(name=n)(v) for n, v in zip(names, values, strict=True)]
     outputs = tree.pack_sequence_as(_unwrapped(graph), named)
-    return Shell(
-        origin, bridged, front, layer, keras.Model(graph.inputs, outputs, name=origin.name)
-    )
-
-
-def flat(legacy: Any) -> Any:
-    """A tf_keras model with its inputs and outputs in lists: wrapping loses other structures."""
-    return type(legacy)(legacy.inputs, legacy.outputs, name=legacy.name)
+    return Shell(origin, bridged, layer, keras.Model(graph.inputs, outputs, name=origin.name))
 
 
 def _adopted(variable: Any, trainable: bool) -> keras.Variable:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from keras_kd.compression import legacy_keras
 from keras_kd.compression.shell import Shell
 from keras_kd.models.graph import Call
 from keras_kd.models.recording import Watch
@@ -43,7 +44,7 @@ class LegacyTapped(TappedModel):
     def run(self, inputs: Any, watches: Sequence[Watch]) -> tuple[Any, Any]:
         """Runs the tf_keras model once; see `TappedModel.run`."""
         shell = self._shell
-        values = shell.layer(shell.front(inputs), training=self.training, taps=True)
+        values = shell.layer(shell.bridged.front(inputs), training=self.training, taps=True)
         count = len(shell.layer.legacy.outputs)
         outputs = tree.pack_sequence_as(shell.model.output, values[:count])
         return outputs, lambda watch: values[count + self._shown[id(watch)]]
@@ -83,11 +84,9 @@ class LegacyTapped(TappedModel):
 
 def original_name(layer: Any) -> str:
     """The name of a layer before tensorflow-model-optimization wrapped it."""
-    return (
-        layer.layer.name
-        if "tensorflow_model_optimization" in type(layer).__module__
-        else layer.name
-    )
+    foreign = type(layer).__module__.startswith("tensorflow_model_optimization")
+    wraps = foreign and isinstance(layer, legacy_keras.tf_keras().layers.Wrapper)
+    return layer.layer.name if wraps else layer.name
 
 
 def _position(call: Call, tensor: keras.KerasTensor) -> int:

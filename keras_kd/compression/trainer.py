@@ -1,7 +1,7 @@
 """Trains a student that runs in tf_keras, the teachers still teaching: `Distiller` does it."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from keras_kd.compression.shell import Shell
 from keras_kd.compression.tapped import LegacyTapped
 from keras_kd.distiller import Distiller
 from keras_kd.objective import DistillationObjective, as_losses, student_tap
+from keras_kd.teachers.lesson import opened
 from keras_kd.teachers.teacher import as_teachers
 
 
@@ -21,14 +22,13 @@ class LegacyDistiller(Distiller):
 
     Args:
         shell: The student.
-        *args: The other arguments of `Distiller`.
-        **kwargs: The same by name.
+        **kwargs: The other arguments of `Distiller`.
     """
 
-    def __init__(self, shell: Shell, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, shell: Shell, **kwargs: Any) -> None:
         # Past Keras, which has not set the model up yet.
         object.__setattr__(self, "_shell", shell)
-        super().__init__(shell.model, *args, **kwargs)
+        super().__init__(shell.model, **kwargs)
 
     def make_objective(self, student: keras.Model, *arguments: Any) -> DistillationObjective:
         """The objective, its taps those of the Keras 3 model that the student came from."""
@@ -58,6 +58,8 @@ class Training:
         combine: As for `Distiller`. Defaults to `"losses"`.
         class_names: As for `Distiller`. Defaults to `None`.
         student_outputs: As for `Distiller`. Defaults to `"auto"`.
+        augment: As for `Distiller`. Defaults to `None`.
+        same_view: As for `Distiller`. Defaults to `False`.
         validation_data: As for `keras.Model.fit`. Defaults to `None`.
         callbacks: Callbacks of keras, or of tf_keras (these see the tf_keras model). Defaults to
             none.
@@ -86,6 +88,8 @@ class Training:
     combine: str = "losses"
     class_names: Sequence[str] | None = None
     student_outputs: str = "auto"
+    augment: Any = None
+    same_view: bool = False
     validation_data: Any = None
     callbacks: Any = ()
     batch_size: int = 32
@@ -143,39 +147,30 @@ class Training:
             )
         return self.epochs * count
 
+    def samples(self, count: int) -> Iterator[Any]:
+        """The x of the first batches that hold so many samples, if there are as many."""
+        seen = 0
+        for x in self._batches():
+            yield x
+            seen += len(keras.tree.flatten(x)[0])
+            if seen >= count:
+                return
+
+    def _batches(self) -> Iterator[Any]:
+        """The x of each batch."""
+        if isinstance(self.data, tf.data.Dataset):
+            for batch in self.data:
+                yield opened(keras.utils.unpack_x_y_sample_weight(batch)[0])[0]
+            return
+        x = self.data[0] if isinstance(self.data, tuple) else self.data
+        for start in range(0, len(self._arrays[0]), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield keras.tree.map_structure(lambda array, part=part: array[part], x)
+
     @property
     def _arrays(self) -> list[Any]:
         x = self.data[0] if isinstance(self.data, tuple) else self.data
         return keras.tree.flatten(x)
-
-    def distiller(self, shell: Shell) -> LegacyDistiller:
-        """The compiled trainer of a student.
-
-        Args:
-            shell: The student.
-
-        Returns:
-            A `LegacyDistiller`.
-        """
-        weight = self.student_loss_weight
-        if weight is None:
-            weight = 0.5 if self.terms else 1.0
-        distiller = LegacyDistiller(
-            shell,
-            self.teachers,
-            self.terms,
-            weight,
-            self.weighting,
-            self.noise,
-            self.combine,
-            self.class_names,
-            self.student_outputs,
-        )
-        metrics = list(self.metrics) if isinstance(self.metrics, tuple) else self.metrics
-        distiller.compile(
-            _fresh(self.optimizer), self.loss, metrics=metrics or None, jit_compile=False
-        )
-        return distiller
 
     def fit(
         self,
@@ -183,7 +178,7 @@ class Training:
         each_epoch: Callable[[], dict[str, float]] = dict,
         ready: Callable[[], bool] = lambda: True,
     ) -> dict[str, list[float]]:
-        """Trains a student.
+        """Trains a student that runs in tf_keras.
 
         Args:
             shell: The student; its weights are changed.
@@ -193,9 +188,53 @@ class Training:
         Returns:
             The history.
         """
-        distiller = self.distiller(shell)
-        best = [] if self.monitor is None else [KeepBest(shell, self.monitor, ready)]
-        callbacks = [AtEpochEnd(each_epoch), *best, *adapted(self.callbacks, shell)]
+        distiller = LegacyDistiller(shell, **self._taught)
+        # What tensorflow-model-optimization does in a step is none of XLA's.
+        self._compile(distiller, jit_compile=False)
+        best = self._best(shell.layer.variables, ready)
+        callbacks = [AtEpochEnd(each_epoch), *best, *adapted(self.callbacks, shell.layer.legacy)]
+        return self._fit(distiller, callbacks)
+
+    def distil(self, student: keras.Model) -> dict[str, list[float]]:
+        """Trains a Keras 3 student, without compressing it.
+
+        Args:
+            student: The student; its weights are changed.
+
+        Returns:
+            The history.
+        """
+        distiller = Distiller(student, **self._taught)
+        self._compile(distiller)
+        best = self._best(student.variables)
+        return self._fit(distiller, [*best, *adapted(self.callbacks)])
+
+    @property
+    def _taught(self) -> dict[str, Any]:
+        """The arguments of the distiller."""
+        weight = self.student_loss_weight
+        if weight is None:
+            weight = 0.5 if self.terms else 1.0
+        same = ("weighting", "noise", "combine", "class_names", "student_outputs")
+        return {
+            "teachers": self.teachers,
+            "losses": self.terms,
+            "student_loss_weight": weight,
+            **{name: getattr(self, name) for name in (*same, "augment", "same_view")},
+        }
+
+    def _compile(self, distiller: Distiller, **kwargs: Any) -> None:
+        metrics = list(self.metrics) if isinstance(self.metrics, tuple) else self.metrics
+        distiller.compile(_fresh(self.optimizer), self.loss, metrics=metrics or None, **kwargs)
+
+    def _best(
+        self, variables: Sequence[keras.Variable], ready: Callable[[], bool] = lambda: True
+    ) -> list[keras.callbacks.Callback]:
+        return [] if self.monitor is None else [KeepBest(variables, self.monitor, ready)]
+
+    def _fit(
+        self, distiller: Distiller, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> dict[str, list[float]]:
         arrays = not isinstance(self.data, tf.data.Dataset)
         x, y, weights = keras.utils.unpack_x_y_sample_weight(self.data if arrays else (self.data,))
         history = distiller.fit(
@@ -206,7 +245,7 @@ class Training:
             epochs=self.epochs,
             steps_per_epoch=self.steps_per_epoch,
             validation_data=self.validation_data,
-            callbacks=callbacks,
+            callbacks=list(callbacks),
             verbose=self.verbose,
         )
         return history.history

@@ -30,7 +30,8 @@ _REQUEST, _SAMPLES, _RESULT, _ERROR = "request.json", "samples.npz", "model.tfli
 _HARMLESS = """
     Add AddV2 ArgMax AvgPool BatchMatMulV2 BiasAdd Cast ConcatV2 Const Conv2D
     Conv2DBackpropInput DepthwiseConv2dNative Einsum Elu Equal Erf Erfc Exp ExpandDims
-    FakeQuantWithMinMaxArgs FusedBatchNormV3 Gather GatherV2 Greater GreaterEqual Identity
+    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel
+    FusedBatchNormV3 Gather GatherV2 Greater GreaterEqual Identity
     IdentityN LeakyRelu Less LessEqual LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool
     Maximum Mean Minimum MirrorPad Mul Neg NoOp NotEqual Pack Pad PadV2 PartitionedCall
     Placeholder Prod Range ReadVariableOp RealDiv Relu Relu6 Reshape ResizeBilinear
@@ -52,6 +53,8 @@ class Request:
         per_channel: Whether weights have a scale for each channel.
         allow_flex: Whether ops may be left to TensorFlow.
         batch_size: Number of samples of one run, for the calibration.
+        rounds: Whether the model brings its own ranges, so that there is no calibration; ops
+            without one stay in float.
     """
 
     quantization: str
@@ -60,6 +63,7 @@ class Request:
     per_channel: bool
     allow_flex: bool
     batch_size: int
+    rounds: bool = False
 
 
 class ConversionError(Exception):
@@ -120,6 +124,7 @@ def _convert(model: Path, request: Request, samples: dict[str, np.ndarray] | Non
     with warnings.catch_warnings():
         # The converter itself makes the old interpreter, to calibrate.
         warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         try:
             return converter.convert()
         except Exception as error:  # It raises what its many parts raise.
@@ -132,7 +137,7 @@ def _converter(model: Path, request: Request) -> tf.lite.TFLiteConverter:
     )
     ops = tf.lite.OpsSet
     builtins = {
-        "int8": ops.TFLITE_BUILTINS_INT8,
+        "int8": ops.TFLITE_BUILTINS if request.rounds else ops.TFLITE_BUILTINS_INT8,
         "int16x8": ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
     }.get(request.quantization, ops.TFLITE_BUILTINS)
     flex = [ops.SELECT_TF_OPS] if request.allow_flex else []

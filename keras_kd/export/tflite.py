@@ -1,5 +1,6 @@
 """From a Keras model to a .tflite file: written whole, and held against the model before it is."""
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,7 +65,8 @@ def to_tflite(
             ai-edge-quantizer (`pip install 'keras_kd[quantizer]'`).
         calibration: Samples such as the model will see, for int8 and int16x8: a `tf.data.Dataset`
             of batches, or arrays. In both a tuple is `(x, ...)`, of which x is used; several
-            inputs are a list or a dictionary.
+            inputs are a list or a dictionary. A model from `kd.compression.quantize_aware` needs
+            none: it brings the ranges that it was trained with.
         calibration_samples: How many samples to take, from the beginning. Defaults to 300.
         verification: Samples to verify with, likewise; in `(x, y)`, labels y give the accuracy.
             Defaults to `calibration`.
@@ -129,7 +131,7 @@ def to_tflite(
     proof = Proof(data, verification_samples, made_up, max_drop, tolerance)
     with whole_file(Path(path), ".tflite") as write:
         samples = None
-        if quantization in CALIBRATED:
+        if quantization in CALIBRATED and calibration is not None:
             samples = calibration_data.samples(calibration, inputs, calibration_samples)
         content, about = converted(model, inputs, options, samples)
         scores = proof.of(content, about, model, Path(path))
@@ -160,6 +162,10 @@ def converted(
     """
     normalized = ends.normalizations(options.normalization, inputs.specs, options.raw_inputs)
     traced = _traced(model, inputs, options, normalized, loops)
+    if traced.rounds:
+        samples = None
+    elif samples is None and options.quantization in CALIBRATED:
+        calibration_data.samples(None, inputs, 1)  # Says what is missing.
     if samples is not None and options.raw_inputs:
         samples = calibration_data.raw(samples, normalized, options.io_dtype)
     content = _convert(model.name, traced, options, samples)
@@ -198,8 +204,14 @@ def _traced(
 
     arguments = (model, inputs, options.batch_size, around, options.taps)
     traced = tracing.trace(*arguments)
+    if traced.rounds and options.quantization != "int8":
+        raise ValueError(
+            f"Expected quantization='int8' for '{model.name}', which was trained with the rounding "
+            f"of int8. Received: {options.quantization!r}. For other files export the student that "
+            "it was trained from."
+        )
     looping = options.quantization not in CALIBRATED if loops is None else loops
-    if looping or not traced.loops:
+    if looping or traced.rounds or not traced.loops:
         return traced
     traced = tracing.trace(*arguments, loops=False)
     if traced.loops:
@@ -227,7 +239,8 @@ def _convert(
     with tempfile.TemporaryDirectory() as folder:
         traced.save(Path(folder) / MODEL)
         try:
-            return convert(Path(folder), traced.ops, options.request, samples)
+            request = dataclasses.replace(options.request, rounds=traced.rounds)
+            return convert(Path(folder), traced.ops, request, samples)
         except ConversionError as error:
             refusal = _refusal(error, name, traced, options)
             if refusal is not None:

@@ -43,6 +43,11 @@ class Traced:
         return {node.op for node in self._nodes()}
 
     @property
+    def rounds(self) -> bool:
+        """Whether the model was trained with the rounding of int8: it brings its own ranges."""
+        return any(op.startswith("FakeQuantWithMinMaxVars") for op in self.ops)
+
+    @property
     def loops(self) -> list[str]:
         """The layers that loop and collect what they compute, whose calibration ends a process."""
         return self.places("TensorListReserve", "EmptyTensorList")

@@ -196,7 +196,7 @@ def test_several_inputs_and_outputs_keep_their_names():
         ({"loss": "mse", "losses": "soft_targets"}, ValueError, "nothing to learn from"),
         ({"loss": "mse", "epochs": 0}, ValueError, "must be at least 1. Received: epochs=0"),
         ({"loss": "mse", "optimizer": tf_keras.optimizers.Adam()}, TypeError, "Keras 3's, not"),
-        ({"loss": "mse", "callbacks": [3]}, TypeError, "callbacks of keras or of tf_keras"),
+        ({"loss": "mse", "callbacks": [3]}, TypeError, "callbacks of keras, or of tf_keras"),
         ({"loss": SPARSE, "monitor": "val_loss"}, ValueError, "must be an entry of the history"),
         ({"loss": "mse", "colour": 3}, TypeError, "unexpected keyword argument 'colour'"),
     ],

@@ -1,0 +1,153 @@
+"""Several stages as one call: each from the best of the last, and on from where it was killed."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_kd as kd
+from tests import toy
+from tests.compression import files, models
+from tests.compression.test_cluster import values
+from tests.compression.test_prune import noughts
+
+Stage = kd.compression.Stage
+
+
+def stages(epochs=1):
+    return [
+        Stage("distill", epochs=2),
+        Stage("prune", sparsity=0.5, epochs=2, losses=[kd.losses.LogitsMSE()]),
+        Stage("cluster", clusters=8, epochs=epochs),
+        Stage("quantize_aware", epochs=1),
+        Stage("export"),
+    ]
+
+
+def run(directory, which=None, student=None, **kwargs):
+    x, y = toy.data(32)
+    arguments = {
+        "data": (x, y),
+        "batch_size": 8,
+        "validation_data": toy.data(16, seed=1),
+        "teachers": toy.cnn("teacher", seed=1),
+        "loss": toy.sparse_loss(),
+        "metrics": ["accuracy"],
+        "optimizer": keras.optimizers.Adam(0.01),
+        "verbose": 0,
+        **kwargs,
+    }
+    keras.utils.set_random_seed(0)
+    student = student or toy.cnn("student", filters=6)
+    which = stages() if which is None else which
+    return kd.compression.pipeline(which, student, directory, **arguments)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("pipeline") / "run"
+    return directory, run(directory)
+
+
+def test_the_last_model_is_sparse_clustered_and_quantized(finished):
+    _, result = finished
+    distilled, pruned, clustered, _ = (stage.model for stage in result.stages)
+    kernels = [m.get_layer("features").kernel for m in (distilled, pruned, clustered)]
+    assert [noughts(kernel) for kernel in kernels] == [0, 24, 24]
+    assert values(kernels[2]) == 8
+    in_file = next(k for k in files.kernels(result.file.path) if k.size == 48)
+    assert noughts(in_file) >= 24
+    assert values(in_file) <= 8
+    assert result.file.verification is not None
+
+
+def test_each_stage_starts_from_the_best_epoch_of_the_last(finished):
+    _, result = finished
+    for stage in result.stages[:3]:
+        stage.model.compile(loss=toy.sparse_loss())
+        loss = stage.model.evaluate(*toy.data(16, seed=1), verbose=0)
+        best = min(stage.history["val_loss"])
+        np.testing.assert_allclose(loss, best, rtol=1e-5)
+
+
+def test_there_is_one_history(finished):
+    _, result = finished
+    history = result.history
+    names = ["distill"] * 2 + ["prune"] * 2 + ["cluster", "quantize_aware"]
+    assert history["stage"] == names
+    assert history["epoch"] == [1, 2, 1, 2, 1, 1]
+    assert {len(values) for values in history.values()} == {6}
+    assert history["sparsity"][:2] == [None, None]
+    assert history["soft_targets"][2] is None
+    assert history["logits_mse"][2] is not None
+
+
+def test_a_finished_pipeline_is_opened_and_nothing_is_trained(finished, monkeypatch):
+    directory, result = finished
+    monkeypatch.setattr(kd.Distiller, "fit", None)
+    again = run(directory)
+    assert again.history == json.loads(json.dumps(result.history))
+    assert again.file.outputs == result.file.outputs
+    x, _ = toy.data(8)
+    for one, other in zip(result.stages, again.stages, strict=True):
+        np.testing.assert_array_equal(one.model(x), other.model(x))
+        assert one.layers == other.layers
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_pipeline_goes_on_after_the_last_whole_stage(tmp_path, finished):
+    def kill(epoch, logs):
+        raise KilledError
+
+    killed = stages()
+    killed[2] = Stage(
+        "cluster", clusters=8, epochs=1, callbacks=keras.callbacks.LambdaCallback(on_epoch_end=kill)
+    )
+    with pytest.raises(KilledError):
+        run(tmp_path / "run", killed)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["01-distill", "02-prune"]
+    resumed = run(tmp_path / "run")
+    _, whole = finished
+    assert resumed.history["stage"] == whole.history["stage"]
+    for one, other in zip(resumed.stages[:2], whole.stages[:2], strict=True):
+        np.testing.assert_array_equal(one.model.weights[0], other.model.weights[0])
+
+
+def test_other_arguments_in_the_same_directory_are_refused(finished):
+    directory, _ = finished
+    with pytest.raises(ValueError, match=r"03-cluster' holds a stage that was asked for otherwise"):
+        run(directory, stages(epochs=3))
+    with pytest.raises(ValueError, match=r"01-distill' .* it differs in \['student'\]"):
+        run(directory, student=toy.cnn("student", filters=5))
+
+
+def test_the_kept_student_is_a_plain_file(finished):
+    directory, result = finished
+    model = keras.models.load_model(directory / "02-prune" / "student.keras")
+    x, _ = toy.data(8)
+    np.testing.assert_array_equal(model(x), result.stages[1].model(x))
+
+
+@pytest.mark.parametrize(
+    ("which", "sentence"),
+    [
+        ([], "`stages` must be a list of kd.compression.Stage"),
+        (["prune"], "`stages` must be a list"),
+        ([Stage("quantize_aware"), Stage("prune")], "Received: 'prune' after 'quantize_aware'"),
+        ([Stage("export"), Stage("prune")], "Received: 'prune' after 'export'"),
+    ],
+)
+def test_stages_that_cannot_follow_each_other_are_refused(tmp_path, which, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        run(tmp_path, which, student=toy.mlp("student"))
+
+
+def test_an_unknown_technique_and_a_subclassed_student_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"`technique` must be one of .*technique='shrink'"):
+        Stage("shrink")
+    with pytest.raises(ValueError, match="which is subclassed"):
+        run(tmp_path, student=models.subclassed())
