@@ -188,7 +188,9 @@ def _distill(student: keras.Model, **training: Any) -> Result:
 def _export(model: keras.Model, folder: Folder, arguments: Mapping[str, Any]) -> TFLiteModel:
     path = folder.path / _FILE
     if folder.done:
-        return TFLiteModel(path, **json.loads((folder.path / _FACTS).read_text()))
+        facts = json.loads((folder.path / _FACTS).read_text())
+        inputs, outputs = tuple(facts["inputs"]), tuple(facts["outputs"])
+        return TFLiteModel(path, facts["quantization"], inputs, outputs)
     made = []
 
     def write(where: Path) -> Result:
