@@ -35,14 +35,15 @@ def plan(done, seeds, quick):
     for data, samples in SETTINGS[:1] if quick else SETTINGS:
         base = {"data": data, "samples": samples}
         grid = GRID[:1] if quick else GRID
+        noisy = [{"method": "noisy", "sigma": s, "p": p} for s, p in grid]
         tuning = [
-            ({"stage": "tune", **base, "method": "noisy", "sigma": s, "p": p}, seed)
-            for s, p in grid
+            ({"stage": "tune", **base, **method}, seed)
+            for method in ({"method": "kd"}, *noisy)
             for seed in ((100, 101) if samples == 1000 else (100,))
         ]
         jobs += tuning
         if all(job in done for job in tuning):
-            best = done.best("accuracy", ("sigma", "p"), stage="tune", **base)
+            best = done.best("accuracy", ("sigma", "p"), stage="tune", method="noisy", **base)
             for seed in range(seeds):
                 jobs += [({"stage": "test", **base, "method": m}, seed) for m in ("alone", "kd")]
                 jobs.append(({"stage": "test", **base, "method": "noisy", **best}, seed))
@@ -112,7 +113,7 @@ def report(done):
         ]
         cell = noisy[0]["cell"]
         chosen = f"σ {cell['sigma']:g}, p {cell['p']:g}"
-        rows.append([f"{data}, {samples:,} images", *errors, chosen, reduction(done, **where)])
+        rows.append([_title(data, samples), *errors, chosen, reduction(done, **where)])
     header = [
         "test error %",
         "student alone",
@@ -121,4 +122,22 @@ def report(done):
         "chosen on validation",
         "error reduction against KD, % (95 % interval)",
     ]
-    return table(header, rows)
+    return table(header, rows) + "\n\n" + _grid(done)
+
+
+def _grid(done):
+    """Every cell of the search, on the images that nobody trains on."""
+    rows = []
+    for data, samples in SETTINGS:
+        where = {"stage": "tune", "data": data, "samples": samples}
+        cells = [{"method": "kd"}, *({"method": "noisy", "sigma": s, "p": p} for s, p in GRID)]
+        found = [done.values("accuracy", **where, **cell) for cell in cells]
+        if any(found):
+            means = [f"{100 - 100 * statistics.mean(v):.2f}" if v else "" for v in found]
+            rows.append([_title(data, samples), *means])
+    noisy = [f"σ {sigma:g}, p {p:g}" for sigma, p in GRID]
+    return table(["validation error %", "KD, no noise", *noisy], rows)
+
+
+def _title(data, samples):
+    return f"{data}, {samples:,} images"
