@@ -1,6 +1,7 @@
 """What the benchmarks share: data as arrays, the models, one way to train them all."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import keras
@@ -12,11 +13,15 @@ import keras_kd as kd
 CACHE = Path(os.environ.get("KERAS_KD_BENCHMARKS", "build/benchmarks"))
 
 
+@lru_cache(maxsize=8)
 def arrays(name, split):
-    """A split as arrays (x, y), in the order of the data set."""
+    """A split as arrays (x, y), in the order of the data set, read once in a process."""
     dataset = kd.datasets.load(name, split, batch_size=1000, shuffle=False)
     batches = list(dataset.as_numpy_iterator())
-    return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+    found = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+    for part in found:
+        part.setflags(write=False)
+    return found
 
 
 def compile_and_fit(model, x, y, *, loss, learning_rate, epochs, batch_size=128, seed=0, **kwargs):
