@@ -1,6 +1,8 @@
 """From a Keras model to a .tflite file that LiteRT runs, and what that file is worth."""
 
+from keras_kd.export.attempt import Attempt
 from keras_kd.export.benchmark import Benchmark, Latency, benchmark
+from keras_kd.export.best import best
 from keras_kd.export.description import Description, describe
 from keras_kd.export.evaluation import evaluate
 from keras_kd.export.layer_errors import LayerError, layer_errors
@@ -12,6 +14,7 @@ from keras_kd.export.verification import VerificationError
 
 __all__ = [
     "QUANTIZATIONS",
+    "Attempt",
     "Benchmark",
     "Description",
     "Evaluation",
@@ -21,6 +24,7 @@ __all__ = [
     "TFLiteModel",
     "VerificationError",
     "benchmark",
+    "best",
     "describe",
     "evaluate",
     "layer_errors",

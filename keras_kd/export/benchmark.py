@@ -1,7 +1,7 @@
 """How long a .tflite file takes for one run, measured on this machine."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -14,6 +14,7 @@ from keras_kd.export.interpreter import LiteRT, read
 from keras_kd.export.tflite_model import TFLiteModel
 
 _BLOCKS = 10
+_WARMUP = 20
 _PATIENCE = 30.0  # seconds for all runs of one setting
 
 
@@ -105,7 +106,7 @@ def benchmark(
     tflite: TFLiteModel | str | Path,
     *,
     runs: int = 200,
-    warmup: int = 20,
+    warmup: int = _WARMUP,
     threads: int | Sequence[int] = 1,
     xnnpack: bool | Sequence[bool] = True,
 ) -> Benchmark:
@@ -150,13 +151,41 @@ def benchmark(
             runners.append(stack.enter_context(runner))
         blocks = _blocks(runners, runs, warmup)
         memory = [runner.memory() for runner in runners]
-    batch = next(iter(runners[0].inputs.values()))[0][0] or 1
     counted = cost(content)
     latencies = tuple(
-        _latency(blocks[i], batch, count, kernel, memory[i])
+        _latency(blocks[i], _batch(runners[i]), count, kernel, memory[i])
         for i, (kernel, count) in enumerate(settings)
     )
     return Benchmark(latencies, len(content), counted.parameters, counted.macs, counted.ops, warmup)
+
+
+def side_by_side(files: Mapping[str, TFLiteModel], runs: int) -> dict[str, Latency | RuntimeError]:
+    """Times several files in turn, block by block, on one thread.
+
+    Args:
+        files: The files by name.
+        runs: Number of runs to time for each.
+
+    Returns:
+        By name the `Latency`, or what LiteRT says of a file that it cannot run.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    _check(runs, _WARMUP, [1], [True])
+    found: dict[str, Latency | RuntimeError] = {}
+    with contextlib.ExitStack() as stack:
+        runners = {}
+        for name, file in files.items():
+            try:
+                runner = LiteRT(read(file.path), f"'{file.path}'")
+                runners[name] = stack.enter_context(runner)
+            except RuntimeError as error:
+                found[name] = error
+        blocks = _blocks(list(runners.values()), runs, _WARMUP)
+        for (name, runner), times in zip(runners.items(), blocks, strict=True):
+            found[name] = _latency(times, _batch(runner), 1, True, runner.memory())
+    return found
 
 
 def _check(runs: int, warmup: int, threads: list[int], kernels: list[bool]) -> None:
@@ -201,6 +230,11 @@ def _latency(
         xnnpack=xnnpack,
         memory=memory,
     )
+
+
+def _batch(runner: LiteRT) -> int:
+    """Returns the number of samples of one run."""
+    return next(iter(runner.inputs.values()))[0][0] or 1
 
 
 def _example(runner: LiteRT) -> dict[str, np.ndarray]:

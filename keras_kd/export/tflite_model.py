@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_kd.export.attempt import Attempt
 from keras_kd.export.interpreter import LiteRT, read
 from keras_kd.export.score import Evaluation
 
@@ -20,6 +21,7 @@ class TFLiteModel:
         inputs: The names of its inputs, in the order of the Keras model's.
         outputs: The names of its (first signature's) outputs, in the order of the Keras model's.
         verification: What it scored beside the Keras model; `None` where there were no samples.
+        tried: Where `best` wrote it: what became of each format.
     """
 
     path: Path
@@ -27,6 +29,7 @@ class TFLiteModel:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     verification: Evaluation | None = None
+    tried: tuple[Attempt, ...] = ()
 
     @property
     def size(self) -> int:

@@ -29,12 +29,14 @@ class VerificationError(RuntimeError):
     Attributes:
         path: Where the file is kept, under a name that says that it was rejected.
         verification: What it scored.
+        reason: In what it differs.
     """
 
-    def __init__(self, message: str, path: Path, verification: Evaluation) -> None:
+    def __init__(self, message: str, path: Path, verification: Evaluation, reason: str) -> None:
         super().__init__(message)
         self.path = path
         self.verification = verification
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def _rejected(wrong: str, content: bytes, path: Path, scores: Evaluation) -> Ver
         "quantization, or allow more.",
         aside,
         scores,
+        wrong,
     )
 
 
