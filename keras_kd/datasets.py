@@ -1,4 +1,4 @@
-"""Data sets by name, ready for `fit`: the embedded digits, and whatever TFDS has."""
+"""Data sets by name, ready for `fit`: the embedded digits, what TFDS has, and folders."""
 
 import difflib
 import math
@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from keras import tree
+
+from keras_kd import dataset_folders
 
 DIGITS = "digits"
 _MEMORY = 512 * 2**20  # bytes
@@ -22,19 +25,20 @@ class Description:
 
     Attributes:
         name: The name of the data set.
-        input_shape: Shape of one sample, `None` where it differs from sample to sample.
+        input_shape: Shape of one sample, `None` where it differs from sample to sample; the shapes
+            of several inputs where a folder has these.
         classes: Number of classes; `None` where the data set does not say, as for masks.
         splits: Number of samples of each split.
     """
 
     name: str
-    input_shape: tuple[int | None, ...]
+    input_shape: tuple[Any, ...]
     classes: int | None
     splits: dict[str, int]
 
 
 def load(
-    name: str,
+    name: str | os.PathLike,
     split: str = "train",
     batch_size: int | None = 128,
     *,
@@ -46,16 +50,18 @@ def load(
     `"digits"` are the 1,797 handwritten digits that scikit-learn brings along: images (8, 8, 1),
     labels 0 to 9, in fixed splits, stratified by class, that need no network. Any other name is one
     of TensorFlow Datasets, found in the folder `TFDS_DATA_DIR` names (`~/tensorflow_datasets` if it
-    names none) or downloaded to it.
+    names none) or downloaded to it. A folder of one's own holds a split each in `train`, `test`,
+    ..., saved with `tf.data.Dataset.save`, or in `train.npz`, `test.npz`, ..., with arrays x and
+    y: single samples (x, y), not batches, such as the model takes; they come as they are.
 
-    Images come as float32 in [0, 1]; everything else as it is: class numbers int64, masks uint8
-    (height, width, 1), texts as strings. A split of up to 512 MB is decoded once and stays in
+    Images of TFDS come as float32 in [0, 1]; everything else as it is: class numbers int64, masks
+    uint8 (height, width, 1), texts as strings. A split of up to 512 MB is decoded once and stays in
     memory.
 
     Args:
-        name: `"digits"`, or a name of TFDS such as `"mnist"`.
-        split: `"train"`, `"validation"` or `"test"` for digits; for others what TFDS has, slices
-            such as `"train[:90%]"` too. Defaults to `"train"`.
+        name: `"digits"`, a name of TFDS such as `"mnist"`, or a folder such as `"data/mine"`.
+        split: `"train"`, `"validation"` or `"test"` for digits; what a folder has; for others what
+            TFDS has, slices such as `"train[:90%]"` too. Defaults to `"train"`.
         batch_size: Samples of a batch, the last one may have fewer. `None` gives single samples.
             Defaults to 128.
         shuffle: Whether to draw the samples in a new order in each epoch: from the whole split, or
@@ -77,7 +83,7 @@ def load(
         raise ValueError(
             f"Expected a batch_size of at least 1, or None. Received: {batch_size}. Use 128."
         )
-    samples, scale = _digits(split) if name == DIGITS else _from_tfds(name, split)
+    samples, scale = _samples(name, split)
     small = _bytes(samples) <= _MEMORY
     if small:
         samples = samples.cache()
@@ -91,7 +97,7 @@ def load(
     return samples.prefetch(tf.data.AUTOTUNE)
 
 
-def describe(name: str) -> Description:
+def describe(name: str | os.PathLike) -> Description:
     """Describes a data set: what its samples look like, and how many there are.
 
     Args:
@@ -107,11 +113,42 @@ def describe(name: str) -> Description:
     if name == DIGITS:
         splits = {split: len(rows) for split, rows in _digits_splits().items()}
         return Description(name, (8, 8, 1), 10, splits)
+    folder = dataset_folders.find(name)
+    if folder is not None:
+        return _describe_folder(folder)
     info = _builder(name).info
     x, y = _pair(info)
     splits = {split: part.num_examples for split, part in info.splits.items()}
     classes = getattr(info.features[y], "num_classes", None)
     return Description(name, tuple(info.features[x].shape), classes, splits)
+
+
+def _samples(name: str | os.PathLike, split: str) -> tuple[tf.data.Dataset, bool]:
+    """Returns a split's samples, always in the same order, and whether to scale their x."""
+    if name == DIGITS:
+        return _digits(split)
+    folder = dataset_folders.find(name)
+    if folder is None:
+        return _from_tfds(name, split)
+    found = dataset_folders.splits(folder)
+    if split not in found:
+        raise ValueError(_no_split(str(folder), split, list(found)))
+    return dataset_folders.samples(found[split]), False
+
+
+def _describe_folder(folder: Path) -> Description:
+    loaded = {
+        split: dataset_folders.samples(path)
+        for split, path in dataset_folders.splits(folder).items()
+    }
+    x = next(iter(loaded.values())).element_spec[0]
+    shapes = [tuple(spec.shape) for spec in tree.flatten(x)]
+    return Description(
+        str(folder),
+        shapes[0] if len(shapes) == 1 else tuple(shapes),
+        None,
+        {split: int(part.cardinality()) for split, part in loaded.items()},
+    )
 
 
 def _digits(split: str) -> tuple[tf.data.Dataset, bool]:
@@ -153,7 +190,9 @@ def _from_tfds(name: str, split: str) -> tuple[tf.data.Dataset, bool]:
     try:
         samples = builder.as_dataset(split=split, shuffle_files=False)
     except (ValueError, AssertionError) as error:
-        raise ValueError(_no_split(name, split, list(builder.info.splits))) from error
+        splits = list(builder.info.splits)
+        slices = ", or a slice of one, such as 'train[:90%]'"
+        raise ValueError(_no_split(name, split, splits, slices)) from error
     feature = builder.info.features[x]
     scale = isinstance(feature, tfds.features.Image) and feature.np_dtype == np.uint8
     return samples.map(lambda sample: (sample[x], sample[y])), scale
@@ -180,9 +219,10 @@ def _builder(name: str) -> Any:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"Expected 'digits' or a data set of TFDS. Received: '{name}', which is not in "
-            f"'{folder}' and cannot be had ({reason}). {_nearest(name, folder)} Set TFDS_DATA_DIR "
-            f"to the folder that has it, or run `tensorflow_datasets.load({name!r})` once with a "
+            f"Expected 'digits', a data set of TFDS or a folder with splits. Received: '{name}', "
+            f"which is no such folder, is not in '{folder}' and cannot be had ({reason}). "
+            f"{_nearest(name, folder)} Set TFDS_DATA_DIR to the folder that has it, or run "
+            f"`tensorflow_datasets.load({name!r})` once with a "
             "network."
         ) from error
     return builder
@@ -226,15 +266,13 @@ def _pair(info: Any) -> tuple[str, str]:
     )
 
 
-def _no_split(name: str, split: str, splits: list[str]) -> str:
-    return f"Expected a split of '{name}': {splits}. Received: {split!r}. Choose one" + (
-        "." if name == DIGITS else ", or a slice of one, such as 'train[:90%]'."
-    )
+def _no_split(name: str, split: str, splits: list[str], more: str = "") -> str:
+    return f"Expected a split of '{name}': {splits}. Received: {split!r}. Choose one{more}."
 
 
 def _bytes(samples: tf.data.Dataset) -> float:
     """Returns the memory that the decoded samples take, infinite where that is not known."""
-    specs = samples.element_spec
+    specs = tree.flatten(samples.element_spec)
     if not all(spec.shape.is_fully_defined() for spec in specs):
         return math.inf
     return int(samples.cardinality()) * sum(

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_kd import datasets
 
@@ -173,3 +174,67 @@ def test_a_folder_without_its_builder_gives_images_and_masks(tfds_set):
 def test_a_tfds_split_that_is_not_there_is_answered_with_those_that_are(tfds_set):
     with pytest.raises(ValueError, match=r"'train', 'test'.*Received: 'validation'.*slice"):
         datasets.load(tfds_set("mnist"), "validation")
+
+
+def saved(folder, kind, rows=7):
+    """Writes a train split of counted images, and returns what was written."""
+    x = np.arange(rows * 4, dtype="float32").reshape(rows, 2, 2, 1)
+    y = np.arange(rows) % 3
+    folder.mkdir()
+    if kind == "npz":
+        np.savez(folder / "train.npz", x=x, y=y)
+    else:
+        tf.data.Dataset.from_tensor_slices((x, y)).save(str(folder / "train"))
+    return x, y
+
+
+@pytest.mark.parametrize("kind", ["npz", "tf.data"])
+def test_a_folder_of_ones_own_is_a_data_set(tmp_path, kind):
+    x, y = saved(tmp_path / "mine", kind)
+    dataset = datasets.load(tmp_path / "mine", shuffle=False, batch_size=4)
+    np.testing.assert_array_equal(images(dataset), x)
+    np.testing.assert_array_equal(labels(dataset), y)
+    shuffled = labels(datasets.load(str(tmp_path / "mine")))
+    assert shuffled.tolist() != y.tolist()
+    assert sorted(shuffled) == sorted(y)
+    about = datasets.describe(tmp_path / "mine")
+    assert (about.input_shape, about.classes, about.splits) == ((2, 2, 1), None, {"train": 7})
+
+
+def test_a_plain_word_is_a_folder_where_it_has_splits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    saved(tmp_path / "mine", "npz")
+    (tmp_path / "other").mkdir()
+    assert datasets.describe("mine").splits == {"train": 7}
+    with pytest.raises(ValueError, match="which is no such folder, is not in"):
+        datasets.load("other")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("./other", "which has none"), ("./nothing", "which is no folder")],
+)
+def test_a_path_without_splits_is_refused_in_words_about_folders(
+    tmp_path, monkeypatch, name, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match=f"Expected a folder with splits.*{message}"):
+        datasets.load(name)
+
+
+def test_a_damaged_or_misnamed_split_is_named(tmp_path):
+    saved(tmp_path / "mine", "tf.data")
+    with pytest.raises(ValueError, match=r"split of '.*mine': \['train'\]. Received: 'test'"):
+        datasets.load(tmp_path / "mine", "test")
+    (tmp_path / "mine" / "train" / "dataset_spec.pb").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="what cannot be read .*Save them again"):
+        datasets.load(tmp_path / "mine")
+    np.savez(tmp_path / "mine" / "train.npz", images=[1])
+    with pytest.raises(ValueError, match=r"arrays are \['images'\], not x and y"):
+        datasets.load(tmp_path / "mine")
+    objects = np.array([{}], dtype=object)
+    np.savez(tmp_path / "mine" / "train.npz", x=objects, y=[1])
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        datasets.load(tmp_path / "mine")
