@@ -20,16 +20,7 @@ def whole_file(path: Path, suffix: str) -> Iterator[Callable[[bytes], Any]]:
         ValueError: If the path has another ending, or is a folder.
         OSError: If the folder does not exist or cannot be written.
     """
-    if path.suffix != suffix or path.is_dir():
-        raise ValueError(
-            f"Expected the path of a file that ends in '{suffix}'. Received: '{path}'. Name the "
-            f"file, for example 'model{suffix}'."
-        )
-    if not path.parent.is_dir():
-        raise NotADirectoryError(
-            f"Expected a path in a folder that exists. Received: '{path}', whose folder "
-            f"'{path.parent}' is none. Create the folder first."
-        )
+    require_place(path, suffix)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         file = temporary.open("xb")
@@ -46,3 +37,26 @@ def whole_file(path: Path, suffix: str) -> Iterator[Callable[[bytes], Any]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def require_place(path: Path, suffix: str) -> None:
+    """Refuses a path that a file cannot go to, before there is anything to write.
+
+    Args:
+        path: Where the file shall go.
+        suffix: What its name must end in.
+
+    Raises:
+        ValueError: If the path has another ending, or is a folder.
+        NotADirectoryError: If its folder does not exist.
+    """
+    if path.suffix != suffix or path.is_dir():
+        raise ValueError(
+            f"Expected the path of a file that ends in '{suffix}'. Received: '{path}'. Name the "
+            f"file, for example 'model{suffix}'."
+        )
+    if not path.parent.is_dir():
+        raise NotADirectoryError(
+            f"Expected a path in a folder that exists. Received: '{path}', whose folder "
+            f"'{path.parent}' is none. Create the folder first."
+        )

@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import keras
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.report.answers import Answerer
 from keras_kd.report.asking import ask_all
-from keras_kd.report.content import Entry, Report
+from keras_kd.report.content import Entry, Report, require_report_place
 from keras_kd.report.costs import cost_of
 from keras_kd.report.marks import Marks, interval
 
@@ -62,8 +63,9 @@ def compare(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a name is none of the models', the data set is empty or has no labels, or
-            models and labels do not fit.
+        NotADirectoryError: If the folder of `path` does not exist.
+        ValueError: If `path` has another ending, a name is none of the models', the data set is
+            empty or has no labels, or models and labels do not fit.
         RuntimeError: If LiteRT cannot run a file.
 
     Example:
@@ -73,6 +75,8 @@ def compare(
     """
     names = list(models)
     teacher, student = _roles(names, teacher, student)
+    if path is not None:
+        require_report_place(Path(path))
     with contextlib.ExitStack() as stack:
         answerers = []
         for name in names:

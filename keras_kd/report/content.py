@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_kd.export.files import whole_file
+from keras_kd.export.files import require_place, whole_file
+
+_ENDINGS = (".html", ".md", ".json")
 
 
 @dataclass(frozen=True)
@@ -139,17 +141,28 @@ class Report:
         from keras_kd.report.markdown import markdown
         from keras_kd.report.page import page
 
+        path = Path(path)
+        require_report_place(path)
         writers = {
             ".html": page,
             ".md": markdown,
             ".json": lambda report: json.dumps(report.as_dict(), indent=1) + "\n",
         }
-        path = Path(path)
-        if path.suffix not in writers:
-            raise ValueError(
-                f"Expected a path that ends in one of {list(writers)}. Received: '{path}'. Name "
-                "the file, for example 'report.html'."
-            )
         with whole_file(path, path.suffix) as write:
             write(writers[path.suffix](self).encode())
         return path
+
+
+def require_report_place(path: Path) -> None:
+    """Refuses a path that no report can go to, before there is one.
+
+    Raises:
+        ValueError: If it has another ending than a report, or is a folder.
+        NotADirectoryError: If its folder does not exist.
+    """
+    if path.suffix not in _ENDINGS:
+        raise ValueError(
+            f"Expected a path that ends in one of {list(_ENDINGS)}. Received: '{path}'. Name the "
+            "file, for example 'report.html'."
+        )
+    require_place(path, path.suffix)

@@ -1,0 +1,1 @@
+"""What `keras-kd` does: one file for each command, and what they share."""
