@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def _named(arguments: list[str]) -> dict[str, Path]:
-    """Returns files by name: `NAME=FILE`, or a file under its own name.
+    """Returns files by name: `NAME=FILE`, or a file by its own name.
 
     Raises:
         UsageError: If a name is there twice.
@@ -101,9 +101,9 @@ def _named(arguments: list[str]) -> dict[str, Path]:
     for argument in arguments:
         name, _, path = argument.rpartition("=") if not Path(argument).exists() else ("", "", "")
         path = Path(path or argument)
-        name = name or path.stem
+        name = name or path.name
         if name in files:
-            raise UsageError(f"there are two models named '{name}': write NAME={path}")
+            raise UsageError(f"'{name}' is there twice: write NAME={path}")
         files[name] = path
     return files
 
