@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> Outcome:
     taught, file, page = out / distill.STUDENT, out / "student.tflite", out / "report.html"
     settings = ["--batch-size", _BATCH, "--epochs", epochs, "--learning-rate", _RATE]
     models = [teacher, alone, taught, f"int8={file}"]
-    curves = f"student={out / distill.HISTORY}"
+    curves = f"{distill.STUDENT}={out / distill.HISTORY}"
     lines = [
         [distill, teacher, untrained, "--data", few, "--out", out, *settings],
         [export, taught, "--quantization", "int8", "--data", few],
@@ -98,7 +98,10 @@ def _train(model: keras.Model, data: str | Path, epochs: int) -> keras.Model:
     """Trains a model from the labels, as `distill` trains a student."""
     train = datasets.load(data, batch_size=_BATCH)
     print(f"\nThe {model.name} learns from the labels of {data}.", flush=True)
-    distill.fit(model, model, train, None, epochs, _RATE)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    steps = epochs * int(train.cardinality())
+    model.compile(distill.falling_rate(_RATE, steps), loss, metrics=["accuracy"])
+    distill.fit(model, train, None, epochs)
     return model
 
 

@@ -77,43 +77,30 @@ def run(options: argparse.Namespace) -> Outcome:
     terms = options.loss or [losses.SoftTargets()]
     _set_temperature(terms, options.temperature)
     _check_out(options)
+    keras.utils.set_random_seed(options.seed)
     teacher = load_model(options.teacher, options.unsafe)
     student = load_model(options.student, options.unsafe)
     train = data.to_learn_from(options, student, options.batch_size, options.seed)
     test = data.to_measure_on(options, student, options.batch_size)
-    keras.utils.set_random_seed(options.seed)
+    loss, accuracy = labels_loss(student, train.element_spec[1])
     distiller = Distiller(student, teacher, terms, options.student_loss_weight)
-    history = fit(distiller, student, train, test, options.epochs, options.learning_rate)
+    steps = options.epochs * int(train.cardinality())
+    distiller.compile(falling_rate(options.learning_rate, steps), loss, metrics=[accuracy])
+    history = fit(distiller, train, test, options.epochs)
     found = {} if test is None else _measured(distiller, teacher, test)
     _write(options.out, student, history)
     return _outcome(options, teacher, student, found)
 
 
+def falling_rate(rate: float, steps: int) -> keras.optimizers.Optimizer:
+    """Returns Adam with a learning rate that falls to nought in so many steps."""
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
+
+
 def fit(
-    model: keras.Model,
-    student: keras.Model,
-    train: tf.data.Dataset,
-    test: tf.data.Dataset | None,
-    epochs: int,
-    learning_rate: float,
+    model: keras.Model, train: tf.data.Dataset, test: tf.data.Dataset | None, epochs: int
 ) -> dict[str, list[float]]:
-    """Trains with Adam and a learning rate that falls to nought.
-
-    Args:
-        model: What is trained: a distiller, or the student itself.
-        student: Whose output the labels are compared with.
-        train: Batches of (x, y), shuffled.
-        test: Batches to measure on after each epoch, or `None`.
-        epochs: Number of epochs.
-        learning_rate: At the start.
-
-    Returns:
-        The learning curves.
-    """
-    loss, accuracy = labels_loss(student, train.element_spec[1])
-    steps = epochs * int(train.cardinality())
-    rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    model.compile(keras.optimizers.Adam(rate), loss, metrics=[accuracy])
+    """Trains a compiled model, and returns its learning curves."""
     # The data set shuffles itself; Keras would warn that it cannot.
     arguments = {"epochs": epochs, "verbose": verbosity(), "shuffle": False}
     return model.fit(train, validation_data=test, **arguments).history

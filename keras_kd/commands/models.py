@@ -1,5 +1,6 @@
 """Keras files, loaded so that no code in them runs."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -50,11 +51,12 @@ def _refusal(path: Path, error: Exception, unsafe: bool) -> str:
             "layer, for example). It would run with your rights, so it is not loaded. If you "
             "trust whoever made the file, pass --unsafe."
         )
-    if "Could not locate" in text:
+    unknown = re.search(r"Could not locate (\w+ '[^']*')", text)
+    if unknown:
         return (
             f"Expected a model of Keras's and keras_kd's layers. Received: '{path}', which needs "
-            f"code that is not in it ({_first_sentence(text)}). Use keras_kd from Python, where "
-            "that code is imported."
+            f"the {unknown[1]}: its code is not in the file. Use keras_kd from Python, where that "
+            "code is imported."
         )
     return (
         f"Expected a {_SUFFIX} file that Keras loads. Received: '{path}', over which it fails: "
