@@ -51,7 +51,8 @@ def conv(*rest, **kwargs):
 
 
 def norm(**kwargs):
-    return layers.BatchNormalization(name="norm", **kwargs)
+    """A batch norm whose statistics stay: an epoch that moves them would hide what rounding costs."""
+    return layers.BatchNormalization(name="norm", momentum=1.0, **kwargs)
 
 
 HEAD = ["RESHAPE", "FULLY_CONNECTED", "DEQUANTIZE"]
@@ -77,7 +78,7 @@ PATTERNS = {
     ),
     "a norm of a vector": (
         lambda: stack(layers.Dense(8, activation="relu", name="dense"), norm(), shape=(6,)),
-        ["QUANTIZE", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "DEQUANTIZE"],
+        ["QUANTIZE", "FULLY_CONNECTED", "RESHAPE", "DEPTHWISE_CONV_2D", *HEAD[1:]],
     ),
     "a transposed convolution and a norm": (
         lambda: stack(layers.Conv2DTranspose(4, 3, strides=2, use_bias=False), norm()),
@@ -138,25 +139,17 @@ PATTERNS = {
     ),
     "a concatenation": (
         lambda: branches(lambda x, y: layers.Concatenate()([x, y])),
-        ["QUANTIZE", "CONV_2D", "CONCATENATION", "MEAN", *HEAD[1:]],
+        # All that is put together has one scale: the image is brought to that of the convolution.
+        ["QUANTIZE", "QUANTIZE", "CONV_2D", "CONCATENATION", "MEAN", *HEAD[1:]],
     ),
 }
-#: Before any training their ranges lose more than rounding does: to be mended.
-COARSE = (
-    "a norm and a ReLU6",
-    "a norm of a vector",
-    "a depthwise convolution and a norm",
-    "a concatenation",
-)
 QUICK = ("a ReLU6", "a norm behind a ReLU", "a norm behind a dense layer", "Rescaling")
 
 
 @pytest.mark.parametrize(
     "kind", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PATTERNS]
 )
-def test_a_pattern_is_quantized_and_its_file_computes_as_trained(kind, tmp_path, request):
-    if kind in COARSE:
-        request.applymarker(pytest.mark.xfail(reason="coarse ranges", strict=False))
+def test_a_pattern_is_quantized_and_its_file_computes_as_trained(kind, tmp_path):
     make, operators = PATTERNS[kind]
     student = make()
     x = keras.tree.map_structure(np.abs, parity.random_input(read(student), 32))
