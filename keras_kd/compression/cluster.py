@@ -114,8 +114,9 @@ def _plan(layer: Any, clusters: int, per_channel: bool, preserve: bool, skipped:
     """What will happen to one tf_keras layer."""
     kind = type(layer).__name__
     kernels = kernels_of(layer)
+    kept = preserve and bool(kernels) and is_pruned(kernels.values())
     channels = per_channel and kind == "Conv2D"
-    sizes = [np.size(k) // (k.shape[-1] if channels else 1) for k in kernels.values()]
+    fewest = min((_fewest(kernel, channels, kept) for kernel in kernels.values()), default=0)
     if not layer.weights:
         reason = "no weights"
     elif not kernels:
@@ -124,13 +125,20 @@ def _plan(layer: Any, clusters: int, per_channel: bool, preserve: bool, skipped:
         reason = "skipped"
     elif not layer.trainable:
         reason = "frozen"
-    elif min(sizes) <= clusters:
-        reason = f"{min(sizes)} weights are not more than {clusters} values"
+    elif fewest + kept <= clusters:
+        beside = " beside the noughts" if kept else ""
+        reason = f"{fewest} weights{beside} are not more than {clusters - kept} values"
     else:
-        share, kept = noughts(kernels.values()), preserve and is_pruned(kernels.values())
-        also = f", {share:.0%} of it noughts that stay" if kept else ""
+        also = f", {noughts(kernels.values()):.0%} of it noughts that stay" if kept else ""
         return LayerPlan(layer.name, kind, "clustered", " and ".join(kernels) + also)
     return LayerPlan(layer.name, kind, "left", reason)
+
+
+def _fewest(kernel: np.ndarray, per_channel: bool, noughts_stay: bool) -> int:
+    """How many weights there are to make values of, in the channel that has the fewest."""
+    free = kernel != 0 if noughts_stay else np.ones_like(kernel)
+    channels = free.reshape(-1, free.shape[-1] if per_channel else 1)
+    return int(np.count_nonzero(channels, axis=0).min())
 
 
 def _wrapped(

@@ -63,7 +63,8 @@ def test_the_file_has_as_many_values_as_the_model(result, quantization, tmp_path
 
 
 def test_the_noughts_of_a_pruned_student_stay():
-    student = pruned(wide(), 0.5).model
+    kernels = {"first": 18, "second": 144, "dense": 192, "logits": 24}
+    student = with_noughts(wide(), kernels)
     result = clustered(student)
     for name in ("first", "second", "dense", "logits"):
         before, after = (m.get_layer(name).kernel.numpy() for m in (student, result.model))
@@ -121,11 +122,24 @@ def test_attention_recurrent_layers_and_embeddings_are_clustered_and_pruned(make
             assert abs(noughts(kernel) - np.size(kernel) / 2) <= 0.5, kernel.path
 
 
+def with_noughts(student, counts):
+    """The student with only so many weights of its kernels left."""
+    for name, count in counts.items():
+        kernel = student.get_layer(name).kernel
+        kernel.assign(
+            np.where(np.arange(np.size(kernel)) < count, np.ravel(kernel), 0).reshape(kernel.shape)
+        )
+    return student
+
+
 def test_a_kernel_of_fewer_weights_than_values_is_left():
-    result = clustered(wide(), 40)
+    result = clustered(with_noughts(wide(), {"second": 40, "dense": 39}), 40)
     plans = {plan.name: (plan.action, plan.reason) for plan in result.layers}
     assert plans["first"] == ("left", "36 weights are not more than 40 values")
-    assert plans["second"] == ("clustered", "kernel")
+    assert plans["dense"] == ("left", "39 weights beside the noughts are not more than 39 values")
+    assert plans["second"] == ("clustered", "kernel, 86% of it noughts that stay")
+    assert values(result.model.get_layer("second").kernel) == 40
+    assert values(result.model.get_layer("dense").kernel) == 40
 
 
 @pytest.mark.parametrize(

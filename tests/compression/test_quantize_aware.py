@@ -8,6 +8,8 @@ from keras import layers, ops
 import keras_kd as kd
 from keras_kd.compression import parity
 from keras_kd.compression.bridge import read
+from keras_kd.compression.quantize_aware import ready_to_quantize
+from keras_kd.compression.ranges import set_ranges
 from tests import toy
 from tests.compression import files, models
 from tests.compression.test_cluster import clustered, values
@@ -20,6 +22,21 @@ def quantized(student, **kwargs):
     x, y = toy.data(32)
     kwargs = {"data": (x, y), "batch_size": 8, "epochs": 1, "verbose": 0, **kwargs}
     return kd.compression.quantize_aware(student, **{"loss": toy.sparse_loss(), **kwargs})
+
+
+def started(student, x):
+    """A student made ready for training, and not trained: only the rounding is left."""
+    plan = kd.compression.Training(data=(x, np.asarray(student(x))), epochs=1, loss="mse")
+    ready = ready_to_quantize(student, plan)
+    set_ranges(ready.shell.layer.legacy, ready.shell.bridged, [x])
+    ready.shell.model(x, training=True)  # Weights find their ranges while they are trained.
+    return ready
+
+
+def positive(student, samples):
+    """Samples such as images are, without negative values."""
+    x = parity.random_input(read(student), samples)
+    return keras.tree.map_structure(np.abs, x)
 
 
 def stack(*steps, shape=IMAGE, dtype="float32"):
@@ -51,7 +68,7 @@ def conv(*rest, **kwargs):
 
 
 def norm(**kwargs):
-    """A batch norm whose statistics stay: an epoch that moves them would hide what rounding costs."""
+    """A batch norm whose statistics stay: if they moved, not only rounding would change outputs."""
     return layers.BatchNormalization(name="norm", momentum=1.0, **kwargs)
 
 
@@ -149,17 +166,16 @@ QUICK = ("a ReLU6", "a norm behind a ReLU", "a norm behind a dense layer", "Resc
 @pytest.mark.parametrize(
     "kind", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PATTERNS]
 )
-def test_a_pattern_is_quantized_and_its_file_computes_as_trained(kind, tmp_path):
+def test_a_pattern_is_quantized_and_its_file_computes_as_the_model(kind, tmp_path):
     make, operators = PATTERNS[kind]
     student = make()
-    x = keras.tree.map_structure(np.abs, parity.random_input(read(student), 32))
+    x = positive(student, 32)
     y = np.asarray(student(x))
-    still = keras.optimizers.SGD(0.0)
-    result = quantized(student, data=(x, y), loss="mse", optimizer=still)
-    file = kd.export.to_tflite(result.model, tmp_path / "q.tflite", "int8")
-    trained, scale = np.asarray(result.model(x)), np.abs(y).max()
-    assert np.abs(trained - y).max() < 0.06 * scale, "rounding costs too much"
-    assert np.abs(file.predict(x) - trained).max() < 0.03 * scale, "the file computes otherwise"
+    model = started(student, x).shell.model
+    file = kd.export.to_tflite(model, tmp_path / "q.tflite", "int8")
+    rounded, scale = np.asarray(model(x)), np.abs(y).max()
+    assert np.abs(rounded - y).max() < 0.03 * scale, "rounding costs too much"
+    assert np.abs(file.predict(x) - rounded).max() < 0.02 * scale, "the file computes otherwise"
     assert files.operators(file.path) == operators
 
 
@@ -168,7 +184,10 @@ def plans(result):
 
 
 def test_what_was_mended_is_listed():
-    found = plans(quantized_of(conv(norm(), layers.ReLU(name="act"), activation="relu")))
+    def listed(student):
+        return plans(started(student, positive(student, 4)))
+
+    found = listed(conv(norm(), layers.ReLU(name="act"), activation="relu"))
     assert found["conv"] == ("quantized", "weights, for each channel")
     assert found["norm"] == (
         "quantized",
@@ -177,22 +196,17 @@ def test_what_was_mended_is_listed():
     )
     assert found["act"] == ("mended", "fused into 'norm'")
     dense = stack(layers.Dense(8, name="dense"), norm(), layers.ReLU(name="act"), shape=(6,))
-    found = plans(quantized_of(dense))
+    found = listed(dense)
     assert found["dense"] == ("quantized", "weights, 'norm' folded into it, 'act' fused into it")
     assert found["norm"] == ("mended", "folded into 'dense'")
-    found = plans(quantized_of(conv(norm(), layers.ReLU(name="act"))))
+    found = listed(conv(norm(), layers.ReLU(name="act")))
     assert found["norm"] == ("quantized", "with the convolution before it")
     scaled = stack(
         layers.Rescaling(0.5, name="scale"), layers.Conv1D(2, 3, name="conv"), shape=(8, 3)
     )
-    found = plans(quantized_of(scaled))
+    found = listed(scaled)
     assert found["scale"] == ("mended", "before the quantized part, in Keras 3")
     assert found["conv"] == ("left", "what it gives is rounded, its weights are not")
-
-
-def quantized_of(student):
-    x = np.abs(parity.random_input(read(student), 4))
-    return quantized(student, data=(x, np.asarray(student(x))), loss="mse")
 
 
 def test_a_layer_whose_output_is_tapped_is_neither_fused_nor_folded():
@@ -220,10 +234,8 @@ def test_a_layer_whose_output_is_tapped_is_neither_fused_nor_folded():
 
 
 def test_the_ranges_start_from_the_data(tmp_path):
-    x, y = toy.data(64)
-    still = keras.optimizers.SGD(0.0)
-    result = quantized(wide(), data=(x * 0.1, y), batch_size=64, optimizer=still)
-    kd.export.to_tflite(result.model, tmp_path / "q.tflite", "int8")
+    x, _ = toy.data(64)
+    kd.export.to_tflite(started(wide(), x * 0.1).shell.model, tmp_path / "q.tflite", "int8")
     scale = files.input_scale(tmp_path / "q.tflite")
     np.testing.assert_allclose(scale, np.ptp(x * 0.1) / 255, rtol=0.02)
 
@@ -233,8 +245,8 @@ def test_a_depthwise_kernel_has_a_scale_for_each_channel(tmp_path):
     student = stack(depthwise, shape=(8, 8, 4))
     kernel = depthwise.kernel.numpy() * np.array([0.001, 1, 100, 1]).reshape(1, 1, 4, 1)
     depthwise.set_weights([kernel, depthwise.bias])
-    result = quantized_of(student)
-    kd.export.to_tflite(result.model, tmp_path / "q.tflite", "int8")
+    model = started(student, positive(student, 4)).shell.model
+    kd.export.to_tflite(model, tmp_path / "q.tflite", "int8")
     found = next(k for k in files.kernels(tmp_path / "q.tflite") if k.shape[:3] == (1, 3, 3))
     assert np.abs(found).max(axis=(0, 1, 2)).min() == 127
 
@@ -249,9 +261,19 @@ def sparse_and_few(sparse):
     return clustered(sparse, 8).model
 
 
-def kept(student, tmp_path, **kwargs):
-    """The kernels of the file of a student after quantization-aware training, by size."""
-    result = quantized(student, teachers=toy.cnn("teacher", seed=1), epochs=2, **kwargs)
+def taught(student, **kwargs):
+    """A student after quantization-aware training with a teacher."""
+    return quantized(student, teachers=toy.cnn("teacher", seed=1), **kwargs)
+
+
+def trained_kernel(result, name):
+    layer = next(layer for layer in result.model.layers if hasattr(layer, "adopted"))
+    return next(v.numpy() for v in layer.adopted if v.path == f"{name}_kernel")
+
+
+def kept(student, tmp_path):
+    """The same, and the kernels of its file by layer."""
+    result = taught(student)
     kd.export.to_tflite(result.model, tmp_path / "q.tflite", "int8")
     kernels = {kernel.size: kernel for kernel in files.kernels(tmp_path / "q.tflite")}
     by_layer = {n: kernels[np.size(student.get_layer(n).kernel)] for n in ("second", "dense")}
@@ -266,12 +288,12 @@ def test_noughts_of_a_pruned_student_stay_in_model_and_file(sparse, tmp_path):
     pruned_layers = ("first", "second", "dense", "logits")
     stayed = sum(noughts(sparse.get_layer(name).kernel) for name in pruned_layers)
     # The depthwise kernel, which is quantized and was not pruned, counts too.
-    assert result.history["sparsity"] == [stayed / (weights + 72)] * 2
+    assert result.history["sparsity"] == [stayed / (weights + 72)]
     assert plans(result)["dense"][1] == "weights, 80% of them noughts that stay"
 
 
-def test_noughts_go_where_they_are_not_preserved(sparse, tmp_path):
-    result, _ = kept(sparse, tmp_path, preserve_sparsity=False)
+def test_noughts_go_where_they_are_not_preserved(sparse):
+    result = taught(sparse, preserve_sparsity=False)
     assert result.history["sparsity"][-1] < 0.3
     assert plans(result)["dense"][1] == "weights"
 
@@ -283,8 +305,8 @@ def test_values_of_a_clustered_student_stay(tmp_path):
     # An int8 convolution has a scale for each output channel, here the first axis.
     assert max(map(values, kernels["second"])) <= 8
     assert plans(result)["dense"][1] == "weights, 8 values that stay"
-    _, kernels = kept(student, tmp_path, preserve_clusters=False)
-    assert values(kernels["dense"]) > 30
+    result = taught(student, preserve_clusters=False)
+    assert values(trained_kernel(result, "dense")) > 30
 
 
 def test_noughts_and_values_stay_together(sparse_and_few, tmp_path):
@@ -297,11 +319,9 @@ def test_noughts_and_values_stay_together(sparse_and_few, tmp_path):
 
 
 def test_clustered_and_quantized_weights_go_on_learning(sparse_and_few):
-    result = quantized(sparse_and_few, optimizer=keras.optimizers.SGD(0.5), epochs=2)
-    layer = next(layer for layer in result.model.layers if hasattr(layer, "adopted"))
-    named = {variable.path: variable.numpy() for variable in layer.adopted}
+    result = quantized(sparse_and_few, optimizer=keras.optimizers.SGD(0.5))
     before = np.unique(sparse_and_few.get_layer("dense").kernel)
-    after = np.unique(named["dense_kernel"])
+    after = np.unique(trained_kernel(result, "dense"))
     assert len(after) == len(before)
     assert len(set(before) & set(after)) == 1  # Nought.
 
@@ -310,15 +330,20 @@ def test_frozen_layers_stay_as_they_are():
     student = wide()
     student.get_layer("second").trainable = False
     result = quantized(student)
-    layer = next(layer for layer in result.model.layers if hasattr(layer, "adopted"))
-    named = {variable.path: variable for variable in layer.adopted}
-    np.testing.assert_array_equal(named["second_kernel"], student.get_layer("second").kernel)
-    assert np.abs(named["first_kernel"] - student.get_layer("first").kernel).max() > 0
+    frozen = trained_kernel(result, "second")
+    np.testing.assert_array_equal(frozen, student.get_layer("second").kernel)
+    trained = trained_kernel(result, "first")
+    assert np.abs(trained - student.get_layer("first").kernel).max() > 0
 
 
-def test_the_model_is_a_keras_model_that_is_evaluated_and_exported(tmp_path):
+@pytest.fixture(scope="module")
+def validated():
+    return quantized(wide(), validation_data=toy.data(64, seed=1), metrics=["accuracy"])
+
+
+def test_the_model_is_a_keras_model_that_is_evaluated_and_exported(validated, tmp_path):
     x, y = toy.data(64, seed=1)
-    result = quantized(wide(), validation_data=(x, y), metrics=["accuracy"])
+    result = validated
     assert isinstance(result.model, keras.Model)
     result.model.compile(loss=toy.sparse_loss(), metrics=["accuracy"])
     loss, accuracy = result.model.evaluate(x, y, verbose=0)
@@ -331,12 +356,11 @@ def test_the_model_is_a_keras_model_that_is_evaluated_and_exported(tmp_path):
     assert abs(found.accuracy - accuracy) < 0.05
 
 
-def test_other_files_than_int8_are_refused(tmp_path):
-    result = quantized(wide())
+def test_other_files_than_int8_are_refused(validated, tmp_path):
     with pytest.raises(ValueError, match=r"Expected quantization='int8' for 'wide', which was tra"):
-        kd.export.to_tflite(result.model, tmp_path / "q.tflite", "float32")
+        kd.export.to_tflite(validated.model, tmp_path / "q.tflite", "float32")
     with pytest.raises(NotImplementedError, match="runs in tf_keras and cannot be saved"):
-        result.model.save(tmp_path / "q.keras")
+        validated.model.save(tmp_path / "q.keras")
 
 
 def test_recurrent_layers_and_students_without_weights_are_refused():

@@ -65,6 +65,19 @@ def toy_sgd():
     return keras.optimizers.SGD(0.1)
 
 
+def test_knowledge_from_the_disk_gives_the_weights_that_the_live_teacher_gives(tmp_path):
+    samples = tf.data.Dataset.from_tensor_slices(toy.data(24))
+    teacher = toy.cnn("teacher", seed=1)
+    cache = kd.KnowledgeCache.build(teacher, samples, tmp_path, dtype="float32", verbose=0)
+    same = {"loss": SPARSE, "optimizer": toy_sgd(), "epochs": 1}
+    student = toy.cnn("student", activation="softmax")
+    live = untouched(student, teachers=teacher, **same)
+    joined = cache.join(kd.keyed(samples).batch(8))
+    recorded = untouched(student, teachers=cache.teachers, data=joined, **same)
+    same_weights(live.model, recorded.model)
+    np.testing.assert_allclose(recorded.history["loss"], live.history["loss"], rtol=1e-5)
+
+
 def test_projectors_are_trained_and_left_behind():
     student = toy.cnn("student")
     trained = {}
