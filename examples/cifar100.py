@@ -71,7 +71,7 @@ def parsed(arguments):
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="the drops move along")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/cifar100"))
-    parser.add_argument("--quick", action="store_true", help="one epoch on 32 images")
+    parser.add_argument("--quick", action="store_true", help="one epoch on 16 images")
     options = parser.parse_args(arguments)
     if options.quick:
         options.epochs = 1
@@ -85,9 +85,7 @@ def data(options):
 
     The crops and flips depend on the seed and the epoch alone.
     """
-    size, splits = (
-        (16, ("train[:32]", "test[:32]")) if options.quick else (BATCH, ("train", "test"))
-    )
+    size, splits = (8, ("train[:16]", "test[:16]")) if options.quick else (BATCH, ("train", "test"))
     train = kd.datasets.load("cifar100", splits[0], batch_size=None, seed=options.seed)
     seeds = tf.data.Dataset.random(options.seed, rerandomize_each_iteration=True).batch(2)
     train = tf.data.Dataset.zip(train, seeds).map(augmented, tf.data.AUTOTUNE)

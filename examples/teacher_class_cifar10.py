@@ -23,8 +23,8 @@ def main():
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(options.seed)
-    plain = kd.datasets.load("cifar10", "train[:1000]" if options.quick else "train")
-    test = kd.datasets.load("cifar10", "test[:500]" if options.quick else "test")
+    plain = kd.datasets.load("cifar10", "train[:256]" if options.quick else "train")
+    test = kd.datasets.load("cifar10", "test[:256]" if options.quick else "test")
     augment = keras.Sequential(
         [layers.RandomFlip("horizontal"), layers.RandomTranslation(0.1, 0.1)]
     )
@@ -76,7 +76,7 @@ def arguments():
     parser.add_argument("--epochs", type=int, nargs=3, help="of teacher, students, tuning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/teacher_class_cifar10"))
-    parser.add_argument("--quick", action="store_true", help="1,000 images, one epoch")
+    parser.add_argument("--quick", action="store_true", help="256 images, one epoch")
     options = parser.parse_args()
     options.epochs = options.epochs or ((1, 1, 1) if options.quick else (20, 10, 10))
     return options

@@ -67,7 +67,7 @@ def arguments():
     parser.add_argument("--adversarial", action="store_true", help="a discriminator per student")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/teacher_class_imdb"))
-    parser.add_argument("--quick", action="store_true", help="1,000 reviews, one epoch")
+    parser.add_argument("--quick", action="store_true", help="256 reviews, one epoch")
     options = parser.parse_args()
     options.epochs = options.epochs or ((1, 1, 1) if options.quick else (3, 4, 2))
     return options
@@ -75,7 +75,7 @@ def arguments():
 
 def reviews(quick):
     """Training and test reviews as (tokens, label): the last words of each, nought before them."""
-    some = "[:1000]" if quick else ""
+    some = "[:256]" if quick else ""
     train, test = (
         kd.datasets.load("imdb_reviews", split + some, batch_size=None, shuffle=False)
         for split in ("train", "test")

@@ -19,10 +19,10 @@ def main():
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(options.seed)
-    some = ":1000" if options.quick else ":54000"
-    train = kd.datasets.load("mnist", f"train[{some}]")
-    validation = kd.datasets.load("mnist", "train[54000:]")
-    test = kd.datasets.load("mnist", "test")
+    splits = ("train[:54000]", "train[54000:]", "test")
+    if options.quick:
+        splits = ("train[:256]", "train[256:512]", "test[:256]")
+    train, validation, test = (kd.datasets.load("mnist", split) for split in splits)
     for_teacher, for_students, for_tuning = options.epochs
 
     print("1. The teacher learns from labels.")
@@ -65,7 +65,7 @@ def arguments():
     parser.add_argument("--epochs", type=int, nargs=3, help="of teacher, students, tuning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/teacher_class_mnist"))
-    parser.add_argument("--quick", action="store_true", help="1,000 images, one epoch")
+    parser.add_argument("--quick", action="store_true", help="256 images, one epoch")
     options = parser.parse_args()
     options.epochs = options.epochs or ((1, 1, 1) if options.quick else (5, 4, 5))
     return options
