@@ -115,8 +115,9 @@ def _plan(layer: Any, clusters: int, per_channel: bool, preserve: bool, skipped:
     kind = type(layer).__name__
     kernels = kernels_of(layer)
     kept = preserve and bool(kernels) and is_pruned(kernels.values())
-    channels = per_channel and kind == "Conv2D"
-    fewest = min((_fewest(kernel, channels, kept) for kernel in kernels.values()), default=0)
+    # Where noughts stay, a kernel or channel of fewer weights is given fewer values.
+    channels = per_channel and _has_channels(layer) and not kept
+    fewest = min((_fewest(kernel, channels) for kernel in kernels.values()), default=0)
     if not layer.weights:
         reason = "no weights"
     elif not kernels:
@@ -125,19 +126,22 @@ def _plan(layer: Any, clusters: int, per_channel: bool, preserve: bool, skipped:
         reason = "skipped"
     elif not layer.trainable:
         reason = "frozen"
-    elif fewest + kept <= clusters:
-        beside = " beside the noughts" if kept else ""
-        reason = f"{fewest} weights{beside} are not more than {clusters - kept} values"
+    elif fewest <= (0 if kept else clusters):
+        reason = f"{fewest} weights are not more than {clusters} values"
     else:
         also = f", {noughts(kernels.values()):.0%} of it noughts that stay" if kept else ""
         return LayerPlan(layer.name, kind, "clustered", " and ".join(kernels) + also)
     return LayerPlan(layer.name, kind, "left", reason)
 
 
-def _fewest(kernel: np.ndarray, per_channel: bool, noughts_stay: bool) -> int:
-    """How many weights there are to make values of, in the channel that has the fewest."""
-    free = kernel != 0 if noughts_stay else np.ones_like(kernel)
-    channels = free.reshape(-1, free.shape[-1] if per_channel else 1)
+def _has_channels(layer: Any) -> bool:
+    """Whether tfmot can give each output channel of a layer values of its own."""
+    return type(layer).__name__ == "Conv2D"
+
+
+def _fewest(kernel: np.ndarray, per_channel: bool) -> int:
+    """How many weights that are not nought the kernel has, or the poorest of its channels."""
+    channels = kernel.reshape(-1, kernel.shape[-1] if per_channel else 1)
     return int(np.count_nonzero(channels, axis=0).min())
 
 
@@ -160,12 +164,18 @@ def _wrapped(
     def wrap(layer: Any) -> Any:
         if layer.name not in names:
             return layer
+        kernels = kernels_of(layer).values()
+        kept, channels = preserve and is_pruned(kernels), per_channel and _has_channels(layer)
+        # With nought kept, no more values can be found than there are weights beside it; where a
+        # channel has none, the channels share their values.
+        channels = channels and not (kept and min(_fewest(k, True) for k in kernels) == 0)
+        most = 1 + min(_fewest(kernel, channels) for kernel in kernels)
         return clustering.cluster_weights(
             layer,
-            clusters,
+            min(clusters, most) if kept else clusters,
             tfmot.clustering.keras.CentroidInitialization[_STARTS[start]],
-            preserve_sparsity=preserve and is_pruned(kernels_of(layer).values()),
-            cluster_per_channel=per_channel and type(layer).__name__ == "Conv2D",
+            preserve_sparsity=kept,
+            cluster_per_channel=channels,
         )
 
     return tf_keras.models.clone_model(bridged.flat, clone_function=wrap)
