@@ -1,0 +1,288 @@
+"""Models × formats: what converts, what it costs in accuracy, how large and how fast the files are.
+
+Small models of the usual kinds, each trained for a few epochs on real data, so that accuracy means
+something; MobileNetV2 has random weights (its trained ones need the network) and the statistics of
+CIFAR-10 images in its batch normalisation. Nothing is refused for its accuracy here. The files of a
+model are timed side by side, on one thread.
+"""
+
+import math
+import statistics
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+import keras_kd as kd
+from benchmarks.results import mean_sd, table
+from benchmarks.training import arrays, compile_and_fit, convolutional, sparse_loss
+from keras_kd.export.benchmark import side_by_side
+from keras_kd.export.content import flex_ops
+
+# Latencies need the machine to themselves.
+ALONE = True
+FORMATS = kd.export.QUANTIZATIONS
+CLASSES, VOID = 11, 11  # Of CamVid.
+WORDS, LENGTH = 1000, 200
+
+
+def plan(done, seeds, quick):
+    models = QUICK if quick else MODELS
+    return [({"model": model}, seed) for seed in range(seeds) for model in models]
+
+
+def run(cell, seed, quick):
+    keras.utils.set_random_seed(seed)
+    data, make = MODELS[cell["model"]][1:]
+    train, test = data(quick)
+    model = make(*train, quick, seed)
+    found, files = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in FORMATS[3:4] if quick else FORMATS:
+            try:
+                files[kind] = kd.export.to_tflite(
+                    model,
+                    Path(folder) / f"{kind}.tflite",
+                    kind,
+                    train[0],
+                    verification=test,
+                    verification_samples=len(test[0]),
+                    max_drop=100,
+                    tolerance=math.inf,
+                )
+            except (ValueError, RuntimeError) as error:
+                found[f"{kind}_reason"] = " ".join(str(error).split("\n")[0].split())
+        for kind, latency in side_by_side(files, 5 if quick else 200).items():
+            found |= _measured(kind, files[kind], latency)
+    scored = next(iter(files.values())).verification
+    return {"keras": scored.model_accuracy, "parameters": model.count_params(), **found}
+
+
+def _measured(kind, file, latency):
+    scores = file.verification
+    return {
+        f"{kind}_drop": scores.drop,
+        f"{kind}_agreement": scores.agreement,
+        f"{kind}_difference": scores.relative_difference,
+        f"{kind}_bytes": file.size,
+        f"{kind}_us": latency.median_us,
+        f"{kind}_noise": latency.noise,
+        f"{kind}_flex_ops": len(flex_ops(file.path.read_bytes())),
+    }
+
+
+def clothes(quick):
+    train = arrays("fashion_mnist", "train[:256]" if quick else "train[:10000]")
+    return train, arrays("fashion_mnist", "test[:64]" if quick else "test[:2000]")
+
+
+def rows_of_clothes(quick):
+    return tuple((x[..., 0], y) for x, y in clothes(quick))
+
+
+def frames(quick):
+    splits = ("train[:16]", "test[:8]") if quick else ("train", "test")
+    pairs = (arrays("camvid_small", split) for split in splits)
+    # Places of no class have no label.
+    return tuple((x, np.where(y[..., 0] == VOID, -1, y[..., 0].astype(int))) for x, y in pairs)
+
+
+def reviews(quick):
+    splits = ("train[:256]", "test[:64]") if quick else ("train[:10000]", "test[:2000]")
+    (x, y), (x_test, y_test) = (arrays("imdb_reviews", split) for split in splits)
+    words = layers.TextVectorization(WORDS, output_sequence_length=LENGTH)
+    words.adapt(x)
+    tokens = [keras.ops.convert_to_numpy(words(part)).astype("int32") for part in (x, x_test)]
+    return (tokens[0], y), (tokens[1], y_test)
+
+
+def photographs(quick):
+    splits = ("train[:64]", "test[:16]") if quick else ("train[:512]", "test[:500]")
+    pairs = (arrays("cifar10", split) for split in splits)
+    # Without labels: random weights are right about nothing.
+    return tuple((np.asarray(keras.ops.image.resize(x, (96, 96))),) for x, _ in pairs)
+
+
+def trained(model, x, y, quick, seed, **kwargs):
+    arguments = {"loss": sparse_loss(), "learning_rate": 3e-3, "epochs": 1 if quick else 4}
+    compile_and_fit(model, x, y, seed=seed, **{**arguments, **kwargs})
+    return model
+
+
+def cnn(x, y, quick, seed):
+    """Depthwise and transposed convolutions."""
+    stack = [
+        layers.Conv2D(16, 3, 2, padding="same", activation="relu"),
+        layers.DepthwiseConv2D(3, padding="same", use_bias=False),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.Conv2D(32, 1, activation="relu"),
+        layers.Conv2DTranspose(16, 3, 2, padding="same", activation="relu"),
+        layers.MaxPooling2D(4),
+        layers.Flatten(),
+        layers.Dense(10),
+    ]
+    return trained(keras.Sequential([layers.Input((28, 28, 1)), *stack]), x, y, quick, seed)
+
+
+def unet(x, y, quick, seed):
+    inputs = keras.Input(x.shape[1:])
+    one = block(block(inputs, 8, 2), 8)
+    two = block(block(one, 16, 2), 16)
+    up = layers.Concatenate()([layers.UpSampling2D(interpolation="bilinear")(two), one])
+    outputs = layers.Conv2D(CLASSES, 1)(block(up, 16))
+    outputs = layers.UpSampling2D(interpolation="bilinear")(outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    epochs = 1 if quick else 6
+    model = keras.Model(inputs, outputs)
+    return trained(model, x, y, quick, seed, loss=loss, batch_size=8, epochs=epochs)
+
+
+def block(x, width, strides=1):
+    x = layers.Conv2D(width, 3, strides, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+
+
+def recurrent(layer):
+    def make(x, y, quick, seed):
+        model = keras.Sequential([layers.Input((28, 28)), layer(48), layers.Dense(10)])
+        return trained(model, x, y, quick, seed)
+
+    return make
+
+
+def words(x, y, quick, seed):
+    stack = [
+        layers.Embedding(WORDS, 16),
+        layers.Conv1D(32, 3, activation="relu"),
+        layers.GlobalMaxPooling1D(),
+        layers.Dense(2),
+    ]
+    return trained(
+        keras.Sequential([layers.Input((LENGTH,), dtype="int32"), *stack]), x, y, quick, seed
+    )
+
+
+def transformer(x, y, quick, seed):
+    """The rows of an image as tokens; two blocks."""
+    inputs = keras.Input((28, 28))
+    x_in = layers.Dense(32)(inputs)
+    places = layers.Embedding(28, 32)(keras.ops.arange(28))
+    z = x_in + places
+    for _ in range(2):
+        normal = layers.LayerNormalization()(z)
+        z = z + layers.MultiHeadAttention(2, 16)(normal, normal)
+        hidden = layers.Dense(64, activation="gelu")(layers.LayerNormalization()(z))
+        z = z + layers.Dense(32)(hidden)
+    outputs = layers.Dense(10)(layers.GlobalAveragePooling1D()(z))
+    return trained(keras.Model(inputs, outputs), x, y, quick, seed)
+
+
+def teacher_class(x, y, quick, seed):
+    """Four students that mimic a chunk each of a teacher's layer, with the teacher's head."""
+    teacher = trained(convolutional("teacher", (16, 32), 64, seed=seed), x, y, quick, seed)
+
+    def student(size):
+        inputs = keras.Input((28, 28, 1))
+        z = layers.Conv2D(8, 3, 2, activation="relu")(inputs)
+        z = layers.Conv2D(16, 3, 2, activation="relu")(z)
+        return keras.Model(inputs, layers.Dense(size)(layers.Flatten()(z)))
+
+    students = kd.TeacherClass(teacher, "features", student, n=4)
+    students.compile(keras.optimizers.Adam(3e-3))
+    students.fit(x, batch_size=128, epochs=1 if quick else 4, verbose=0)
+    return students.assemble()
+
+
+def mobilenet(x, quick, seed):
+    """MobileNetV2 of Keras, width 0.35 at 96 × 96."""
+    model = keras.applications.MobileNetV2(
+        (96, 96, 3), alpha=0.35, weights=None, classes=10, classifier_activation=None
+    )
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.5  # Its own, 0.999, would take thousands of steps.
+    for _ in range(1 if quick else 5):
+        model(x[: 16 if quick else 128], training=True)
+    return model
+
+
+#: By name: its title, its data, and how it is made.
+MODELS = {
+    "cnn": ("CNN, depthwise and transposed", clothes, cnn),
+    "unet": ("U-Net", frames, unet),
+    "lstm": ("LSTM", rows_of_clothes, recurrent(layers.LSTM)),
+    "gru": ("GRU", rows_of_clothes, recurrent(layers.GRU)),
+    "words": ("Embedding and Conv1D", reviews, words),
+    "transformer": ("transformer", rows_of_clothes, transformer),
+    "teacher_class": ("class of 4 students, assembled", clothes, teacher_class),
+    "mobilenet": ("MobileNetV2 0.35, random weights", photographs, mobilenet),
+}
+
+QUICK = ("cnn", "lstm")
+
+
+def report(done):
+    """Accuracy that is lost, size and time of each model in each format; what does not convert."""
+    names = [name for name in MODELS if done.where(model=name)]
+    if not names:
+        return ""
+    tables = [
+        ("Points of accuracy lost (after the model's own accuracy in %)", _accuracy, True),
+        ("Size in kB", _size, False),
+        ("Time of a run in µs", _time, False),
+    ]
+    parts = []
+    for title, cell, with_model in tables:
+        header = ["", *(["Keras"] if with_model else []), *FORMATS]
+        rows = []
+        for name in names:
+            own = done.values("keras", model=name)
+            accuracy = [mean_sd(own, 100)] if own[0] is not None else ["none"]
+            cells = [cell(done, name, kind) for kind in FORMATS]
+            rows.append([MODELS[name][0], *(accuracy if with_model else []), *cells])
+        parts.append(f"{title}:\n\n{table(header, rows)}")
+    return "\n\n".join([*parts, *_remarks(done, names)])
+
+
+def _accuracy(done, name, kind):
+    if not _made(done, name, kind):
+        return "no"
+    if done.values("keras", model=name)[0] is None:
+        return f"{mean_sd(done.values(f'{kind}_agreement', model=name), 100)} % same answers"
+    return mean_sd(done.values(f"{kind}_drop", model=name))
+
+
+def _size(done, name, kind):
+    if not _made(done, name, kind):
+        return "no"
+    return f"{_mean(done, f'{kind}_bytes', name) / 1000:.1f}"
+
+
+def _time(done, name, kind):
+    return f"{_mean(done, f'{kind}_us', name):.1f}" if _made(done, name, kind) else "no"
+
+
+def _remarks(done, names):
+    """What is not in the tables: flex ops, ratios of times, reasons."""
+    flex = sum(run["metrics"].get(f"{kind}_flex_ops", 0) for run in done.runs for kind in FORMATS)
+    lines = [f"Flex ops in all these files: {flex}."]
+    if "mobilenet" in names and _made(done, "mobilenet", "float32"):
+        times = [done.values(f"{kind}_us", model="mobilenet") for kind in ("float32", "int8")]
+        ratios = [plain / fast for plain, fast in zip(*times, strict=True)]
+        lines.append(f"MobileNetV2's int8 file is {mean_sd(ratios)} times as fast as its float32.")
+    for name in names:
+        for kind in FORMATS:
+            reasons = {r["metrics"].get(f"{kind}_reason") for r in done.where(model=name)} - {None}
+            lines += [f"- {MODELS[name][0]}, {kind}: {reason}" for reason in sorted(reasons)]
+    return ["\n".join(lines)]
+
+
+def _made(done, name, kind):
+    return all(f"{kind}_bytes" in run["metrics"] for run in done.where(model=name))
+
+
+def _mean(done, metric, name):
+    return statistics.mean(done.values(metric, model=name))
