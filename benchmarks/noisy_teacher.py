@@ -112,14 +112,11 @@ def report(done):
     rows = []
     for data, samples in SETTINGS:
         where = {"stage": "test", "data": data, "samples": samples}
-        noisy = done.where(method="noisy", **where)
-        if not noisy:
-            continue
-        errors = [
-            mean_sd([1 - a for a in done.values("accuracy", method=method, **where)], 100)
-            for method in ("alone", "kd", "noisy")
-        ]
-        cell = noisy[0]["cell"]
+        found = [done.values("accuracy", method=m, **where) for m in ("alone", "kd", "noisy")]
+        if not found[-1] or len({len(values) for values in found}) > 1:
+            continue  # A run that was stopped: the seeds could not be paired.
+        errors = [mean_sd([1 - a for a in values], 100) for values in found]
+        cell = done.where(method="noisy", **where)[0]["cell"]
         chosen = f"σ {cell['sigma']:g}, p {cell['p']:g}"
         rows.append([_title(data, samples), *errors, chosen, reduction(done, **where)])
     header = [
