@@ -7,6 +7,8 @@ model are timed side by side, on one thread.
 """
 
 import math
+import platform
+import re
 import statistics
 import tempfile
 from pathlib import Path
@@ -57,7 +59,19 @@ def run(cell, seed, quick):
         for kind, latency in side_by_side(files, 5 if quick else 200).items():
             found |= _measured(kind, files[kind], latency)
     scored = next(iter(files.values())).verification
-    return {"keras": scored.model_accuracy, "parameters": model.count_params(), **found}
+    own = {"keras": scored.model_accuracy, "parameters": model.count_params(), "cpu": cpu()}
+    return {**own, **found}
+
+
+def cpu():
+    """The processor, and which of its instructions int8 kernels live on."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return platform.machine()
+    fields = dict(re.findall(r"^(model name|flags)\s*: (.*)$", path.read_text(), re.MULTILINE))
+    flags = set(fields.get("flags", "").split())
+    known = [flag for flag in ("avx2", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
+    return f"{fields.get('model name', platform.machine())} ({', '.join(known) or 'no AVX2'})"
 
 
 def _measured(kind, file, latency):
@@ -268,16 +282,18 @@ def _time(done, name, kind):
 def _remarks(done, names):
     """What is not in the tables: flex ops, ratios of times, reasons."""
     flex = sum(run["metrics"].get(f"{kind}_flex_ops", 0) for run in done.runs for kind in FORMATS)
-    lines = [f"Flex ops in all these files: {flex}."]
+    where = sorted({run["metrics"]["cpu"] for run in done.runs})
+    said = [f"Flex ops in all these files: {flex}.", f"Timed on {'; '.join(where)}."]
     if "mobilenet" in names and _made(done, "mobilenet", "float32"):
         times = [done.values(f"{kind}_us", model="mobilenet") for kind in ("float32", "int8")]
         ratios = [plain / fast for plain, fast in zip(*times, strict=True)]
-        lines.append(f"MobileNetV2's int8 file is {mean_sd(ratios)} times as fast as its float32.")
+        said.append(f"MobileNetV2's int8 file is {mean_sd(ratios)} times as fast as its float32.")
+    lines = []
     for name in names:
         for kind in FORMATS:
             reasons = {r["metrics"].get(f"{kind}_reason") for r in done.where(model=name)} - {None}
             lines += [f"- {MODELS[name][0]}, {kind}: {reason}" for reason in sorted(reasons)]
-    return ["\n".join(lines)]
+    return [" ".join(said), *(["What is not there:", "\n".join(lines)] if lines else [])]
 
 
 def _made(done, name, kind):

@@ -72,13 +72,20 @@ def with_metadata(content: bytes, entries: Mapping[str, bytes], files: Mapping[s
 
 
 def parse(content: bytes) -> Any:
-    """Returns a .tflite model as objects.
+    """Returns a .tflite model as objects, all weights in its buffers.
 
     Raises:
         ValueError: If it is damaged.
     """
     try:
-        return schema.ModelT.InitFromPackedBuf(content, 0)
+        model = schema.ModelT.InitFromPackedBuf(content, 0)
+        for buffer in model.buffers or []:
+            # ai-edge-quantizer puts the weights of larger models behind the flatbuffer.
+            if buffer.offset > 1:
+                end = buffer.offset + buffer.size
+                buffer.data = np.frombuffer(content[buffer.offset : end], "uint8")
+                buffer.offset = buffer.size = 0
+        return model
     except _DAMAGED as error:
         raise ValueError(
             f"Expected a .tflite model. Received: {len(content)} bytes that cannot be read "

@@ -89,7 +89,7 @@ class EngineProcess:
         finally:
             timer.cancel()
         if "error" in header:
-            raise EngineError(header["message"] or header["error"])
+            raise EngineError(header["message"].strip() or header["error"])
         return answer or header["answer"]
 
     def _epitaph(self, late: bool) -> str:

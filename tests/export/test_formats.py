@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
-from keras_kd.export import VerificationError, describe, evaluate, to_tflite
+from keras_kd.export import VerificationError, benchmark, describe, evaluate, to_tflite
 from tests.export import models
 
 
@@ -34,6 +34,16 @@ def test_weights_alone_are_quantized(tmp_path, quantization):
     assert floats.size - tflite.size == pytest.approx(weights * (32 - bits) / 8, rel=0.2)
     assert tflite.verification.relative_difference < {8: 0.02, 4: 0.2}[bits]
     assert ends(tflite.path)[0]["dtype"] == np.float32
+
+
+def test_weights_of_larger_models_are_not_lost(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([layers.Input((600,)), layers.Dense(600), layers.Dense(3)])
+    x = np.random.default_rng(0).random((20, 600), "float32")
+    tflite = to_tflite(model, tmp_path / "m.tflite", "weight_only_int8", x)  # More than 256 kB.
+    assert 360_000 < tflite.size < 380_000
+    assert tflite.verification.relative_difference < 0.02
+    assert benchmark(tflite, runs=1).macs == 600 * 600 + 600 * 3
 
 
 def test_a_missing_quantizer_is_named_before_anything_is_done(tmp_path, monkeypatch):
