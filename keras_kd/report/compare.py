@@ -77,6 +77,7 @@ def compare(
     teacher, student = _roles(names, teacher, student)
     if path is not None:
         require_report_place(Path(path))
+    learned = {name: _curves(name, curves) for name, curves in (history or {}).items()}
     with contextlib.ExitStack() as stack:
         answerers = []
         for name in names:
@@ -97,7 +98,7 @@ def compare(
         samples=count,
         disagreements=shown.samples(),
         disagreeing=shown.count,
-        history={name: _curves(name, curves) for name, curves in (history or {}).items()},
+        history=learned,
         about=_about(),
     )
     if path is not None:
