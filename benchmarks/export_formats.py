@@ -235,7 +235,7 @@ MODELS = {
     "mobilenet": ("MobileNetV2 0.35, random weights", photographs, mobilenet),
 }
 
-QUICK = ("cnn", "lstm")
+QUICK = ("cnn",)
 
 
 def report(done):
