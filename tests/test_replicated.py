@@ -51,7 +51,4 @@ def test_two_workers_give_what_one_process_gives(workers):
 def test_keras_alone_still_fails_on_two_workers(workers):
     """When this fails, Keras has mended keras#20585: try whether keras_kd/replicated.py can go."""
     for worker in workers:
-        assert (
-            "unsupported type: <class 'tensorflow.python.distribute.values.PerReplica'>"
-            in (worker["keras"])
-        )
+        assert "Attempt to convert a value (PerReplica" in worker["keras"]
