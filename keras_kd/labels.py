@@ -1,7 +1,8 @@
 """Labels and sample weights: which output they belong to, and whether they are in range."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -21,10 +22,7 @@ CANNOT_LEAVE_OUT = (
 )
 _GAPS = "The (?:loss|metric) .*? gives one value .*? one value for each label"
 _CACHE = "KnowledgeCache '[^']*': "
-_NOT_FINITE = (
-    r"(?:Teacher \\?'[^']*' gave|The batch has) NaN or infinite values"
-    r"(?: in its (?:inputs|labels|sample weights))?"
-)
+_NOT_FINITE = r"Teacher \\?'[^']*' gave NaN or infinite values"
 
 
 def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
@@ -129,11 +127,27 @@ def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[st
     return x
 
 
-def refused(error: tf.errors.OpError) -> str | None:
+def refused(error: tf.errors.InvalidArgumentError) -> ValueError | None:
     """Our own sentence from an error that the graph raised, if it holds one."""
     ours = (f"{_REFUSAL}.* labels from -?\\d+ to -?\\d+", _NOT_FINITE, _GAPS, f"{_CACHE}.*")
     found = re.search(rf"({'|'.join(ours)})\.", str(error))
-    return found.group().replace("\\'", "'") if found else None
+    return ValueError(found.group().replace("\\'", "'")) if found else None
+
+
+@contextlib.contextmanager
+def in_our_words() -> Iterator[None]:
+    """Raises our own sentence in place of the graph's error that holds it.
+
+    Raises:
+        ValueError: With that sentence.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        ours = refused(error)
+        if ours is None:
+            raise
+        raise ours from None
 
 
 def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> tuple:
