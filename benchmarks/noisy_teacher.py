@@ -127,7 +127,8 @@ def report(done):
         "chosen on validation",
         "error reduction against KD, % (95 % interval)",
     ]
-    return table(header, rows) + "\n\n" + _grid(done)
+    parts = [table(header, rows) if rows else "", _grid(done)]
+    return "\n\n".join(filter(None, parts))
 
 
 def _grid(done):
@@ -140,6 +141,8 @@ def _grid(done):
         if any(found):
             means = [f"{100 - 100 * statistics.mean(v):.2f}" if v else "" for v in found]
             rows.append([_title(data, samples), *means])
+    if not rows:
+        return ""
     noisy = [f"σ {sigma:g}, p {p:g}" for sigma, p in GRID]
     return table(["validation error %", "KD, no noise", *noisy], rows)
 
