@@ -61,12 +61,16 @@ def mix_unlabeled(
     unlabeled = unlabeled.map(form.without_labels)
     if tf.data.UNKNOWN_CARDINALITY not in known:
         unlabeled = unlabeled.repeat()
-    both = tf.data.Dataset.zip(labeled, unlabeled.rebatch(wanted)).map(
-        _interleaved, tf.data.AUTOTUNE
-    )
-    if max(steps) > 0 and tf.data.UNKNOWN_CARDINALITY not in known:
+    both = tf.data.Dataset.zip(labeled, unlabeled.rebatch(wanted))
+    ends = max(steps) > 0 and tf.data.UNKNOWN_CARDINALITY not in known
+    if ends:
+        # Before the parallel map, which reads ahead: it would begin the next repetition, or not,
+        # and the next epoch's order would depend on how busy the machine is.
+        both = both.take(max(steps))
+    both = both.map(_interleaved, tf.data.AUTOTUNE)
+    if ends:
         # Keras wants to know how long an epoch is, and rebatching forgets it.
-        both = both.take(max(steps)).apply(tf.data.experimental.assert_cardinality(max(steps)))
+        both = both.apply(tf.data.experimental.assert_cardinality(max(steps)))
     return both.prefetch(tf.data.AUTOTUNE)
 
 
