@@ -57,8 +57,8 @@ def main():
     print(f"\nWhat pruning did:\n{pruned.layers}")
     print(f"\nWhat quantization-aware training did:\n{aware.layers}\n")
 
-    files = {"distilled": plain(distilled, train, options.out / "distilled.tflite")}
-    files["pruned"] = plain(pruned, train, options.out / "pruned.tflite")
+    files = {"distilled": plain(distilled, validation, options.out / "distilled.tflite")}
+    files["pruned"] = plain(pruned, validation, options.out / "pruned.tflite")
     files["pruned, aware"] = result.file
     for name, file in files.items():
         accuracy = kd.export.evaluate(file, test).accuracy
@@ -105,9 +105,12 @@ def network(name, about, filters, units):
     return keras.Model(inputs, layers.Dense(about.classes)(x), name=name)
 
 
-def plain(stage, train, path):
-    """The int8 file of a student that was not trained for it."""
-    return kd.export.to_tflite(stage.model, path, "int8", calibration=train)
+def plain(stage, validation, path):
+    """The int8 file of a student that was not trained for it.
+
+    Calibrated with samples that come in the same order in each run: so the file is the same too.
+    """
+    return kd.export.to_tflite(stage.model, path, "int8", calibration=validation)
 
 
 if __name__ == "__main__":
