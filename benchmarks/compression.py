@@ -26,9 +26,9 @@ IMAGES, BATCH = 5000, 128
 SETTINGS = {
     "distill": (60, 1e-2),
     "float": (20, 2e-3),
-    "prune": (20, 5e-3),
-    "cluster": (10, 1e-3),
-    "quantize_aware": (10, 1e-3),
+    "prune": (40, 1e-2),
+    "cluster": (10, 2e-3),
+    "quantize_aware": (10, 2e-3),
 }
 #: By row, how it is called, what is done, to what, and how much.
 ROWS = {

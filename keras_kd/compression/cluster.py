@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -46,7 +47,8 @@ def cluster(
 
     Args:
         student: A built Functional or Sequential `keras.Model`, trained; it stays as it is.
-        clusters: How many different values a kernel may have, at least 2. Defaults to 16.
+        clusters: How many different values a kernel may have, at least 2, and 3 where noughts stay.
+            Defaults to 16.
         data: What to train on; see `kd.compression.Training`.
         epochs: How often to go through it.
         start: Where the values begin: `"kmeans++"`, `"density"`, `"linear"` or `"random"`. Defaults
@@ -114,10 +116,6 @@ def _plan(layer: Any, clusters: int, per_channel: bool, preserve: bool, skipped:
     """What will happen to one tf_keras layer."""
     kind = type(layer).__name__
     kernels = kernels_of(layer)
-    kept = preserve and bool(kernels) and is_pruned(kernels.values())
-    # Where noughts stay, a kernel or channel of fewer weights is given fewer values.
-    channels = per_channel and _has_channels(layer) and not kept
-    fewest = min((_fewest(kernel, channels) for kernel in kernels.values()), default=0)
     if not layer.weights:
         reason = "no weights"
     elif not kernels:
@@ -126,23 +124,47 @@ def _plan(layer: Any, clusters: int, per_channel: bool, preserve: bool, skipped:
         reason = "skipped"
     elif not layer.trainable:
         reason = "frozen"
-    elif fewest <= (0 if kept else clusters):
-        reason = f"{fewest} weights are not more than {clusters} values"
     else:
-        also = f", {noughts(kernels.values()):.0%} of it noughts that stay" if kept else ""
-        return LayerPlan(layer.name, kind, "clustered", " and ".join(kernels) + also)
+        form = _form(layer, per_channel, preserve)
+        if form.noughts_stay and clusters < 3:
+            raise ValueError(
+                f"`clusters` must be at least 3 where noughts stay, as those of '{layer.name}' do. "
+                f"Received: clusters={clusters}. Or pass preserve_sparsity=False."
+            )
+        if form.weights > (1 if form.noughts_stay else clusters):
+            share = f"{noughts(kernels.values()):.0%}"
+            also = f", {share} of it noughts that stay" if form.noughts_stay else ""
+            return LayerPlan(layer.name, kind, "clustered", " and ".join(kernels) + also)
+        reason = f"{form.weights} weights are not more than {clusters} values"
     return LayerPlan(layer.name, kind, "left", reason)
 
 
-def _has_channels(layer: Any) -> bool:
-    """Whether tfmot can give each output channel of a layer values of its own."""
-    return type(layer).__name__ == "Conv2D"
+@dataclass(frozen=True)
+class _Form:
+    """How a layer is clustered.
+
+    Attributes:
+        weights: Of how many weights the values are made, in the smallest kernel or channel.
+        noughts_stay: Whether its noughts stay; they do not count as weights then.
+        channels: Whether each output channel has values of its own.
+    """
+
+    weights: int
+    noughts_stay: bool
+    channels: bool
 
 
-def _fewest(kernel: np.ndarray, per_channel: bool) -> int:
-    """How many weights that are not nought the kernel has, or the poorest of its channels."""
-    channels = kernel.reshape(-1, kernel.shape[-1] if per_channel else 1)
-    return int(np.count_nonzero(channels, axis=0).min())
+def _form(layer: Any, per_channel: bool, preserve: bool) -> _Form:
+    kernels = kernels_of(layer).values()
+    channels = per_channel and type(layer).__name__ == "Conv2D"
+    if not (preserve and is_pruned(kernels)):
+        sizes = [np.size(k) // (k.shape[-1] if channels else 1) for k in kernels]
+        return _Form(min(sizes), False, channels)
+    least = min(np.count_nonzero(k.reshape(-1, k.shape[-1]), axis=0).min() for k in kernels)
+    if channels and least > 0:
+        return _Form(int(least), True, True)
+    # Where a channel is all noughts, the channels share their values.
+    return _Form(int(min(map(np.count_nonzero, kernels))), True, False)
 
 
 def _wrapped(
@@ -164,18 +186,14 @@ def _wrapped(
     def wrap(layer: Any) -> Any:
         if layer.name not in names:
             return layer
-        kernels = kernels_of(layer).values()
-        kept, channels = preserve and is_pruned(kernels), per_channel and _has_channels(layer)
-        # With nought kept, no more values can be found than there are weights beside it; where a
-        # channel has none, the channels share their values.
-        channels = channels and not (kept and min(_fewest(k, True) for k in kernels) == 0)
-        most = 1 + min(_fewest(kernel, channels) for kernel in kernels)
+        form = _form(layer, per_channel, preserve)
         return clustering.cluster_weights(
             layer,
-            min(clusters, most) if kept else clusters,
+            # With nought as one of them, tfmot finds no more values than there are weights.
+            min(clusters, form.weights + 1),
             tfmot.clustering.keras.CentroidInitialization[_STARTS[start]],
-            preserve_sparsity=kept,
-            cluster_per_channel=channels,
+            preserve_sparsity=form.noughts_stay,
+            cluster_per_channel=form.channels,
         )
 
     return tf_keras.models.clone_model(bridged.flat, clone_function=wrap)

@@ -132,15 +132,21 @@ def test_attention_recurrent_layers_and_embeddings_are_clustered_and_pruned(make
 
 
 def test_a_kernel_of_fewer_weights_than_values_is_left_and_a_pruned_one_keeps_its_noughts():
-    student = with_noughts(wide(), {"second": 40, "dense": 30})
+    student = with_noughts(wide(), {"second": 40, "dense": 30, "logits": 12})
     result = clustered(student, 40)
     plans = {plan.name: (plan.action, plan.reason) for plan in result.layers}
     assert plans["first"] == ("left", "36 weights are not more than 40 values")
     assert plans["dense"] == ("clustered", "kernel, 92% of it noughts that stay")
-    for name, most in (("second", 40), ("dense", 31)):
+    for name, most in (("second", 40), ("dense", 31), ("logits", 13)):
         before, after = (m.get_layer(name).kernel.numpy() for m in (student, result.model))
         np.testing.assert_array_equal(before == 0, after == 0)
         assert values(after) <= most
+
+
+def test_two_values_of_which_one_is_nought_are_refused():
+    student = with_noughts(wide(), {"dense": 30})
+    with pytest.raises(ValueError, match="at least 3 where noughts stay, as those of 'dense' do"):
+        clustered(student, 2)
 
 
 def test_channels_share_their_values_where_one_of_them_is_nought():
