@@ -1,6 +1,5 @@
 """The training loop: teachers, student, losses, one `fit`."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,16 +9,33 @@ import tensorflow as tf
 from keras import ops, tree
 
 from keras_kd.augmentation import Augmentation, as_augmentation, augmented
+from keras_kd.bad_batches import (
+    ON_BAD_BATCH,
+    checks,
+    in_our_words,
+    of_batch,
+    of_teacher,
+)
 from keras_kd.class_labels import UNLABELED
 from keras_kd.class_weights import ClassWeights
-from keras_kd.distribution import global_mean, per_replica, replica_id
+from keras_kd.distribution import (
+    check_strategy,
+    global_mean,
+    never_empty,
+    per_replica,
+    replica_id,
+    share_of_replica,
+    synchronize,
+)
+from keras_kd.fitting import fit_arguments, fitted
 from keras_kd.hyperparameters import Hyperparameter, hyperparameters
-from keras_kd.labels import checked_labels, in_our_words, sparse_classes
+from keras_kd.labels import checked_labels, sparse_classes
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.graph import require_built
 from keras_kd.models.seeds import seed_states
 from keras_kd.models.taps import Tap
 from keras_kd.objective import DistillationObjective, as_shapes
+from keras_kd.replicated import ReplicatedModel, shown
 from keras_kd.summary import distiller_summary
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.lesson import lesson_spec, opened
@@ -29,11 +45,9 @@ from keras_kd.teachers.weighting import Weighting
 from keras_kd.trackers import Trackers, batch_size
 from keras_kd.unlabeled import LabelledOnly
 
-_FIT = inspect.signature(keras.Model.fit)
-
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class Distiller(keras.Model):
+class Distiller(ReplicatedModel):
     """Trains a student from labels and from one or several frozen teachers.
 
     A `keras.Model`: `compile`, `fit`, `evaluate`, `predict`, callbacks and checkpoints work as for
@@ -76,6 +90,9 @@ class Distiller(keras.Model):
             sees x alone, so it must leave the labels true. Defaults to `None`.
         same_view: Whether the teachers see that view too, instead of x as it is. Defaults to
             `False`.
+        on_bad_batch: What to do where a batch, or what a teacher says of it, has NaN or infinite
+            values: `"raise"` an error that names it, or `"skip"` the batch, which then leaves no
+            trace but `skipped_batches` in the history. Defaults to `"raise"`.
         name: Name of the model.
 
     Raises:
@@ -105,9 +122,15 @@ class Distiller(keras.Model):
         student_outputs: str = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         same_view: bool = False,
+        on_bad_batch: str = "raise",
         name: str | None = None,
     ) -> None:
         require_built(student, "The student")
+        if on_bad_batch not in ON_BAD_BATCH:
+            raise ValueError(
+                f"Distiller: `on_bad_batch` must be one of {ON_BAD_BATCH}. "
+                f"Received: on_bad_batch={on_bad_batch!r}"
+            )
         if keras.config.backend() != "tensorflow":
             raise RuntimeError(
                 "Distiller trains on the TensorFlow backend (the losses run on any): set "
@@ -122,9 +145,10 @@ class Distiller(keras.Model):
         )
         self.augment = as_augmentation(augment)
         self.same_view = same_view
+        self.on_bad_batch = on_bad_batch
         drawing = isinstance(self.augment, keras.layers.Layer)
         self.seed_states = seed_states([student, self.augment] if drawing else [student])
-        self.supports_jit = all(teacher.compiles for teacher in self.teachers)
+        self._decide_xla()
         self._trackers = Trackers(["loss", "student_loss", *self.objective.names])
         self._class_weights = None
         self.built = True
@@ -198,8 +222,9 @@ class Distiller(keras.Model):
             ValueError: When they do not fit the student or the losses.
         """
         projectors = self.objective.projectors
-        self.objective.set_teachers(teachers)
-        self.supports_jit = all(teacher.compiles for teacher in self.teachers)
+        with self.distribute_strategy.scope():
+            self.objective.set_teachers(teachers)
+        self._decide_xla()
         self.train_function = None  # The compiled step holds the teachers that it was made with.
         if self.objective.projectors is not projectors:
             self.compiled = False  # The optimizer does not know the new projectors.
@@ -212,6 +237,11 @@ class Distiller(keras.Model):
             loss: The loss on the labels; `None` means that labels are not used.
             **kwargs: All other arguments of `keras.Model.compile`.
         """
+        if self.on_bad_batch == "skip" and kwargs.get("steps_per_execution", 1) != 1:
+            raise ValueError(
+                "Distiller: on_bad_batch='skip' looks at each step, so `steps_per_execution` must "
+                f"be 1. Received: steps_per_execution={kwargs['steps_per_execution']}"
+            )
         # Keras keeps an earlier loss and earlier metrics where there are none now.
         self._compile_loss = self._compile_metrics = None
         super().compile(optimizer, loss, **kwargs)
@@ -258,8 +288,7 @@ class Distiller(keras.Model):
         if self.compiled:
             names = self.objective.student.output_names
             given["x"] = checked_labels(x, y, self._allowed_labels, names)
-        with in_our_words():
-            return super().fit(**given)
+        return fitted(self, super().fit, given, self.on_bad_batch)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates the student alone; takes and returns what `keras.Model.evaluate` does."""
@@ -279,6 +308,7 @@ class Distiller(keras.Model):
             raise ValueError(
                 f"'{self.name}' has nothing to train: all layers of the student are frozen."
             )
+        check_strategy(self)
         self._require_teachers(x)
         relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
         if relating and _one_at_a_time(x, batch_size):
@@ -306,12 +336,22 @@ class Distiller(keras.Model):
         """One step: teach, forward, losses, gradients, metrics."""
         lesson, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, said = opened(lesson)
-        if self._class_weights is not None:
-            sample_weight = self._class_weights.of(y, sample_weight)
-        view = augmented(self.augment, x)
-        knowledge = self._knowledge(view if self.same_view else x, y, self._recalled(said, x))
+        skips = self.on_bad_batch == "skip"
+        # XLA would drop the assertions, and refuses metrics that are made after them.
+        looked_at = {} if self.jit_compile else of_batch(x, y, sample_weight)
+        with tf.control_dependencies(checks(looked_at, together=skips)):
+            if self._class_weights is not None:
+                sample_weight = self._class_weights.of(y, sample_weight)
+            view = augmented(self.augment, x)
+            knowledge = self._knowledge(view if self.same_view else x, y, self._recalled(said, x))
+            with tf.control_dependencies(self._said_checks(knowledge) if skips else []):
+                return self._learn(x, y, sample_weight, view, knowledge)
+
+    def _learn(self, x: Any, y: Any, sample_weight: Any, view: Any, knowledge: Any) -> dict:
+        """The rest of a step, when the teachers have spoken."""
+        view, cut = never_empty(view)
         with tf.GradientTape() as tape:
-            y_pred, seen = self.objective.student(view)
+            y_pred, seen = cut(self.objective.student(view))
             loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, seen)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
@@ -319,9 +359,11 @@ class Distiller(keras.Model):
         with tf.control_dependencies([self._teachers_finite(loss, knowledge)]):
             gradients = [None if g is None else tf.identity(g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._trackers.update("loss", global_mean(loss), batch_size(x))
+        share, average = share_of_replica(batch_size(x))
+        synchronize(self._flatten_layers(), share)
+        self._trackers.update("loss", global_mean(loss), average)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return {**logs, **self._trackers.results(self._shown())}
+        return shown({**logs, **self._trackers.results(self._shown())})
 
     def _knowledge(self, x: Any, y: Any, said: Sequence[Any] | None) -> Knowledge | None:
         """What the teachers say of the batch, `None` while they do not teach."""
@@ -333,10 +375,11 @@ class Distiller(keras.Model):
         x, _ = opened(lesson)
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
-        labelled = self._labelled_only.count(y, y_pred, batch_size(x))
+        average = share_of_replica(batch_size(x))[1]
+        labelled = self._labelled_only.count(y, y_pred, average)
         self._trackers.update("loss", global_mean(loss), labelled)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return {**logs, **self._trackers.results(self._shown(training=False))}
+        return shown({**logs, **self._trackers.results(self._shown(training=False))})
 
     def _shown(self, training: bool = True) -> list[str]:
         """The losses that have a value: those that the progress bar and the history show."""
@@ -356,15 +399,27 @@ class Distiller(keras.Model):
             found = self.objective.committee.find(said, x)
         return [{tap: said[k][t] for tap, (k, t) in places.items()} for places in found]
 
+    def _said_checks(self, knowledge: Knowledge | None) -> list[Any]:
+        """Assertions on what each teacher said, before anything is learned from it."""
+        said = {}
+        named = zip(self.teachers, knowledge.outputs if knowledge else (), strict=False)
+        for teacher, outputs in named:
+            said |= of_teacher(teacher.name, list(outputs.values()))
+        return checks(said, together=True)
+
+    def _decide_xla(self) -> None:
+        """XLA runs no .tflite file, nothing across replicas, and drops what makes a step skip."""
+        alone = self.distribute_strategy.num_replicas_in_sync == 1
+        runs = all(teacher.compiles for teacher in self.teachers)
+        self.supports_jit = runs and alone and self.on_bad_batch == "raise"
+
     def _teachers_finite(self, loss: Any, knowledge: Knowledge | None) -> Any:
         """Names the teacher whose NaN or infinity the loss has; nothing is looked at where not."""
 
         def look() -> Any:
             named = zip(self.teachers, knowledge.outputs if knowledge else (), strict=False)
             for teacher, outputs in named:
-                sentence = f"Teacher '{teacher.name}' gave NaN or infinite values."
-                for value in outputs.values():
-                    tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(value)), [sentence])
+                checks(of_teacher(teacher.name, list(outputs.values())))
             return tf.constant(True)
 
         return tf.cond(tf.math.is_finite(loss), lambda: tf.constant(True), look)
@@ -394,17 +449,18 @@ class Distiller(keras.Model):
             A scalar: under `tf.distribute` this replica's share of it.
         """
         size = batch_size(x)
+        share, average = share_of_replica(size)
         terms = []
         if self._compile_loss is not None:
-            hard = self._labelled_only.loss(self._compile_loss, y, y_pred, sample_weight)
-            labelled = self._labelled_only.count(y, y_pred, size)
+            hard = self._labelled_only.loss(self._compile_loss, y, y_pred, sample_weight, share)
+            labelled = self._labelled_only.count(y, y_pred, average)
             self._trackers.update("student_loss", global_mean(hard), labelled)
             weight = ops.cast(self.student_loss_weight, hard.dtype) if training else 1.0
             terms.append(hard * weight)
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
             mean = self.objective.term(i, knowledge, seen, y, sample_weight)
             self._trackers.update(self.objective.names[i], mean, size)
-            terms.append(per_replica(mean * ops.cast(loss.weight, mean.dtype)))
+            terms.append(per_replica(mean * ops.cast(loss.weight, mean.dtype), share))
         terms.extend(per_replica(ops.sum(term)) for term in self.losses)
         if len(terms) == 1:
             return terms[0]
@@ -465,6 +521,7 @@ class Distiller(keras.Model):
             "student_outputs": self.student_outputs,
             "augment": _serialized(self.augment),
             "same_view": self.same_view,
+            "on_bad_batch": self.on_bad_batch,
             "teacher_shapes": self.objective.teacher_shapes,
             "name": self.name,
         }
@@ -482,12 +539,6 @@ class Distiller(keras.Model):
             # The projectors must be there before their weights are loaded.
             distiller.objective.connect([[as_shapes(shape) for shape in taps] for taps in shapes])
         return distiller
-
-
-def fit_arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    """The arguments of a `fit` by name, however they were given."""
-    given = _FIT.bind(None, *args, **kwargs).arguments
-    return {name: value for name, value in given.items() if name != "self"}
 
 
 def _serialized(part: Any) -> dict[str, Any] | None:

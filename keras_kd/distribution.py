@@ -1,11 +1,58 @@
 """What tf.distribute asks of a training step."""
 
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
+from keras import tree
 
 
-def per_replica(value: Any) -> Any:
+def replicas() -> int:
+    """How many replicas there are."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def check_strategy(model: keras.Model) -> None:
+    """Refuses a strategy that the model cannot train under.
+
+    Args:
+        model: A model that is about to be trained.
+
+    Raises:
+        ValueError: When the strategy is a `ParameterServerStrategy`, or the model has weights that
+            were built outside its scope.
+    """
+    strategy = model.distribute_strategy
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        raise ValueError(
+            f"'{model.name}': Keras 3 does not train under ParameterServerStrategy. Use "
+            "tf.distribute.MirroredStrategy for the devices of one machine, or "
+            "tf.distribute.MultiWorkerMirroredStrategy for several machines."
+        )
+    if keras.distribution.distribution() is not None:
+        warnings.warn(
+            "keras.distribution (DataParallel, ModelParallel) does nothing on TensorFlow: all runs "
+            "on one device. Use tf.distribute.MirroredStrategy.",
+            stacklevel=3,
+        )
+    with strategy.scope():
+        if not built_in_scope(model.trainable_variables):
+            raise ValueError(
+                f"'{model.name}': with several replicas the student must be built (or loaded), and "
+                f"'{model.name}' made and compiled, inside `with strategy.scope():`. "
+                f"Received: weights from outside the scope of {type(strategy).__name__}"
+            )
+
+
+def built_in_scope(variables: Iterable[keras.Variable]) -> bool:
+    """Whether variables are on all replicas: built in the present strategy's scope."""
+    extended = tf.distribute.get_strategy().extended
+    return replicas() == 1 or all(extended.variable_created_in_scope(v.value) for v in variables)
+
+
+def per_replica(value: Any, share: Any = None) -> Any:
     """A replica's mean as its share of the global mean: divided by the number of replicas.
 
     Gradients are summed over the replicas, so each bare mean must be divided exactly once. Keras
@@ -13,12 +60,14 @@ def per_replica(value: Any) -> Any:
 
     Args:
         value: A scalar computed from this replica's part of the batch.
+        share: What `share_of_replica` gave, for a mean over samples. Defaults to `None`, 1.
 
     Returns:
         The scalar divided by the number of replicas.
     """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return value / replicas if replicas > 1 else value
+    if replicas() == 1:
+        return value
+    return (value if share is None else value * tf.cast(share, value.dtype)) / replicas()
 
 
 def global_mean(value: Any) -> Any:
@@ -30,8 +79,7 @@ def global_mean(value: Any) -> Any:
     Returns:
         The scalar times the number of replicas.
     """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return value * replicas if replicas > 1 else value
+    return value * replicas() if replicas() > 1 else value
 
 
 def replica_id() -> Any:
@@ -46,15 +94,82 @@ def share_of_replica(count: Any) -> tuple[Any, Any]:
     Keras weighs the means of the replicas alike, which is right where each has as many samples.
 
     Args:
-        count: Number of samples on this replica, a float scalar.
+        count: Number of samples on this replica, a scalar.
 
     Returns:
-        A factor for this replica's mean, `None` where there is one replica, and the number of
-        samples that each replica has on average.
+        A factor for this replica's mean, `None` where all have as many, and the number of samples
+        that each replica has on average.
     """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
     context = tf.distribute.get_replica_context()
-    if replicas == 1 or context is None:
+    if replicas() == 1 or context is None or _same_everywhere(count):
         return None, count
-    average = context.all_reduce(tf.distribute.ReduceOp.SUM, count) / replicas
+    count = tf.cast(count, "float32")
+    average = context.all_reduce(tf.distribute.ReduceOp.SUM, count) / replicas()
     return tf.math.divide_no_nan(count, average), average
+
+
+def never_empty(x: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """A batch that a model in training can take, on a replica that got no sample too.
+
+    The last batch may have fewer samples than there are replicas. Batch normalisation would have
+    nothing to take the mean of.
+
+    Args:
+        x: The batch of this replica, any structure of tensors.
+
+    Returns:
+        The batch, of one sample of ones where it has none, and what cuts the model's answers (any
+        structure of tensors, batch first) to the true samples.
+    """
+    size = tf.shape(tree.flatten(x)[0])[0]
+    known = tf.get_static_value(size)
+    if replicas() == 1 or (known and _same_everywhere(known)):
+        return x, lambda answers: answers
+
+    def filled(part: Any) -> Any:
+        one = tf.concat([[1], tf.shape(part)[1:]], axis=0)
+        return tf.cond(size > 0, lambda: part, lambda: tf.ones(one, part.dtype))
+
+    def cut(part: Any) -> Any:
+        found, mask = part[:size], getattr(part, "_keras_mask", None)
+        if mask is not None:
+            found._keras_mask = mask[:size]
+        return found
+
+    return tree.map_structure(filled, x), lambda answers: tree.map_structure(cut, answers)
+
+
+def synchronize(layers: Sequence[keras.layers.Layer], share: Any) -> None:
+    """Gives all replicas the mean of what layers in training count, such as moving statistics.
+
+    Keras leaves each replica its own, and saves the first one's.
+
+    Args:
+        layers: The layers of a model.
+        share: What `share_of_replica` gave for the samples.
+    """
+    context = tf.distribute.get_replica_context()
+    variables = _counted(layers) if replicas() > 1 and context is not None else []
+    if variables:
+        values = [per_replica(tf.convert_to_tensor(v), share) for v in variables]
+        means = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        for variable, mean in zip(variables, means, strict=True):
+            variable.assign(mean)
+
+
+def _counted(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
+    frozen = {id(v) for layer in layers if not layer.trainable for v in layer.variables}
+    found = {
+        id(v): v
+        for layer in layers
+        for v in layer.non_trainable_variables
+        if id(v) not in frozen
+        and v.aggregation == "none"
+        and "float" in keras.backend.standardize_dtype(v.dtype)
+    }
+    return list(found.values())
+
+
+def _same_everywhere(count: Any) -> bool:
+    """Whether a number is known while the step is traced: then it is that of all replicas."""
+    return not tf.is_tensor(count) and not tf.executing_eagerly()

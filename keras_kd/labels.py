@@ -1,8 +1,7 @@
 """Labels and sample weights: which output they belong to, and whether they are in range."""
 
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -22,7 +21,10 @@ CANNOT_LEAVE_OUT = (
 )
 _GAPS = "The (?:loss|metric) .*? gives one value .*? one value for each label"
 _CACHE = "KnowledgeCache '[^']*': "
-_NOT_FINITE = r"Teacher \\?'[^']*' gave NaN or infinite values"
+_NOT_FINITE = (
+    r"(?:Teacher \\?'[^']*' gave|The batch has) NaN or infinite values"
+    r"(?: in its (?:inputs|labels|sample weights))?"
+)
 
 
 def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
@@ -127,27 +129,11 @@ def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[st
     return x
 
 
-def refused(error: tf.errors.InvalidArgumentError) -> ValueError | None:
+def refused(error: tf.errors.OpError) -> str | None:
     """Our own sentence from an error that the graph raised, if it holds one."""
     ours = (f"{_REFUSAL}.* labels from -?\\d+ to -?\\d+", _NOT_FINITE, _GAPS, f"{_CACHE}.*")
     found = re.search(rf"({'|'.join(ours)})\.", str(error))
-    return ValueError(found.group().replace("\\'", "'")) if found else None
-
-
-@contextlib.contextmanager
-def in_our_words() -> Iterator[None]:
-    """Raises our own sentence in place of the graph's error that holds it.
-
-    Raises:
-        ValueError: With that sentence.
-    """
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        ours = refused(error)
-        if ours is None:
-            raise
-        raise ours from None
+    return found.group().replace("\\'", "'") if found else None
 
 
 def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> tuple:

@@ -12,12 +12,14 @@ from keras_kd.labels import per_output, sample_weights
 from keras_kd.losses import DistillationLoss, SoftTargets
 from keras_kd.losses import get as get_loss
 from keras_kd.losses.distillation_loss import shapes_agree
+from keras_kd.losses.numerics import mean_over_samples
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.outputs import OUTPUTS
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.committee import Committee
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.placing import placed
 from keras_kd.teachers.teacher import Teacher, as_teachers, columns
 from keras_kd.teachers.weighting import Weighting
 
@@ -82,7 +84,7 @@ class DistillationObjective(keras.layers.Layer):
     def set_teachers(self, teachers: Any) -> None:
         """Sets the teachers; see `Distiller.set_teachers`."""
         taps = [teacher_tap(loss) for loss in self.terms]
-        teachers = as_teachers(teachers)
+        teachers = [placed(teacher) for teacher in as_teachers(teachers)]
         if taps and not teachers:
             raise ValueError(
                 "Distiller: with distillation losses there must be at least one teacher; pass "
@@ -193,8 +195,7 @@ class DistillationObjective(keras.layers.Layer):
             values = loss.compare(None, knowledge.blended[teacher_tap(loss)], answer, labels)
         else:
             values = self._over_teachers(i, knowledge, answer, labels)
-        weights = sample_weights(sample_weight, tap, names)
-        return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
+        return mean_over_samples(values, sample_weights(sample_weight, tap, names))
 
     def _over_teachers(self, i: int, knowledge: Knowledge, answer: Any, labels: Any) -> Any:
         loss, teachers = self.terms[i], len(knowledge.outputs)

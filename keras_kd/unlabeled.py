@@ -52,7 +52,9 @@ class LabelledOnly:
         self._losses = {name: _resolved(per_output(loss, name, self.names)) for name in names}
         self._ranks: dict[Any, int] = {}
 
-    def loss(self, compiled: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+    def loss(
+        self, compiled: Any, y: Any, y_pred: Any, sample_weight: Any, share: Any = None
+    ) -> Any:
         """The compiled loss of the labelled samples.
 
         Args:
@@ -60,14 +62,16 @@ class LabelledOnly:
             y: Labels, as `fit` got them.
             y_pred: The student's outputs.
             sample_weight: Sample weights, as `fit` got them.
+            share: This replica's share of the samples, as `share_of_replica` gives it.
 
         Returns:
             A scalar, under `tf.distribute` this replica's share of it.
         """
         y, masks = self._found(y, y_pred)
+        outputs, partly = named_outputs(y_pred, self.names), False
+        shares = {name: _share(outputs[name], share) for name in self.names}
         if not masks:
-            return compiled(y, y_pred, sample_weight)
-        outputs, shares, partly = named_outputs(y_pred, self.names), {}, False
+            return compiled(y, y_pred, self._shared(sample_weight, shares, y_pred))
         for name, mask in masks.items():
             labels = _as_keras_gives_them(per_output(y, name, self.names), outputs[name])
             rank = self._rank(self._losses[name], labels, outputs[name])
@@ -85,7 +89,8 @@ class LabelledOnly:
         Args:
             y: Labels, as `fit` got them.
             y_pred: The student's outputs.
-            size: Number of samples in the batch.
+            size: Number of samples in the batch, under `tf.distribute` what each replica has on
+                average.
 
         Returns:
             Their number, a part of one for a map that is labelled in part; of several outputs the
@@ -226,6 +231,15 @@ def _without_gaps(labels: Any, known: Any) -> Any:
     if len(labels.shape) > len(known.shape):
         known = ops.expand_dims(known, -1)
     return ops.where(known, labels, ops.zeros_like(labels))
+
+
+def _share(prediction: Any, share: Any) -> Any:
+    """A replica's share of what a mean over an output is taken over: its steps, if it has a mask.
+
+    Where all replicas have as many samples, `share` is `None`; their masks may differ all the same.
+    """
+    mask = getattr(prediction, "_keras_mask", None)
+    return share if mask is None else share_of_replica(ops.sum(ops.cast(mask, "float32")))[0]
 
 
 def _masked(prediction: Any, mask: Any) -> Any:

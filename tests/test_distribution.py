@@ -1,70 +1,63 @@
 """Two replicas on two logical devices, in a process of their own."""
 
+import json
 import subprocess
 import sys
 
-SCRIPT = """
-import tempfile
-import keras, numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+import numpy as np
+import pytest
+
 import keras_kd as kd
 from tests import toy
 
-x, y = toy.data()
 
-def train(strategy, noise=None):
-    with strategy.scope():
-        student = toy.cnn("student", regularizer="l2")
-        student.get_layer("norm").trainable = False  # Its statistics are those of a replica.
-        teachers = [toy.cnn("one", 6, seed=1), toy.cnn("two", 5, seed=2, activation="softmax")]
-        losses = [kd.losses.SoftTargets(), kd.losses.Hint("conv", "conv")]
-        keras.utils.set_random_seed(3)
-        weighting = kd.weighting.CrossEntropy()
-        model = kd.Distiller(student, teachers, losses, weighting=weighting, noise=noise)
-        model.compile(keras.optimizers.SGD(0.1), toy.sparse_loss(), metrics=["accuracy"])
-    weights = np.linspace(0, 2, 32)
-    data = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(8)
-    halved = kd.callbacks.LossWeightScheduler(lambda epoch, weight: weight / 2, "hint")
-    history = model.fit(data, epochs=2, verbose=0, callbacks=[halved]).history
-    assert history["hint.weight"] == [0.5, 0.25]
-    assert model.distillation_losses[1].get_config()["weight"] == 0.25
-    return model, history
-
-two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-ones, one_history = train(tf.distribute.get_strategy())
-twos, two_history = train(two)
-pairs = zip(ones.get_weights(), twos.get_weights())
-print("difference", max(float(np.max(np.abs(a - b))) for a, b in pairs))
-gaps = [np.abs(np.subtract(one_history[name], two_history[name])) for name in one_history]
-print("history", float(np.max(gaps)))
-
-with tempfile.TemporaryDirectory() as folder:
-    file = kd.export.to_tflite(twos.student, f"{folder}/student.tflite")
-    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
-    print("agreement", kd.export.evaluate(file, data, twos.student).agreement)
-
-with two.scope():
-    noise = kd.noise.LogitNoise(1.0, seed=7)
-
-@tf.function
-def draws():
-    from keras_kd.distribution import replica_id
-    return two.run(lambda: noise(tf.ones((1, 4)), replica=replica_id()))
-
-a, b = two.experimental_local_results(draws())
-c, d = two.experimental_local_results(draws())
-print("distinct", len({tuple(np.asarray(v).ravel()) for v in (a, b, c, d)}))
-"""
-
-
-def test_two_replicas_give_what_one_device_gives_and_draw_noise_of_their_own():
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    command = [sys.executable, "-m", "tests.replicas", str(tmp_path_factory.mktemp("replicas"))]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert result.returncode == 0, result.stderr[-2000:]
-    found = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
-    assert float(found["difference"]) < 1e-5
-    assert float(found["history"]) < 1e-5
-    assert found["agreement"] == "1.0"
-    assert found["distinct"] == "4"
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "case", ["everything", "earlier_self", "snapshot", "mutual", "teacher_class"]
+)
+def test_two_replicas_give_what_one_device_gives(found, case):
+    weights, history = found[case]
+    assert weights < 1e-6
+    assert history < 1e-6
+
+
+def test_all_replicas_have_the_same_moving_statistics_without_the_empty_ones(found):
+    for first, second in found["statistics"]:
+        assert first == second
+        assert np.isfinite(first).all()
+
+
+def test_a_relational_loss_relates_the_samples_of_one_replica(found):
+    shown, of_the_parts = found["relations"]
+    assert shown == pytest.approx(of_the_parts, rel=1e-5)
+
+
+def test_each_replica_and_each_step_draws_noise_of_its_own(found):
+    assert len({tuple(draw) for draw in found["draws"]}) == 4
+
+
+def test_a_student_from_outside_the_scope_is_refused_with_the_way_out(found):
+    assert "inside `with strategy.scope():`" in found["refusal"]
+
+
+def test_a_student_trained_on_replicas_is_exported_and_evaluated(found):
+    assert found["agreement"] == 1.0
+
+
+def test_data_parallel_is_told_to_do_nothing():
+    model = kd.Distiller(toy.mlp("student"), toy.mlp("teacher"))
+    model.compile("sgd", toy.sparse_loss())
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=["cpu:0"]))
+    try:
+        with pytest.warns(UserWarning, match="does nothing on TensorFlow"):
+            model.fit(np.ones((4, 5)), np.zeros(4), verbose=0)
+    finally:
+        keras.distribution.set_distribution(None)

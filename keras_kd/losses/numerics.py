@@ -23,6 +23,21 @@ def kullback_leibler(log_p: Any, log_q: Any) -> Any:
     return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
 
 
+def mean_over_samples(values: Any, weights: Any = None) -> Any:
+    """The mean over the samples of value times weight; 0 where there are none.
+
+    Args:
+        values: (batch,).
+        weights: (batch,), or `None` for 1.
+
+    Returns:
+        A scalar.
+    """
+    if weights is not None:
+        values = values * ops.cast(weights, values.dtype)
+    return ops.divide_no_nan(ops.sum(values), ops.cast(ops.shape(values)[0], values.dtype))
+
+
 def norm(x: Any, axis: int = -1) -> Any:
     """The Euclidean norm with `axis` kept; its gradient at a zero vector is zero, not NaN."""
     squares = ops.sum(ops.square(x), axis=axis, keepdims=True)

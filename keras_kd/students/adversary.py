@@ -7,9 +7,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd.distribution import per_replica
+from keras_kd.distribution import never_empty, per_replica
 from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.distillation_loss import mean_per_sample, shapes_agree
+from keras_kd.losses.numerics import mean_over_samples
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.students.members import models_for, output_shapes
@@ -95,13 +96,16 @@ class Adversary(keras.layers.Layer):
         """How far student `i` is from being taken for the teacher, (batch,)."""
         return mean_per_sample(ops.softplus(-self._logit(i, answer)))
 
-    def learn(self, chunks: Sequence[Any], answers: Sequence[Any], weights: Any) -> list[Any]:
+    def learn(
+        self, chunks: Sequence[Any], answers: Sequence[Any], weights: Any, share: Any = None
+    ) -> list[Any]:
         """One step of all discriminators.
 
         Args:
             chunks: What the teacher says.
             answers: What the students say.
             weights: Sample weights (batch,), or `None`.
+            share: This replica's share of the samples, as `share_of_replica` gives it.
 
         Returns:
             The loss of each.
@@ -111,30 +115,19 @@ class Adversary(keras.layers.Layer):
             for i, (chunk, answer) in enumerate(zip(chunks, answers, strict=True)):
                 values = mean_per_sample(ops.softplus(-self._logit(i, chunk)))
                 values += mean_per_sample(ops.softplus(self._logit(i, ops.stop_gradient(answer))))
-                losses.append(weighted_mean(values / 2, weights))
-            terms = [*losses, *(ops.sum(term) for term in self.losses)]
-            scaled = self.optimizer.scale_loss(per_replica(ops.sum(terms)))
+                losses.append(mean_over_samples(values / 2, weights))
+            terms = [per_replica(loss, share) for loss in losses]
+            terms += [per_replica(ops.sum(term)) for term in self.losses]
+            scaled = self.optimizer.scale_loss(ops.sum(terms))
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return losses
 
     def _logit(self, i: int, chunk: Any) -> Any:
+        chunk, cut = never_empty(chunk)
         _, seen = self._judges[i](chunk)
-        return ops.cast(next(iter(seen.values())), "float32")
-
-
-def weighted_mean(values: Any, weights: Any) -> Any:
-    """The mean over the samples of value times weight.
-
-    Args:
-        values: (batch,).
-        weights: (batch,), or `None` for 1.
-
-    Returns:
-        A scalar.
-    """
-    return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
+        return ops.cast(cut(next(iter(seen.values()))), "float32")
 
 
 def _require_fit(model: keras.Model, number: int, target: tuple) -> None:

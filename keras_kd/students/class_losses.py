@@ -5,10 +5,11 @@ from typing import Any
 
 from keras import ops
 
-from keras_kd.distribution import global_mean, per_replica
+from keras_kd.distribution import global_mean, per_replica, share_of_replica
 from keras_kd.losses import ChunkMimicry, DistillationLoss
 from keras_kd.losses import get as get_loss
-from keras_kd.students.adversary import Adversary, weighted_mean
+from keras_kd.losses.numerics import mean_over_samples
+from keras_kd.students.adversary import Adversary
 from keras_kd.trackers import Trackers
 
 
@@ -45,31 +46,34 @@ class ClassLosses:
             answers: What each says.
             weights: Sample weights (batch,), or `None`.
             penalties: The students' own losses, such as those of regularisers.
-            size: Samples of the batch.
+            size: Samples of the batch, under `tf.distribute` those of this replica.
             training: Whether the students are led to deceive the discriminators too.
 
         Returns:
             A scalar, this replica's share.
         """
-        terms = [ops.sum(penalty) for penalty in penalties]
+        share, average = share_of_replica(size)
+        terms = []
         for number, chunk, answer in zip(self.numbers, chunks, answers, strict=True):
-            mean = weighted_mean(self.mimicry(chunk, answer), weights)
+            mean = mean_over_samples(self.mimicry(chunk, answer), weights)
             terms.append(self._noted(f"student_{number}", mean, self.mimicry.weight, size))
         if training and self.adversary is not None:
             for i, (number, answer) in enumerate(zip(self.numbers, answers, strict=True)):
-                mean = weighted_mean(self.adversary.mistaken(i, answer), weights)
+                mean = mean_over_samples(self.adversary.mistaken(i, answer), weights)
                 terms.append(
                     self._noted(f"adversarial_{number}", mean, self.adversary.weight, size)
                 )
-        loss = per_replica(ops.sum(terms))
-        self.trackers.update("loss", global_mean(loss), size)
+        terms = [per_replica(term, share) for term in terms]
+        terms += [per_replica(ops.sum(penalty)) for penalty in penalties]
+        loss = ops.sum(terms)
+        self.trackers.update("loss", global_mean(loss), average)
         return loss
 
     def learn(self, chunks: Sequence[Any], answers: Sequence[Any], weights: Any, size: Any) -> None:
         """One step of the discriminators, if there are any; the arguments are those of `total`."""
         if self.adversary is None:
             return
-        losses = self.adversary.learn(chunks, answers, weights)
+        losses = self.adversary.learn(chunks, answers, weights, share_of_replica(size)[0])
         for number, value in zip(self.numbers, losses, strict=True):
             self.trackers.update(f"discriminator_{number}", value, size)
 

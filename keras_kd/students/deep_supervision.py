@@ -9,7 +9,7 @@ from keras import ops, tree
 
 from keras_kd.augmentation import Augmentation
 from keras_kd.distiller import Distiller
-from keras_kd.distribution import global_mean, replica_id
+from keras_kd.distribution import global_mean, replica_id, share_of_replica
 from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.graph import require_built
@@ -54,6 +54,7 @@ class DeepSupervision(Distiller):
             0.5.
         student_outputs: As for `Distiller`.
         augment: As for `Distiller`.
+        on_bad_batch: As for `Distiller`.
         name: Name of the model.
 
     Raises:
@@ -82,6 +83,7 @@ class DeepSupervision(Distiller):
         exit_loss_weight: float = 0.5,
         student_outputs: str = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
+        on_bad_batch: str = "raise",
         name: str | None = None,
     ) -> None:
         require_built(student, "The student")
@@ -95,6 +97,7 @@ class DeepSupervision(Distiller):
             student_loss_weight,
             student_outputs=student_outputs,
             augment=augment,
+            on_bad_batch=on_bad_batch,
             name=name,
         )
         #: By tap: the exits, which a checkpoint holds.
@@ -138,9 +141,10 @@ class DeepSupervision(Distiller):
         if self._compile_loss is None:
             return total
         answers = [self._as_at_the_end(seen[Tap(name, True)], y_pred) for name in self.exits]
+        share, average = share_of_replica(batch_size(x))
         loss = functools.partial(self._labelled_only.loss, self._compile_loss, y)
-        hard = sum(loss(answer, sample_weight) for answer in answers)
-        labelled = self._labelled_only.count(y, y_pred, batch_size(x))
+        hard = sum(loss(answer, sample_weight, share) for answer in answers)
+        labelled = self._labelled_only.count(y, y_pred, average)
         self._trackers.update("exit_loss", global_mean(hard), labelled)
         return total + hard * ops.cast(self.exit_loss_weight, hard.dtype)
 
@@ -184,6 +188,7 @@ class DeepSupervision(Distiller):
             "exit_loss_weight": float(self.exit_loss_weight),
             "student_outputs": self.student_outputs,
             "augment": serialize(self.augment),
+            "on_bad_batch": self.on_bad_batch,
             "name": self.name,
         }
 

@@ -44,6 +44,7 @@ class MutualLearning(Distiller):
             others. Defaults to `"losses"`.
         student_outputs: As for `Distiller`.
         augment: As for `Distiller`; all students see the same view.
+        on_bad_batch: As for `Distiller`.
         name: Name of the model.
 
     Raises:
@@ -70,6 +71,7 @@ class MutualLearning(Distiller):
         combine: str = "losses",
         student_outputs: str = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
+        on_bad_batch: str = "raise",
         name: str | None = None,
     ) -> None:
         _check(students)
@@ -85,6 +87,7 @@ class MutualLearning(Distiller):
             combine,
             student_outputs=student_outputs,
             augment=augment,
+            on_bad_batch=on_bad_batch,
             name=name,
         )
 
@@ -228,6 +231,7 @@ class MutualLearning(Distiller):
             "combine": objective.combine,
             "student_outputs": self.student_outputs,
             "augment": serialize(self.augment),
+            "on_bad_batch": self.on_bad_batch,
             "name": self.name,
         }
 

@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 from keras_kd.augmentation import Augmentation
-from keras_kd.distiller import Distiller, fit_arguments
+from keras_kd.distiller import Distiller
+from keras_kd.fitting import fit_arguments, listed
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.copies import copy_of
 from keras_kd.models.graph import require_built
@@ -52,6 +53,7 @@ class SelfDistiller(Distiller):
         augment: As for `Distiller`: with it, the teacher sees the clean batch and the student an
             augmented one, which makes the running average a mean teacher.
         same_view: As for `Distiller`.
+        on_bad_batch: As for `Distiller`.
         name: Name of the model.
 
     Raises:
@@ -80,6 +82,7 @@ class SelfDistiller(Distiller):
         student_outputs: str = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         same_view: bool = False,
+        on_bad_batch: str = "raise",
         name: str | None = None,
     ) -> None:
         _check(decay, start, every)
@@ -95,6 +98,7 @@ class SelfDistiller(Distiller):
             student_outputs=student_outputs,
             augment=augment,
             same_view=same_view,
+            on_bad_batch=on_bad_batch,
             name=name,
         )
         self.decay = decay
@@ -124,9 +128,8 @@ class SelfDistiller(Distiller):
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains the student; takes what `keras.Model.fit` takes."""
         given = fit_arguments(*args, **kwargs)
-        callbacks = given.pop("callbacks", None) or []
-        callbacks = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-        return super().fit(**given, callbacks=[_Epochs(self), *callbacks])
+        callbacks = [_Epochs(self), *listed(given.pop("callbacks", None))]
+        return super().fit(**given, callbacks=callbacks)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """A step of `Distiller`, and then one of the running average."""

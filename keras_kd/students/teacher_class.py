@@ -9,9 +9,19 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_kd.labels import in_our_words, sample_weights
+from keras_kd.bad_batches import checks, in_our_words, of_batch, of_teacher
+from keras_kd.distribution import (
+    check_strategy,
+    never_empty,
+    replicas,
+    share_of_replica,
+    synchronize,
+)
+from keras_kd.fitting import fit_arguments, fitted
+from keras_kd.labels import sample_weights
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.seeds import seed_states
+from keras_kd.replicated import ReplicatedModel, shown
 from keras_kd.students.adversary import adversary_of
 from keras_kd.students.assembly import side_by_side
 from keras_kd.students.chunks import chunks_of
@@ -33,7 +43,7 @@ Students = Sequence[keras.Model] | Callable[[int], keras.Model]
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class TeacherClass(keras.Model):
+class TeacherClass(ReplicatedModel):
     """Trains a class of students, each to mimic its chunk of a teacher's representation.
 
     A `keras.Model`: `compile(optimizer)`, `fit(x)` or `fit(dataset)`, callbacks and checkpoints
@@ -136,6 +146,7 @@ class TeacherClass(keras.Model):
         self.seed_states = seed_states([*models, *self.discriminators])
         self._class_losses = ClassLosses(self.mimicry, self.adversary, numbers)
         self.representation = representation
+        self.supports_jit = replicas() == 1  # XLA does not compile across replicas.
         self.built = True
 
     @property
@@ -154,7 +165,8 @@ class TeacherClass(keras.Model):
             TypeError: When it is neither a `keras.Model` nor a `kd.Teacher`.
             ValueError: When it does not fit the students.
         """
-        representation = representation_of(teacher, self.layer_name, self.mimic)
+        with self.distribute_strategy.scope():
+            representation = representation_of(teacher, self.layer_name, self.mimic)
         chunks_of(representation, self.chunks, len(self.chunks), "contiguous", None)
         require_class(representation, self.students, self.numbers, self.chunks)
         self.representation = representation
@@ -188,10 +200,11 @@ class TeacherClass(keras.Model):
         """
         if self.compiled:
             self._require_apart()
+        check_strategy(self)
         self._require_teacher()
         self.representation.require_lesson(lesson_spec(x))
-        with in_our_words():
-            return super().fit(x, _labels(y, **kwargs), *args, **kwargs)
+        given = fit_arguments(x, _labels(y, **kwargs), *args, **kwargs)
+        return fitted(self, super().fit, given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The mimicry of each student on some data; it runs the teacher.
@@ -216,30 +229,35 @@ class TeacherClass(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, mimic, losses, gradients; then the discriminators', if there are any."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        chunks, weights = self._taught(x), sample_weights(weights, None, ["students"])
+        with tf.control_dependencies(checks(of_batch(opened(x)[0], None, weights))):
+            return self._learn(x, sample_weights(weights, None, ["students"]))
+
+    def _learn(self, x: Any, weights: Any) -> dict[str, Any]:
+        chunks = self._taught(x)
+        inputs, cut = never_empty(opened(x)[0])
         with tf.GradientTape() as tape:
-            answers = self(x, training=True)
+            answers = cut(self(inputs, training=True))
             loss = self._loss(chunks, answers, weights, x, training=True)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._class_losses.learn(chunks, answers, weights, batch_size(x))
-        return self._class_losses.results(training=True)
+        synchronize(self._flatten_layers(), share_of_replica(batch_size(x))[0])
+        return shown(self._class_losses.results(training=True))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The mimicry of each student; the teacher runs, the discriminators do not."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
         chunks, weights = self._taught(x), sample_weights(weights, None, ["students"])
         self._loss(chunks, self(x, training=False), weights, x, training=False)
-        return self._class_losses.results(training=False)
+        return shown(self._class_losses.results(training=False))
 
     def _taught(self, x: Any) -> list[Any]:
         """Each student's chunk of what the teacher, asked once, or its record says of a batch."""
-        said = tf.debugging.assert_all_finite(
-            self.representation(x),
-            f"Teacher '{self.representation.teacher.name}' gave NaN or infinite values.",
-        )
+        said = self.representation(x)
+        with tf.control_dependencies(checks(of_teacher(self.representation.teacher.name, said))):
+            said = tf.identity(said)
         return [ops.take(said, self.chunks[number], axis=-1) for number in self.numbers]
 
     def _loss(self, chunks: Any, answers: Any, weights: Any, x: Any, training: bool) -> Any:

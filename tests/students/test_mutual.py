@@ -1,8 +1,5 @@
 """Deep mutual learning: who learns what of whom, in how many passes, and what comes of it."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -220,43 +217,6 @@ def test_a_loaded_pair_trains_on_and_a_stopped_run_goes_on(tmp_path):
             np.testing.assert_array_equal(one, other)
     one = expected.fit(x, y, 8, shuffle=False, verbose=0).history
     assert loaded.fit(x, y, 8, shuffle=False, verbose=0).history == one
-
-
-REPLICAS = """
-import keras, numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import keras_kd as kd
-from tests import toy
-from tests.students.test_mutual import students
-
-x, y = toy.data()
-y[::3] = kd.UNLABELED
-data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
-
-def train(strategy):
-    with strategy.scope():
-        model = kd.MutualLearning(students())
-        model.compile(keras.optimizers.SGD(0.1), toy.sparse_loss(), metrics=["accuracy"])
-    history = model.fit(data, epochs=2, verbose=0).history
-    return model.get_weights(), history
-
-ones, one = train(tf.distribute.get_strategy())
-twos, two = train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
-print("difference", max(float(np.max(np.abs(a - b))) for a, b in zip(ones, twos)))
-same = [name for name in one if not name.endswith("_loss")]
-print("history", float(np.max([np.abs(np.subtract(one[n], two[n])) for n in same])))
-"""
-
-
-def test_two_replicas_give_the_weights_of_one_device():
-    result = subprocess.run(
-        [sys.executable, "-c", REPLICAS], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    found = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
-    assert float(found["difference"]) < 1e-5
-    assert float(found["history"]) < 1e-5
 
 
 @pytest.mark.parametrize(

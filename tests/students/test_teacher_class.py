@@ -1,8 +1,5 @@
 """A class of students: what each learns, that they are apart, and that together they are one."""
 
-import subprocess
-import sys
-
 import h5py
 import keras
 import numpy as np
@@ -523,39 +520,6 @@ def test_mixed_precision_trains_in_finite_numbers():
     assert np.isfinite(logs["loss"]).all()
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert model.assemble()(samples()).shape == (24, 4)
-
-
-REPLICAS = """
-import keras, numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tests.students import test_teacher_class as t
-
-def train(strategy):
-    with strategy.scope():
-        model = t.teacher_class(t.small, discriminators=lambda size: t.small_judge(size))
-    weights = np.linspace(0, 2, 24)
-    data = tf.data.Dataset.from_tensor_slices((t.samples(), np.zeros(24), weights)).batch(8)
-    return model, model.fit(data, verbose=0).history
-
-one, ones = train(tf.distribute.get_strategy())
-two, twos = train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
-pairs = list(zip(one.get_weights(), two.get_weights(), strict=True))
-pairs += [(np.array(ones[name]), np.array(twos[name])) for name in ones]
-print("difference", max(float(np.max(np.abs(a - b))) for a, b in pairs))
-"""
-
-
-def small_judge(size):
-    return keras.Sequential([keras.Input((size,)), layers.Dense(1)])
-
-
-def test_two_replicas_give_the_weights_of_one_device():
-    result = subprocess.run(
-        [sys.executable, "-c", REPLICAS], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert float(result.stdout.split("difference")[1]) < 1e-5
 
 
 # Bad input, answered before training.

@@ -1,0 +1,54 @@
+"""Two workers of `MultiWorkerMirroredStrategy`, each a process of its own."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import replicas
+
+
+def addresses(count):
+    """Free ports of this machine."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def workers():
+    places = addresses(2)
+    command = [sys.executable, "-m", "tests.worker"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([*command, str(i), *places], **pipes) for i in range(2)]
+    said = [worker.communicate(timeout=280) for worker in started]
+    for worker, (_, errors) in zip(started, said, strict=True):
+        assert worker.returncode == 0, errors[-2000:]
+    return [json.loads(out.splitlines()[-1]) for out, _ in said]
+
+
+def test_both_workers_end_with_the_same_weights_and_history(workers):
+    first, second = workers
+    assert first["weights"] == second["weights"]
+    assert first["history"] == second["history"]
+
+
+def test_two_workers_give_what_one_process_gives(workers):
+    model, history = replicas.train(replicas.everything, tf.distribute.get_strategy())
+    for one, other in zip(model.get_weights(), workers[0]["weights"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert history.keys() == workers[0]["history"].keys()
+    for name, values in history.items():
+        np.testing.assert_allclose(values, workers[0]["history"][name], atol=1e-6)
+
+
+def test_keras_alone_still_fails_on_two_workers(workers):
+    """When this fails, Keras has mended keras#20585: try whether keras_kd/replicated.py can go."""
+    for worker in workers:
+        assert "Attempt to convert a value (PerReplica" in worker["keras"]
