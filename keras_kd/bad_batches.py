@@ -18,6 +18,8 @@ ON_BAD_BATCH = ("raise", "skip")
 _NOT_FINITE = "NaN or infinite values"
 #: The operation that fails where a data set raises an error.
 _READING = "IteratorGetNext"
+#: What TensorFlow says of a collective operation that others do not take part in any more.
+_OTHERS = "Collective ops is aborted"
 
 
 def checks(named: dict[str, Any], together: bool = False) -> list[Any]:
@@ -129,7 +131,7 @@ def in_our_words(batches: Batches | None = None) -> Iterator[None]:
 
     Raises:
         ValueError: With that sentence.
-        RuntimeError: When the data set itself raised an error, with that.
+        RuntimeError: When the data set itself raised an error, with that; or another worker died.
     """
     try:
         yield
@@ -138,6 +140,13 @@ def in_our_words(batches: Batches | None = None) -> Iterator[None]:
         ours = refused(error)
         if ours is not None:
             raise ValueError(f"{ours} This was{where}." if where else ours) from None
+        if _OTHERS in str(error):
+            cause = re.search(rf"{_OTHERS} by: (.*)", str(error))
+            raise RuntimeError(
+                f"Another worker is gone{where}. Start all workers again; with kd.callbacks.Resume "
+                "they go on from the last checkpoint that all have. TensorFlow says: "
+                f"{cause[1] if cause else error.message}"
+            ) from error
         if _READING not in str(error):
             raise
         cause = re.search(r"^\w+(?:Error|Exception|Interrupt): .*$", error.message, re.MULTILINE)

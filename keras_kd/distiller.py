@@ -16,6 +16,7 @@ from keras_kd.bad_batches import (
     of_batch,
     of_teacher,
 )
+from keras_kd.batch_shapes import check_batches
 from keras_kd.class_labels import UNLABELED
 from keras_kd.class_weights import ClassWeights
 from keras_kd.distribution import (
@@ -286,6 +287,7 @@ class Distiller(ReplicatedModel):
         # Keras would look up what an unlabelled sample weighs among the classes.
         self._use_class_weights(given.pop("class_weight", None), given)
         if self.compiled:
+            self._check_shapes(x, given.get("y"), given.get("sample_weight"))
             names = self.objective.student.output_names
             given["x"] = checked_labels(x, y, self._allowed_labels, names)
         return fitted(self, super().fit, given, self.on_bad_batch)
@@ -316,6 +318,11 @@ class Distiller(ReplicatedModel):
                 f"{relating} relate the samples of a batch to each other, so a batch needs two or "
                 "more of them, better 32. Received: batches of 1"
             )
+
+    def _check_shapes(self, *data: Any) -> None:
+        student = self.student if self.augment is None else None
+        labelled, shapes = self._compile_loss is not None, self.objective.student.output_shapes
+        check_batches(data, student, labelled, shapes, sparse=bool(self._allowed_labels))
 
     def _require_teachers(self, x: Any) -> None:
         if self.distillation_losses and not self.teachers:

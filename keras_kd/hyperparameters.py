@@ -72,7 +72,7 @@ class Hyperparameter:
     def _checked(self, owner: str, value: Any) -> float:
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         low = number <= self.minimum if self.exclusive else number < self.minimum
         if not math.isfinite(number) or low or number > self.maximum:

@@ -264,6 +264,12 @@ def _check_kinds(weighting: Any, noise: Any, class_names: Any, student_outputs: 
             "Distiller: `noise` must be a kd.noise.LogitNoise, such as kd.noise.LogitNoise(0.5). "
             f"Received: noise={noise!r}"
         )
+    listed = isinstance(class_names, (list, tuple)) and all(isinstance(n, str) for n in class_names)
+    if class_names is not None and not listed:
+        raise TypeError(
+            "Distiller: `class_names` must be a list of names. "
+            f"Received: class_names={class_names!r}"
+        )
     if class_names is not None and len(set(class_names)) < len(class_names):
         raise ValueError(
             f"Distiller: each of `class_names` may come once. Received: class_names={class_names}"

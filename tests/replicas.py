@@ -5,6 +5,7 @@ devices, and prints as JSON what was found. A process has its logical devices fo
 it as one.
 """
 
+import contextlib
 import json
 import sys
 
@@ -98,17 +99,17 @@ def compiled(model, rate=0.1):
     return model
 
 
-def train(case, strategy, epochs=2):
+def train(case, strategy, epochs=2, callbacks=()):
     """The trained model and its history."""
     # Outside the scope, as models that come from elsewhere often are.
     teachers = [toy.mlp("one", units=16, seed=1), toy.mlp("two", units=8, seed=2)]
     with strategy.scope():
         keras.utils.set_random_seed(3)
         model, samples = case(teachers)
-    fit = {"epochs": epochs, "verbose": 0}
+    fit = {"epochs": epochs, "verbose": 0, "callbacks": [*callbacks]}
     if case is everything:
         halved = kd.callbacks.LossWeightScheduler(lambda _, weight: weight / 2, "hint")
-        fit |= {"validation_data": samples, "callbacks": [halved]}
+        fit |= {"validation_data": samples, "callbacks": [halved, *callbacks]}
     return model, model.fit(samples, **fit).history
 
 
@@ -167,6 +168,28 @@ def draws(strategy):
     return [np.asarray(value).ravel().tolist() for pair in found for value in pair]
 
 
+class Stop(keras.callbacks.Callback):
+    """Ends a run after some steps, as Ctrl-C does."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def resumed(strategy, folder):
+    """How far a run that was stopped and went on is from one that was not stopped."""
+    whole = train(everything, strategy, callbacks=[kd.callbacks.Resume(f"{folder}/whole", every=2)])
+    resume = kd.callbacks.Resume(f"{folder}/stopped", every=2)
+    with contextlib.suppress(KeyboardInterrupt):
+        train(everything, strategy, callbacks=[resume, Stop(7)])
+    return distance(whole, train(everything, strategy, callbacks=[resume]))
+
+
 def refusal(strategy):
     """What is said of a student from outside the scope."""
     outside = student()
@@ -197,6 +220,7 @@ def main():
     model, history = train(relational, two, epochs=1)
     found["statistics"] = statistics(model, two)
     found["relations"] = relations(model, history)
+    found["resumed"] = resumed(two, sys.argv[1])
     found["draws"], found["refusal"] = draws(two), refusal(two)
     print(json.dumps(found))
 

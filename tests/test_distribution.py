@@ -40,6 +40,10 @@ def test_a_relational_loss_relates_the_samples_of_one_replica(found):
     assert shown == pytest.approx(of_the_parts, rel=1e-5)
 
 
+def test_a_run_on_replicas_that_was_stopped_goes_on_as_if_it_had_not_been(found):
+    assert found["resumed"][0] == 0
+
+
 def test_each_replica_and_each_step_draws_noise_of_its_own(found):
     assert len({tuple(draw) for draw in found["draws"]}) == 4
 

@@ -1,6 +1,7 @@
 """Two workers of `MultiWorkerMirroredStrategy`, each a process of its own."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_kd as kd
 from tests import replicas
 
 
@@ -21,16 +23,23 @@ def addresses(count):
     return found
 
 
-@pytest.fixture(scope="module")
-def workers():
-    places = addresses(2)
+def job(*arguments):
+    """Runs two workers with these arguments each: exit codes, and what they print."""
+    places, pipe = addresses(2), subprocess.PIPE
     command = [sys.executable, "-m", "tests.worker"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen([*command, str(i), *places], **pipes) for i in range(2)]
+    started = [
+        subprocess.Popen([*command, str(i), *places, *more], stdout=pipe, stderr=pipe, text=True)
+        for i, more in enumerate(arguments)
+    ]
     said = [worker.communicate(timeout=280) for worker in started]
     for worker, (_, errors) in zip(started, said, strict=True):
-        assert worker.returncode == 0, errors[-2000:]
-    return [json.loads(out.splitlines()[-1]) for out, _ in said]
+        assert worker.returncode in (0, -signal.SIGKILL), errors[-2000:]
+    return [json.loads(out.splitlines()[-1]) if out else None for out, _ in said]
+
+
+@pytest.fixture(scope="module")
+def workers():
+    return job((), ())
 
 
 def test_both_workers_end_with_the_same_weights_and_history(workers):
@@ -46,6 +55,20 @@ def test_two_workers_give_what_one_process_gives(workers):
     assert history.keys() == workers[0]["history"].keys()
     for name, values in history.items():
         np.testing.assert_allclose(values, workers[0]["history"][name], atol=1e-6)
+
+
+def test_a_worker_that_is_killed_ends_the_job_which_then_goes_on(tmp_path):
+    run = ["--folder", str(tmp_path / "killed")]
+    living, dead = job(run, [*run, "--dies-at", "6"])
+    assert dead is None
+    assert "Another worker is gone in batch 3 of epoch 2. Start all workers" in living["error"]
+    # The one that lived may have a checkpoint more than the other.
+    first, second = job(run, run)
+    assert first == second
+    whole, strategy = kd.callbacks.Resume(tmp_path / "whole", every=2), tf.distribute.get_strategy()
+    model, _ = replicas.train(replicas.soft_targets, strategy, callbacks=[whole])
+    for one, other in zip(model.get_weights(), first["weights"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_keras_alone_still_fails_on_two_workers(workers):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
-from keras import tree
 
 _ABOUT, _WEIGHTS = "about.json", "state.weights.h5"
 _UNFINISHED = ".unfinished-"
@@ -60,9 +60,10 @@ class Resume(keras.callbacks.Callback):
     `folder`, and all go on from the last step that all have.
 
     The data set must give the same batches in the same order in each run (the order is another than
-    without this callback): give `shuffle` a seed (or
-    call `keras.utils.set_random_seed`), and take random augmentations from Keras layers, from
-    `Distiller(augment=...)`, or from stateless functions. Its first batch is checked. The history
+    without this callback): give `shuffle` a seed (or call `keras.utils.set_random_seed`), and take
+    random augmentations from Keras layers, from `Distiller(augment=...)`, or from stateless
+    functions. Its first batch is checked. To find its place it reads what was read before, and
+    trains on none of it: that takes as long as your pipeline takes to read. The history
     has all epochs; in the one that was interrupted the numbers are means from the resume on. What
     other callbacks count themselves, such as the patience of `EarlyStopping`, begins anew.
 
@@ -111,25 +112,17 @@ class Resume(keras.callbacks.Callback):
         self._own.mkdir(parents=True, exist_ok=True)
         for path in self._own.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(path)
-        self._digest = _digest_of(data)
         self._found = _newest(self._own, model.distribute_strategy)
-        at = self._at = Position(0, 0, False, False, {}, [], self._digest)
-        if self._found is not None:
-            at = self._at = _read(self._found)
-        if at.first_batch != self._digest:
-            raise ValueError(
-                "Resume: the data set does not give the batches that it gave to the run that was "
-                f"stopped, so the run cannot go on. Give `shuffle` a seed, or delete "
-                f"'{self.folder}' to begin anew."
-            )
+        at = Position(0, 0, False, False, {}, [], "") if self._found is None else _read(self._found)
+        self._at, self._seen = at, ""
         self._history = list(at.history)
-        self._ahead = at.batch
-        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
-            self._ahead += at.epoch * self._steps
-        else:
-            for _ in range(at.epoch):
-                iter(data)  # Each draws the order of one epoch.
+        self._done = at.batch
+        if data.cardinality() != tf.data.INFINITE_CARDINALITY:
             data = data.repeat()
+        data = data.enumerate().map(self._noted)
+        # Nobody knows how often an epoch draws from its shuffles, so they are read once more. The
+        # last batch that was learned comes too: with it the first one is known.
+        data = data.skip(max(at.epoch * self._steps + at.batch - 1, 0))
         epoch = max(at.epoch, given.get("epochs", 1)) if at.stopped else at.epoch
         where = {"x": data, "steps_per_epoch": self._steps, "initial_epoch": epoch}
         return {**given, **where}
@@ -152,7 +145,7 @@ class Resume(keras.callbacks.Callback):
                 "keras.callbacks.BackupAndRestore."
             )
         self._since, self._logs = 0, None
-        self._waits = self._found is not None and self._at.begun
+        self._waits = self._found is not None
         self._restore()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -189,18 +182,41 @@ class Resume(keras.callbacks.Callback):
             self.model.train_function = self._step
 
     def _going_on(self, iterator: Any) -> Any:
-        """The first steps of an epoch that was interrupted: done already, so only their data go."""
-        while self._ahead > self._at.batch:  # Those of whole epochs.
-            next(iterator)
-            self._ahead -= 1
-        if self._ahead:
-            next(iterator)
-            self._ahead -= 1
+        """The first steps of an epoch that was interrupted, which were done already."""
+        if self._done:
+            self._done -= 1
             return self._at.logs
-        # Once more: other callbacks have seen the epoch begin, which they had done before.
-        self._restore()
+        next(iterator)
+        if self._seen != self._at.first_batch:
+            raise ValueError(
+                "Resume: the data set does not give the batches that it gave to the run that was "
+                f"stopped, so the run cannot go on. Give `shuffle` a seed, or delete "
+                f"'{self.folder}' to begin anew."
+            )
+        if self._at.begun:
+            # Once more: other callbacks have seen the epoch begin, which they had done before.
+            self._restore()
         self.model.train_function = self._step
         return self._step(iterator)
+
+    def _noted(self, number: Any, batch: Any) -> Any:
+        """The batch as it is; of the first one a digest is taken."""
+        parts = tf.nest.flatten(batch, expand_composites=True)
+        noted = tf.cond(
+            number == 0,
+            lambda: tf.numpy_function(self._note, parts, tf.bool),
+            lambda: tf.constant(False),
+        )
+        with tf.control_dependencies([noted]):
+            return tf.nest.map_structure(tf.identity, batch, expand_composites=True)
+
+    def _note(self, *parts: np.ndarray) -> np.bool_:
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(repr((part.shape, part.dtype)).encode())
+            digest.update(repr(part.tolist()).encode() if part.dtype == object else part.tobytes())
+        self._seen = digest.hexdigest()
+        return np.bool_(True)
 
     def _restore(self) -> None:
         if self._found is None:
@@ -220,7 +236,8 @@ class Resume(keras.callbacks.Callback):
         numbers = [{k: float(v) for k, v in logs.items()} for logs in self._history]
         logs = {name: float(value) for name, value in (self._logs or {}).items()}
         stopped = not begun and self.model.stop_training
-        position = Position(epoch, batch, begun, stopped, logs, numbers, self._digest)
+        first = self._at.first_batch or self._seen
+        position = Position(epoch, batch, begun, stopped, logs, numbers, first)
         name = f"{epoch * self._steps + batch:012}-{int(begun)}"
         temporary = self._own / f"{_UNFINISHED}{uuid.uuid4().hex}"
         temporary.mkdir()
@@ -230,6 +247,8 @@ class Resume(keras.callbacks.Callback):
         (temporary / _ABOUT).write_text(json.dumps(about))
         for path in (temporary / _WEIGHTS, temporary / _ABOUT, temporary):
             _to_disk(path)
+        # One of that name is damaged, or other workers have it not.
+        shutil.rmtree(self._own / name, ignore_errors=True)
         os.replace(temporary, self._own / name)
         _to_disk(self._own)
         self._since = 0
@@ -318,7 +337,7 @@ def _is_whole(path: Path) -> bool:
         return about["digest"] == _digest_of_json(content) and content["weights"] == _digest(
             path / _WEIGHTS
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -334,14 +353,6 @@ def _digest(path: Path) -> str:
 
 def _digest_of_json(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _digest_of(data: tf.data.Dataset) -> str:
-    """Digest of the first batch."""
-    digest = hashlib.sha256()
-    for part in tree.flatten(next(iter(data), ())):
-        digest.update(repr(part.shape).encode() + tf.io.serialize_tensor(part).numpy())
-    return digest.hexdigest()
 
 
 def _to_disk(path: Path) -> None:

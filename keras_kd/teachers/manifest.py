@@ -1,5 +1,6 @@
 """What a knowledge cache says of itself: `manifest.json`, read with suspicion."""
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -62,7 +63,8 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Writes it into the folder, whole or not at all."""
-        write_json(folder / NAME, {"format": FORMAT, "version": VERSION, **asdict(self)})
+        value = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        write_json(folder / NAME, {**value, "checksum": checksum(value)})
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -79,6 +81,8 @@ class Manifest:
                 "Build the cache again, or use the version of keras_kd that wrote it."
             )
         try:
+            if value.pop("checksum") != checksum(value):
+                raise ValueError("it does not fit its checksum")
             manifest = cls(
                 content=Content.from_json(value["content"]),
                 rows=whole(value["rows"]),
@@ -93,6 +97,11 @@ class Manifest:
                 "again."
             ) from error
         return manifest
+
+
+def checksum(value: dict[str, Any]) -> str:
+    """SHA-256 of what a JSON file says, however it is laid out."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -115,7 +124,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CacheError(f"KnowledgeCache: '{path}' is larger than a manifest ever is.")
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CacheError(
             f"KnowledgeCache: '{path}' is no JSON ({error}). Build the cache again."
         ) from error

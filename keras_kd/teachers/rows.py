@@ -174,15 +174,13 @@ def open_column(folder: Path, file: str, shape: Sequence[int], dtype: str, rows:
             f"KnowledgeCache '{folder}': '{file}' must have {wanted:,} bytes. Received: "
             f"{received}. It was cut short or replaced: build the cache again, or copy it whole."
         )
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise CacheError(f"KnowledgeCache '{folder}': '{file}' is damaged: {error}") from error
-    if values.shape != (rows, *shape) or values.dtype != np.dtype(dtype):
-        raise CacheError(
-            f"KnowledgeCache '{folder}': '{file}' must hold {(rows, *shape)} of {dtype}. "
-            f"Received: {values.shape} of {values.dtype}. Build the cache again."
-        )
+    with path.open("rb") as handle:
+        if handle.read(_HEADER) != header(shape, dtype, rows):
+            raise CacheError(
+                f"KnowledgeCache '{folder}': '{file}' is damaged: its header must say {rows:,} "
+                f"rows of {tuple(shape)}, {dtype}. Build the cache again, or copy it again."
+            )
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
     # Without the subclass, whose every index costs ten times the copy.
     return values.view(np.ndarray)
 

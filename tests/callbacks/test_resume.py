@@ -174,7 +174,7 @@ def test_what_it_cannot_go_on_with_is_refused(stopped, tmp_path):
     with pytest.raises(ValueError, match="Resume sets the epoch to begin with"):
         fit(samples(), initial_epoch=1, epochs=2)
     with pytest.raises(ValueError, match="Give `shuffle` a seed"):
-        fit(samples().map(lambda x, y: (x + 1, y)), stopped)
+        fit(samples().map(lambda x, y: (x + 1, y)), stopped, epochs=3)
     with pytest.raises(ValueError, match=r"`every` must be a number of steps"):
         kd.callbacks.Resume(tmp_path, every=0)
     plain = toy.mlp("plain")

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
+from keras_kd.teachers.manifest import checksum
 from keras_kd.teachers.rows import locked
 from tests import toy
 
@@ -90,10 +91,11 @@ def test_a_file_of_another_shape_or_type_is_named(copy):
     file = copy / "0.teacher.output.npy"
     content = file.read_bytes()
     file.write_bytes(content.replace(b"<f2", b"<i2"))
-    with pytest.raises(ValueError, match=r"must hold \(10000, 4\) of float16. Received: .* int16"):
+    sentence = r"output.npy' is damaged: its header must say 10,000 rows of \(4,\), float16"
+    with pytest.raises(ValueError, match=sentence):
         kd.KnowledgeCache(copy)
     file.write_bytes(content.replace(b"NUMPY", b"MUNPY"))
-    with pytest.raises(ValueError, match=r"'0.teacher.output.npy' is damaged"):
+    with pytest.raises(ValueError, match=sentence):
         kd.KnowledgeCache(copy)
 
 
@@ -111,8 +113,11 @@ def test_a_pickle_is_not_opened(copy):
 
 
 def edited(copy, edit):
+    """The manifest as someone would change it who knows of the checksum."""
     manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["checksum"]
     edit(manifest)
+    manifest["checksum"] = checksum(manifest)
     (copy / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -135,6 +140,15 @@ def edited(copy, edit):
 def test_a_manifest_that_was_tampered_with_is_refused(copy, edit):
     edited(copy, edit)
     with pytest.raises(ValueError, match="the manifest is damaged.* Build the cache again"):
+        kd.KnowledgeCache(copy)
+
+
+def test_a_manifest_that_does_not_fit_its_checksum_is_refused(copy):
+    path = copy / "manifest.json"
+    text = path.read_text()
+    assert '"name": "teacher"' in text
+    path.write_text(text.replace('"name": "teacher"', '"name": "ueacher"'))
+    with pytest.raises(ValueError, match="the manifest is damaged.*does not fit its checksum"):
         kd.KnowledgeCache(copy)
 
 
