@@ -371,6 +371,24 @@ def test_mixed_precision_trains_without_nan_on_a_confident_teacher(policy):
     assert scaled == (policy == "mixed_float16")
 
 
+def test_in_float64_nothing_is_rounded_on_the_way():
+    x = np.random.default_rng(0).normal(size=(16, 5))
+    keras.config.set_dtype_policy("float64")
+    try:
+        student, teacher = toy.mlp("student"), toy.mlp("teacher", seed=1)
+        model = kd.Distiller(student, teacher, SOFT(2.0), student_loss_weight=0.0)
+        model.compile(keras.optimizers.SGD(1.0))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    before = student.get_layer("head").bias.numpy()
+    own, taught = (np.exp(m(x).numpy() / 2) for m in (student, teacher))
+    own, taught = (p / p.sum(axis=1, keepdims=True) for p in (own, taught))
+    model.fit(x, batch_size=16, verbose=0)
+    moved = before - student.get_layer("head").bias.numpy()
+    # The gradient of T² KL at the logits is T times the difference of the softened answers.
+    np.testing.assert_allclose(moved, 2 * np.mean(own - taught, axis=0), rtol=1e-11)
+
+
 @pytest.mark.parametrize(
     "how", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 8}], ids=str
 )
