@@ -244,9 +244,15 @@ def test_a_subclassed_student():
     assert model.fit(x, y, batch_size=4, epochs=2, verbose=0).history["hint"][1] > 0
 
 
-@pytest.mark.parametrize("form", [{"start": 1}, {"decay": 0.9}], ids=str)
 @pytest.mark.parametrize(
-    "how", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 4}], ids=str
+    ("form", "how"),
+    [
+        ({"start": 1}, {"jit_compile": True}),
+        ({"decay": 0.9}, {"run_eagerly": True}),
+        ({"start": 1}, {"steps_per_execution": 4}),
+        ({"decay": 0.9}, {"steps_per_execution": 4}),
+    ],
+    ids=str,
 )
 def test_every_way_of_running_gives_the_same_weights(form, how):
     x, y = toy.data()
