@@ -22,6 +22,7 @@ from benchmarks.training import (
 
 DATA = ("fashion_mnist", "cifar10")
 STUDENT_IMAGES = {"fashion_mnist": "train[40000:43000]", "cifar10": "train[15000:18000]"}
+VALIDATION = {"fashion_mnist": "train[50000:52000]", "cifar10": "train[18000:20000]"}
 W = kd.weighting
 METHODS = {
     "alone": "student alone",
@@ -29,8 +30,10 @@ METHODS = {
     "uniform": "average",
     "cross_entropy": "`CrossEntropy()`",
     "screening": "`Screening(keep=2)`",
+    "screening_3": "`Screening(keep=3)`",
+    "screened_first": "`screen_teachers(keep=2)`, then the average",
 }
-HINTED = ("single", "uniform", "cross_entropy", "screening")
+HINTED = tuple(METHODS)[1:]
 
 
 def plan(done, seeds, quick):
@@ -48,6 +51,8 @@ def run(cell, seed, quick):
     x, y = arrays(data, STUDENT_IMAGES[data])
     committee = teachers(data, quick)
     used = committee[:1] if cell["method"] == "single" else committee
+    if cell["method"] == "screened_first":
+        used = screened(committee, data)
     student = student_model(data, seed)
     model, metrics = student, {}
     if cell["method"] != "alone":
@@ -56,7 +61,11 @@ def run(cell, seed, quick):
         losses = [kd.losses.SoftTargets(teacher_tap="logits" if cell["hints"] else None)]
         if cell["hints"]:
             losses.append(kd.losses.Hint("features", "student/features", weight=0.1))
-        weighting = {"cross_entropy": W.CrossEntropy(), "screening": W.Screening(keep=2)}
+        weighting = {
+            "cross_entropy": W.CrossEntropy(),
+            "screening": W.Screening(keep=2),
+            "screening_3": W.Screening(keep=3),
+        }
         weighting = weighting.get(cell["method"])
         model = kd.Distiller(
             recorded.student(student), recorded.teachers, losses, weighting=weighting
@@ -78,6 +87,13 @@ def student_model(data, seed):
     if data == "fashion_mnist":
         return convolutional("student", (8, 16), 32, seed=seed)
     return convolutional("student", (8, 16, 32), 32, (32, 32, 3), seed=seed)
+
+
+def screened(committee, data):
+    """The two teachers that are best on images that neither they nor the student learn from."""
+    x, y = arrays(data, VALIDATION[data])
+    report = kd.screen_teachers(committee, [(x, y)], keep=2, print_fn=None)
+    return [teacher.model for teacher in report.teachers]
 
 
 def teachers(data, quick):
@@ -120,7 +136,7 @@ def report(done):
     weights = [
         ["weight of teacher", "0 (good)", "1 (small)", "2 (wrong labels)", "3 (six classes)"]
     ]
-    for method in ("uniform", "cross_entropy", "screening"):
+    for method in ("uniform", "cross_entropy", "screening", "screening_3"):
         for data in DATA:
             runs = done.where(data=data, method=method, hints=False)
             if runs:
