@@ -149,7 +149,7 @@ def chart(done, path):
     """Who had a say on which class: the mean weight of each teacher."""
     from matplotlib import pyplot
 
-    shown = ("uniform", "cross_entropy", "screening")
+    shown = ("cross_entropy", "screening_3", "screening")
     figure, axes = pyplot.subplots(
         len(DATA), len(shown), figsize=(11, 4.2), squeeze=False, layout="constrained"
     )
