@@ -140,12 +140,12 @@ def in_our_words(batches: Batches | None = None) -> Iterator[None]:
         ours = refused(error)
         if ours is not None:
             raise ValueError(f"{ours} This was{where}." if where else ours) from None
-        if _OTHERS in str(error):
-            cause = re.search(rf"{_OTHERS} by: (.*)", str(error))
+        if _OTHERS in str(error) or isinstance(error, tf.errors.UnavailableError):
+            cause = re.search(rf"{_OTHERS} by: (.*)|\A(.*)", str(error))
             raise RuntimeError(
                 f"Another worker is gone{where}. Start all workers again; with kd.callbacks.Resume "
                 "they go on from the last checkpoint that all have. TensorFlow says: "
-                f"{cause[1] if cause else error.message}"
+                f"{cause[1] or cause[2]}"
             ) from error
         if _READING not in str(error):
             raise
