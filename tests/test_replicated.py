@@ -13,6 +13,8 @@ import tensorflow as tf
 import keras_kd as kd
 from tests import replicas
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Processes that wait for each other.
+
 
 def addresses(count):
     """Free ports of this machine."""
@@ -31,7 +33,7 @@ def job(*arguments):
         subprocess.Popen([*command, str(i), *places, *more], stdout=pipe, stderr=pipe, text=True)
         for i, more in enumerate(arguments)
     ]
-    said = [worker.communicate(timeout=280) for worker in started]
+    said = [worker.communicate(timeout=400) for worker in started]
     for worker, (_, errors) in zip(started, said, strict=True):
         assert worker.returncode in (0, -signal.SIGKILL), errors[-2000:]
     return [json.loads(out.splitlines()[-1]) if out else None for out, _ in said]
