@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 
@@ -11,18 +10,10 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
+from benchmarks.replicas import addresses
 from tests import replicas
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Processes that wait for each other.
-
-
-def addresses(count):
-    """Free ports of this machine."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    return found
 
 
 def job(*arguments):
