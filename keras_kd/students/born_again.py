@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_kd.fitting import listed
 from keras_kd.models.graph import require_built
 from keras_kd.students.stages import Stages
 
@@ -113,7 +114,7 @@ def _callbacks(given: Any, number: int, folder: Path | None) -> list[keras.callb
         backup = [
             keras.callbacks.BackupAndRestore(_backup(folder, number), delete_checkpoint=False)
         ]
-    return [*backup, *_listed(given)]
+    return [*backup, *listed(given)]
 
 
 def _recalled(
@@ -155,12 +156,6 @@ def _backup(folder: Path, number: int) -> Path:
     return folder / f"generation_{number}_backup"
 
 
-def _listed(callbacks: Any) -> list[keras.callbacks.Callback]:
-    if callbacks is None:
-        return []
-    return list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
-
-
 def _require_new(student: keras.Model, students: list[keras.Model]) -> None:
     known = {id(weight) for other in students for weight in other.weights}
     if any(id(weight) in known for weight in student.weights):
@@ -186,7 +181,7 @@ def _check(build: Any, generations: int, loss: Any, callbacks: Any) -> None:
             "born_again: the first generation learns from labels, so there must be a `loss`. "
             "Received: loss=None"
         )
-    if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in _listed(callbacks)):
+    if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in listed(callbacks)):
         raise ValueError(
             "born_again: BackupAndRestore would restore one generation's weights in another. Pass "
             '`path="folder"` instead.'
