@@ -17,7 +17,7 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.job import run_job, run_quickly
+from benchmarks.job import end_with_the_runner, run_job, run_quickly
 from benchmarks.results import Done
 
 ROOT = Path(__file__).parent
@@ -64,7 +64,7 @@ def run_benchmark(name, options):
     done.about = {"benchmark": name, **surroundings()}
     # Timings need the machine to themselves.
     jobs = 1 if getattr(module, "ALONE", False) else options.jobs
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with workers(jobs) as pool:
         while todo := [job for job in module.plan(done, options.seeds, False) if job not in done]:
             futures = {
                 pool.submit(run_job, name, cell, seed, False, jobs): (cell, seed)
@@ -85,13 +85,17 @@ def run_benchmark(name, options):
 
 def prove(wanted, options):
     """Runs benchmarks in their quick form from the beginning, each in one of a few processes."""
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+    with workers(options.jobs) as pool:
         futures = {pool.submit(run_quickly, name, options.jobs): name for name in wanted}
         for future in as_completed(futures):
             report, seconds = future.result()
             print(
                 f"{futures[future]} runs ({seconds:.0f} s of the processor)\n{report}\n", flush=True
             )
+
+
+def workers(count):
+    return ProcessPoolExecutor(count, get_context("spawn"), end_with_the_runner)
 
 
 def surroundings():

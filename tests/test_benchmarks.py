@@ -1,6 +1,9 @@
 """The benchmarks' runner, and that the docs say what its JSON files say."""
 
 import importlib
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -54,3 +57,28 @@ def test_a_table_says_how_many_runs_there_were():
     assert mean_sd([0.5, 0.7], 100) == "60.00 ± 14.14"
     assert mean_sd([0.5], 100) == "50.00 (1 run)"
     assert table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
+
+
+RUNNER = """
+import os, time
+from benchmarks.__main__ import workers
+
+if __name__ == "__main__":
+    with workers(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 600)
+        time.sleep(600)
+"""
+
+
+def test_the_workers_end_with_the_runner_that_is_killed(tmp_path):
+    script = tmp_path / "runner.py"
+    script.write_text(RUNNER)
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    runner = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=surroundings
+    )
+    assert int(runner.stdout.readline()) > 0
+    runner.kill()
+    # What they say comes to its end when the last of them is gone.
+    assert runner.communicate(timeout=60) == ("", None)

@@ -89,8 +89,7 @@ def cluster(
         for link in links
     )
     layers.announce("clustered", student.name, plan.verbose)
-    wrapped = _wrapped(bridged, layers, clusters, start, per_channel, preserve_sparsity)
-    wrappers = [layer for layer in wrapped.layers if hasattr(layer, "cluster_centroids")]
+    wrapped, wrappers = _wrapped(bridged, layers, clusters, start, per_channel, preserve_sparsity)
 
     def measured() -> dict[str, float]:
         for wrapper in wrappers:
@@ -174,9 +173,10 @@ def _wrapped(
     start: str,
     per_channel: bool,
     preserve: bool,
-) -> Any:
-    """The tf_keras model with tfmot's wrappers around the layers to cluster."""
+) -> tuple[Any, list[Any]]:
+    """The tf_keras model with tfmot's wrappers around the layers to cluster, and the wrappers."""
     tf_keras, tfmot = legacy_keras.tf_keras(), legacy_keras.tfmot()
+    wrappers = []
     names = layers.named("clustered")
     # The one that can preserve sparsity is not among tfmot's public names.
     clustering = importlib.import_module(
@@ -187,7 +187,7 @@ def _wrapped(
         if layer.name not in names:
             return layer
         form = _form(layer, per_channel, preserve)
-        return clustering.cluster_weights(
+        wrapper = clustering.cluster_weights(
             layer,
             # With nought as one of them, tfmot finds no more values than there are weights.
             min(clusters, form.weights + 1),
@@ -195,8 +195,10 @@ def _wrapped(
             preserve_sparsity=form.noughts_stay,
             cluster_per_channel=form.channels,
         )
+        wrappers.append(wrapper)
+        return wrapper
 
-    return tf_keras.models.clone_model(bridged.flat, clone_function=wrap)
+    return tf_keras.models.clone_model(bridged.flat, clone_function=wrap), wrappers
 
 
 def _clustered(wrapper: Any) -> list[np.ndarray]:

@@ -86,8 +86,7 @@ def prune(
     layers.announce("pruned", student.name, plan.verbose)
     final = sparsity if isinstance(sparsity, float | int) else None
     schedules = _Schedules(schedule, final, plan)
-    wrapped = _wrapped(bridged, layers.named("pruned"), wrapping, schedules)
-    wrappers = [layer for layer in wrapped.layers if hasattr(layer, "pruning_obj")]
+    wrapped, wrappers = _wrapped(bridged, layers.named("pruned"), wrapping, schedules)
 
     def masked() -> dict[str, float]:
         """The optimizer's last step is undone where weights are nought."""
@@ -221,21 +220,22 @@ def _wrapping(sparsity: Any, block_size: Any, block_pooling: str) -> dict[str, A
 
 def _wrapped(
     bridged: Bridged, names: Sequence[str], wrapping: dict[str, Any], schedules: _Schedules
-) -> Any:
-    """The tf_keras model with tfmot's wrappers around the layers to prune."""
+) -> tuple[Any, list[Any]]:
+    """The tf_keras model with tfmot's wrappers around the layers to prune, and the wrappers."""
     tf_keras, tfmot = legacy_keras.tf_keras(), legacy_keras.tfmot()
+    wrappers = []
 
     def wrap(layer: Any) -> Any:
         if layer.name not in names:
             return layer
         schedule = schedules.of(len(layer.inbound_nodes))
-        return tfmot.sparsity.keras.prune_low_magnitude(layer, schedule, **wrapping)
+        wrappers.append(tfmot.sparsity.keras.prune_low_magnitude(layer, schedule, **wrapping))
+        return wrappers[-1]
 
     wrapped = tf_keras.models.clone_model(bridged.flat, clone_function=wrap)
-    for layer in wrapped.layers:
-        if hasattr(layer, "pruning_step"):
-            layer.pruning_step.assign(0)
-    return wrapped
+    for wrapper in wrappers:
+        wrapper.pruning_step.assign(0)
+    return wrapped, wrappers
 
 
 def _sparsity(wrappers: Sequence[Any]) -> float:
