@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import zipfile
 from pathlib import Path
 
 import keras
@@ -276,6 +277,14 @@ def test_a_model_of_unknown_classes_is_refused_and_says_what_to_do(run):
     code, _, errors = run("export odd.keras --unsafe")
     assert code == 1
     assert "which needs the class 'Odd': its code is not in the file" in errors
+
+
+def test_a_model_that_would_unpack_without_bounds_is_refused(run):
+    with zipfile.ZipFile("bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b" " * 2**24)
+    code, _, errors = run("export bomb.keras")
+    assert code == 1
+    assert "'bomb.keras', which would unpack to 16,777,216 bytes, more than 100 times" in errors
 
 
 def test_an_interrupt_is_no_traceback(run, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 _ABOUT, _WEIGHTS = "about.json", "state.weights.h5"
 _UNFINISHED = ".unfinished-"
+_LARGEST_ABOUT = 2**28  # bytes; the history of a long run is a small part of it
 #: A checkpoint and the one before it, to go back to.
 _KEPT = 2
 
@@ -332,6 +333,8 @@ def _as_number(name: str) -> int:
 
 def _is_whole(path: Path) -> bool:
     try:
+        if (path / _ABOUT).stat().st_size > _LARGEST_ABOUT:
+            return False
         about = json.loads((path / _ABOUT).read_text())
         content = about["content"]
         return about["digest"] == _digest_of_json(content) and content["weights"] == _digest(

@@ -7,6 +7,8 @@ from pathlib import Path
 import keras
 
 _SUFFIX = ".keras"
+#: Keras packs without compression, so what unpacks to more than so many times the file is no model.
+_LARGEST_EXPANSION = 100
 
 
 def load_model(path: str | Path, unsafe: bool) -> keras.Model:
@@ -30,6 +32,12 @@ def load_model(path: str | Path, unsafe: bool) -> keras.Model:
             f"Expected a {_SUFFIX} file. Received: '{path}', which is none, or is damaged. Write "
             "it with `model.save('model.keras')`."
         )
+    unpacked = _unpacked_size(path)
+    if unpacked > _LARGEST_EXPANSION * path.stat().st_size:
+        raise ValueError(
+            f"Expected a {_SUFFIX} file as Keras writes it. Received: '{path}', which would unpack "
+            f"to {unpacked:,} bytes, more than {_LARGEST_EXPANSION} times its size."
+        )
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
     except Exception as error:  # Damage shows in many ways.
@@ -40,6 +48,14 @@ def load_model(path: str | Path, unsafe: bool) -> keras.Model:
             "batch before it is saved."
         )
     return model
+
+
+def _unpacked_size(path: Path) -> int:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return 0  # Keras will say what is wrong with it.
 
 
 def _refusal(path: Path, error: Exception, unsafe: bool) -> str:

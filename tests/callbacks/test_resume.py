@@ -121,6 +121,17 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_used(
     assert same(resumed, whole[0])
 
 
+def test_a_checkpoint_that_is_larger_than_any_is_not_read(whole, stopped, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path / "copy")
+    # Spaces before it change nothing in JSON.
+    about = folder / "000000000006-1" / "about.json"
+    content = about.read_bytes()
+    about.write_bytes(b" " * 2**28 + content)
+    with pytest.warns(UserWarning, match="000000000006-1' is damaged and left out"):
+        resumed, _ = run(folder)
+    assert same(resumed, whole[0])
+
+
 def test_where_no_checkpoint_is_whole_nothing_is_trained(stopped, tmp_path):
     folder = shutil.copytree(stopped, tmp_path / "copy")
     for path in folder.glob("*/about.json"):
