@@ -229,7 +229,7 @@ class TeacherClass(ReplicatedModel):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, mimic, losses, gradients; then the discriminators', if there are any."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.control_dependencies(checks(of_batch(opened(x)[0], None, weights))):
+        with tf.control_dependencies(self._checks(of_batch(opened(x)[0], None, weights))):
             return self._learn(x, sample_weights(weights, None, ["students"]))
 
     def _learn(self, x: Any, weights: Any) -> dict[str, Any]:
@@ -256,9 +256,14 @@ class TeacherClass(ReplicatedModel):
     def _taught(self, x: Any) -> list[Any]:
         """Each student's chunk of what the teacher, asked once, or its record says of a batch."""
         said = self.representation(x)
-        with tf.control_dependencies(checks(of_teacher(self.representation.teacher.name, said))):
+        finite = self._checks(of_teacher(self.representation.teacher.name, said))
+        with tf.control_dependencies(finite):
             said = tf.identity(said)
         return [ops.take(said, self.chunks[number], axis=-1) for number in self.numbers]
+
+    def _checks(self, named: dict[str, Any]) -> list[Any]:
+        """Assertions; XLA would drop them, and makes no optimizer's variables after them."""
+        return [] if self.jit_compile else checks(named)
 
     def _loss(self, chunks: Any, answers: Any, weights: Any, x: Any, training: bool) -> Any:
         penalties = [loss for student in self.students for loss in student.losses]

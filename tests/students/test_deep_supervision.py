@@ -132,7 +132,7 @@ def test_every_way_of_running_gives_the_same_weights(how):
     for kwargs in ({}, how):
         keras.utils.set_random_seed(0)
         model = kd.DeepSupervision(toy.cnn("student"), ["conv"])
-        model.compile(keras.optimizers.SGD(0.1), toy.sparse_loss(), **kwargs)
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.5), toy.sparse_loss(), **kwargs)
         model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
         weights.append(model.get_weights())
     for one, other in zip(*weights, strict=True):

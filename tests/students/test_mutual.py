@@ -153,7 +153,7 @@ def test_every_way_of_running_gives_the_same_weights(how):
     weights = []
     for kwargs in ({}, how):
         model = kd.MutualLearning(students())
-        model.compile(keras.optimizers.SGD(0.1), toy.sparse_loss(), **kwargs)
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.5), toy.sparse_loss(), **kwargs)
         model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
         weights.append(model.get_weights())
     for one, other in zip(*weights, strict=True):

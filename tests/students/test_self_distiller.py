@@ -259,7 +259,7 @@ def test_every_way_of_running_gives_the_same_weights(form, how):
     weights = []
     for kwargs in ({}, how):
         model = kd.SelfDistiller(toy.cnn("student"), **form)
-        model.compile(keras.optimizers.SGD(0.1), toy.sparse_loss(), **kwargs)
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.5), toy.sparse_loss(), **kwargs)
         model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
         weights.append(model.get_weights())
     for one, other in zip(*weights, strict=True):

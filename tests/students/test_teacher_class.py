@@ -39,6 +39,10 @@ def judge(size):
     return keras.Sequential([keras.Input((size,)), layers.Dropout(0.3), layers.Dense(1)])
 
 
+def small_judge(size):
+    return keras.Sequential([keras.Input((size,)), layers.Dense(1)])
+
+
 def samples(n=24):
     return np.random.default_rng(0).normal(size=(n, 6)).astype("float32")
 
@@ -501,8 +505,9 @@ def test_a_teacher_that_is_set_later_is_the_one_that_teaches():
 def test_every_way_of_running_gives_the_same_weights(how):
     models = []
     for kwargs in ({}, how):
-        model = teacher_class(chunks=PERMUTED)
-        model.compile(keras.optimizers.SGD(0.1), **kwargs)
+        model = teacher_class(chunks=PERMUTED, discriminators=small_judge)
+        # With momentum, since an optimizer with variables of its own makes them in the first step.
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.5), **kwargs)
         model.fit(samples(), batch_size=8, shuffle=False, verbose=0)
         models.append(model.get_weights())
     for one, other in zip(*models, strict=True):
