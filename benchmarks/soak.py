@@ -1,9 +1,10 @@
 """Runs that are killed at random moments and started again, held against runs that were not.
 
-Each job is started, killed with SIGKILL at a random moment after its work has begun, started again,
-killed again, ten times unless it is done before, and then left to end. What it ends with must be,
-bit for bit, what the job ends with that nobody killed. In which phase a kill fell is read off the
-disk and off what the process had said. The pipeline is also killed the moment after a stage
+Each job is started, killed with SIGKILL at a random moment, started again, killed again, twelve
+times unless it is done before, and then left to end. What it ends with must be, bit for bit, what
+the job ends with that nobody killed. A fifth of the kills fall before the first step of a process;
+the others are spread over the work, a process's start left out. In which phase a kill fell is read
+off the disk and off what the process had said. The pipeline is also killed the moment after a stage
 appeared.
 """
 
@@ -23,8 +24,10 @@ from benchmarks.results import table
 from benchmarks.steps import soaked
 
 JOBS = ("distillation", "self-distillation", "cache", "pipeline")
-KILLS = 10
+KILLS = 12
+BEFORE = "before the first step of a process"
 PHASES = (
+    BEFORE,
     "within an epoch",
     "while a checkpoint is written",
     "late phase of self-distillation",
@@ -42,14 +45,14 @@ def plan(done, seeds, quick):
 def run(cell, seed, quick):
     draw, job = random.Random(seed), cell["job"]
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as killed:
-        start = Process(job, whole)
-        start.wait_for_the_beginning()
-        begun = time.perf_counter()
+        start, begun = Process(job, whole), time.perf_counter()
+        start.wait_for_work()
+        worked = time.perf_counter()
         start.end()
-        seconds = time.perf_counter() - begun
+        spans = worked - begun, time.perf_counter() - worked
         phases = Counter()
         for _ in range(1 if quick else KILLS):
-            phase = kill(job, Path(killed), draw, seconds)
+            phase = kill(job, Path(killed), draw, *spans)
             if phase is None:
                 break  # It was done before its time had come.
             phases[phase] += 1
@@ -57,20 +60,23 @@ def run(cell, seed, quick):
         return {**phases, "same": same(whole, killed)}
 
 
-def kill(job, folder, draw, seconds):
+def kill(job, folder, draw, starting, working):
     """Starts a process and kills it; the phase in which it was, or `None` if it was faster."""
-    process = Process(job, folder)
-    process.wait_for_the_beginning()
+    process, phase = Process(job, folder), None
     stages = folder / "stages"
-    if job == "pipeline" and draw.random() < 0.5:
+    if draw.random() < 0.2:
+        time.sleep(draw.uniform(0, 0.8 * starting))
+        phase = BEFORE
+    elif job == "pipeline" and draw.random() < 0.5:
         there = count(stages)
         while count(stages) == there and process.runs():
             time.sleep(0.001)
         phase = "between two stages of the pipeline"
     else:
-        # Ten waits of this length come to less than the whole run, as a rule.
-        time.sleep(draw.uniform(0, 1.6 * seconds / KILLS))
-        phase = None
+        process.wait_for_work()
+        # Stages begin anew. All else goes on, and comes to less than the whole, as a rule.
+        share = 0.5 if job == "pipeline" else 1.6 / KILLS
+        time.sleep(draw.uniform(0, share * working))
     if not process.kill():
         return None
     return phase or phase_of(job, folder, process.epoch)
@@ -103,15 +109,20 @@ class Process:
     def __init__(self, job, folder):
         command = [sys.executable, "-m", "benchmarks.steps.soaked", job, str(folder)]
         root = Path(__file__).parent.parent
+        self._blocks = Path(folder) / "cache" / "journal.jsonl" if job == "cache" else None
+        self._had = self._written()
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
         self.epoch = -1
-        self._begun = threading.Event()
+        self._works = threading.Event()
         self._ears = threading.Thread(target=self._listen)
         self._ears.start()
 
-    def wait_for_the_beginning(self):
-        if not self._begun.wait(300):
-            raise RuntimeError("the process did not begin")
+    def wait_for_work(self):
+        """Until its first new step or block is done, or it has ended."""
+        if self._blocks is None:
+            self._works.wait()
+        while self._blocks is not None and self._written() <= self._had and self.runs():
+            time.sleep(0.001)
 
     def runs(self):
         return self._process.poll() is None
@@ -129,9 +140,15 @@ class Process:
 
     def _listen(self):
         for line in self._process.stdout:
-            self._begun.set()
-            if line.strip().isdecimal():
+            if line.strip() == soaked.WORKS:
+                self._works.set()
+            elif line.strip().isdecimal():
                 self.epoch = int(line)
+        self._works.set()
+
+    def _written(self):
+        there = self._blocks is not None and self._blocks.exists()
+        return self._blocks.stat().st_size if there else 0
 
 
 def report(done):

@@ -1,7 +1,7 @@
 """One process of the soak: `python -m benchmarks.steps.soaked JOB FOLDER`.
 
-It trains, or builds, with its state in the folder, says each epoch that begins, and at the end
-writes what came of it as weights.npz.
+It trains, or builds, with its state in the folder, says when its first new step is done and each
+epoch that begins, and at the end writes what came of it as weights.npz.
 """
 
 import os
@@ -15,11 +15,24 @@ import tensorflow as tf
 import keras_kd as kd
 
 CLASSES, EPOCHS, LATE = 4, 8, 3
+WORKS = "works"
 
 
 class Say(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self._resumed_at = self._step()
+
     def on_epoch_begin(self, epoch, logs=None):
         print(epoch, flush=True)
+
+    def on_train_batch_end(self, batch, logs=None):
+        # What was learned before the kill is passed over first.
+        if self._resumed_at is not None and self._step() > self._resumed_at:
+            print(WORKS, flush=True)
+            self._resumed_at = None
+
+    def _step(self):
+        return int(self.model.optimizer.iterations)
 
 
 def samples(count=512):
@@ -55,7 +68,7 @@ def self_distillation(folder):
 
 def cache(folder):
     path = folder / "cache"
-    built = kd.KnowledgeCache.build(network(16), samples(60_000), path, dtype="float32", verbose=0)
+    built = kd.KnowledgeCache.build(network(16), samples(300_000), path, dtype="float32", verbose=0)
     batch = next(iter(built.join(kd.keyed(samples()).batch(512))))
     return [np.asarray(part) for part in keras.tree.flatten(batch)]
 
@@ -89,7 +102,8 @@ JOBS = {
 def main(job, folder):
     folder = Path(folder)
     keras.utils.set_random_seed(0)
-    print("begun", flush=True)
+    if job == "pipeline":
+        print(WORKS, flush=True)
     weights = JOBS[job](folder)
     np.savez(folder / "unfinished.npz", *weights)
     os.replace(folder / "unfinished.npz", folder / "weights.npz")
