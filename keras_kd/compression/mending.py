@@ -8,7 +8,6 @@ import numpy as np
 from keras import tree
 
 from keras_kd.compression.rewriting import (
-    ACTIVATED,
     Chains,
     fuse_relu,
     is_linear,
@@ -18,6 +17,7 @@ from keras_kd.compression.rewriting import (
     with_arguments,
 )
 from keras_kd.models.graph import Call, Graph
+from keras_kd.models.outputs import COMPUTE_AND_ACTIVATE
 
 #: Activations inside a layer that tensorflow-model-optimization quantizes as a file does.
 _FUSED = (keras.activations.linear, keras.activations.relu)
@@ -96,7 +96,11 @@ def _takes(call: Call, tensor: keras.KerasTensor) -> bool:
 
 def _not_fused(graph: Graph) -> list[Any]:
     layers = [calls[0].layer for calls in graph.calls.values()]
-    return [x.activation for x in layers if isinstance(x, ACTIVATED) and x.activation not in _FUSED]
+    return [
+        x.activation
+        for x in layers
+        if isinstance(x, COMPUTE_AND_ACTIVATE) and x.activation not in _FUSED
+    ]
 
 
 def _two(layer: keras.layers.SeparableConv2D) -> list[keras.layers.Layer]:
@@ -140,7 +144,7 @@ def _mend_norm(
     norm, rank = calls[0].layer, len(calls[0].inputs[0].shape)
     maker = only_source(graph, chains, calls)
     last = chains.of(maker.path, maker.layer)[-1] if maker else None
-    linear = isinstance(last, ACTIVATED) and is_linear(last)
+    linear = isinstance(last, COMPUTE_AND_ACTIVATE) and is_linear(last)
     if norm.axis not in (-1, rank - 1) or rank not in (2, 4):
         return
     if linear and isinstance(last, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
@@ -206,7 +210,7 @@ def _mend_relu(graph: Graph, chains: Chains, path: str, calls: list[Call]) -> No
     for link in chain:
         limit = next((limit for limit in (None, 6.0) if is_relu(link, limit)), 0)
         relu = link if limit == 0 else keras.layers.ReLU(limit, name=link.name)
-        if limit != 0 and any(isinstance(layer, ACTIVATED) for layer in before):
+        if limit != 0 and any(isinstance(layer, COMPUTE_AND_ACTIVATE) for layer in before):
             # Directly behind a convolution or dense layer tfmot would leave that layer in float.
             changed.append(keras.layers.Activation("linear", name=f"{link.name}_before"))
         changed.append(relu if not isinstance(link, keras.layers.ReLU) else link)

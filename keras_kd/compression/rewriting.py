@@ -8,24 +8,10 @@ import keras
 
 from keras_kd.compression.layers import understood
 from keras_kd.models.graph import Call, Graph
+from keras_kd.models.outputs import COMPUTE_AND_ACTIVATE
 
 #: Activations before which there are logits, which the losses want.
 PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
-#: Layers that end in an activation of their own.
-ACTIVATED = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
 
 
 @dataclass
@@ -79,7 +65,7 @@ def split_activations(
     """
     for path, calls in graph.calls.items():
         layer = calls[0].layer
-        if not isinstance(layer, ACTIVATED):
+        if not isinstance(layer, COMPUTE_AND_ACTIVATE):
             continue
         if layer.activation in apart or not understood(layer.activation):
             name = getattr(layer.activation, "__name__", type(layer.activation).__name__)
@@ -101,7 +87,7 @@ def fuse_relu(graph: Graph, chains: Chains, keep: Collection[str] = ()) -> None:
         if maker is None or path in chains.by_path:
             continue
         *before, last = chains.of(maker.path, maker.layer)
-        if isinstance(last, ACTIVATED) and is_linear(last):
+        if isinstance(last, COMPUTE_AND_ACTIVATE) and is_linear(last):
             fused = with_arguments(last, activation="relu")
             chains.change(maker.path, [*before, fused], f"'{path}' fused into it")
             chains.change(path, [], f"fused into '{maker.path}'")

@@ -20,8 +20,8 @@ _FINAL = {
     keras.activations.sigmoid: "sigmoid",
 }
 
-#: Layers whose `activation` is applied last.
-ACTIVATED = (
+#: Layers that compute something and end in an activation of their own.
+COMPUTE_AND_ACTIVATE = (
     keras.layers.Dense,
     keras.layers.EinsumDense,
     keras.layers.Conv1D,
@@ -34,8 +34,9 @@ ACTIVATED = (
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
-    keras.layers.Activation,
 )
+#: Layers whose `activation` is applied last.
+ACTIVATED = (*COMPUTE_AND_ACTIVATE, keras.layers.Activation)
 
 # They move values about, so the logits of what they give are what they give for the logits.
 _MOVING = (
