@@ -207,8 +207,12 @@ def chart(done, path):
         sizes, accuracies = [x / 1000 for x in points[0]], [100 * y for y in points[1]]
         axes.scatter(sizes, accuracies, s=50, color=colour, marker=marker, label=label, zorder=3)
         for name, x, y in zip(ROWS, sizes, accuracies, strict=True):
+            # Points lie close in pairs, one of them quantization-aware: its name stands aside.
+            place, side = ((-7, -3), "right") if name.endswith("qat") else ((0, 7), "center")
+            if (stage, name) == ("labels", "pcqat"):
+                place, side = (0, -14), "center"
             text = short.get(name, name.upper())
-            axes.annotate(text, (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=7)
+            axes.annotate(text, (x, y), place, textcoords="offset points", ha=side, fontsize=7)
     axes.set_xlabel("int8 file, gzip'd, kB")
     axes.set_ylabel("test accuracy, %")
     axes.margins(0.1)
