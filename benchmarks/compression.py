@@ -149,7 +149,29 @@ def report(done):
     # Short, so that the table fits beside the site's navigation.
     header = ["", "float32, labels %", "float32, teacher %", "int8, labels %", "int8, teacher %"]
     header += ["int8 kB (gzip'd, share)", "µs"]
-    return table(header, rows)
+    return f"{table(header, rows)}\n\n{_ahead(done)}".rstrip()
+
+
+def _ahead(done):
+    """In how many of the paired runs the one with the teacher has the better int8 file."""
+    gains = []
+    for name in ROWS:
+        metric = f"{name}_int8_accuracy"
+        if all(metric in run["metrics"] for run in done.where(stage="labels")):
+            pairs = zip(
+                done.values(metric, stage="taught"),
+                done.values(metric, stage="labels"),
+                strict=False,
+            )
+            gains.append([taught - alone for taught, alone in pairs])
+    ahead = [gain > 0 for row in gains for gain in row]
+    if not ahead:
+        return ""
+    means = [100 * statistics.mean(row) for row in gains]
+    return (
+        f"With the teacher the int8 file is better in {sum(ahead)} of {len(ahead)} pairs of one "
+        f"technique and seed, in the mean of a row by {min(means):.1f} to {max(means):.1f} points."
+    )
 
 
 def _row(done, name, title, alone, taught):
@@ -163,12 +185,12 @@ def _row(done, name, title, alone, taught):
     packed = done.values(f"{name}_int8_gzip", stage=taught)
     plain = done.values("start_int8_gzip", stage="start")
     size = statistics.mean(done.values(f"{name}_int8_bytes", stage=taught)) / 1000
-    share = statistics.mean(own / first for own, first in zip(packed, plain, strict=False))
+    share = mean_sd([own / first for own, first in zip(packed, plain, strict=False)])
     return [
         title,
         *accuracies,
-        f"{size:.1f} ({statistics.mean(packed) / 1000:.1f}, {share:.2f})",
-        f"{statistics.mean(done.values(f'{name}_us', stage=taught)):.0f}",
+        f"{size:.1f} ({statistics.mean(packed) / 1000:.1f}, {share})",
+        mean_sd(done.values(f"{name}_us", stage=taught), digits=0),
     ]
 
 

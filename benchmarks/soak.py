@@ -119,9 +119,10 @@ class Process:
 
     def wait_for_work(self):
         """Until its first new step or block is done, or it has ended."""
-        if self._blocks is None:
-            self._works.wait()
-        while self._blocks is not None and self._written() <= self._had and self.runs():
+        deadline = time.monotonic() + 300
+        while self.runs() and not self._works.is_set() and self._written() <= self._had:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the process did not begin")
             time.sleep(0.001)
 
     def runs(self):
@@ -144,7 +145,6 @@ class Process:
                 self._works.set()
             elif line.strip().isdecimal():
                 self.epoch = int(line)
-        self._works.set()
 
     def _written(self):
         there = self._blocks is not None and self._blocks.exists()
