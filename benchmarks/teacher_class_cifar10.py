@@ -12,7 +12,7 @@ WIDE = ((24, 2), (46, 2), (62, 1), (78, 2))
 PROBLEM = Problem(
     data="cifar10",
     teacher=lambda: convolutional("teacher", (32, 64, 128), 256, SHAPE, dropout=0.5, seed=1000),
-    teacher_settings={"learning_rate": 1e-3, "epochs": 15},
+    teacher_settings={"learning_rate": 1e-3, "epochs": 12},
     students={"class": lambda: [blocks(WIDTHS, 64, SHAPE) for _ in range(4)]},
     single=lambda: blocks(WIDE, 10, SHAPE),
     mimicry={"class": {"learning_rate": 1e-2, "epochs": 6}},
@@ -20,8 +20,8 @@ PROBLEM = Problem(
     titles={
         "teacher": "teacher",
         "class": "4 students",
-        "whole": "the 4, distilled from the start",
         "single": "a single student, distilled",
+        "whole": "the 4, distilled from the start",
     },
 )
 plan, run, report = PROBLEM.plan, PROBLEM.run, PROBLEM.report
