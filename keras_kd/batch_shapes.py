@@ -35,7 +35,7 @@ def check_batches(
         TypeError: When labels are text.
         ValueError: When labels are missing, or a shape does not fit.
     """
-    found = _specs(*data)
+    found = specs(*data)
     if found is None:
         return
     x, y, weights = found
@@ -100,7 +100,7 @@ def _check_weights(weights: Any, shape: tuple) -> None:
         )
 
 
-def _specs(x: Any, y: Any, weights: Any) -> tuple[Any, Any, Any] | None:
+def specs(x: Any, y: Any, weights: Any = None) -> tuple[Any, Any, Any] | None:
     """What a batch is made of, `None` where only reading one would tell."""
     if isinstance(x, tf.data.Dataset):
         spec = x.element_spec

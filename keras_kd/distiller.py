@@ -28,7 +28,7 @@ from keras_kd.distribution import (
     share_of_replica,
     synchronize,
 )
-from keras_kd.fitting import fit_arguments, fitted
+from keras_kd.fitting import build_metrics, fit_arguments, fitted
 from keras_kd.hyperparameters import Hyperparameter, hyperparameters
 from keras_kd.labels import checked_labels, sparse_classes
 from keras_kd.losses import DistillationLoss
@@ -290,6 +290,8 @@ class Distiller(ReplicatedModel):
             self._check_shapes(x, given.get("y"), given.get("sample_weight"))
             names = self.objective.student.output_names
             given["x"] = checked_labels(x, y, self._allowed_labels, names)
+            with self.distribute_strategy.scope():
+                build_metrics(self._compile_metrics, x, given.get("y"), self.objective.student)
         return fitted(self, super().fit, given, self.on_bad_batch)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,13 +1,20 @@
-"""What stands around every `fit`: its arguments, bad batches named, a run that goes on."""
+"""What stands around every `fit`: its arguments, bad batches named, a run that goes on.
+
+Optimizer and metrics get their variables before the first step. Made within it, as Keras makes
+them, they would have TensorFlow trace the step twice, and here once more under a condition.
+"""
 
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_kd.bad_batches import Batches, in_our_words
+from keras_kd.batch_shapes import specs
 from keras_kd.callbacks.resume import Resume
+from keras_kd.models.taps import TappedModel
 
 _FIT = inspect.signature(keras.Model.fit)
 
@@ -50,6 +57,8 @@ def fitted(
     callbacks = listed(given.get("callbacks"))
     resume = next((callback for callback in callbacks if isinstance(callback, Resume)), None)
     given = {**given, "callbacks": [batches, *callbacks]}
+    if model.compiled:
+        _build_optimizer(model)
     with in_our_words(batches):
         if resume is not None:
             given = resume.prepare(model, given)
@@ -60,3 +69,27 @@ def fitted(
             if resume is not None:
                 resume.step_aside()
         return history if resume is None else resume.completed(history)
+
+
+def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
+    """Makes the variables of the metrics of a student of one output, where y's shape is known.
+
+    Args:
+        compiled: What Keras made of the metrics, or `None`.
+        x: As `fit` got it.
+        y: The same.
+        student: The student.
+    """
+    found, shapes = specs(x, y), list(student.output_shapes.values())
+    if compiled is None or compiled.built or found is None or len(shapes) != 1:
+        return
+    labels = found[1]
+    if isinstance(labels, tf.TensorSpec) and labels.shape.rank is not None:
+        shown = keras.KerasTensor(tuple(labels.shape), labels.dtype.name)
+        compiled.build(shown, keras.KerasTensor(shapes[0]))
+
+
+def _build_optimizer(model: keras.Model) -> None:
+    if not model.optimizer.built:
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)

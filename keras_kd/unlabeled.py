@@ -114,11 +114,12 @@ class LabelledOnly:
             sample_weight: Sample weights, as `fit` got them, for the weighted metrics.
         """
         y, masks = self._found(y, y_pred)
+        if not compiled.built:
+            with tf.init_scope():  # The variables are none of the step's.
+                compiled.build(y, y_pred)
         if not masks:
             compiled.update_state(y, y_pred, sample_weight)
             return
-        if not compiled.built:
-            compiled.build(y, y_pred)
         names = {id(value): name for name, value in named_outputs(y_pred, self.names).items()}
         sets = (compiled._flat_metrics, compiled._flat_weighted_metrics)
         flat = zip(*sets, compiled._flatten_y(y), compiled._flatten_y(y_pred), strict=False)

@@ -35,6 +35,26 @@ def three_taps():
 # What runs, and how often.
 
 
+@pytest.mark.parametrize("metrics", [None, ["accuracy"]])
+@pytest.mark.parametrize("made", ["arrays", "dataset", "generator"])
+def test_the_step_is_traced_once(metrics, made):
+    (x, y), traced = toy.data(), []
+
+    class Traced(kd.Distiller):
+        def train_step(self, data):
+            traced.append(data)
+            return super().train_step(data)
+
+    model = Traced(toy.cnn("student"), toy.cnn("teacher", 6, seed=1))
+    model.compile("adam", toy.sparse_loss(), metrics=metrics)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8, drop_remainder=True)
+    batches = ((x[i : i + 8], y[i : i + 8]) for i in range(0, len(x), 8))
+    given = {"arrays": (x, y, 8), "dataset": (data,), "generator": (batches,)}[made]
+    model.fit(*given, verbose=0)
+    # What a metric needs, the shape of the labels, is in a generator's batches alone.
+    assert len(traced) == (2 if made == "generator" and metrics else 1)
+
+
 def test_the_student_runs_once_per_step_with_three_taps():
     (x, y), (student, counter) = toy.data(), toy.counted(toy.cnn("student"))
     losses = [

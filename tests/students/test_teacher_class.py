@@ -501,6 +501,21 @@ def test_a_teacher_that_is_set_later_is_the_one_that_teaches():
 # Every way of running.
 
 
+def test_the_step_is_traced_once():
+    traced = []
+
+    class Traced(kd.TeacherClass):
+        def train_step(self, data):
+            traced.append(data)
+            return super().train_step(data)
+
+    students = [small(4), small(4)]
+    model = Traced(dense_teacher(), "features", students, discriminators=judge)
+    model.compile("adam")
+    model.fit(samples(), batch_size=8, verbose=0)
+    assert len(traced) == 1
+
+
 @pytest.mark.parametrize("how", [{"jit_compile": True}, {"run_eagerly": True}], ids=str)
 def test_every_way_of_running_gives_the_same_weights(how):
     models = []
