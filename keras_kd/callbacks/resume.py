@@ -223,8 +223,6 @@ class Resume(keras.callbacks.Callback):
         if self._found is None:
             return
         with self.model.distribute_strategy.scope():
-            if not self.model.optimizer.built:
-                self.model.optimizer.build(self.model.trainable_variables)
             try:
                 self.model.load_weights(self._found / _WEIGHTS)
             except ValueError as error:

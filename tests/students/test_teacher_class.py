@@ -521,7 +521,7 @@ def test_every_way_of_running_gives_the_same_weights(how):
     models = []
     for kwargs in ({}, how):
         model = teacher_class(chunks=PERMUTED, discriminators=small_judge)
-        # With momentum, since an optimizer with variables of its own makes them in the first step.
+        # With momentum, so that the optimizer has variables of its own.
         model.compile(keras.optimizers.SGD(0.1, momentum=0.5), **kwargs)
         model.fit(samples(), batch_size=8, shuffle=False, verbose=0)
         models.append(model.get_weights())
