@@ -73,7 +73,9 @@ def run(cell, seed, quick):
     model, train = prepared(cell["method"], student, data, labels, seed, quick)
     steps = 2 * EPOCHS if quick else STEPS
     schedule = keras.optimizers.schedules.CosineDecay(cell["rate"], steps)
-    model.compile(keras.optimizers.Adam(schedule), sparse_loss())
+    model.compile(
+        keras.optimizers.Adam(schedule), sparse_loss(), steps_per_execution=2 if quick else 20
+    )
     model.fit(train, steps_per_epoch=steps // EPOCHS, epochs=EPOCHS, verbose=0)
     held_out = arrays(data, "train[55000:]" if cell["stage"] == "tune" else "test")
     return {"accuracy": accuracy(student, *held_out)}

@@ -64,6 +64,7 @@ def run(cell, seed, quick):
     epochs = 3 if quick else cell["epochs"]
     form, products = cell["form"], {}
     settings = {"loss": sparse_loss(), "learning_rate": cell["rate"], "seed": seed}
+    settings["steps_per_execution"] = 20  # Steps of a small model are short.
     if form == "born_again":
         student = born_again(x, y, cell["weight"], epochs, settings)
     else:
