@@ -33,7 +33,7 @@ from benchmarks.training import (
 DATA = ("mnist", "fashion_mnist")
 LABELS = (100, 500, 2000)
 MORE_LABELS = (5000, 10000, 20000)
-POOL, STEPS, EPOCHS, BATCH = 10_000, 1_200, 12, 128
+POOL, STEPS, EPOCHS, BATCH = 10_000, 1_000, 10, 128
 RATES = (3e-3, 1e-2)
 METHODS = {
     "plain": "plain",

@@ -17,11 +17,11 @@ import keras_kd as kd
 from benchmarks.results import mean_sd, table
 from benchmarks.training import accuracy, arrays, compile_and_fit, convolutional, sparse_loss
 
-SAMPLES, EPOCHS, BATCH = 5_000, 30, 128
+SAMPLES, EPOCHS, BATCH = 5_000, 20, 128
 RATES, WEIGHTS = (3e-3, 1e-2), (0.3, 1.0)
 FORMS = {
-    "snapshot": "late snapshot, from epoch 15",
-    "snapshots": "snapshots from epoch 10, every 5",
+    "snapshot": "late snapshot, from epoch 10",
+    "snapshots": "snapshots from epoch 8, every 4",
     "average": "running average, 0.99",
     "born_again": "born again, third generation",
     "deep": "deep supervision, one exit",
@@ -79,9 +79,9 @@ def run(cell, seed, quick):
 def made(form, student, weight, epochs, seed):
     """What trains the student."""
     soft = kd.losses.SoftTargets(weight=weight)
-    part = max(1, epochs // 6)
+    part = max(1, epochs // 5)
     if form == "snapshot":
-        return kd.SelfDistiller(student, soft, start=3 * part)
+        return kd.SelfDistiller(student, soft, start=epochs // 2)
     if form == "snapshots":
         return kd.SelfDistiller(student, soft, start=2 * part, every=part)
     if form == "average":
@@ -115,7 +115,7 @@ def cost(form, seed, quick):
     y = tf.constant(rng.integers(0, 10, BATCH))
     taught = timed_against_plain("distiller" if form == "born_again" else form, x, y, seed, quick)
     # How much of the training the teacher takes part in.
-    share = {"snapshot": 1 / 2, "snapshots": 2 / 3, "average": 5 / 6}.get(form, 1.0)
+    share = {"snapshot": 1 / 2, "snapshots": 3 / 5, "average": 4 / 5}.get(form, 1.0)
     if form == "born_again":
         return 1 + 2 * taught
     return share * taught + (1 - share)
@@ -124,7 +124,7 @@ def cost(form, seed, quick):
 def timed_against_plain(form, x, y, seed, quick):
     """The median over blocks of steps of the ratio of the two, timed in turn."""
     plain, student = (convolutional(name, (8, 16), 32, seed=seed) for name in ("plain", "student"))
-    model = made(form, student, 1.0, 6, seed)
+    model = made(form, student, 1.0, EPOCHS, seed)
     if form == "distiller":
         model = kd.Distiller(student, convolutional("teacher", (8, 16), 32))
     for trained in (plain, model):
