@@ -31,7 +31,7 @@ SPOKEN = {}
 class Problem:
     """A data set with its teacher, classes of students, and a single student to compare them with.
 
-    Test accuracy after the last epoch; the settings were chosen on training samples held out.
+    Test accuracy after the last epoch; rates and students were chosen on training samples held out.
 
     Attributes:
         data: The data set; `splits` are those for training and test.

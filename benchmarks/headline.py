@@ -2,9 +2,9 @@
 
 The teacher learns from the labels of all training images, augmented, and is then asked once about
 eight views of each image (`kd.KnowledgeCache`). Each student learns from these views, with the
-labels; beside it one of the same shape from the labels of such views alone. Both are exported to
-int8, and each file takes turns with the teacher's float32 file. All numbers are of the 10,000 test
-images after the last epoch; nothing was chosen on them.
+labels; beside it one of the same shape from the labels alone, of views drawn anew in each epoch.
+Both are exported to int8, and each file takes turns with the teacher's float32 file. All numbers
+are of the 10,000 test images after the last epoch; nothing was chosen on them.
 """
 
 import statistics

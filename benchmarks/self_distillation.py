@@ -1,6 +1,6 @@
 """Without a teacher: each form of self-distillation against plain training.
 
-5,000 labelled images of Fashion-MNIST, the student and the steps of the other tables. Every form is
+5,000 labelled images of Fashion-MNIST, the student of the other tables. Every form is
 compared with plain training at the same number of steps and, since the forms cost more for a step,
 with plain training that has as many steps as take the same time. The learning rate and the number
 of epochs are those that plain training was best with (`against_keras_distillation`); for each form
