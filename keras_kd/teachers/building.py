@@ -2,7 +2,6 @@
 
 import platform
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -14,9 +13,9 @@ from keras_kd.teachers.content import INPUTS, KEYS, CacheError, Content
 from keras_kd.teachers.manifest import NAME, Block, Manifest, read_json, write_json
 from keras_kd.teachers.reading import Reader
 from keras_kd.teachers.rows import RowWriter, forget_progress, locked, require_room
+from keras_kd.version import __version__
 
 _BEGUN = "building.json"
-_PACKAGES = ("keras_kd", "keras", "tensorflow", "numpy")
 _PROBE = 256  # samples
 _BLOCK = 8 * 2**20  # bytes
 _BLOCK_ROWS = 4096
@@ -53,11 +52,13 @@ def build(plan: Plan, folder: Path) -> None:
         OSError: When the disk is full; what was written stays, and the next call goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    probe, batch_size = _Seen.of_first(plan.batches)
+    # A whole one is only read, so by any number of processes at once.
+    if _is_whole(folder, plan, probe):
+        return
     with locked(folder):
-        probe, batch_size = _Seen.of_first(plan.batches)
-        if (folder / NAME).exists():
-            _require_same(folder, plan, probe)
-            return
+        if _is_whole(folder, plan, probe):
+            return  # Another process has built it meanwhile.
         _begin(folder, plan, batch_size)
         writer = RowWriter(folder, plan.content.columns, plan.content.block_rows)
         try:
@@ -80,7 +81,14 @@ def block_rows(row_bytes: int) -> int:
 
 def made_with() -> dict[str, str]:
     """The versions that a manifest notes."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    return {
+        "python": platform.python_version(),
+        "keras_kd": __version__,
+        "keras": keras.__version__,
+        # Not its metadata: it may be installed as tensorflow-cpu.
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+    }
 
 
 class _Seen:
@@ -185,8 +193,10 @@ def complete(folder: Path, content: Content, writer: RowWriter, blocks: tuple[Bl
     forget_progress(folder, _BEGUN, *([KEYS] if indexed else []))
 
 
-def _require_same(folder: Path, plan: Plan, probe: _Seen) -> None:
-    """Refuses a whole cache that is not the one that was asked for."""
+def _is_whole(folder: Path, plan: Plan, probe: _Seen) -> bool:
+    """Whether there is a whole cache; one that is not the one that was asked for is refused."""
+    if not (folder / NAME).exists():
+        return False
     manifest = Manifest.read(folder)
     if manifest.content != plan.content:
         raise CacheError(
@@ -195,6 +205,7 @@ def _require_same(folder: Path, plan: Plan, probe: _Seen) -> None:
             "folder to build it anew."
         )
     probe.require_in(Reader(folder, manifest))
+    return True
 
 
 def _require_steady(folder: Path, plan: Plan, differ: np.ndarray) -> None:

@@ -303,6 +303,12 @@ def test_two_builds_at_once_do_not_mix(samples, teacher, tmp_path):
     assert len(build(teacher, samples, path)) == SAMPLES
 
 
+def test_a_whole_cache_is_asked_for_while_another_process_holds_it(samples, teacher, tmp_path):
+    path = build(teacher, samples, tmp_path / "c").path
+    with locked(path):
+        assert len(build(teacher, samples, path)) == SAMPLES
+
+
 def test_a_full_disk_leaves_nothing_that_looks_whole(samples, teacher, whole, tmp_path):
     path = tmp_path / "c"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
