@@ -59,9 +59,9 @@ def _mapped(
     seed: int | None,
 ) -> tf.data.Dataset:
     if augment is not None:
-        return with_draws(batches, seed).map(teach)
+        return with_draws(batches, seed).map(teach, num_parallel_calls=tf.data.AUTOTUNE)
     # A data set of x alone hands over x itself, which is a tuple with names.
-    return batches.map(lambda *element: teach(None, element))
+    return batches.map(lambda *element: teach(None, element), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 class LookUp:
