@@ -5,11 +5,12 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import ai_edge_litert
 import keras
+import tensorflow as tf
 
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.report.answers import Answerer
@@ -17,8 +18,7 @@ from keras_kd.report.asking import ask_all
 from keras_kd.report.content import Entry, Report, require_report_place
 from keras_kd.report.costs import cost_of
 from keras_kd.report.marks import Marks, interval
-
-_PACKAGES = ("keras_kd", "keras", "tensorflow", "ai-edge-litert")
+from keras_kd.version import __version__
 
 
 def compare(
@@ -175,7 +175,11 @@ def _curves(name: str, given: Any) -> dict[str, tuple[float, ...]]:
 
 
 def _about() -> dict[str, str]:
-    versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    # Not their metadata: TensorFlow may be installed as tensorflow-cpu.
+    versions = (
+        f"keras_kd {__version__}, keras {keras.__version__}, tensorflow {tf.__version__}, "
+        f"ai-edge-litert {ai_edge_litert.__version__}"
+    )
     return {
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
