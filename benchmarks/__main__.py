@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.job import end_with_the_runner, run_job, run_quickly
+from benchmarks.machine import machine
 from benchmarks.results import Done
 
 ROOT = Path(__file__).parent
@@ -65,11 +66,17 @@ def run_benchmark(name, options):
     # Timings need the machine to themselves.
     jobs = 1 if getattr(module, "ALONE", False) else options.jobs
     with workers(jobs) as pool:
-        while todo := [job for job in module.plan(done, options.seeds, False) if job not in done]:
-            futures = {
-                pool.submit(run_job, name, cell, seed, False, jobs): (cell, seed)
-                for cell, seed in todo
-            }
+        run_all(name, module, options.seeds, jobs, pool, done, path)
+    print(module.report(done))
+
+
+def run_all(name, module, seeds, jobs, pool, done, path):
+    """Runs what a benchmark plans, until it plans no more or a job fails."""
+    while todo := [job for job in module.plan(done, seeds, False) if job not in done]:
+        futures = {
+            pool.submit(run_job, name, cell, seed, False, jobs): (cell, seed) for cell, seed in todo
+        }
+        try:
             for count, future in enumerate(as_completed(futures), 1):
                 cell, seed = futures[future]
                 metrics, seconds = future.result()
@@ -80,7 +87,10 @@ def run_benchmark(name, options):
                     f"[{count}/{len(todo)}] {cell} seed {seed}: {shown} ({seconds:.0f} s)",
                     flush=True,
                 )
-    print(module.report(done))
+        except BaseException:
+            # Else the pool would run all the others, and nobody would keep what they find.
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def prove(wanted, options):
@@ -102,7 +112,7 @@ def surroundings():
     return {
         "versions": {package: version(package) for package in PACKAGES},
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": machine(),
         "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"],
     }
 

@@ -7,8 +7,6 @@ model are timed side by side, on one thread.
 """
 
 import math
-import platform
-import re
 import statistics
 import tempfile
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from keras import layers
 
 import keras_kd as kd
+from benchmarks.machine import processor
 from benchmarks.results import mean_sd, table
 from benchmarks.training import arrays, compile_and_fit, convolutional, sparse_loss
 from keras_kd.export.benchmark import side_by_side
@@ -59,19 +58,8 @@ def run(cell, seed, quick):
         for kind, latency in side_by_side(files, 5 if quick else 200).items():
             found |= _measured(kind, files[kind], latency)
     scored = next(iter(files.values())).verification
-    own = {"keras": scored.model_accuracy, "parameters": model.count_params(), "cpu": cpu()}
+    own = {"keras": scored.model_accuracy, "parameters": model.count_params(), "cpu": processor()}
     return {**own, **found}
-
-
-def cpu():
-    """The processor, and which of its instructions int8 kernels live on."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return platform.machine()
-    fields = dict(re.findall(r"^(model name|flags)\s*: (.*)$", path.read_text(), re.MULTILINE))
-    flags = set(fields.get("flags", "").split())
-    known = [flag for flag in ("avx2", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
-    return f"{fields.get('model name', platform.machine())} ({', '.join(known) or 'no AVX2'})"
 
 
 def _measured(kind, file, latency):

@@ -62,6 +62,13 @@ def mean_sd(values, scale=1.0, digits=2):
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
+def on(done):
+    """Where a table's times were measured."""
+    return (
+        f"Measured on {done.about['machine']}; TensorFlow {done.about['versions']['tensorflow']}."
+    )
+
+
 def table(header, rows):
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

@@ -4,10 +4,12 @@ import importlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.__main__ import MARKED, ROOT, names, reported
+from benchmarks.__main__ import MARKED, ROOT, names, reported, run_all
 from benchmarks.results import Done, mean_sd, table
 
 PAGES = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").rglob("*.md"))]
@@ -82,3 +84,19 @@ def test_the_workers_end_with_the_runner_that_is_killed(tmp_path):
     runner.kill()
     # What they say comes to its end when the last of them is gone.
     assert runner.communicate(timeout=60) == ("", None)
+
+
+def test_after_a_job_that_fails_no_other_is_begun(tmp_path, monkeypatch):
+    begun = []
+
+    def run(cell, seed, quick):
+        begun.append(seed)
+        raise ArithmeticError("this one fails")
+
+    failing = SimpleNamespace(
+        plan=lambda done, seeds, quick: [({}, i) for i in range(seeds)], run=run
+    )
+    monkeypatch.setitem(sys.modules, "benchmarks.failing", failing)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ArithmeticError, match="this one fails"):
+        run_all("failing", failing, 100, 1, pool, Done(), tmp_path / "failing.json")
+    assert len(begun) < 100
