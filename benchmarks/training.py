@@ -99,15 +99,20 @@ class Recorded:
         return {"image": keras.Input(self.shape, name="image"), **recorded}
 
 
-def convolutional(name, filters, units, shape=(28, 28, 1), classes=10, dropout=0.0, seed=0):
+def convolutional(
+    name, filters, units, shape=(28, 28, 1), classes=10, dropout=0.0, norm=False, seed=0
+):
     """A plain convolutional network: blocks of 3×3 convolutions, each block halving the map.
 
-    Taps: `block1`, `block2`, ..., `features`, `logits`.
+    Taps: `block1`, `block2`, ..., `features`, `logits`. With `norm` each convolution is followed
+    by batch normalisation.
     """
     keras.utils.set_random_seed(seed)
     x = inputs = keras.Input(shape)
     for i, width in enumerate(filters, 1):
-        x = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"conv{i}")(x)
+        activation = None if norm else "relu"
+        x = layers.Conv2D(width, 3, padding="same", activation=activation, name=f"conv{i}")(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x)) if norm else x
         x = layers.MaxPooling2D(name=f"block{i}")(x)
     x = layers.Flatten()(x)
     x = layers.Dropout(dropout)(x) if dropout else x
