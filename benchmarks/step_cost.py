@@ -27,7 +27,8 @@ import tensorflow as tf
 from keras import distillation
 
 import keras_kd as kd
-from benchmarks.results import mean_sd, save_chart, table
+from benchmarks.machine import has_bfloat16
+from benchmarks.results import mean_sd, on, save_chart, table
 from benchmarks.steps import BATCH, SHAPES, STUDENTS, TEACHERS
 from benchmarks.training import convolutional, sparse_loss
 
@@ -236,13 +237,6 @@ def torch_python():
     return shutil.which(named) if named else None
 
 
-def has_bfloat16():
-    """Whether the processor says that it multiplies bfloat16."""
-    path = Path("/proc/cpuinfo")
-    flags = path.read_text() if path.exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 def report(done):
     against = {"bound": "student + teacher", "student": "student alone", "logits": "float32 step"}
     rows = []
@@ -252,7 +246,7 @@ def report(done):
     cells = [mean_or_blank(done, "speed", images, peer="PyTorch") for images in SHAPES]
     rows.append(["steps/s over plain PyTorch, channels_last", "one thread", *cells, "≥ 1.40"])
     measured = table(["step", "time over", *SHAPES, "wanted"], rows)
-    return f"{measured}\n\n{PICTURE}" if done.runs else measured
+    return f"{measured}\n\n{on(done)}\n\n{PICTURE}" if done.runs else measured
 
 
 def mean_or_blank(done, metric, images, **values):
