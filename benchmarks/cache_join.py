@@ -4,7 +4,7 @@ Join: 60,000 images of 28×28×1, a teacher of 100 classes, float16. Keyed batch
 memory, as they are and joined: in the first epoch, when the digest of every input is taken, and in
 later ones; and the same from shuffled single samples. All take turns; the median is the result.
 
-Build: the teacher of benchmarks/steps on 25,600 images (of which the first 2,560 have been taught
+Build: the teacher of benchmarks/steps on 12,800 images (of which the first 2,560 have been taught
 once before, so that Keras and TensorFlow are warm), against `predict` on the same batches, in turn.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
-from benchmarks.results import mean_sd, table
+from benchmarks.results import mean_sd, on, table
 from benchmarks.steps import BATCH, SHAPES, TEACHERS
 from benchmarks.training import convolutional
 
@@ -87,7 +87,7 @@ def seconds(dataset):
 
 def building(folder, images, seed, quick):
     """The time of a build over that of `predict`."""
-    count = 512 if quick else 25_600
+    count = 512 if quick else 12_800
     x = np.random.default_rng(seed).random((count, *SHAPES[images]), "float32")
     teacher = convolutional("teacher", *TEACHERS[images], shape=SHAPES[images], seed=seed)
     batches = tf.data.Dataset.from_tensor_slices(x).batch(BATCH)
@@ -119,4 +119,4 @@ def report(done):
         if done.where(part="build", images=images)
     ]
     built = table(["build", "time over `predict`", "wanted"], rows)
-    return f"{joined}\n\n{built}"
+    return "\n\n".join([joined, built, *([on(done)] if done.runs else [])])

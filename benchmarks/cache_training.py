@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
-from benchmarks.results import mean_sd, save_chart, table
+from benchmarks.results import mean_sd, on, save_chart, table
 from benchmarks.steps import BATCH, SHAPES, STUDENTS, TEACHERS
 from benchmarks.training import convolutional, sparse_loss
 
@@ -71,7 +71,7 @@ def report(done):
             rows.append([images, epochs, *seconds, mean_sd(values["ratio"])])
     header = ["images", "epochs", "live, s", "building, s", "cached, building included, s"]
     measured = table([*header, "cached over live"], rows)
-    return f"{measured}\n\n{PICTURE}" if done.runs else measured
+    return f"{measured}\n\n{on(done)}\n\n{PICTURE}" if done.runs else measured
 
 
 def chart(done, path):

@@ -22,11 +22,21 @@ from keras_kd.export.benchmark import side_by_side
 
 VIEWS = 8
 BATCH = 128
-#: Widths of the student's convolutions, epochs of teacher and student, and whether the teacher
-#: normalises its batches.
+#: Of each data set: blocks and units of the teacher, whether it normalises its batches, its epochs;
+#: widths of the student's convolutions, its epochs.
 DATA = {
-    "mnist": {"widths": (16, 24, 32, 32), "teacher": 8, "student": 12, "norm": False},
-    "fashion_mnist": {"widths": (24, 32, 48, 64), "teacher": 10, "student": 16, "norm": True},
+    "mnist": {
+        "teacher": {"filters": (32, 64), "units": 760},
+        "teaching": 8,
+        "widths": (16, 24, 32, 32),
+        "learning": 12,
+    },
+    "fashion_mnist": {
+        "teacher": {"filters": (32, 64, 128), "units": 1980, "norm": True},
+        "teaching": 10,
+        "widths": (24, 32, 48, 64),
+        "learning": 16,
+    },
 }
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 
@@ -62,10 +72,8 @@ def teacher(data, quick=False):
 
     def make():
         settings = DATA[data]
-        model = convolutional(
-            f"{data}_teacher", (32, 64), 760, dropout=0.4, norm=settings["norm"], seed=1000
-        )
-        epochs = 1 if quick else settings["teacher"]
+        model = convolutional(f"{data}_teacher", **settings["teacher"], dropout=0.4, seed=1000)
+        epochs = 1 if quick else settings["teaching"]
         batches = views(data, quick).shuffle(10_000, seed=0).batch(BATCH).prefetch(2)
         fit(model, batches, 1e-3, epochs, sparse_loss(), quick)
         return model
@@ -140,7 +148,7 @@ def trained(data, model, seed, quick):
     """The student, from the teacher's knowledge and the labels, or from the labels alone."""
     settings = DATA[data]
     student = student_model(settings["widths"], seed)
-    epochs = 1 if quick else settings["student"]
+    epochs = 1 if quick else settings["learning"]
     if model == "alone":
         batches = views(data, quick).shuffle(10_000, seed=seed).batch(BATCH).prefetch(2)
         fit(student, batches, 1e-2, epochs, sparse_loss(), quick)
