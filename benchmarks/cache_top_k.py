@@ -2,8 +2,8 @@
 
 CIFAR-100, the 12,500 training and 2,500 test images at hand, all 100 classes; they are not split as
 the official ones, so these numbers compare with each other only. A convolutional teacher, a student
-of about 70,000 parameters, soft targets alone (no labels) at T = 4, 25 epochs, accuracy after the
-last epoch.
+of about 60,000 parameters, soft targets alone (no labels), 8 epochs, accuracy after the last one.
+At a temperature of 4 the many small probabilities weigh more than at 1.
 """
 
 import tempfile
@@ -17,20 +17,19 @@ import keras_kd as kd
 from benchmarks.results import mean_sd, table
 from benchmarks.training import accuracy, arrays, compile_and_fit, convolutional, kept, sparse_loss
 
-CLASSES, EPOCHS, BATCH = 100, 25, 128
+CLASSES, EPOCHS, BATCH = 100, 8, 128
+TEMPERATURES = (1.0, 4.0)
 STORED = {
-    "float32": ({"dtype": "float32"}, "all, float32"),
     "float16": ({}, "all, float16"),
     "top 30": ({"top_k": 30}, "top 30, float16"),
-    "top 10": ({"top_k": 10}, "top 10, float16"),
-    "top 3": ({"top_k": 3}, "top 3, float16"),
-    "top 1": ({"top_k": 1}, "top 1, float16"),
+    "top 5": ({"top_k": 5}, "top 5, float16"),
 }
 
 
 def plan(done, seeds, quick):
-    stored = ["top 3"] if quick else STORED
-    return [({"stored": name}, seed) for seed in range(seeds) for name in stored]
+    stored, temperatures = (["top 5"], [4.0]) if quick else (STORED, TEMPERATURES)
+    cells = [{"stored": name, "temperature": t} for name in stored for t in temperatures]
+    return [(cell, seed) for seed in range(seeds) for cell in cells]
 
 
 def run(cell, seed, quick):
@@ -38,7 +37,7 @@ def run(cell, seed, quick):
     test = arrays("cifar100", "test[:256]" if quick else "test")
     teacher = kept(f"cifar100_cnn{'_quick' if quick else ''}", lambda: trained_teacher(x, y, quick))
     student = convolutional(
-        "student", (16, 32, 64), 32, shape=x.shape[1:], classes=CLASSES, seed=seed
+        "student", (16, 32, 64), 32, shape=x.shape[1:], classes=CLASSES, norm=True, seed=seed
     )
     samples = tf.data.Dataset.from_tensor_slices((x, y))
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +45,8 @@ def run(cell, seed, quick):
         cache = kd.KnowledgeCache.build(teacher, samples, Path(folder) / "c", verbose=0, **options)
         stored = sum(file.stat().st_size for file in cache.path.glob("0.*.npy"))
         train = cache.join(kd.keyed(samples).shuffle(len(x), seed=seed).batch(BATCH))
-        fit(student, cache.teachers, train, seed, len(x), 1 if quick else EPOCHS)
+        loss = kd.losses.SoftTargets(cell["temperature"])
+        fit(student, cache.teachers, loss, train, seed, len(x), 1 if quick else EPOCHS)
     return {
         "accuracy": accuracy(student, *test),
         "bytes_of_a_sample": stored / len(x),
@@ -55,9 +55,9 @@ def run(cell, seed, quick):
     }
 
 
-def fit(student, teachers, train, seed, count, epochs):
-    distiller = kd.Distiller(student, teachers, kd.losses.SoftTargets(4.0))
-    schedule = keras.optimizers.schedules.CosineDecay(5e-3, epochs * int(np.ceil(count / BATCH)))
+def fit(student, teachers, loss, train, seed, count, epochs):
+    distiller = kd.Distiller(student, teachers, loss)
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, epochs * int(np.ceil(count / BATCH)))
     keras.utils.set_random_seed(seed)
     distiller.compile(keras.optimizers.Adam(schedule))
     distiller.fit(train, epochs=epochs, verbose=0)
@@ -75,11 +75,12 @@ def trained_teacher(x, y, quick):
 def report(done):
     rows = []
     for name, (_, title) in STORED.items():
-        values = done.values("accuracy", stored=name)
-        if values:
+        if done.where(stored=name):
             stored = done.values("bytes_of_a_sample", stored=name)[0]
-            rows.append([title, f"{stored:.0f}", mean_sd(values, 100)])
+            cells = [done.values("accuracy", stored=name, temperature=t) for t in TEMPERATURES]
+            rows.append([title, f"{stored:.0f}", *(mean_sd(c, 100) if c else "" for c in cells)])
     teacher = [run["metrics"]["teacher_accuracy"] for run in done.runs]
     if teacher:
-        rows.append(["the teacher itself", "", f"{100 * teacher[0]:.2f} (1 run)"])
-    return table(["logits stored", "bytes for each sample", "test accuracy %"], rows)
+        rows.append(["the teacher itself", "", *[f"{100 * teacher[0]:.2f} (1 run)"] * 2])
+    header = [f"test accuracy % at T = {t:g}" for t in TEMPERATURES]
+    return table(["logits stored", "bytes for each sample", *header], rows)

@@ -1,6 +1,6 @@
 """A whole training with a cache, the building included, against a live teacher.
 
-The networks of benchmarks/steps on 2,560 images made up of noise, batches of 128: what an epoch
+The networks of benchmarks/steps on 1,280 images made up of noise, batches of 128: what an epoch
 costs does not depend on what is learned, and both parts grow with the number of images alike.
 """
 
@@ -18,7 +18,7 @@ from benchmarks.training import convolutional, sparse_loss
 
 # Timings need the machine to themselves.
 ALONE = True
-IMAGES = 2_560
+IMAGES = 1_280
 EPOCHS = (5, 20, 100)
 PICTURE = "![The seconds of a whole training, by epochs](images/cache_training.svg)"
 
