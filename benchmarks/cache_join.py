@@ -79,9 +79,9 @@ def joining(folder, seed, quick):
 
 
 def seconds(dataset):
+    """The time of an epoch. As in `fit`, no Python stands between the batches."""
     start = time.perf_counter()
-    for _ in dataset:
-        pass
+    dataset.reduce(np.int64(0), lambda count, *_: count + 1).numpy()
     return time.perf_counter() - start
 
 

@@ -95,7 +95,8 @@ class KnowledgeCache:
                 output.
             dtype: `"float16"`, or `"float32"` for the very values. Defaults to `"float16"`.
             top_k: Of the logits of an output, keep the k largest and the mass of the rest; they are
-                joined with that mass spread evenly over the other classes. Defaults to `None`: all.
+                joined with that mass spread evenly over the other classes, which a temperature
+                near 1 bears and a high one does not. Defaults to `None`: all.
             views: How many augmented views of each sample the teachers see. Their pixels are not
                 stored: `join` makes them again. Defaults to 1, the sample as it is.
             augment: With several views, a function of one sample's x and a seed, int64 (2,), that
