@@ -4,7 +4,7 @@ Join: 60,000 images of 28×28×1, a teacher of 100 classes, float16. Keyed batch
 memory, as they are and joined: in the first epoch, when the digest of every input is taken, and in
 later ones; and the same from shuffled single samples. All take turns; the median is the result.
 
-Build: the teacher of benchmarks/steps on 12,800 images (of which the first 2,560 have been taught
+Build: the teacher of benchmarks/steps on 25,600 images (of which the first 2,560 have been taught
 once before, so that Keras and TensorFlow are warm), against `predict` on the same batches, in turn.
 """
 
@@ -87,14 +87,14 @@ def seconds(dataset):
 
 def building(folder, images, seed, quick):
     """The time of a build over that of `predict`."""
-    count = 512 if quick else 12_800
+    count = 512 if quick else 25_600
     x = np.random.default_rng(seed).random((count, *SHAPES[images]), "float32")
     teacher = convolutional("teacher", *TEACHERS[images], shape=SHAPES[images], seed=seed)
     batches = tf.data.Dataset.from_tensor_slices(x).batch(BATCH)
     teacher.predict(batches.take(2), verbose=0)
     kd.KnowledgeCache.build(teacher, batches.take(2), folder / "warm", verbose=0)
     ratios, predicting = [], []
-    for turn in range(2 if quick else 5):
+    for turn in range(2 if quick else 3):
         start = time.perf_counter()
         teacher.predict(batches, verbose=0)
         middle = time.perf_counter()
