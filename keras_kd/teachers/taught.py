@@ -73,7 +73,13 @@ def taught(
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         whole = samples.batch(max(1, batch_size // views))
-    return whole.map(lambda *element: _prepared(split(element)[0], views)).prefetch(2)
+    batches = whole.map(lambda *element: _prepared(split(element)[0], views)).prefetch(2)
+    options = tf.data.Options()
+    if dataset.options().threading.private_threadpool_size is None:
+        # On few cores the next batch would wait for a thread that the teachers hold. 0: as many as
+        # there are cores.
+        options.threading.private_threadpool_size = 0
+    return batches.with_options(options)
 
 
 def _prepared(keyed_batch: Keyed, views: int) -> Batch:
