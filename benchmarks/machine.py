@@ -1,9 +1,10 @@
 """What a benchmark ran on."""
 
-import os
 import platform
 import re
 from pathlib import Path
+
+import joblib
 
 #: Instructions that decide how fast int8 and bfloat16 are.
 INSTRUCTIONS = ("avx2", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16")
@@ -11,7 +12,7 @@ INSTRUCTIONS = ("avx2", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "a
 
 def machine():
     """Processor, cores that this process may use, system."""
-    return f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+    return f"{processor()}, {joblib.cpu_count()} cores, {platform.system()}"
 
 
 def processor():

@@ -5,10 +5,10 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import ai_edge_litert
 import keras
 import tensorflow as tf
 
@@ -175,10 +175,10 @@ def _curves(name: str, given: Any) -> dict[str, tuple[float, ...]]:
 
 
 def _about() -> dict[str, str]:
-    # Not their metadata: TensorFlow may be installed as tensorflow-cpu.
+    # TensorFlow may be installed as tensorflow-cpu; LiteRT is imported in processes of its own.
     versions = (
         f"keras_kd {__version__}, keras {keras.__version__}, tensorflow {tf.__version__}, "
-        f"ai-edge-litert {ai_edge_litert.__version__}"
+        f"ai-edge-litert {version('ai-edge-litert')}"
     )
     return {
         "date": time.strftime("%Y-%m-%d %H:%M"),

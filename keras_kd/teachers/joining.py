@@ -68,7 +68,8 @@ class LookUp:
     """The rows of one joined data set, batch after batch.
 
     The digest of each input is taken when the sample is first seen and for one batch in sixteen
-    after that: it would cost as much as the rest of the look-up.
+    after that: it would cost as much as the rest of the look-up. Batches come from several threads,
+    which at worst take a digest once more.
 
     Args:
         reader: The cache.
