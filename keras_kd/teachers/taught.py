@@ -73,12 +73,10 @@ def taught(
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         whole = samples.batch(max(1, batch_size // views))
-    batches = whole.map(lambda *element: _prepared(split(element)[0], views)).prefetch(2)
     options = tf.data.Options()
-    if dataset.options().threading.private_threadpool_size is None:
-        # On few cores the next batch would wait for a thread that the teachers hold. 0: as many as
-        # there are cores.
-        options.threading.private_threadpool_size = 0
+    # Its thread sleeps for ever longer times, and at the end of the data is at times waited for.
+    options.autotune.enabled = False
+    batches = whole.map(lambda *element: _prepared(split(element)[0], views)).prefetch(2)
     return batches.with_options(options)
 
 
