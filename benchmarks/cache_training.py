@@ -39,7 +39,10 @@ def run(cell, seed, quick):
     samples = tf.data.Dataset.from_tensor_slices((x, y))
     teacher = convolutional("teacher", *TEACHERS[images], shape=SHAPES[images], seed=seed)
     start = time.perf_counter()
-    shuffled = samples.shuffle(count, seed=seed).batch(BATCH).prefetch(2)
+    # As a joined data set does it: an epoch's beginning would wait for autotuning to wake up.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    shuffled = samples.shuffle(count, seed=seed).batch(BATCH).prefetch(2).with_options(options)
     train(cell, teacher, shuffled, seed)
     live = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:

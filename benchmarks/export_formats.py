@@ -3,7 +3,8 @@
 Small models of the usual kinds, each trained for a few epochs on real data, so that accuracy means
 something; MobileNetV2 has random weights (its trained ones need the network) and the statistics of
 CIFAR-10 images in its batch normalisation. Nothing is refused for its accuracy here. The files of a
-model are timed side by side, on one thread.
+model take turns while they are timed, on one thread, and two models at a time are measured on two
+cores: their ratios mean more than their times.
 """
 
 import math
@@ -22,8 +23,6 @@ from benchmarks.training import arrays, compile_and_fit, convolutional, sparse_l
 from keras_kd.export.benchmark import side_by_side
 from keras_kd.export.content import flex_ops
 
-# Latencies need the machine to themselves.
-ALONE = True
 FORMATS = kd.export.QUANTIZATIONS
 CLASSES, VOID = 11, 11  # Of CamVid.
 WORDS, LENGTH = 1000, 200

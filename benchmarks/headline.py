@@ -42,17 +42,18 @@ TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 
 
 def plan(done, seeds, quick):
+    """Students as soon as their teacher is there; those that learn alone after all others."""
     some = list(DATA)[:1] if quick else DATA
     teachers = [({"data": data, "model": "teacher"}, 0) for data in some]
-    if any(job not in done for job in teachers):
-        return teachers
-    students = [
-        ({"data": data, "model": model}, seed)
-        for model in (("distilled",) if quick else ("distilled", "alone"))
-        for data in some
-        for seed in range(seeds)
-    ]
-    return teachers + students
+    ready = [data for data, job in zip(some, teachers, strict=True) if job in done]
+    jobs = teachers + students("distilled", ready, seeds)
+    if quick or any(job not in done for job in jobs) or len(ready) < len(some):
+        return jobs
+    return jobs + students("alone", ready, seeds)
+
+
+def students(model, some, seeds):
+    return [({"data": data, "model": model}, seed) for data in some for seed in range(seeds)]
 
 
 def run(cell, seed, quick):
@@ -86,11 +87,15 @@ def views(data, quick):
     samples = images(data, quick)
     seeds = tf.data.Dataset.random(seed=0, rerandomize_each_iteration=True).batch(2)
     seeds = seeds.map(lambda seed: tf.cast(seed, "int32"))
+    # As a joined data set does it: an epoch's beginning would wait for autotuning to wake up.
+    options = tf.data.Options()
+    options.autotune.enabled = False
 
     def view(sample, seed):
         return augment(data)(sample[0], seed), sample[1]
 
-    return tf.data.Dataset.zip(samples, seeds).map(view, num_parallel_calls=2)
+    viewed = tf.data.Dataset.zip(samples, seeds).map(view, num_parallel_calls=2)
+    return viewed.with_options(options)
 
 
 def images(data, quick):

@@ -19,6 +19,7 @@ from keras_kd.teachers.samples import (
     numbered_batches,
     require_dataset,
     split,
+    untuned,
 )
 from keras_kd.teachers.specs import is_batched
 from keras_kd.teachers.top_k import restored
@@ -45,10 +46,10 @@ def join(
     teach = _teach(reader, augment)
     if batched:
         batches = dataset if key is not None else numbered_batches(dataset)
-        return _mapped(teach, batches, augment, seed).prefetch(tf.data.AUTOTUNE)
+        return untuned(_mapped(teach, batches, augment, seed).prefetch(tf.data.AUTOTUNE))
     samples = dataset if key is not None else keyed(dataset)
     count, size = samples.cardinality(), CHUNK if has_one_size(samples) else 1
-    joined = _mapped(teach, samples.batch(size), augment, seed).unbatch()
+    joined = untuned(_mapped(teach, samples.batch(size), augment, seed).unbatch())
     return joined.apply(tf.data.experimental.assert_cardinality(count)) if count >= 0 else joined
 
 

@@ -13,6 +13,7 @@ from keras_kd.teachers.samples import (
     keyed,
     numbered_batches,
     split,
+    untuned,
 )
 from keras_kd.teachers.views import Augment, all_views
 
@@ -73,11 +74,7 @@ def taught(
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         whole = samples.batch(max(1, batch_size // views))
-    options = tf.data.Options()
-    # Its thread sleeps for ever longer times, and at the end of the data is at times waited for.
-    options.autotune.enabled = False
-    batches = whole.map(lambda *element: _prepared(split(element)[0], views)).prefetch(2)
-    return batches.with_options(options)
+    return untuned(whole.map(lambda *element: _prepared(split(element)[0], views)).prefetch(2))
 
 
 def _prepared(keyed_batch: Keyed, views: int) -> Batch:

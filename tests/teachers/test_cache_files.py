@@ -310,9 +310,19 @@ def test_a_whole_cache_is_asked_for_while_another_process_holds_it(samples, teac
         assert len(build(teacher, samples, path)) == SAMPLES
 
 
-def test_a_build_does_not_wait_for_autotuning_to_wake_up(samples):
-    """At the end of the data it was waited for, up to 10 of 20 seconds."""
-    assert taught(samples, False, 32).options().autotune.enabled is False
+def test_neither_build_nor_join_waits_for_autotuning_to_wake_up(samples, whole):
+    """It was waited for, up to 10 of 20 seconds at the end of a build or between two epochs."""
+    cache = kd.KnowledgeCache(whole)
+    for data in (samples, samples.unbatch()):
+        assert taught(data, data is samples, 32).options().autotune.enabled is False
+        assert cache.join(data).options().autotune.enabled is False
+
+
+def test_a_user_who_wants_autotuning_has_it(samples, whole):
+    options = tf.data.Options()
+    options.autotune.enabled = True
+    joined = kd.KnowledgeCache(whole).join(samples.with_options(options))
+    assert joined.options().autotune.enabled is True
 
 
 def test_a_full_disk_leaves_nothing_that_looks_whole(samples, teacher, whole, tmp_path):
