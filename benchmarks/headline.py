@@ -35,7 +35,7 @@ DATA = {
         "teacher": {"filters": (32, 64, 128), "units": 1980, "norm": True},
         "teaching": 10,
         "widths": (24, 32, 48, 64),
-        "learning": 16,
+        "learning": 14,
     },
 }
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
