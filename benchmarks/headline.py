@@ -4,7 +4,7 @@ The teacher learns from the labels of all training images, augmented, and is the
 several views of each image (`kd.KnowledgeCache`). Each student learns from these views, with the
 labels; beside it one of the same shape from the labels alone, of views drawn anew in each epoch.
 Both are exported to int8, and each file takes turns with the teacher's float32 file. All numbers
-are of the 10,000 test images after the last epoch; nothing was chosen on them.
+are of the 10,000 test images after the last epoch; no setting was chosen by the students' numbers.
 """
 
 import statistics
