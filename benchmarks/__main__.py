@@ -96,7 +96,8 @@ def run_all(name, module, seeds, jobs, pool, done, path):
 def prove(wanted, options):
     """Runs benchmarks in their quick form from the beginning, each in one of a few processes."""
     with workers(options.jobs) as pool:
-        futures = {pool.submit(run_quickly, name, options.jobs): name for name in wanted}
+        about, jobs = surroundings(), options.jobs
+        futures = {pool.submit(run_quickly, name, jobs, about): name for name in wanted}
         for future in as_completed(futures):
             report, seconds = future.result()
             print(

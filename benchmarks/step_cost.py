@@ -67,25 +67,29 @@ def run(cell, seed, quick):
         return against_torch(cell["images"], 3 if quick else 25, 2 if quick else 4)
     steps = Steps(cell["images"], seed)
     with tempfile.TemporaryDirectory() as folder:
-        runs = steps.variants(Path(folder))
-        turns, count = (2, 8) if quick else (25, 8)
-        times = {name: [] for name in runs}
-        for turn in range(turns + 1):
-            for name in random.Random(turn).sample(sorted(runs), len(runs)):
-                start = time.perf_counter()
-                runs[name](count)
-                if turn:  # The first one compiles.
-                    times[name].append((time.perf_counter() - start) / count)
-    return {**ratios(times), "bfloat16_instructions": has_bfloat16()}
+        times = in_turns(steps.variants(Path(folder)), 2 if quick else 25)
+    return {**ratios(times, VARIANTS), "bfloat16_instructions": has_bfloat16()}
 
 
-def ratios(times):
+def in_turns(runs, turns, count=8):
+    """Seconds of a step in each turn; in each turn every variant, in another order."""
+    times = {name: [] for name in runs}
+    for turn in range(turns + 1):
+        for name in random.Random(turn).sample(sorted(runs), len(runs)):
+            start = time.perf_counter()
+            runs[name](count)
+            if turn:  # The first one compiles.
+                times[name].append((time.perf_counter() - start) / count)
+    return times
+
+
+def ratios(times, variants):
     """The median of each variant's ratio, and the milliseconds of what it is measured against."""
     times = {name: np.array(values) for name, values in times.items()}
     times["bound"] = times["student"] + times["teacher"]
     found = {
         name: float(np.median(times[name] / times[against]))
-        for name, (_, against, _) in VARIANTS.items()
+        for name, (_, against, _) in variants.items()
     }
     return {
         **found,
@@ -118,13 +122,10 @@ class Steps:
         cache = kd.KnowledgeCache.build(
             self.teacher, self.batches, folder / "cache", taps, verbose=0
         )
-        joined, logits = cache.join(self.batches), self.distiller()
-        forward, x = tf.function(lambda x: self.teacher(x, training=False)), self.x[:BATCH]
-        x = tf.constant(x)
+        joined = cache.join(self.batches)
         return {
-            "student": self.of(self.compiled(self.student())),
-            "teacher": lambda count: [forward(x) for _ in range(count)],
-            "logits": self.of(logits),
+            **self.parts(),
+            "logits": self.of(self.distiller()),
             "attention": self.of(self.distiller(losses=attention())),
             "hints": self.of(self.distiller(losses=hints())),
             "cached": self.of(self.distiller(cache.teachers), joined),
@@ -139,6 +140,15 @@ class Steps:
             ),
             "keras_logits": self.of(self.peer([distillation.LogitsDistillation()])),
             "keras_pair": self.of(self.peer([distillation.LogitsDistillation(), one_pair()])),
+        }
+
+    def parts(self):
+        """What no distillation can do without: the student's step, the teacher's forward pass."""
+        forward = tf.function(lambda x: self.teacher(x, training=False))
+        x = tf.constant(self.x[:BATCH])
+        return {
+            "student": self.of(self.compiled(self.student())),
+            "teacher": lambda count: [forward(x) for _ in range(count)],
         }
 
     def of(self, model, data=None, per_call=1):
@@ -238,15 +248,20 @@ def torch_python():
 
 
 def report(done):
+    measured = table_of(done, VARIANTS)
+    return f"{measured}\n\n{PICTURE}" if done.runs else measured
+
+
+def table_of(done, variants):
     against = {"bound": "student + teacher", "student": "student alone", "logits": "float32 step"}
     rows = []
-    for name, (title, base, limit) in VARIANTS.items():
+    for name, (title, base, limit) in variants.items():
         cells = [mean_or_blank(done, name, images) for images in SHAPES]
         rows.append([title, against[base], *cells, "" if limit is None else f"≤ {limit:.2f}"])
     cells = [mean_or_blank(done, "speed", images, peer="PyTorch") for images in SHAPES]
     rows.append(["steps/s over plain PyTorch, channels_last", "one thread", *cells, "≥ 1.40"])
     measured = table(["step", "time over", *SHAPES, "wanted"], rows)
-    return f"{measured}\n\n{on(done)}\n\n{PICTURE}" if done.runs else measured
+    return f"{measured}\n\n{on(done)}" if done.runs else measured
 
 
 def mean_or_blank(done, metric, images, **values):

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.__main__ import MARKED, ROOT, names, reported, run_all
-from benchmarks.results import Done, mean_sd, table
+from benchmarks.__main__ import MARKED, ROOT, names, reported, run_all, surroundings
+from benchmarks.job import run_quickly
+from benchmarks.results import Done, mean_sd, on, table
 
 PAGES = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").rglob("*.md"))]
 MARKED_PAGES = [page for page in PAGES if MARKED.search(page.read_text())]
@@ -76,14 +77,24 @@ if __name__ == "__main__":
 def test_the_workers_end_with_the_runner_that_is_killed(tmp_path):
     script = tmp_path / "runner.py"
     script.write_text(RUNNER)
-    surroundings = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    variables = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
     runner = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=surroundings
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=variables
     )
     assert int(runner.stdout.readline()) > 0
     runner.kill()
     # What they say comes to its end when the last of them is gone.
     assert runner.communicate(timeout=60) == ("", None)
+
+
+def test_a_quick_run_tells_its_report_where_it_ran(monkeypatch):
+    quick = SimpleNamespace(
+        plan=lambda done, seeds, quick: [({}, 0)], run=lambda cell, seed, quick: {}, report=on
+    )
+    monkeypatch.setitem(sys.modules, "benchmarks.quick_one", quick)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # As the runner does.
+    report, _ = run_quickly("quick_one", 1, surroundings())
+    assert report.startswith("Measured on ")
 
 
 def test_after_a_job_that_fails_no_other_is_begun(tmp_path, monkeypatch):
