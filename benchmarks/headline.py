@@ -19,6 +19,7 @@ import keras_kd as kd
 from benchmarks.results import mean_sd, table
 from benchmarks.training import CACHE, accuracy, arrays, convolutional, kept, sparse_loss
 from keras_kd.export.benchmark import side_by_side
+from keras_kd.teachers.samples import untuned
 
 BATCH = 128
 #: Of each data set: blocks and units of the teacher, whether it normalises its batches, its epochs,
@@ -90,15 +91,13 @@ def views(data, augment, quick, seed=0):
     samples = images(data, quick)
     seeds = tf.data.Dataset.random(seed=0, rerandomize_each_iteration=True).batch(2)
     seeds = seeds.map(lambda seed: tf.cast(seed, "int32"))
-    # As a joined data set does it: an epoch's beginning would wait for autotuning to wake up.
-    options = tf.data.Options()
-    options.autotune.enabled = False
 
     def view(sample, seed):
         return augment(sample[0], seed), sample[1]
 
     viewed = tf.data.Dataset.zip(samples, seeds).map(view, num_parallel_calls=2)
-    return viewed.shuffle(10_000, seed=seed).batch(BATCH).prefetch(2).with_options(options)
+    # As a joined data set does it: an epoch's beginning would wait for autotuning to wake up.
+    return untuned(viewed.shuffle(10_000, seed=seed).batch(BATCH).prefetch(2))
 
 
 def images(data, quick):

@@ -38,8 +38,7 @@ def run_job(name, cell, seed, quick, jobs):
 def run_quickly(name, jobs, about):
     """All jobs of a benchmark in its quick form: its report, and the processor's seconds."""
     start = time.process_time()
-    module, done = importlib.import_module(f"benchmarks.{name}"), Done()
-    done.about = about
+    module, done = importlib.import_module(f"benchmarks.{name}"), Done(about=about)
     while todo := [job for job in module.plan(done, 1, True) if job not in done]:
         for cell, seed in todo:
             done.add(cell, seed, *run_job(name, cell, seed, True, jobs))

@@ -66,7 +66,7 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Without the autotuning of `tf.data`, unless the user asked for it.
 
     Its thread sleeps for ever longer times, and the end of an iteration at times waits until it
-    wakes: seconds in each epoch. Without it as many calls run in parallel as there are threads.
+    wakes, for seconds. Without it as many calls run in parallel as there are threads.
     """
     if dataset.options().autotune.enabled is not None:
         return dataset

@@ -311,7 +311,7 @@ def test_a_whole_cache_is_asked_for_while_another_process_holds_it(samples, teac
 
 
 def test_neither_build_nor_join_waits_for_autotuning_to_wake_up(samples, whole):
-    """It was waited for, up to 10 of 20 seconds at the end of a build or between two epochs."""
+    """The end of a build waited up to 10 of 20 seconds for it, the next epoch more than one."""
     cache = kd.KnowledgeCache(whole)
     for data in (samples, samples.unbatch()):
         assert taught(data, data is samples, 32).options().autotune.enabled is False
