@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import sys
+import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -45,10 +46,10 @@ def main(arguments=None):
         return write_reports(options.results, options.docs)
     wanted = names() if "all" in options.name else options.name
     if options.quick:
-        prove(wanted, options)
-    else:
-        for name in wanted:
-            run_benchmark(name, options)
+        with workers(options.jobs) as pool:
+            return prove(wanted, options.jobs, pool)
+    for name in wanted:
+        run_benchmark(name, options)
     return 0
 
 
@@ -74,7 +75,7 @@ def run_all(name, module, seeds, jobs, pool, done, path):
     """Runs what a benchmark plans, until it plans no more or a job fails."""
     while todo := [job for job in module.plan(done, seeds, False) if job not in done]:
         futures = {
-            pool.submit(run_job, name, cell, seed, False, jobs): (cell, seed) for cell, seed in todo
+            pool.submit(run_job, name, cell, seed, jobs): (cell, seed) for cell, seed in todo
         }
         try:
             for count, future in enumerate(as_completed(futures), 1):
@@ -93,16 +94,19 @@ def run_all(name, module, seeds, jobs, pool, done, path):
             raise
 
 
-def prove(wanted, options):
-    """Runs benchmarks in their quick form from the beginning, each in one of a few processes."""
-    with workers(options.jobs) as pool:
-        about, jobs = surroundings(), options.jobs
-        futures = {pool.submit(run_quickly, name, jobs, about): name for name in wanted}
-        for future in as_completed(futures):
-            report, seconds = future.result()
-            print(
-                f"{futures[future]} runs ({seconds:.0f} s of the processor)\n{report}\n", flush=True
-            )
+def prove(wanted, jobs, pool):
+    """Runs benchmarks in their quick form from the beginning; the number of those that fail."""
+    about, failed = surroundings(), 0
+    futures = {pool.submit(run_quickly, name, jobs, about): name for name in wanted}
+    for future in as_completed(futures):
+        name = futures[future]
+        if error := future.exception():
+            failed += 1
+            print(f"{name} FAILS: {''.join(traceback.format_exception(error))}\n", flush=True)
+            continue
+        report, seconds = future.result()
+        print(f"{name} runs ({seconds:.0f} s)\n{report}\n", flush=True)
+    return failed
 
 
 def workers(count):

@@ -36,7 +36,7 @@ def run(cell, seed, quick):
     student = network("vgg8", CLASSES)
     model, inputs, found = student, x, {}
     if cell["method"] != "alone":
-        count = 1 if cell["method"] == "kd" else TEACHERS
+        count = 1 if cell["method"] == "kd" else 2 if quick else TEACHERS
         teachers = [trained_teacher(number, quick) for number in range(count)]
         recorded = Recorded(teachers, x)
         screening = kd.weighting.Screening(keep=2) if cell["method"] == "screened" else None

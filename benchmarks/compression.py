@@ -154,10 +154,10 @@ def report(done):
 
 def _ahead(done):
     """In how many of the paired runs the one with the teacher has the better int8 file."""
-    gains = []
+    gains, labels = [], done.where(stage="labels")
     for name in ROWS:
         metric = f"{name}_int8_accuracy"
-        if all(metric in run["metrics"] for run in done.where(stage="labels")):
+        if labels and all(metric in run["metrics"] for run in labels):
             pairs = zip(
                 done.values(metric, stage="taught"),
                 done.values(metric, stage="labels"),

@@ -19,7 +19,29 @@ def _wait_for_the_end():
     os._exit(1)
 
 
-def run_job(name, cell, seed, quick, jobs):
+def run_job(name, cell, seed, jobs):
+    start_afresh(jobs)
+    start = time.perf_counter()
+    metrics = importlib.import_module(f"benchmarks.{name}").run(cell, seed, False)
+    return metrics, time.perf_counter() - start
+
+
+def run_quickly(name, jobs, about):
+    """All jobs of a benchmark in its quick form: its report, and the seconds they took."""
+    # Once for all jobs: it takes as long as a small one of them.
+    start_afresh(jobs)
+    from benchmarks import training
+
+    training.most = 256
+    start = time.perf_counter()
+    module, done = importlib.import_module(f"benchmarks.{name}"), Done(about=about)
+    while todo := [job for job in module.plan(done, 1, True) if job not in done]:
+        for cell, seed in todo:
+            done.add(cell, seed, module.run(cell, seed, True), 0)
+    return module.report(done), time.perf_counter() - start
+
+
+def start_afresh(jobs):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
@@ -30,16 +52,3 @@ def run_job(name, cell, seed, quick, jobs):
     import keras
 
     keras.backend.clear_session()
-    start = time.perf_counter()
-    metrics = importlib.import_module(f"benchmarks.{name}").run(cell, seed, quick)
-    return metrics, time.perf_counter() - start
-
-
-def run_quickly(name, jobs, about):
-    """All jobs of a benchmark in its quick form: its report, and the processor's seconds."""
-    start = time.process_time()
-    module, done = importlib.import_module(f"benchmarks.{name}"), Done(about=about)
-    while todo := [job for job in module.plan(done, 1, True) if job not in done]:
-        for cell, seed in todo:
-            done.add(cell, seed, *run_job(name, cell, seed, True, jobs))
-    return module.report(done), time.process_time() - start

@@ -41,7 +41,7 @@ def plan(done, seeds, quick):
 
 def run(cell, seed, quick):
     data, method = cell["data"], cell["method"]
-    x, y = arrays(data, "train[:512]" if quick else "train[:20000]")
+    x, y = arrays(data, "train[:20000]")
     student = convolutional("student", (16, 32), 64, seed=seed)
     model, loss = student, sparse_loss()
     if method != "supervised":
@@ -67,7 +67,7 @@ def run(cell, seed, quick):
 
 
 def teacher(data, i, quick):
-    x, y = arrays(data, "train[:512]" if quick else "train[:40000]")
+    x, y = arrays(data, "train[:40000]")
     own = (y // 5) == i
     model = convolutional(f"half_{i}", (16, 32), 128, classes=5, dropout=0.3, seed=1000 + i)
     epochs = 1 if quick else 10

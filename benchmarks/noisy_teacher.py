@@ -40,7 +40,7 @@ def plan(done, seeds, quick):
         tuning = [
             ({"stage": "tune", **base, **method}, seed)
             for method in ({"method": "kd"}, *noisy)
-            for seed in ((100, 101) if samples == 1000 else (100,))
+            for seed in ((100, 101) if samples == 1000 and not quick else (100,))
         ]
         jobs += tuning
         if all(job in done for job in tuning):

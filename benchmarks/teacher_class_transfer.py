@@ -29,7 +29,7 @@ STARTS = {
 def plan(done, seeds, quick):
     cells = [
         {"task": task, "images": images, "start": start}
-        for task in TASKS
+        for task in (list(TASKS)[:1] if quick else TASKS)
         for images in (IMAGES[:1] if quick else IMAGES)
         for start in STARTS
     ]

@@ -13,11 +13,15 @@ import keras_kd as kd
 CACHE = Path(os.environ.get("KERAS_KD_BENCHMARKS", "build/benchmarks"))
 
 
+#: Samples that are read of a split; -1 for all. Few prove that a benchmark runs.
+most = -1
+
+
 @lru_cache(maxsize=8)
 def arrays(name, split):
     """A split as arrays (x, y), in the order of the data set, read once in a process."""
-    dataset = kd.datasets.load(name, split, batch_size=1000, shuffle=False)
-    batches = list(dataset.as_numpy_iterator())
+    dataset = kd.datasets.load(name, split, batch_size=None, shuffle=False)
+    batches = list(dataset.take(most).batch(1000).as_numpy_iterator())
     found = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
     for part in found:
         part.setflags(write=False)

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.__main__ import MARKED, ROOT, names, reported, run_all, surroundings
+from benchmarks import compression, training
+from benchmarks.__main__ import MARKED, ROOT, names, prove, reported, run_all, surroundings
 from benchmarks.job import run_quickly
 from benchmarks.results import Done, mean_sd, on, table
 
@@ -92,9 +93,49 @@ def test_a_quick_run_tells_its_report_where_it_ran(monkeypatch):
         plan=lambda done, seeds, quick: [({}, 0)], run=lambda cell, seed, quick: {}, report=on
     )
     monkeypatch.setitem(sys.modules, "benchmarks.quick_one", quick)
+    monkeypatch.setattr(training, "most", -1)  # What the run changes is changed back.
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # As the runner does.
     report, _ = run_quickly("quick_one", 1, surroundings())
     assert report.startswith("Measured on ")
+
+
+def test_a_quick_run_that_fails_is_named_and_the_others_run(monkeypatch, capsys):
+    def fails(cell, seed, quick):
+        raise ArithmeticError("this one fails")
+
+    def works(cell, seed, quick):
+        return {"samples": training.most}
+
+    for name, run in (("failing", fails), ("working", works)):
+        module = SimpleNamespace(
+            plan=lambda done, seeds, quick: [({}, 0)],
+            run=run,
+            report=lambda done: f"of {done.values('samples')} samples",
+        )
+        monkeypatch.setitem(sys.modules, f"benchmarks.{name}", module)
+    monkeypatch.setattr(training, "most", -1)  # What the run changes is changed back.
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # As the runner does.
+    with ThreadPoolExecutor(1) as pool:
+        assert prove(["failing", "working"], 1, pool) == 1
+    printed = capsys.readouterr().out
+    assert "failing FAILS" in printed
+    assert "ArithmeticError: this one fails" in printed
+    assert "working runs" in printed
+    assert "of [256] samples" in printed
+
+
+def test_compression_reports_a_run_that_has_no_student_of_the_labels_alone():
+    metrics = {
+        f"{name}_{what}": 0.5
+        for name in ("start", "pruned_80")
+        for what in ("int8_accuracy", "int8_bytes", "int8_gzip", "us")
+    }
+    done = Done()
+    for stage in ("start", "taught"):
+        done.add({"stage": stage}, 0, metrics, 0)
+    report = compression.report(done)
+    assert "pruned to 80 %" in report
+    assert "With the teacher" not in report
 
 
 def test_after_a_job_that_fails_no_other_is_begun(tmp_path, monkeypatch):
