@@ -12,16 +12,16 @@ import keras_kd as kd
 
 CACHE = Path(os.environ.get("KERAS_KD_BENCHMARKS", "build/benchmarks"))
 
-
-#: Samples that are read of a split; -1 for all. Few prove that a benchmark runs.
-most = -1
+#: Whether this only proves that benchmarks run: few samples of each split, and steps that are not
+#: traced, which takes longer than some steps.
+quickly = False
 
 
 @lru_cache(maxsize=8)
 def arrays(name, split):
     """A split as arrays (x, y), in the order of the data set, read once in a process."""
     dataset = kd.datasets.load(name, split, batch_size=None, shuffle=False)
-    batches = list(dataset.take(most).batch(1000).as_numpy_iterator())
+    batches = list(dataset.take(256 if quickly else -1).batch(1000).as_numpy_iterator())
     found = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
     for part in found:
         part.setflags(write=False)
@@ -36,7 +36,7 @@ def compile_and_fit(model, x, y, *, loss, learning_rate, epochs, batch_size=128,
     steps = epochs * -(-len(y) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     keras.utils.set_random_seed(seed)
-    model.compile(keras.optimizers.Adam(schedule), loss=loss, **kwargs)
+    model.compile(keras.optimizers.Adam(schedule), loss=loss, run_eagerly=quickly, **kwargs)
     return model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
 
 

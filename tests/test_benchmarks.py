@@ -93,7 +93,7 @@ def test_a_quick_run_tells_its_report_where_it_ran(monkeypatch):
         plan=lambda done, seeds, quick: [({}, 0)], run=lambda cell, seed, quick: {}, report=on
     )
     monkeypatch.setitem(sys.modules, "benchmarks.quick_one", quick)
-    monkeypatch.setattr(training, "most", -1)  # What the run changes is changed back.
+    monkeypatch.setattr(training, "quickly", False)  # What the run changes is changed back.
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # As the runner does.
     report, _ = run_quickly("quick_one", 1, surroundings())
     assert report.startswith("Measured on ")
@@ -104,16 +104,16 @@ def test_a_quick_run_that_fails_is_named_and_the_others_run(monkeypatch, capsys)
         raise ArithmeticError("this one fails")
 
     def works(cell, seed, quick):
-        return {"samples": training.most}
+        return {"quickly": training.quickly}
 
     for name, run in (("failing", fails), ("working", works)):
         module = SimpleNamespace(
             plan=lambda done, seeds, quick: [({}, 0)],
             run=run,
-            report=lambda done: f"of {done.values('samples')} samples",
+            report=lambda done: f"quickly: {done.values('quickly')}",
         )
         monkeypatch.setitem(sys.modules, f"benchmarks.{name}", module)
-    monkeypatch.setattr(training, "most", -1)  # What the run changes is changed back.
+    monkeypatch.setattr(training, "quickly", False)  # What the run changes is changed back.
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # As the runner does.
     with ThreadPoolExecutor(1) as pool:
         assert prove(["failing", "working"], 1, pool) == 1
@@ -121,7 +121,7 @@ def test_a_quick_run_that_fails_is_named_and_the_others_run(monkeypatch, capsys)
     assert "failing FAILS" in printed
     assert "ArithmeticError: this one fails" in printed
     assert "working runs" in printed
-    assert "of [256] samples" in printed
+    assert "quickly: [True]" in printed
 
 
 def test_compression_reports_a_run_that_has_no_student_of_the_labels_alone():
