@@ -239,7 +239,7 @@ def report(done):
                     f"{statistics.mean(done.values('bytes', **where)) / 1000:.1f}",
                     f"{statistics.mean(done.values('smaller', **where)):.0f} ×",
                     mean_sd(done.values("median_us", **where), digits=1),
-                    f"{mean_sd(done.values('faster', **where), digits=0)} ×",
+                    f"{mean_sd(done.values('faster', **where), digits=1)} ×",
                 ]
             rows.append([*row, *[""] * (8 - len(row))])
     header = ["", "parameters", "in Keras, test accuracy %", "int8 file %", "kB"]

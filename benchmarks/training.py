@@ -78,7 +78,7 @@ class Recorded:
             shown = [model.get_layer(tap).output for tap in taps]
             values = keras.Model(model.input, shown).predict(x, batch_size=500, verbose=0)
             for tap, value in zip(taps, values if len(taps) > 1 else [values], strict=True):
-                self.records[f"teacher_{i}_{tap}"] = np.asarray(value)
+                self.records[f"teacher_{i}_{tap}"] = np.asarray(value, "float32")
         self.models = [self._stand_in(i, model.name, taps) for i, model in enumerate(models)]
         self.teachers = [kd.Teacher(model, outputs="logits") for model in self.models]
 
