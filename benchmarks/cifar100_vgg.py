@@ -9,11 +9,13 @@ with no published ones.
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_kd as kd
 from benchmarks.results import mean_sd, table
 from benchmarks.training import Recorded, accuracy, arrays, kept, sparse_loss
 from examples.cifar100_networks import network
+from keras_kd.teachers.samples import untuned
 
 CLASSES, TEACHERS, EPOCHS, TEACHER_EPOCHS = 10, 3, 8, 24
 METHODS = {
@@ -92,7 +94,9 @@ def fit(model, x, y, seed, epochs, batch_size=64):
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
     keras.utils.set_random_seed(seed)
     model.compile(keras.optimizers.SGD(schedule, momentum=0.9), sparse_loss())
-    model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(y), seed=seed)
+    # Autotuning would wake up twice a minute, and each epoch's end wait for it.
+    model.fit(untuned(batches.batch(batch_size).prefetch(2)), epochs=epochs, verbose=0)
 
 
 def report(done):
