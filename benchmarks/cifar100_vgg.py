@@ -15,7 +15,7 @@ import keras_kd as kd
 from benchmarks.results import mean_sd, table
 from benchmarks.training import Recorded, accuracy, arrays, kept, sparse_loss
 from examples.cifar100_networks import network
-from keras_kd.teachers.samples import untuned
+from keras_kd.autotuning import untuned
 
 CLASSES, TEACHERS, EPOCHS, TEACHER_EPOCHS = 10, 3, 8, 24
 METHODS = {

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd import dataset_folders
+from keras_kd.autotuning import untuned
 
 DIGITS = "digits"
 _MEMORY = 512 * 2**20  # bytes
@@ -70,7 +71,7 @@ def load(
         seed: The same seed gives the same orders; `None` a new one each time. Defaults to 0.
 
     Returns:
-        The data set, prefetched.
+        The data set, prefetched, without autotuning: the end of each epoch would wait for it.
 
     Raises:
         ValueError: If there is no such data set or split, or if it does not come in pairs.
@@ -94,7 +95,7 @@ def load(
         samples = samples.map(_scale, num_parallel_calls=tf.data.AUTOTUNE)
     if batch_size is not None:
         samples = samples.batch(batch_size)
-    return samples.prefetch(tf.data.AUTOTUNE)
+    return untuned(samples.prefetch(tf.data.AUTOTUNE))
 
 
 def describe(name: str | os.PathLike) -> Description:

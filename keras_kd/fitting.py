@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_kd.autotuning import untuned
 from keras_kd.bad_batches import Batches, in_our_words
 from keras_kd.batch_shapes import specs
 from keras_kd.callbacks.resume import Resume
@@ -62,6 +63,11 @@ def fitted(
     with in_our_words(batches):
         if resume is not None:
             given = resume.prepare(model, given)
+        # Else the end of each epoch would wait for a thread of `tf.data`.
+        given = {
+            name: untuned(value) if isinstance(value, tf.data.Dataset) else value
+            for name, value in given.items()
+        }
         try:
             history = fit(**given)
         finally:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_kd.autotuning import untuned
 from keras_kd.teachers.content import CacheError, Content, StoredTap
 from keras_kd.teachers.lesson import Lesson, tap_key, teacher_key
 from keras_kd.teachers.reading import Reader
@@ -19,7 +20,6 @@ from keras_kd.teachers.samples import (
     numbered_batches,
     require_dataset,
     split,
-    untuned,
 )
 from keras_kd.teachers.specs import is_batched
 from keras_kd.teachers.top_k import restored

@@ -62,19 +62,6 @@ def numbered_batches(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.scan(tf.constant(0, tf.int64), number)
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Without the autotuning of `tf.data`, unless the user asked for it.
-
-    Its thread sleeps for ever longer times, and the end of an iteration at times waits until it
-    wakes, for seconds. Without it as many calls run in parallel as there are threads.
-    """
-    if dataset.options().autotune.enabled is not None:
-        return dataset
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
 def has_one_size(samples: tf.data.Dataset) -> bool:
     """Whether all samples are known to have the same shapes, so that they can be put together."""
     return all(spec.shape.is_fully_defined() for spec in tree.flatten(samples.element_spec))

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from keras import tree
 
+from keras_kd.autotuning import untuned
 from keras_kd.teachers.lesson import Keyed
 from keras_kd.teachers.samples import (
     input_digests,
@@ -13,7 +14,6 @@ from keras_kd.teachers.samples import (
     keyed,
     numbered_batches,
     split,
-    untuned,
 )
 from keras_kd.teachers.views import Augment, all_views
 
