@@ -14,12 +14,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 import keras_kd as kd
 from benchmarks.machine import processor
 from benchmarks.results import mean_sd, table
-from benchmarks.training import arrays, compile_and_fit, convolutional, sparse_loss
+from benchmarks.training import arrays, convolutional, sparse_loss
+from keras_kd.autotuning import untuned
 from keras_kd.export.benchmark import side_by_side
 from keras_kd.export.content import flex_ops
 
@@ -105,10 +107,16 @@ def photographs(quick):
     return tuple((np.asarray(keras.ops.image.resize(x, (96, 96))), y) for x, y in pairs)
 
 
-def trained(model, x, y, quick, seed, **kwargs):
+def trained(model, x, y, quick, seed, loss=None, batch_size=128, epochs=4):
+    """Trains with Adam and a cosine schedule down to nought."""
     # Few images take more epochs to become a model whose accuracy means something.
-    arguments = {"loss": sparse_loss(), "learning_rate": 3e-3, "epochs": 20 if quick else 4}
-    compile_and_fit(model, x, y, seed=seed, **{**arguments, **kwargs})
+    epochs = 20 if quick else epochs
+    schedule = keras.optimizers.schedules.CosineDecay(3e-3, epochs * -(-len(y) // batch_size))
+    keras.utils.set_random_seed(seed)
+    model.compile(keras.optimizers.Adam(schedule), loss or sparse_loss())
+    samples = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(y), seed=seed)
+    # Long epochs would end with a long wait for autotuning.
+    model.fit(untuned(samples.batch(batch_size).prefetch(2)), epochs=epochs, verbose=0)
     return model
 
 
@@ -136,9 +144,8 @@ def unet(x, y, quick, seed):
     outputs = layers.Conv2D(CLASSES, 1)(block(up, 16))
     outputs = layers.UpSampling2D(interpolation="bilinear")(outputs)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
-    epochs = 1 if quick else 6
     model = keras.Model(inputs, outputs)
-    return trained(model, x, y, quick, seed, loss=loss, batch_size=8, epochs=epochs)
+    return trained(model, x, y, quick, seed, loss=loss, batch_size=8, epochs=6)
 
 
 def block(x, width, strides=1):
@@ -207,7 +214,7 @@ def mobilenet(alpha):
         for layer in model.layers:
             if isinstance(layer, layers.BatchNormalization):
                 layer.momentum = 0.9  # Its own, 0.999, would take thousands of steps.
-        return trained(model, x, y, quick, seed, batch_size=64, epochs=1 if quick else 8)
+        return trained(model, x, y, quick, seed, batch_size=64, epochs=8)
 
     return make
 
@@ -269,8 +276,7 @@ def _time(done, name, kind):
 def _remarks(done, names):
     """What is not in the tables: flex ops, ratios of times, reasons."""
     flex = sum(run["metrics"].get(f"{kind}_flex_ops", 0) for run in done.runs for kind in FORMATS)
-    where = sorted({run["metrics"]["cpu"] for run in done.runs})
-    said = [f"Flex ops in all these files: {flex}.", f"Timed on {'; '.join(where)}."]
+    said = [f"Flex ops in all these files: {flex}.", f"Timed on {_processors(done, names)}."]
     for name in [name for name in names if "mobilenet" in name]:
         times = [done.values(f"{kind}_us", model=name) for kind in ("float32", "int8")]
         ratio = mean_sd([plain / fast for plain, fast in zip(*times, strict=True)])
@@ -281,6 +287,17 @@ def _remarks(done, names):
             reasons = {r["metrics"].get(f"{kind}_reason") for r in done.where(model=name)} - {None}
             lines += [f"- {MODELS[name][0]}, {kind}: {reason}" for reason in sorted(reasons)]
     return [" ".join(said), *(["What is not there:", "\n".join(lines)] if lines else [])]
+
+
+def _processors(done, names):
+    """The processors, and which models each of them ran where there are several."""
+    ran = {}
+    for name in names:
+        for cpu in {run["metrics"]["cpu"] for run in done.where(model=name)}:
+            ran.setdefault(cpu, []).append(MODELS[name][0])
+    if len(ran) == 1:
+        return next(iter(ran))
+    return "; ".join(f"{cpu}: {', '.join(titles)}" for cpu, titles in ran.items())
 
 
 def _made(done, name, kind):
