@@ -95,7 +95,7 @@ def fit(model, x, y, seed, epochs, batch_size=64):
     keras.utils.set_random_seed(seed)
     model.compile(keras.optimizers.SGD(schedule, momentum=0.9), sparse_loss())
     batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(y), seed=seed)
-    # Autotuning would wake up twice a minute, and each epoch's end wait for it.
+    # Each epoch's end would wait for autotuning.
     model.fit(untuned(batches.batch(batch_size).prefetch(2)), epochs=epochs, verbose=0)
 
 

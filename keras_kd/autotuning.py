@@ -7,8 +7,8 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Without the autotuning of `tf.data`, unless the user asked for it.
 
     Its thread sleeps for ever longer times, and the end of an iteration at times waits until it
-    wakes: for seconds, of a long epoch for up to a minute. Without it as many calls run in parallel
-    as there are threads.
+    wakes, the longer the longer the iteration was. Without it as many calls run in parallel as
+    there are threads.
     """
     if dataset.options().autotune.enabled is not None:
         return dataset
