@@ -105,7 +105,7 @@ def reduction(done, **where):
     if len(parts) < 2:
         return ""
     half = T_95[len(parts) - 1] * statistics.stdev(parts) / math.sqrt(len(parts))
-    return f"{statistics.mean(parts):.1f} ± {half:.1f}"
+    return f"{statistics.mean(parts):.1f}\u00a0±\u00a0{half:.1f}"
 
 
 def report(done):

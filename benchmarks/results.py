@@ -55,11 +55,11 @@ class Done:
 
 
 def mean_sd(values, scale=1.0, digits=2):
-    """`mean ± sd` of some numbers; of a single one, which has no spread, the number."""
+    """`mean ± sd` that no line break parts; of a single number, which has no spread, the number."""
     values = [scale * value for value in values]
     if len(values) == 1:
         return f"{values[0]:.{digits}f} (1 run)"
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+    return f"{statistics.mean(values):.{digits}f}\u00a0±\u00a0{statistics.stdev(values):.{digits}f}"
 
 
 def on(done):
