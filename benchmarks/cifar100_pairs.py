@@ -2,7 +2,7 @@
 
 The networks, the optimizer and the loss are those of `examples/cifar100.py`, in mixed bfloat16; the
 first 10 classes of the 12,500 images at hand, each as it is and flipped, so that the teachers need
-to be asked once; 8 epochs in place of 240, and more for the teachers, which are deeper and learn
+to be asked once; some epochs in place of 240, and more for the teachers, which are deeper and learn
 more slowly. The images are not split as the official ones: these numbers compare with each other
 and with no published ones.
 """
@@ -15,12 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
+from benchmarks import training
 from benchmarks.results import mean_sd, table
 from benchmarks.training import Recorded, accuracy, arrays, kept, sparse_loss
 from examples.cifar100_networks import network
 from keras_kd.autotuning import untuned
 
-CLASSES, TEACHERS, EPOCHS = 10, 3, 8
+CLASSES, TEACHERS = 10, 3
 MEAN, STDDEV = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 
 
@@ -32,6 +33,9 @@ class Pair:
     student: str
     titles: tuple[str, str]
     teacher_epochs: int
+    epochs: int
+    #: Pixels along a side, at most 32.
+    size: int = 32
 
     def plan(self, done, seeds, quick):
         """The teachers, and what needs none; then the others."""
@@ -43,12 +47,12 @@ class Pair:
         return teachers + alone + [({"method": m}, seed) for seed in range(seeds) for m in methods]
 
     def run(self, cell, seed, quick):
-        x, y = images("train", quick)
-        x_test, y_test = images("test", quick)
+        x, y = images("train", self.size, quick)
+        x_test, y_test = images("test", self.size, quick)
         if cell["method"] == "teacher":
             return {"accuracy": accuracy(self.trained_teacher(seed, quick), x_test, y_test)}
         keras.utils.set_random_seed(seed)
-        student = mixed(self.student)
+        student = mixed(self.student, self.size)
         model, inputs = student, x
         if cell["method"] != "alone":
             recorded = recorded_teachers(self, quick)
@@ -59,16 +63,16 @@ class Pair:
                 recorded.student(student), teachers, loss, 0.1, weighting=screening
             )
             inputs = recorded.inputs(x)
-        fit(model, inputs, y, seed, 1 if quick else EPOCHS)
+        fit(model, inputs, y, seed, 1 if quick else self.epochs)
         return {"accuracy": accuracy(student, x_test, y_test)}
 
     def trained_teacher(self, number, quick):
         def make():
             keras.utils.set_random_seed(1000 + number)
             # Quickly, the student's network stands in: the teacher's takes a while to build.
-            model = mixed(self.student if quick else self.teacher)
+            model = mixed(self.student if quick else self.teacher, self.size)
             epochs = 1 if quick else self.teacher_epochs
-            fit(model, *images("train", quick), 1000 + number, epochs)
+            fit(model, *images("train", self.size, quick), 1000 + number, epochs)
             return model
 
         return kept(f"{self.teacher}_{number}{'_quick' if quick else ''}", make)
@@ -77,7 +81,7 @@ class Pair:
         teacher, student = self.titles
         titles = {
             "teacher": f"{teacher}, the teachers, {self.teacher_epochs} epochs",
-            "alone": f"{student} alone, {EPOCHS} epochs",
+            "alone": f"{student} alone, {self.epochs} epochs",
             "kd": f"{student}, one {teacher}",
             "average": f"{student}, three {teacher}, average",
             "screened": f"{student}, three {teacher}, `Screening(keep=2)`",
@@ -94,22 +98,23 @@ def recorded_teachers(pair, quick):
     """All teachers' logits, asked for once in a process: it takes as long as some epochs."""
     count = 2 if quick else TEACHERS
     models = [pair.trained_teacher(number, quick) for number in range(count)]
-    return Recorded(models, images("train", quick)[0])
+    return Recorded(models, images("train", pair.size, quick)[0])
 
 
-def images(split, quick):
-    """Normalised images of the first classes; those for training flipped as well."""
+def images(split, size, quick):
+    """Normalised images of the first classes, made smaller; those for training flipped as well."""
     x, y = arrays("cifar100", f"{split}[:200]" if quick else split)
     x, y = x[y < CLASSES], y[y < CLASSES]
     x = ((x - MEAN) / STDDEV).astype("float32")
+    x = tf.image.resize(x, (size, size), "area").numpy()
     return (np.concatenate([x, x[:, :, ::-1]]), np.tile(y, 2)) if split == "train" else (x, y)
 
 
-def mixed(name):
+def mixed(name, size):
     """A network that computes in bfloat16, in half the time where the processor multiplies it."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        return network(name, CLASSES)
+        return network(name, CLASSES, (size, size, 3))
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -120,7 +125,8 @@ def fit(model, x, y, seed, epochs, batch_size=64):
     rates = [0.05, 0.005, 0.0005, 0.00005]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
     keras.utils.set_random_seed(seed)
-    model.compile(keras.optimizers.SGD(schedule, momentum=0.9), sparse_loss())
+    optimizer = keras.optimizers.SGD(schedule, momentum=0.9)
+    model.compile(optimizer, sparse_loss(), run_eagerly=training.quickly)
     batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(y), seed=seed)
     # Each epoch's end would wait for autotuning.
     model.fit(untuned(batches.batch(batch_size).prefetch(2)), epochs=epochs, verbose=0)

@@ -1,22 +1,17 @@
 """The example of compression, end to end on the embedded digits."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "examples" / "compress_student.py"
+from tests.example import run_example
 
 
 @pytest.mark.slow
 def test_the_student_of_the_example_packs_better_and_is_found_again(tmp_path):
     def run():
-        command = [sys.executable, str(SCRIPT), "--quick", "--out", str(tmp_path)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr[-2000:]
-        return re.findall(r"^(\w.*?) +([\d.]+)% .* ([\d,]+) packed", result.stdout, re.MULTILINE)
+        shown = run_example("compress_student.py", "--quick", "--out", tmp_path)
+        return re.findall(r"^(\w.*?) +([\d.]+)% .* ([\d,]+) packed", shown, re.MULTILINE)
 
     rows = run()
     assert [name for name, _, _ in rows] == ["distilled", "pruned", "pruned, aware"]

@@ -1,25 +1,15 @@
 """The examples of few labels and of self-distillation, end to end on the embedded digits."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def run(script, *arguments):
-    command = [sys.executable, str(EXAMPLES / script), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-2000:]
-    return result.stdout
+from tests.example import run_example
 
 
 @pytest.mark.slow
 def test_the_student_with_few_labels_learns_more_from_everything():
-    found = run("few_labels.py", "--steps", "150")
+    found = run_example("few_labels.py", "--steps", "150")
     alone, everything = (
         float(re.search(rf"{line}: ([\d.]+)%", found)[1])
         for line in ("100 labels alone", "the teacher beside them")
@@ -31,7 +21,7 @@ def test_the_student_with_few_labels_learns_more_from_everything():
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # Eight trainings, which a busy machine draws out.
 def test_every_form_of_self_distillation_runs():
-    found = run("self_distillation.py", "--epochs", "2")
+    found = run_example("self_distillation.py", "--epochs", "2")
     assert [len(re.findall(r"[\d.]+%", line)) for line in found.splitlines() if "%" in line] == [
         *(1, 1, 2, 1, 2, 3)
     ]
