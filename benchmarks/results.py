@@ -58,7 +58,7 @@ def mean_sd(values, scale=1.0, digits=2):
     """`mean ± sd` that no line break parts; of a single number, which has no spread, the number."""
     values = [scale * value for value in values]
     if len(values) == 1:
-        return f"{values[0]:.{digits}f} (1 run)"
+        return f"{values[0]:.{digits}f} (1\u00a0run)"
     return f"{statistics.mean(values):.{digits}f}\u00a0±\u00a0{statistics.stdev(values):.{digits}f}"
 
 

@@ -59,7 +59,7 @@ def test_finished_jobs_are_kept_and_found_again(tmp_path):
 
 def test_a_table_says_how_many_runs_there_were():
     assert mean_sd([0.5, 0.7], 100) == "60.00\u00a0±\u00a014.14"
-    assert mean_sd([0.5], 100) == "50.00 (1 run)"
+    assert mean_sd([0.5], 100) == "50.00 (1\u00a0run)"
     assert table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
 
 
