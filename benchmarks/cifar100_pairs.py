@@ -50,7 +50,8 @@ class Pair:
         x, y = images("train", self.size, quick)
         x_test, y_test = images("test", self.size, quick)
         if cell["method"] == "teacher":
-            return {"accuracy": accuracy(self.trained_teacher(seed, quick), x_test, y_test)}
+            model = self.trained_teacher(seed, quick)
+            return {"accuracy": accuracy(model, x_test, y_test), "fit": accuracy(model, x, y)}
         keras.utils.set_random_seed(seed)
         student = mixed(self.student, self.size)
         model, inputs = student, x
@@ -90,7 +91,10 @@ class Pair:
         for method, title in titles.items():
             values = done.values("accuracy", method=method)
             rows.append([title, mean_sd(values, 100) if values else ""])
-        return table([f"test accuracy %, {CLASSES} classes", ""], rows)
+        fit = mean_sd(done.values("fit", method="teacher"), 100)
+        return table([f"test accuracy %, {CLASSES} classes", ""], rows) + (
+            f"\n\nThe {teacher}s answer {fit} % of the images that they learned from."
+        )
 
 
 @cache
