@@ -91,10 +91,11 @@ class Pair:
         for method, title in titles.items():
             values = done.values("accuracy", method=method)
             rows.append([title, mean_sd(values, 100) if values else ""])
-        fit = mean_sd(done.values("fit", method="teacher"), 100)
-        return table([f"test accuracy %, {CLASSES} classes", ""], rows) + (
-            f"\n\nThe {teacher}s answer {fit} % of the images that they learned from."
-        )
+        text = table([f"test accuracy %, {CLASSES} classes", ""], rows)
+        if fits := done.values("fit", method="teacher"):
+            fit = mean_sd(fits, 100)
+            text += f"\n\nThe {teacher}s answer {fit} % of the images that they learned from."
+        return text
 
 
 @cache
