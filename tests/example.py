@@ -6,28 +6,24 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
-CHANGED = """
+# MirroredStrategy takes both of two logical devices.
+ON_TWO_DEVICES = """
 import runpy, sys
 from pathlib import Path
 import tensorflow as tf
 
-script, eagerly, devices = sys.argv[1], sys.argv[2] == "True", int(sys.argv[3])
-tf.config.run_functions_eagerly(eagerly)
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
-sys.path.insert(0, str(Path(script).parent))
-sys.argv = [script, *sys.argv[4:]]
-runpy.run_path(script, run_name="__main__")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+del sys.argv[0]
+sys.path.insert(0, str(Path(sys.argv[0]).parent))
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run_example(name, *arguments, eagerly=False, devices=1):
-    """What it prints. `eagerly` saves the tracing, which takes longer than some steps of a large
-    network; with `devices`, MirroredStrategy finds that many."""
-    start = [str(EXAMPLES / name)]
-    if eagerly or devices > 1:
-        start = ["-c", CHANGED, *start, str(eagerly), str(devices)]
-    command = [sys.executable, *start, *map(str, arguments)]
+def run_example(name, *arguments, two_devices=False):
+    """What it prints."""
+    start = ["-c", ON_TWO_DEVICES] if two_devices else []
+    command = [sys.executable, *start, str(EXAMPLES / name), *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     return result.stdout

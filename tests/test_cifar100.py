@@ -36,7 +36,7 @@ def test_the_networks_have_the_published_numbers_of_parameters(name, published):
 def test_the_recipe_runs(tfds_set, tmp_path, options, teachers, replicas):
     tfds_set("cifar100")
     arguments = "--quick", "--out", tmp_path, *options.split()
-    run_example("cifar100.py", *arguments, eagerly=replicas == 1, devices=replicas)
+    run_example("cifar100.py", *arguments, two_devices=replicas == 2)
     (file,) = (tmp_path / "quick").glob("*.json")
     row = json.loads(file.read_text())
     assert (row["teachers"], row["replicas"], row["epochs"]) == (teachers, replicas, 1)

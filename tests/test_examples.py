@@ -20,10 +20,7 @@ CLASSES = {
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_class_of_students_takes_the_teachers_place(name, tfds_set, tmp_path):
     tfds_set(CLASSES[name])
-    # CIFAR-10's augmentation, image by image, is faster traced.
-    shown = run_example(
-        f"teacher_class_{name}.py", "--quick", "--out", tmp_path, eagerly=name != "cifar10"
-    )
+    shown = run_example(f"teacher_class_{name}.py", "--quick", "--out", tmp_path)
     assert "class, tuned" in shown
     parameters = keras.models.load_model(tmp_path / "class.keras", compile=False).count_params()
     assert f"{parameters:,}" in shown
