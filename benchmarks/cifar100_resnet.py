@@ -1,7 +1,6 @@
 """ResNet32x4 to ResNet8x4 on 10 classes of CIFAR-100, in images of 16×16.
 
-At their full size ten epochs take a core a third of an hour and bring a ResNet32x4 to a third of
-the answers; on a quarter of the pixels there is time for four times as many.
+On a quarter of the pixels there is time for more of the epochs that a network this deep needs.
 """
 
 from benchmarks.cifar100_pairs import Pair

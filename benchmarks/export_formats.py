@@ -276,7 +276,8 @@ def _time(done, name, kind):
 def _remarks(done, names):
     """What is not in the tables: flex ops, ratios of times, reasons."""
     flex = sum(run["metrics"].get(f"{kind}_flex_ops", 0) for run in done.runs for kind in FORMATS)
-    said = [f"Flex ops in all these files: {flex}.", f"Timed on {_processors(done, names)}."]
+    where = sorted({run["metrics"]["cpu"] for run in done.runs})
+    said = [f"Flex ops in all these files: {flex}.", f"Timed on {'; '.join(where)}."]
     for name in [name for name in names if "mobilenet" in name]:
         times = [done.values(f"{kind}_us", model=name) for kind in ("float32", "int8")]
         ratio = mean_sd([plain / fast for plain, fast in zip(*times, strict=True)])
@@ -287,17 +288,6 @@ def _remarks(done, names):
             reasons = {r["metrics"].get(f"{kind}_reason") for r in done.where(model=name)} - {None}
             lines += [f"- {MODELS[name][0]}, {kind}: {reason}" for reason in sorted(reasons)]
     return [" ".join(said), *(["What is not there:", "\n".join(lines)] if lines else [])]
-
-
-def _processors(done, names):
-    """The processors, and which models each of them ran where there are several."""
-    ran = {}
-    for name in names:
-        for cpu in {run["metrics"]["cpu"] for run in done.where(model=name)}:
-            ran.setdefault(cpu, []).append(MODELS[name][0])
-    if len(ran) == 1:
-        return next(iter(ran))
-    return "; ".join(f"{cpu}: {', '.join(titles)}" for cpu, titles in ran.items())
 
 
 def _made(done, name, kind):
