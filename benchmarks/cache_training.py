@@ -15,7 +15,7 @@ import keras_kd as kd
 from benchmarks.results import mean_sd, on, save_chart, table
 from benchmarks.steps import BATCH, SHAPES, STUDENTS, TEACHERS
 from benchmarks.training import convolutional, sparse_loss
-from keras_kd.autotuning import untuned
+from keras_kd.training.tf_data import untuned
 
 # Timings need the machine to themselves.
 ALONE = True

@@ -19,7 +19,7 @@ from benchmarks import training
 from benchmarks.results import mean_sd, table
 from benchmarks.training import Recorded, accuracy, arrays, kept, sparse_loss
 from examples.cifar100_networks import network
-from keras_kd.autotuning import untuned
+from keras_kd.training.tf_data import untuned
 
 CLASSES, TEACHERS = 10, 3
 MEAN, STDDEV = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)

@@ -21,9 +21,9 @@ import keras_kd as kd
 from benchmarks.machine import processor
 from benchmarks.results import mean_sd, table
 from benchmarks.training import arrays, convolutional, sparse_loss
-from keras_kd.autotuning import untuned
 from keras_kd.export.benchmark import side_by_side
-from keras_kd.export.content import flex_ops
+from keras_kd.litert.flatbuffer import flex_ops
+from keras_kd.training.tf_data import untuned
 
 FORMATS = kd.export.QUANTIZATIONS
 CLASSES, VOID = 11, 11  # Of CamVid.

@@ -7,7 +7,7 @@ another model, and answered as such.
 """
 
 from benchmarks.results import table
-from tests.fuzz_readers import READERS, asked
+from tests.fuzzing.fuzz_readers import READERS, asked
 
 INPUTS, PARTS = 10_000, 20
 

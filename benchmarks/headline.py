@@ -18,8 +18,8 @@ from keras import layers
 import keras_kd as kd
 from benchmarks.results import mean_sd, table
 from benchmarks.training import CACHE, accuracy, arrays, convolutional, kept, sparse_loss
-from keras_kd.autotuning import untuned
 from keras_kd.export.benchmark import side_by_side
+from keras_kd.training.tf_data import untuned
 
 BATCH = 128
 #: Of each data set: blocks and units of the teacher, whether it normalises its batches, its epochs,

@@ -11,7 +11,7 @@ import keras_kd as kd
 from benchmarks.against_keras_distillation import student_model, teacher
 from benchmarks.results import mean_sd, table
 from benchmarks.training import Recorded, accuracy, arrays, compile_and_fit, sparse_loss
-from keras_kd.export.content import flex_ops
+from keras_kd.litert.flatbuffer import flex_ops
 
 FORMATS = ("float32", "float16", "dynamic", "int8")
 

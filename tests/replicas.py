@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
-from keras_kd.distribution import replica_id
+from keras_kd.training.distribution import replica_id
 from tests import toy
 
 #: Batches of 8, 8, 5 and 1: of the third the first replica has one more, of the last the only one.

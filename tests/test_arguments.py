@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import keras_kd as kd
 from tests import toy
-from tests.fuzz_readers import refusal
+from tests.fuzzing.fuzz_readers import refusal
 
 
 def cases(count):

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.compression import legacy_keras
+from keras_kd.compression.tfmot import imports as legacy_keras
 
 
 class AtEpochEnd(keras.callbacks.Callback):

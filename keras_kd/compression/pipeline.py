@@ -11,17 +11,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.compression.bridge import read
 from keras_kd.compression.cluster import cluster
-from keras_kd.compression.copying import copied
-from keras_kd.compression.preflight import LayerPlans
+from keras_kd.compression.layer_plan import LayerPlans
 from keras_kd.compression.prune import prune
 from keras_kd.compression.quantize_aware import quantize_aware, ready_to_quantize
 from keras_kd.compression.result import Result
 from keras_kd.compression.stage import Folder, Stage, described, save_student, save_weights
-from keras_kd.compression.trainer import Training
+from keras_kd.compression.tfmot.convert import read
+from keras_kd.compression.training import Training
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.models.copy_layers import copied
 
 _FILE, _FACTS = "student.tflite", "file.json"
 _SAMPLES = 300

@@ -8,14 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.compression import legacy_keras
-from keras_kd.compression.bridge import Bridged, bridged_student, to_keras
 from keras_kd.compression.kernels import kernels_of, noughts
-from keras_kd.compression.layers import Custom
-from keras_kd.compression.preflight import LayerPlan, LayerPlans, require_known
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, require_known
 from keras_kd.compression.result import Result
-from keras_kd.compression.shell import encase
-from keras_kd.compression.trainer import Training
+from keras_kd.compression.tfmot import imports as legacy_keras
+from keras_kd.compression.tfmot.convert import Bridged, bridged_student, to_keras
+from keras_kd.compression.tfmot.layers import Custom
+from keras_kd.compression.tfmot.wrapper import encase
+from keras_kd.compression.training import Training
 
 _POOLINGS = ("avg", "max")
 

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_kd.compression import legacy_keras, rewriting
-from keras_kd.compression.bridge import Bridged, bridge, read
 from keras_kd.compression.kernels import is_clustered, is_pruned, kernels_of, noughts
-from keras_kd.compression.layers import Custom
-from keras_kd.compression.mending import ROUNDED, mend
-from keras_kd.compression.preflight import LayerPlan, LayerPlans
-from keras_kd.compression.ranges import SAMPLES, set_ranges
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans
 from keras_kd.compression.result import Result
-from keras_kd.compression.shell import Shell, encase
-from keras_kd.compression.tapped import original_name
-from keras_kd.compression.trainer import Training
+from keras_kd.compression.tfmot import imports as legacy_keras
+from keras_kd.compression.tfmot import rewrites as rewriting
+from keras_kd.compression.tfmot.convert import Bridged, bridge, read
+from keras_kd.compression.tfmot.initial_ranges import SAMPLES, set_ranges
+from keras_kd.compression.tfmot.layers import Custom
+from keras_kd.compression.tfmot.qat_rewrites import ROUNDED, mend
+from keras_kd.compression.tfmot.taps import original_name
+from keras_kd.compression.tfmot.wrapper import Shell, encase
+from keras_kd.compression.training import Training
 
 if TYPE_CHECKING:
-    from keras_kd.compression.quantization import Treatment
+    from keras_kd.compression.tfmot.qat_scheme import Treatment
 
 _WEIGHTS = ("Conv2D", "DepthwiseConv2D", "Dense", "Conv2DTranspose")
 #: What can keep noughts and clusters.
@@ -152,7 +153,7 @@ def ready_to_quantize(
     Raises:
         ValueError: When a layer cannot be carried over to tf_keras or quantized.
     """
-    from keras_kd.compression.quantization import quantized
+    from keras_kd.compression.tfmot.qat_scheme import quantized
 
     chains, graph = rewriting.Chains(), read(student)
     rewriting.split_activations(graph, chains, rewriting.PROBABILITIES)
@@ -196,7 +197,7 @@ def plan_quantization(
 
 def _plan(layer: Any, sparsity: bool, clusters: bool) -> "tuple[LayerPlan, Treatment | None]":
     """What will happen to one tf_keras layer, and its treatment."""
-    from keras_kd.compression.quantization import Treatment
+    from keras_kd.compression.tfmot.qat_scheme import Treatment
 
     kind = type(layer).__name__
     outputs = layer.output if isinstance(layer.output, list) else [layer.output]

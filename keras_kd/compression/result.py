@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_kd.compression.preflight import LayerPlans
+from keras_kd.compression.layer_plan import LayerPlans
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.compression.preflight import LayerPlan, LayerPlans
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans
 from keras_kd.compression.result import Result
 
 #: What a stage can do.

@@ -3,11 +3,11 @@
 from keras_kd.export.attempt import Attempt
 from keras_kd.export.benchmark import Benchmark, Latency, benchmark
 from keras_kd.export.best import best
-from keras_kd.export.description import Description, describe
 from keras_kd.export.evaluation import evaluate
 from keras_kd.export.layer_errors import LayerError, layer_errors
+from keras_kd.export.metadata import Description, describe
 from keras_kd.export.options import QUANTIZATIONS
-from keras_kd.export.score import Evaluation, Score
+from keras_kd.export.scores import Evaluation, Score
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import VerificationError

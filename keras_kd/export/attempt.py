@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from keras_kd.export.score import Evaluation
+from keras_kd.export.scores import Evaluation
 
 
 @dataclass(frozen=True)

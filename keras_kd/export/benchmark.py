@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_kd.export.cost import cost
-from keras_kd.export.interpreter import LiteRT, read
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.litert.cost import cost
+from keras_kd.litert.interpreter import LiteRT, read
 
 _BLOCKS = 10
 _WARMUP = 20

@@ -8,14 +8,15 @@ from typing import Any
 
 import keras
 
-from keras_kd.export import calibration, signature
+from keras_kd.export import calibration
 from keras_kd.export.attempt import Attempt
 from keras_kd.export.benchmark import side_by_side
-from keras_kd.export.files import whole_file
 from keras_kd.export.options import QUANTIZATIONS
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import VerificationError
+from keras_kd.files import whole_file
+from keras_kd.litert import signature
 
 _OBJECTIVES = ("latency", "size")
 

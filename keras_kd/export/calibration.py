@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.export import signature
-from keras_kd.export.interpreter import check_shapes
+from keras_kd.litert import signature
+from keras_kd.litert.interpreter import check_shapes
 
 
 def samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd.export.calibration import batches_of
-from keras_kd.export.process import ending
+from keras_kd.litert.process import ending
 
 #: Quantizations that need samples, to see which values the layers have.
 CALIBRATED = ("int8", "int16x8")

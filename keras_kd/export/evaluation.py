@@ -8,11 +8,11 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_kd.export import signature as signatures
-from keras_kd.export.description import Description, of_content
-from keras_kd.export.interpreter import LiteRT, read
-from keras_kd.export.score import Evaluation, Tally
+from keras_kd.export.metadata import Description, of_content
+from keras_kd.export.scores import Evaluation, Tally
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.litert import signature as signatures
+from keras_kd.litert.interpreter import LiteRT, read
 from keras_kd.models.taps import Tap, TappedModel
 
 

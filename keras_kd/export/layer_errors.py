@@ -8,15 +8,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.export import calibration, signature
-from keras_kd.export.content import operators, parse
+from keras_kd.export import calibration
 from keras_kd.export.conversion import CALIBRATED
-from keras_kd.export.description import Description, of_content
-from keras_kd.export.interpreter import LiteRT, read
+from keras_kd.export.metadata import Description, of_content
 from keras_kd.export.options import MAIN, Options
+from keras_kd.export.saved_model import layer_of
 from keras_kd.export.tflite import converted
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.export.tracing import layer_of
+from keras_kd.litert import signature
+from keras_kd.litert.flatbuffer import operators, parse
+from keras_kd.litert.interpreter import LiteRT, read
 
 
 @dataclass(frozen=True)

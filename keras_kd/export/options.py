@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_kd.export.conversion import CALIBRATED, Request
-from keras_kd.export.quantizer import WEIGHT_ONLY, require_quantizer
+from keras_kd.export.weight_only import WEIGHT_ONLY, require_quantizer
 
 #: What `to_tflite` makes.
 QUANTIZATIONS = ("float32", "float16", "dynamic", *CALIBRATED, *WEIGHT_ONLY)

@@ -10,14 +10,16 @@ import keras
 import numpy as np
 
 from keras_kd.export import calibration as calibration_data
-from keras_kd.export import ends, signature, tracing
+from keras_kd.export import pre_post_processing as ends
+from keras_kd.export import saved_model as tracing
 from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert, unknown_ops
-from keras_kd.export.description import Description, described
-from keras_kd.export.files import whole_file
+from keras_kd.export.metadata import Description, described
 from keras_kd.export.options import Options
-from keras_kd.export.quantizer import WEIGHT_ONLY, quantize_weights
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import Proof
+from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
+from keras_kd.files import whole_file
+from keras_kd.litert import signature
 
 
 def to_tflite(

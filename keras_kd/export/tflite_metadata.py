@@ -11,7 +11,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from keras_kd.export.content import parse
+from keras_kd.litert.flatbuffer import parse
 
 # What the schema calls the parts of a content, of a process unit and of an associated file.
 _FEATURE, _IMAGE = 1, 2

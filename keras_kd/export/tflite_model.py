@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_kd.export.attempt import Attempt
-from keras_kd.export.interpreter import LiteRT, read
-from keras_kd.export.score import Evaluation
+from keras_kd.export.scores import Evaluation
+from keras_kd.litert.interpreter import LiteRT, read
 
 
 @dataclass(frozen=True)

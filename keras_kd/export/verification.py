@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.export.content import flex_ops
-from keras_kd.export.description import Description
 from keras_kd.export.evaluation import score
-from keras_kd.export.files import whole_file
-from keras_kd.export.interpreter import LiteRT
-from keras_kd.export.score import Evaluation
+from keras_kd.export.metadata import Description
+from keras_kd.export.scores import Evaluation
+from keras_kd.files import whole_file
+from keras_kd.litert.flatbuffer import flex_ops
+from keras_kd.litert.interpreter import LiteRT
 
 # By quantization, how far outputs without labels may be off: for those that nothing is rounded in,
 # whatever the samples are.

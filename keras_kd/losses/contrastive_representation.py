@@ -5,11 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.class_labels import UNLABELED, class_of
-from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.feature_loss import FeatureLoss
 from keras_kd.losses.memory_bank import EmbeddingHeads
 from keras_kd.losses.numerics import rows, unit
+from keras_kd.training.hyperparameters import Hyperparameter
+from keras_kd.training.labels import UNLABELED, class_of
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

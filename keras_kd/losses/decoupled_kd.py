@@ -5,10 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
 from keras_kd.losses.numerics import kullback_leibler
 from keras_kd.losses.target_class import split_target, target_classes
+from keras_kd.training.hyperparameters import Hyperparameter
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

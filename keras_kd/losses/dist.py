@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
 from keras_kd.losses.numerics import centred, norm, unit
+from keras_kd.training.hyperparameters import Hyperparameter
 
 # As in the paper's code; it also settles the correlation of a constant row or column.
 _EPSILON = 1e-8

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_kd.hyperparameters import Hyperparameter
+from keras_kd.training.hyperparameters import Hyperparameter
 
 
 class DistillationLoss(keras.layers.Layer):

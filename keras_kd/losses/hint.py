@@ -9,7 +9,7 @@ from keras import ops
 from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
 from keras_kd.losses.numerics import smooth_l1, unit
 from keras_kd.losses.projector import PairProjectors, chosen_projector
-from keras_kd.models.pairing import pair_taps
+from keras_kd.models.pair_taps import pair_taps
 
 _DISTANCES = ("mse", "l1", "smooth_l1", "cosine")
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.feature_loss import FeatureLoss
 from keras_kd.losses.numerics import gram, rows, smooth_l1
+from keras_kd.training.hyperparameters import Hyperparameter
 
 # The square of the least distance, as in the paper's code.
 _LEAST = 1e-12

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.hyperparameters import Hyperparameter
 from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
 from keras_kd.losses.numerics import kullback_leibler
+from keras_kd.training.hyperparameters import Hyperparameter
 
 _TARGETS = ("forward", "reverse", "jensen_shannon")
 

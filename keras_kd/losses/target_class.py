@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_kd.class_labels import class_of
+from keras_kd.training.labels import class_of
 
 
 def target_classes(labels: Any, teacher: Any) -> Any:

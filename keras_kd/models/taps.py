@@ -9,7 +9,8 @@ import keras
 from keras import ops, tree
 
 from keras_kd.models.graph import Call, Graph, OpaqueModelError, built_inputs, open_graph
-from keras_kd.models.outputs import (
+from keras_kd.models.hooks import Recorder, Watch
+from keras_kd.models.logits import (
     OUTPUTS,
     Verdict,
     doubt,
@@ -17,7 +18,6 @@ from keras_kd.models.outputs import (
     takes_logits,
     way_to_logits,
 )
-from keras_kd.models.recording import Recorder, Watch
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """One page that shows what distillation won, and what it cost."""
 
 from keras_kd.report.compare import compare
-from keras_kd.report.content import Entry, Report, Sample
+from keras_kd.report.report import Entry, Report, Sample
 
 __all__ = ["Entry", "Report", "Sample", "compare"]

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_kd.report import words
-from keras_kd.report.content import Entry, Report
+from keras_kd.report import formatting as words
+from keras_kd.report.report import Entry, Report
 
 
 @dataclass(frozen=True)

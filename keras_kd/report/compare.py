@@ -13,11 +13,11 @@ import keras
 import tensorflow as tf
 
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.report.answers import Answerer
-from keras_kd.report.asking import ask_all
-from keras_kd.report.content import Entry, Report, require_report_place
 from keras_kd.report.costs import cost_of
-from keras_kd.report.marks import Marks, interval
+from keras_kd.report.metrics import Marks, interval
+from keras_kd.report.predict import ask_all
+from keras_kd.report.predictors import Answerer
+from keras_kd.report.report import Entry, Report, require_report_place
 from keras_kd.version import __version__
 
 

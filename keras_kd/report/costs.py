@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from keras_kd.export.benchmark import benchmark
-from keras_kd.export.description import of_content
-from keras_kd.export.interpreter import read
+from keras_kd.export.metadata import of_content
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.litert.interpreter import read
 
 
 def cost_of(model: Any, runs: int) -> dict[str, Any]:

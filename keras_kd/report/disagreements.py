@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_kd.class_labels import UNLABELED
-from keras_kd.report.content import Sample
+from keras_kd.report.report import Sample
+from keras_kd.training.labels import UNLABELED
 
 
 class Disagreements:

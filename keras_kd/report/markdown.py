@@ -1,8 +1,8 @@
 """A report as Markdown: the tables, for a pull request or a README."""
 
-from keras_kd.report import words
+from keras_kd.report import formatting as words
 from keras_kd.report.columns import COLUMNS
-from keras_kd.report.content import Report
+from keras_kd.report.report import Report
 
 
 def markdown(report: Report) -> str:

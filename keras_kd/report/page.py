@@ -5,7 +5,7 @@ from html import escape
 from importlib import resources
 
 from keras_kd.report import sections
-from keras_kd.report.content import Report
+from keras_kd.report.report import Report
 
 # Nothing is loaded from anywhere, whatever a name says.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

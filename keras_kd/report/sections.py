@@ -7,9 +7,10 @@ from html import escape
 import numpy as np
 import tensorflow as tf
 
-from keras_kd.report import charts, words
+from keras_kd.report import charts
+from keras_kd.report import formatting as words
 from keras_kd.report.columns import COLUMNS
-from keras_kd.report.content import Entry, Report, Sample
+from keras_kd.report.report import Entry, Report, Sample
 
 _BARS = 20  # classes
 

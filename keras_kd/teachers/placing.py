@@ -2,9 +2,9 @@
 
 import copy
 
-from keras_kd.distribution import built_in_scope
-from keras_kd.models.copies import copy_of
+from keras_kd.models.copy import copy_of
 from keras_kd.teachers.teacher import Teacher
+from keras_kd.training.distribution import built_in_scope
 
 
 def placed(teacher: Teacher) -> Teacher:

@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from keras_kd.models.graph import input_shapes, require_built
+from keras_kd.models.logits import OUTPUTS
 from keras_kd.models.lower_precision import in_dtype
-from keras_kd.models.outputs import OUTPUTS
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.fingerprint import (
     Fingerprint,
@@ -115,7 +115,7 @@ class Teacher:
             >>> kd.export.to_tflite(model, "teacher.tflite", "int8", images, batch_size=128)
             >>> teacher = kd.Teacher.from_tflite("teacher.tflite")
         """
-        from keras_kd.teachers.lite_rt_teacher import LiteRTTeacher
+        from keras_kd.teachers.tflite_teacher import LiteRTTeacher
 
         threads = threads or os.cpu_count() or 1
         return LiteRTTeacher(path, classes, outputs, preprocessing, threads, name)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.class_labels import class_of
+from keras_kd.training.labels import class_of
 
 
 class Weighting:

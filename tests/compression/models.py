@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_kd.compression.layers import ACTIVATIONS
+from keras_kd.compression.tfmot.layers import ACTIVATIONS
 
 MERGES = "Add Subtract Multiply Average Maximum Minimum Concatenate"
 VECTOR, SERIES, MAP, VOLUME = (6,), (8, 4), (8, 8, 4), (4, 4, 4, 2)

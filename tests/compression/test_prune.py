@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.compression import legacy_keras
+from keras_kd.compression.tfmot import imports as legacy_keras
 from tests import toy
 from tests.compression import files, models
 

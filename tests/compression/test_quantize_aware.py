@@ -6,10 +6,10 @@ import pytest
 from keras import layers, ops
 
 import keras_kd as kd
-from keras_kd.compression import parity
-from keras_kd.compression.bridge import read
 from keras_kd.compression.quantize_aware import ready_to_quantize
-from keras_kd.compression.ranges import set_ranges
+from keras_kd.compression.tfmot import parity
+from keras_kd.compression.tfmot.convert import read
+from keras_kd.compression.tfmot.initial_ranges import set_ranges
 from tests import toy
 from tests.compression import files, models
 from tests.compression.test_cluster import clustered, values

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_kd.export import calibration, signature, to_tflite
+from keras_kd.export import calibration, to_tflite
+from keras_kd.litert import signature
 from tests.export import models
 
 LABELS = np.zeros(40, "int64")

@@ -3,7 +3,7 @@
 import pytest
 
 from keras_kd.export import describe
-from tests import fuzz
+from tests.fuzzing import fuzz
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from keras import layers
 
 from keras_kd import datasets
 from keras_kd.export import evaluate, to_tflite
-from keras_kd.export.content import flex_ops
-from keras_kd.export.cost import cost
+from keras_kd.litert.cost import cost
+from keras_kd.litert.flatbuffer import flex_ops
 from tests.export import models
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from keras_kd.report.charts import Point, bars, lines, scatter
 from keras_kd.report.columns import COLUMNS
-from keras_kd.report.content import Entry, Report, Sample
-from tests.browser import chromium
+from keras_kd.report.report import Entry, Report, Sample
+from tests.docs.browser import chromium
 
 READ = """
 [...document.querySelectorAll('table.models tbody tr')].map(row => [row.dataset.model,

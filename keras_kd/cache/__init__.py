@@ -1,0 +1,1 @@
+"""Teacher outputs on disk, computed once and joined to a data set."""

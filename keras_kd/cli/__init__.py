@@ -1,0 +1,3 @@
+"""The command line, `keras-kd`: one module per command."""
+
+from keras_kd.cli.main import main as main

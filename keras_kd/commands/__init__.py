@@ -1,1 +1,0 @@
-"""What `keras-kd` does: one file for each command, and what they share."""

@@ -1,0 +1,1 @@
+"""The tf_keras engine of pruning, clustering and quantization-aware training."""

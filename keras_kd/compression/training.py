@@ -1,0 +1,258 @@
+"""Trains a student that runs in tf_keras, the teachers still teaching: `Distiller` does it."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_kd.compression.callbacks import AtEpochEnd, KeepBest, adapted
+from keras_kd.compression.tfmot.taps import LegacyTapped
+from keras_kd.compression.tfmot.wrapper import Shell
+from keras_kd.distillers.distiller import Distiller
+from keras_kd.distillers.objective import DistillationObjective, as_losses, student_tap
+from keras_kd.teachers.batch_knowledge import opened
+from keras_kd.teachers.teacher import as_teachers
+
+
+class LegacyDistiller(Distiller):
+    """A `Distiller` whose student runs in tf_keras.
+
+    Args:
+        shell: The student.
+        **kwargs: The other arguments of `Distiller`.
+    """
+
+    def __init__(self, shell: Shell, **kwargs: Any) -> None:
+        # Past Keras, which has not set the model up yet.
+        object.__setattr__(self, "_shell", shell)
+        super().__init__(shell.model, **kwargs)
+
+    def make_objective(self, student: keras.Model, *arguments: Any) -> DistillationObjective:
+        """The objective, its taps those of the Keras 3 model that the student came from."""
+        tapped = functools.partial(LegacyTapped, self._shell)
+        return DistillationObjective(self._shell.origin, *arguments, tapped=tapped)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a compressed student is trained: the arguments that all techniques share.
+
+    Args:
+        data: What `Distiller.fit` takes: a `tf.data.Dataset` of (x, y) or (x, y, sample_weight)
+            batches, a tuple of such arrays, or x alone where no labels are used.
+        epochs: How often to go through it.
+        optimizer: A name or a `keras.optimizers.Optimizer`, of which a copy is used. Defaults to
+            `"adam"`.
+        loss: The loss on the labels, as for `keras.Model.compile`; `None` means that labels are not
+            used. Defaults to `None`.
+        metrics: As for `keras.Model.compile`. Defaults to none.
+        teachers: As for `Distiller`; `None` trains without a teacher. Defaults to `None`.
+        losses: As for `Distiller`. Defaults to soft targets where there are teachers.
+        student_loss_weight: Weight of the loss on the labels. Defaults to 0.5 with teachers and to
+            1 without.
+        weighting: As for `Distiller`. Defaults to `None`.
+        noise: As for `Distiller`. Defaults to `None`.
+        combine: As for `Distiller`. Defaults to `"losses"`.
+        class_names: As for `Distiller`. Defaults to `None`.
+        student_outputs: As for `Distiller`. Defaults to `"auto"`.
+        augment: As for `Distiller`. Defaults to `None`.
+        same_view: As for `Distiller`. Defaults to `False`.
+        validation_data: As for `keras.Model.fit`. Defaults to `None`.
+        callbacks: Callbacks of keras, or of tf_keras (these see the tf_keras model). Defaults to
+            none.
+        batch_size: Samples of a batch, where `data` holds arrays. Defaults to 32.
+        steps_per_epoch: Steps of an epoch, for a data set that does not know its length. Defaults
+            to `None`.
+        monitor: The entry of the history whose best epoch gives the weights, such as
+            `"val_accuracy"`; `None` takes the last epoch. Defaults to `None`.
+        verbose: As for `keras.Model.fit`. Defaults to `"auto"`.
+
+    Raises:
+        ValueError: When there is nothing to learn from, or a number is out of range.
+        TypeError: When the optimizer is not one of Keras 3's.
+    """
+
+    data: Any
+    epochs: int
+    optimizer: str | keras.optimizers.Optimizer = "adam"
+    loss: Any = None
+    metrics: Any = ()
+    teachers: Any = None
+    losses: Any = None
+    student_loss_weight: float | None = None
+    weighting: Any = None
+    noise: Any = None
+    combine: str = "losses"
+    class_names: Sequence[str] | None = None
+    student_outputs: str = "auto"
+    augment: Any = None
+    same_view: bool = False
+    validation_data: Any = None
+    callbacks: Any = ()
+    batch_size: int = 32
+    steps_per_epoch: int | None = None
+    monitor: str | None = None
+    verbose: str | int = "auto"
+    terms: list = field(init=False)
+
+    def __post_init__(self) -> None:
+        taught = self.teachers is not None
+        object.__setattr__(self, "terms", as_losses(self.losses) if taught else [])
+        if not taught and (self.losses is not None or self.loss is None):
+            raise ValueError(
+                "There is nothing to learn from: pass `teachers`, or a `loss` on the labels, or "
+                f"both. Received: teachers=None, loss={self.loss!r}, losses={self.losses!r}"
+            )
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                "`epochs` and `batch_size` must be at least 1. "
+                f"Received: epochs={self.epochs}, batch_size={self.batch_size}"
+            )
+        if not isinstance(self.optimizer, (str, keras.optimizers.Optimizer)):
+            raise TypeError(
+                "`optimizer` must be a name or a keras.optimizers.Optimizer (Keras 3's, not "
+                f"tf_keras's). Received: {self.optimizer!r} (of type "
+                f"{type(self.optimizer).__name__})"
+            )
+
+    def tapped(self, student: keras.Model) -> list[str]:
+        """Names of the student's hidden taps."""
+        first = as_teachers(self.teachers)[0].model if self.terms and self.teachers else None
+        for loss in self.terms:
+            loss.choose_taps(first, student)
+        taps = keras.tree.flatten([student_tap(loss) for loss in self.terms])
+        return [tap.name for tap in taps if tap.name is not None]
+
+    @property
+    def steps(self) -> int:
+        """Steps of all the epochs.
+
+        Raises:
+            ValueError: When the data set does not know its length.
+        """
+        if self.steps_per_epoch is not None:
+            return self.epochs * self.steps_per_epoch
+        if not isinstance(self.data, tf.data.Dataset):
+            return self.epochs * -(-len(self._arrays[0]) // self.batch_size)
+        count = int(self.data.cardinality())
+        if count < 1:
+            raise ValueError(
+                "The data set does not know how many batches it has, and pruning must know when it "
+                "is half through. Pass `steps_per_epoch`, or use "
+                "`data.apply(tf.data.experimental.assert_cardinality(...))`. "
+                f"Received: a cardinality of {count}"
+            )
+        return self.epochs * count
+
+    def samples(self, count: int) -> Iterator[Any]:
+        """The x of the first batches that hold so many samples, if there are as many."""
+        seen = 0
+        for x in self._batches():
+            yield x
+            seen += len(keras.tree.flatten(x)[0])
+            if seen >= count:
+                return
+
+    def _batches(self) -> Iterator[Any]:
+        """The x of each batch."""
+        if isinstance(self.data, tf.data.Dataset):
+            for batch in self.data:
+                yield opened(keras.utils.unpack_x_y_sample_weight(batch)[0])[0]
+            return
+        x = self.data[0] if isinstance(self.data, tuple) else self.data
+        for start in range(0, len(self._arrays[0]), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield keras.tree.map_structure(lambda array, part=part: array[part], x)
+
+    @property
+    def _arrays(self) -> list[Any]:
+        x = self.data[0] if isinstance(self.data, tuple) else self.data
+        return keras.tree.flatten(x)
+
+    def fit(
+        self,
+        shell: Shell,
+        each_epoch: Callable[[], dict[str, float]] = dict,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> dict[str, list[float]]:
+        """Trains a student that runs in tf_keras.
+
+        Args:
+            shell: The student; its weights are changed.
+            each_epoch: Runs at the end of each epoch; what it returns is written into the history.
+            ready: Whether an epoch counts for `monitor`.
+
+        Returns:
+            The history.
+        """
+        distiller = LegacyDistiller(shell, **self._taught)
+        # What tensorflow-model-optimization does in a step is none of XLA's.
+        self._compile(distiller, jit_compile=False)
+        best = self._best(shell.layer.variables, ready)
+        callbacks = [AtEpochEnd(each_epoch), *best, *adapted(self.callbacks, shell.layer.legacy)]
+        return self._fit(distiller, callbacks)
+
+    def distil(self, student: keras.Model) -> dict[str, list[float]]:
+        """Trains a Keras 3 student, without compressing it.
+
+        Args:
+            student: The student; its weights are changed.
+
+        Returns:
+            The history.
+        """
+        distiller = Distiller(student, **self._taught)
+        self._compile(distiller)
+        best = self._best(student.variables)
+        return self._fit(distiller, [*best, *adapted(self.callbacks)])
+
+    @property
+    def _taught(self) -> dict[str, Any]:
+        """The arguments of the distiller."""
+        weight = self.student_loss_weight
+        if weight is None:
+            weight = 0.5 if self.terms else 1.0
+        same = ("weighting", "noise", "combine", "class_names", "student_outputs")
+        return {
+            "teachers": self.teachers,
+            "losses": self.terms,
+            "student_loss_weight": weight,
+            **{name: getattr(self, name) for name in (*same, "augment", "same_view")},
+        }
+
+    def _compile(self, distiller: Distiller, **kwargs: Any) -> None:
+        metrics = list(self.metrics) if isinstance(self.metrics, tuple) else self.metrics
+        distiller.compile(_fresh(self.optimizer), self.loss, metrics=metrics or None, **kwargs)
+
+    def _best(
+        self, variables: Sequence[keras.Variable], ready: Callable[[], bool] = lambda: True
+    ) -> list[keras.callbacks.Callback]:
+        return [] if self.monitor is None else [KeepBest(variables, self.monitor, ready)]
+
+    def _fit(
+        self, distiller: Distiller, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> dict[str, list[float]]:
+        arrays = not isinstance(self.data, tf.data.Dataset)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(self.data if arrays else (self.data,))
+        history = distiller.fit(
+            x,
+            y,
+            self.batch_size if arrays else None,
+            sample_weight=weights,
+            epochs=self.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            validation_data=self.validation_data,
+            callbacks=list(callbacks),
+            verbose=self.verbose,
+        )
+        return history.history
+
+
+def _fresh(optimizer: str | keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """A copy: an optimizer belongs to the variables that it first saw."""
+    if isinstance(optimizer, str):
+        return keras.optimizers.get(optimizer)
+    return type(optimizer).from_config(optimizer.get_config())

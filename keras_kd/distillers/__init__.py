@@ -1,0 +1,1 @@
+"""Distillers: Keras models whose `fit` trains a student."""

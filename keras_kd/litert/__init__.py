@@ -1,0 +1,1 @@
+"""LiteRT: `.tflite` files, their interpreter process and their cost."""

@@ -1,0 +1,1 @@
+"""Training recipes that use several distillers in sequence."""

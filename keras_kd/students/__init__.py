@@ -1,1 +1,0 @@
-"""Students that are built from others: the teacher's head on a small body."""

@@ -1,0 +1,1 @@
+"""Teacher-Class Network: one small student per chunk of a teacher representation."""

@@ -1,0 +1,1 @@
+"""Parts of a training step: labels, masks, checks, distribution, hyperparameters."""

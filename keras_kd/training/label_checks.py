@@ -1,0 +1,165 @@
+"""Labels and sample weights: which output they belong to, and whether they are in range."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops, tree
+
+from keras_kd.training.labels import UNLABELED
+
+_SPARSE_FUNCTION = keras.losses.sparse_categorical_crossentropy
+_SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
+_REFUSAL = "Labels out of range"
+#: Said of a loss or metric that was given labels of which some are missing.
+CANNOT_LEAVE_OUT = (
+    "gives one value for a {}, so it cannot leave out the part that has no label (kd.UNLABELED). "
+    "Let it return one value for each label."
+)
+_GAPS = "The (?:loss|metric) .*? gives one value .*? one value for each label"
+_CACHE = "KnowledgeCache '[^']*': "
+_NOT_FINITE = (
+    r"(?:Teacher \\?'[^']*' gave|The batch has) NaN or infinite values"
+    r"(?: in its (?:inputs|labels|sample weights))?"
+)
+
+
+def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
+    """The part of a structure of labels or weights that belongs to one output.
+
+    Args:
+        structure: What `fit` was given: a tensor, a dict by output name, a list in the order of the
+            outputs, or `None`.
+        name: The output's name; `None` for the single output.
+        names: Names of all the outputs, in order.
+
+    Returns:
+        The part, or `None` where there is none. A plain tensor belongs to every output.
+    """
+    name = names[0] if name is None and len(names) == 1 else name
+    if isinstance(structure, dict):
+        return structure.get(name)
+    if isinstance(structure, (list, tuple)):
+        known = name in names and len(structure) == len(names)
+        return structure[names.index(name)] if known else None
+    return structure
+
+
+def sample_weights(structure: Any, name: str | None, names: Sequence[str]) -> Any:
+    """The sample weights of one output, one for each sample.
+
+    Args:
+        structure: The weights as `fit` was given them.
+        name: The student's tap that they are wanted for.
+        names: Names of the student's outputs.
+
+    Returns:
+        Tensor (batch,), the mean of each sample's weights where a sample has several, or `None`.
+
+    Raises:
+        ValueError: When the weights are given by output and the tap is none.
+    """
+    several = isinstance(structure, (dict, list, tuple)) and len(structure) > 1
+    if several and name not in names:
+        raise ValueError(
+            f"`sample_weight` is given for each of the outputs {list(names)}, so it is not known "
+            f"which one weighs the loss at the hidden tap '{name}'. Pass one weight for each "
+            "sample instead."
+        )
+    alone = isinstance(structure, (dict, list, tuple)) and not several
+    weights = tree.flatten(structure)[0] if alone else per_output(structure, name, names)
+    if weights is None:
+        return None
+    weights = ops.convert_to_tensor(weights)
+    axes = tuple(range(1, len(weights.shape)))
+    return ops.mean(weights, axis=axes) if axes else weights
+
+
+def sparse_classes(loss: Any, shapes: dict[str, tuple]) -> dict[str, tuple[int, int | None]]:
+    """Which outputs are trained on integer labels, and which labels these may be.
+
+    Args:
+        loss: The loss as `compile` got it, by output or for all.
+        shapes: Shape of each output, by name.
+
+    Returns:
+        For each such output the number of classes and the class that its loss ignores, if any.
+    """
+    names = list(shapes)
+    found = {}
+    for name in names:
+        one = per_output(loss, name, names)
+        as_class = isinstance(one, keras.losses.SparseCategoricalCrossentropy)
+        named = one in _SPARSE if isinstance(one, str) else one is _SPARSE_FUNCTION
+        if (as_class or named) and shapes[name][-1] is not None:
+            found[name] = (shapes[name][-1], one.ignore_class if as_class else None)
+    return found
+
+
+def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[str]) -> Any:
+    """Refuses labels out of range: in arrays at once, in a `tf.data.Dataset` as they come.
+
+    Args:
+        x: What `fit` was given as `x`.
+        y: What `fit` was given as `y`.
+        allowed: What `sparse_classes` returned.
+        names: Names of the student's outputs.
+
+    Returns:
+        `x`, or the data set with a check in its pipeline; its order is the same.
+
+    Raises:
+        ValueError: When a label in an array is out of range.
+    """
+    if not allowed:
+        return x
+    if isinstance(x, tf.data.Dataset):
+        if not isinstance(x.element_spec, tuple) or len(x.element_spec) < 2:
+            return x
+        return x.map(lambda *batch: _asserted(batch, allowed, names)).prefetch(tf.data.AUTOTUNE)
+    for name, (classes, ignored) in allowed.items():
+        labels = per_output(y, name, names)
+        if labels is not None:
+            values = np.nan_to_num(ops.convert_to_numpy(labels), nan=UNLABELED).astype("int64")
+            if _outside(values, classes, ignored).any():
+                raise ValueError(_refusal(name, classes, str(values.min()), str(values.max())))
+    return x
+
+
+def refused(error: tf.errors.OpError) -> str | None:
+    """Our own sentence from an error that the graph raised, if it holds one."""
+    ours = (f"{_REFUSAL}.* labels from -?\\d+ to -?\\d+", _NOT_FINITE, _GAPS, f"{_CACHE}.*")
+    found = re.search(rf"({'|'.join(ours)})\.", str(error))
+    return found.group().replace("\\'", "'") if found else None
+
+
+def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> tuple:
+    checks = []
+    for name, (classes, ignored) in allowed.items():
+        labels = per_output(batch[1], name, names)
+        if labels is not None:
+            if labels.dtype.is_floating:
+                labels = tf.where(tf.math.is_nan(labels), tf.cast(UNLABELED, labels.dtype), labels)
+            labels = tf.cast(labels, tf.int64)
+            least, greatest = tf.reduce_min(labels), tf.reduce_max(labels)
+            fine = tf.logical_not(tf.reduce_any(_outside(labels, classes, ignored)))
+            sentence = tf.strings.format(_refusal(name, classes, "{}", "{}"), (least, greatest))
+            checks.append(tf.debugging.Assert(fine, [sentence]))
+    with tf.control_dependencies(checks):
+        return tree.map_structure(tf.identity, batch)
+
+
+def _outside(labels: Any, classes: int, ignored: int | None) -> Any:
+    outside = ((labels < 0) | (labels >= classes)) & (labels != UNLABELED)
+    return outside if ignored is None else outside & (labels != ignored)
+
+
+def _refusal(name: str, classes: int, least: str, greatest: str) -> str:
+    return (
+        f"{_REFUSAL}: the student's output '{name}' has {classes} classes, so the labels must be "
+        f"integers from 0 to {classes - 1} (or kd.UNLABELED, {UNLABELED}, for none). "
+        f"Received labels from {least} to {greatest}."
+    )

@@ -1,0 +1,327 @@
+"""Samples without a label: left out of the compiled loss and of the compiled metrics, exactly."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_kd.models.taps import named_outputs
+from keras_kd.training.distribution import share_of_replica
+from keras_kd.training.label_checks import CANNOT_LEAVE_OUT, per_output
+from keras_kd.training.labels import UNLABELED
+
+#: Losses whose labels are probabilities, so that -1 is none.
+_OF_PROBABILITIES = (
+    keras.losses.BinaryCrossentropy,
+    keras.losses.BinaryFocalCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.CategoricalFocalCrossentropy,
+    keras.losses.KLDivergence,
+)
+_OF_PROBABILITIES_TOO = (
+    keras.losses.binary_crossentropy,
+    keras.losses.binary_focal_crossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.categorical_focal_crossentropy,
+    keras.losses.kl_divergence,
+)
+_MEANS = ("sum_over_batch_size", "mean")
+
+
+class LabelledOnly:
+    """Runs a compiled loss and compiled metrics on the samples (or pixels) that have a label.
+
+    Their labels are replaced by harmless ones where there are none. The loss then gets a Keras mask
+    on the predictions, so that it is the mean over what is labelled (0 where nothing is), and the
+    metrics get weights of 0. No label is
+
+    - NaN, or a row of NaN in labels of the predictions' own shape;
+    - a class index of `UNLABELED`;
+    - `UNLABELED`, or a row of it, for a loss between probabilities, such as a cross-entropy.
+
+    Args:
+        loss: The loss as `compile` got it, by output or for all.
+        names: Names of the outputs.
+    """
+
+    def __init__(self, loss: Any, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self._losses = {name: _resolved(per_output(loss, name, self.names)) for name in names}
+        self._ranks: dict[Any, int] = {}
+
+    def loss(
+        self, compiled: Any, y: Any, y_pred: Any, sample_weight: Any, share: Any = None
+    ) -> Any:
+        """The compiled loss of the labelled samples.
+
+        Args:
+            compiled: What Keras made of the loss.
+            y: Labels, as `fit` got them.
+            y_pred: The student's outputs.
+            sample_weight: Sample weights, as `fit` got them.
+            share: This replica's share of the samples, as `share_of_replica` gives it.
+
+        Returns:
+            A scalar, under `tf.distribute` this replica's share of it.
+        """
+        y, masks = self._found(y, y_pred)
+        outputs, partly = named_outputs(y_pred, self.names), False
+        shares = {name: _share(outputs[name], share) for name in self.names}
+        if not masks:
+            return compiled(y, y_pred, self._shared(sample_weight, shares, y_pred))
+        for name, mask in masks.items():
+            labels = _as_keras_gives_them(per_output(y, name, self.names), outputs[name])
+            rank = self._rank(self._losses[name], labels, outputs[name])
+            fitting, split = _of_rank(mask, rank, f"loss of the output '{name}'")
+            partly = partly | split
+            outputs[name] = masked = _masked(outputs[name], fitting)
+            shares[name] = share_of_replica(_number(masked._keras_mask))[0]
+        value = compiled(y, _like(y_pred, outputs), self._shared(sample_weight, shares, y_pred))
+        # XLA drops the assertion that no value is labelled in part.
+        return value if partly is False else ops.where(partly, float("nan"), value)
+
+    def count(self, y: Any, y_pred: Any, size: Any) -> Any:
+        """How many samples have a label.
+
+        Args:
+            y: Labels, as `fit` got them.
+            y_pred: The student's outputs.
+            size: Number of samples in the batch, under `tf.distribute` what each replica has on
+                average.
+
+        Returns:
+            Their number, a part of one for a map that is labelled in part; of several outputs the
+            mean; under `tf.distribute` what each replica has on average.
+        """
+        _, masks = self._found(y, y_pred)
+        if not masks:
+            return size
+        outputs = named_outputs(y_pred, self.names)
+        counts = [share_of_replica(_number(mask))[1] for mask in masks.values()]
+        counts += [ops.cast(size, "float32")] * (len(outputs) - len(counts))
+        return sum(counts) / len(counts)
+
+    def update_metrics(self, compiled: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Updates the compiled metrics with the labelled samples.
+
+        Args:
+            compiled: What Keras made of the metrics.
+            y: Labels, as `fit` got them.
+            y_pred: The student's outputs.
+            sample_weight: Sample weights, as `fit` got them, for the weighted metrics.
+        """
+        y, masks = self._found(y, y_pred)
+        if not compiled.built:
+            with tf.init_scope():  # The variables are none of the step's.
+                compiled.build(y, y_pred)
+        if not masks:
+            compiled.update_state(y, y_pred, sample_weight)
+            return
+        names = {id(value): name for name, value in named_outputs(y_pred, self.names).items()}
+        sets = (compiled._flat_metrics, compiled._flat_weighted_metrics)
+        flat = zip(*sets, compiled._flatten_y(y), compiled._flatten_y(y_pred), strict=False)
+        for plain, weighted, labels, prediction in flat:
+            name = names[id(prediction)]
+            weight = per_output(sample_weight, name, self.names)
+            for metric in plain.metrics if plain else ():
+                weigh = self._metric_weight(metric, labels, prediction, masks.get(name), None)
+                metric.update_state(labels, prediction, sample_weight=weigh)
+            for metric in weighted.metrics if weighted else ():
+                weigh = self._metric_weight(metric, labels, prediction, masks.get(name), weight)
+                metric.update_state(labels, prediction, sample_weight=weigh)
+
+    def _found(self, y: Any, y_pred: Any) -> tuple[Any, dict[str, Any]]:
+        """The labels without gaps, and by output which of them are true ones."""
+        masks = {}
+        for name, prediction in named_outputs(y_pred, self.names).items():
+            labels = per_output(y, name, self.names)
+            if labels is None:
+                continue
+            known = has_label(labels, prediction.shape, self._of_probabilities(name))
+            if known is not None:
+                masks[name] = known
+                y = _with(y, name, self.names, _without_gaps(labels, known))
+        return y, masks
+
+    def _of_probabilities(self, name: str) -> bool:
+        loss = self._losses[name]
+        return loss is None or isinstance(loss, _OF_PROBABILITIES) or loss in _OF_PROBABILITIES_TOO
+
+    def _rank(self, function: Any, labels: Any, prediction: Any, key: Any = None) -> int:
+        """How many axes has what a loss or a metric gives before its mean is taken."""
+        key = id(function) if key is None else key
+        if key not in self._ranks:
+            rank = len(prediction.shape) - 1
+            if function is not None:
+                rank = min(rank, _rank_of(function, labels, prediction))
+            self._ranks[key] = rank
+        return self._ranks[key]
+
+    def _shared(self, sample_weight: Any, shares: dict[str, Any], y_pred: Any) -> Any:
+        """The sample weights, each output's times the replica's share of its labels."""
+        if all(share is None for share in shares.values()):
+            return sample_weight
+        weights = {}
+        for name in named_outputs(y_pred, self.names):
+            weight, share = per_output(sample_weight, name, self.names), shares.get(name)
+            loss = self._losses[name]
+            if isinstance(loss, keras.losses.Loss) and loss.reduction not in _MEANS:
+                share = None
+            if share is not None:
+                weight = share if weight is None else ops.cast(weight, share.dtype) * share
+            weights[name] = weight
+        return _like(y_pred, weights)
+
+    def _metric_weight(
+        self, metric: Any, labels: Any, prediction: Any, mask: Any, weight: Any
+    ) -> Any:
+        if mask is None:
+            return weight
+        rank = len(mask.shape)
+        if isinstance(metric, keras.metrics.MeanMetricWrapper):
+            kwargs = metric._fn_kwargs
+            rank = self._rank(
+                lambda y, p: metric._fn(y, p, **kwargs), labels, prediction, key=id(metric)
+            )
+        mask, partly = _of_rank(mask, rank, f"metric '{metric.name}'")
+        if weight is None and "int" in str(metric.dtype):
+            return ops.cast(mask, "int32")  # One that counts warns of floats.
+        mask = ops.where(partly, float("nan"), ops.cast(mask, "float32"))
+        return mask if weight is None else mask * _to_rank(ops.cast(weight, mask.dtype), rank)
+
+
+def has_label(labels: Any, shape: Sequence[int | None], of_probabilities: bool = False) -> Any:
+    """Where there is a label.
+
+    Args:
+        labels: Class indices (batch, ...) or (batch, ..., 1), or values of the predictions' shape.
+        shape: Shape of the predictions, (batch, ..., classes).
+        of_probabilities: Whether labels that are no class indices are probabilities. Defaults to
+            `False`.
+
+    Returns:
+        Boolean tensor (batch, ...), or `None` where none can be missing.
+    """
+    if isinstance(labels, (tf.RaggedTensor, tf.SparseTensor)):
+        return None
+    labels = ops.convert_to_tensor(labels)
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if labels.shape.rank is None or dtype in ("bool", "string") or dtype.startswith("uint"):
+        return None
+    if len(labels.shape) == len(shape) and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    whole_rows = len(labels.shape) == len(shape)
+    if not whole_rows and len(labels.shape) != len(shape) - 1:
+        return None
+    missing = []
+    if "float" in dtype:
+        missing.append(ops.isnan(labels))
+    if of_probabilities or (not whole_rows and shape[-1] != 1):
+        missing.append(ops.equal(labels, UNLABELED))
+    if not missing:
+        return None
+    missing = functools.reduce(ops.logical_or, missing)
+    return ops.logical_not(ops.all(missing, axis=-1) if whole_rows else missing)
+
+
+def _without_gaps(labels: Any, known: Any) -> Any:
+    labels = ops.convert_to_tensor(labels)
+    if len(labels.shape) > len(known.shape):
+        known = ops.expand_dims(known, -1)
+    return ops.where(known, labels, ops.zeros_like(labels))
+
+
+def _share(prediction: Any, share: Any) -> Any:
+    """A replica's share of what a mean over an output is taken over: its steps, if it has a mask.
+
+    Where all replicas have as many samples, `share` is `None`; their masks may differ all the same.
+    """
+    mask = getattr(prediction, "_keras_mask", None)
+    return share if mask is None else share_of_replica(ops.sum(ops.cast(mask, "float32")))[0]
+
+
+def _masked(prediction: Any, mask: Any) -> Any:
+    """A copy of the prediction with the mask."""
+    own = getattr(prediction, "_keras_mask", None)
+    if own is not None:
+        mask = ops.logical_and(mask, _to_rank(own, len(mask.shape)))
+    # A copy: the distillation losses look at masks too, and they take all samples.
+    prediction = ops.copy(prediction)
+    prediction._keras_mask = mask
+    return prediction
+
+
+def _number(mask: Any) -> Any:
+    """How many samples a mask leaves, pixels counted as parts of one."""
+    mask = ops.cast(mask, "float32")
+    axes = tuple(range(1, len(mask.shape)))
+    return ops.sum(ops.mean(mask, axis=axes) if axes else mask)
+
+
+def _of_rank(mask: Any, rank: int, what: str) -> tuple[Any, Any]:
+    """The mask for values of fewer axes, and whether one of these is labelled in part only."""
+    axes = tuple(range(rank, len(mask.shape)))
+    if not axes:
+        return mask, False
+    every, some = ops.all(mask, axis=axes), ops.any(mask, axis=axes)
+    partly = ops.any(every != some)
+    one = "whole batch" if rank == 0 else "whole sample"
+    fine = tf.debugging.Assert(
+        tf.logical_not(partly), [f"The {what} {CANNOT_LEAVE_OUT.format(one)}"]
+    )
+    with tf.control_dependencies([fine] if fine is not None else []):
+        return tf.identity(every), partly
+
+
+def _to_rank(values: Any, rank: int) -> Any:
+    """Weights or a mask with as many axes as a mask has."""
+    while len(values.shape) > rank and values.shape[-1] == 1:
+        values = values[..., 0]
+    while len(values.shape) < rank:
+        values = ops.expand_dims(values, -1)
+    return values
+
+
+def _as_keras_gives_them(labels: Any, prediction: Any) -> Any:
+    """Labels as a loss gets them: floats, and (batch, 1) for a single output."""
+    labels = ops.cast(labels, keras.config.floatx())
+    one = prediction.shape[-1] == 1 and len(labels.shape) == len(prediction.shape) - 1
+    return ops.expand_dims(labels, -1) if one else labels
+
+
+def _rank_of(function: Any, labels: Any, prediction: Any) -> int:
+    if isinstance(function, keras.losses.Loss):
+        if type(function).call is keras.losses.Loss.call:
+            return 0  # It overrides `__call__`, so it gives its mean alone.
+        function = function.call
+    return len(ops.convert_to_tensor(function(labels, prediction)).shape)
+
+
+def _resolved(loss: Any) -> Any:
+    """The loss of one output as Keras reads it; `None` where it has none or is sure to fit."""
+    if loss is None or str(loss).lower() in ("crossentropy", "ce"):
+        return None
+    return keras.losses.get(loss)
+
+
+def _with(structure: Any, name: str, names: Sequence[str], value: Any) -> Any:
+    """Labels with one output's replaced."""
+    if isinstance(structure, dict):
+        return {**structure, name: value}
+    if isinstance(structure, (list, tuple)):
+        changed = list(structure)
+        changed[names.index(name)] = value
+        return type(structure)(changed)
+    return value
+
+
+def _like(y_pred: Any, values: dict[str, Any]) -> Any:
+    """Values by output in the structure of the predictions."""
+    if isinstance(y_pred, dict):
+        return values
+    if isinstance(y_pred, (list, tuple)):
+        return type(y_pred)(values.values())
+    return next(iter(values.values()))
