@@ -15,7 +15,7 @@ import keras_kd as kd
 from benchmarks.results import mean_sd, on, save_chart, table
 from benchmarks.steps import BATCH, SHAPES, STUDENTS, TEACHERS
 from benchmarks.training import convolutional, sparse_loss
-from keras_kd.training.tf_data import untuned
+from keras_kd.training.tf_data import disable_autotune
 
 # Timings need the machine to themselves.
 ALONE = True
@@ -41,7 +41,7 @@ def run(cell, seed, quick):
     teacher = convolutional("teacher", *TEACHERS[images], shape=SHAPES[images], seed=seed)
     start = time.perf_counter()
     # As a joined data set does it: an epoch's beginning would wait for autotuning to wake up.
-    shuffled = untuned(samples.shuffle(count, seed=seed).batch(BATCH).prefetch(2))
+    shuffled = disable_autotune(samples.shuffle(count, seed=seed).batch(BATCH).prefetch(2))
     train(cell, teacher, shuffled, seed)
     live = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:

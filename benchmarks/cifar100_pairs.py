@@ -19,7 +19,7 @@ from benchmarks import training
 from benchmarks.results import mean_sd, table
 from benchmarks.training import Recorded, accuracy, arrays, kept, sparse_loss
 from examples.cifar100_networks import network
-from keras_kd.training.tf_data import untuned
+from keras_kd.training.tf_data import disable_autotune
 
 CLASSES, TEACHERS = 10, 3
 MEAN, STDDEV = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
@@ -134,4 +134,4 @@ def fit(model, x, y, seed, epochs, batch_size=64):
     model.compile(optimizer, sparse_loss(), run_eagerly=training.quickly)
     batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(y), seed=seed)
     # Each epoch's end would wait for autotuning.
-    model.fit(untuned(batches.batch(batch_size).prefetch(2)), epochs=epochs, verbose=0)
+    model.fit(disable_autotune(batches.batch(batch_size).prefetch(2)), epochs=epochs, verbose=0)

@@ -100,8 +100,8 @@ class Problem:
             shown = [teacher.get_layer(LAYER).output, teacher.outputs[0]]
             speaking = keras.Model(teacher.inputs, shown)
             SPOKEN[self.data, quick] = speaking.predict(x, batch_size=100, verbose=0)
-        said, logits = (values[:count] for values in SPOKEN[self.data, quick])
-        return Record(x[:count], said, LAYER), Record(x[:count], logits, "logits")
+        teacher_outputs, logits = (values[:count] for values in SPOKEN[self.data, quick])
+        return Record(x[:count], teacher_outputs, LAYER), Record(x[:count], logits, "logits")
 
     def distilled(self, model, seed, quick):
         """A single student, or the whole class as one model, distilled from the start."""
@@ -122,10 +122,10 @@ class Problem:
 
         def make():
             _, y = self.training(quick)
-            said, _ = self.records(quick)
+            teacher_outputs, _ = self.records(quick)
             keras.utils.set_random_seed(seed)
             students = self.students[model]()
-            mimic(said, y, students, seed=seed, **shortened(self.mimicry[model], quick))
+            mimic(teacher_outputs, y, students, seed=seed, **shortened(self.mimicry[model], quick))
             return kd.TeacherClass.assemble_from(self.kept_teacher(quick), LAYER, students)
 
         return kept(f"class_{self.data}_{model}_{seed}{'_quick' if quick else ''}", make)
@@ -230,20 +230,20 @@ class Record:
         return {n: keras.Input(v.shape[1:], dtype=v.dtype, name=n) for n, v in shapes.items()}
 
 
-def mimic(said, y, students, **settings):
+def mimic(teacher_outputs, y, students, **settings):
     """Trains a class on the record of its teacher's representation; gives the history."""
     arguments = settings.pop("arguments", {})
-    alone = [said.student(student) for student in students]
-    model = kd.TeacherClass(said.teacher, LAYER, alone, **arguments)
-    return said.fit(model, y, loss=None, **settings)
+    alone = [teacher_outputs.student(student) for student in students]
+    model = kd.TeacherClass(teacher_outputs.teacher, LAYER, alone, **arguments)
+    return teacher_outputs.fit(model, y, loss=None, **settings)
 
 
 def tune_head(model, x, y, **settings):
     """Trains the head of an assembled class from labels, the students as they are."""
     head = model.get_layer("teacher_head")
     body = keras.Model(model.inputs, model.get_layer("activation").output)
-    said = body.predict(x, batch_size=100, verbose=0)
-    compile_and_fit(head, said, y, loss=loss_for(model), **settings)
+    teacher_outputs = body.predict(x, batch_size=100, verbose=0)
+    compile_and_fit(head, teacher_outputs, y, loss=loss_for(model), **settings)
 
 
 def distill(logits, y, model, **settings):

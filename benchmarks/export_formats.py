@@ -23,7 +23,7 @@ from benchmarks.results import mean_sd, table
 from benchmarks.training import arrays, convolutional, sparse_loss
 from keras_kd.export.benchmark import side_by_side
 from keras_kd.litert.flatbuffer import flex_ops
-from keras_kd.training.tf_data import untuned
+from keras_kd.training.tf_data import disable_autotune
 
 FORMATS = kd.export.QUANTIZATIONS
 CLASSES, VOID = 11, 11  # Of CamVid.
@@ -116,7 +116,7 @@ def trained(model, x, y, quick, seed, loss=None, batch_size=128, epochs=4):
     model.compile(keras.optimizers.Adam(schedule), loss or sparse_loss())
     samples = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(y), seed=seed)
     # Long epochs would end with a long wait for autotuning.
-    model.fit(untuned(samples.batch(batch_size).prefetch(2)), epochs=epochs, verbose=0)
+    model.fit(disable_autotune(samples.batch(batch_size).prefetch(2)), epochs=epochs, verbose=0)
     return model
 
 
@@ -277,17 +277,19 @@ def _remarks(done, names):
     """What is not in the tables: flex ops, ratios of times, reasons."""
     flex = sum(run["metrics"].get(f"{kind}_flex_ops", 0) for run in done.runs for kind in FORMATS)
     where = sorted({run["metrics"]["cpu"] for run in done.runs})
-    said = [f"Flex ops in all these files: {flex}.", f"Timed on {'; '.join(where)}."]
+    teacher_outputs = [f"Flex ops in all these files: {flex}.", f"Timed on {'; '.join(where)}."]
     for name in [name for name in names if "mobilenet" in name]:
         times = [done.values(f"{kind}_us", model=name) for kind in ("float32", "int8")]
         ratio = mean_sd([plain / fast for plain, fast in zip(*times, strict=True)])
-        said.append(f"{MODELS[name][0]}'s int8 file is {ratio} times as fast as its float32.")
+        teacher_outputs.append(
+            f"{MODELS[name][0]}'s int8 file is {ratio} times as fast as its float32."
+        )
     lines = []
     for name in names:
         for kind in FORMATS:
             reasons = {r["metrics"].get(f"{kind}_reason") for r in done.where(model=name)} - {None}
             lines += [f"- {MODELS[name][0]}, {kind}: {reason}" for reason in sorted(reasons)]
-    return [" ".join(said), *(["What is not there:", "\n".join(lines)] if lines else [])]
+    return [" ".join(teacher_outputs), *(["What is not there:", "\n".join(lines)] if lines else [])]
 
 
 def _made(done, name, kind):

@@ -19,7 +19,7 @@ import keras_kd as kd
 from benchmarks.results import mean_sd, table
 from benchmarks.training import CACHE, accuracy, arrays, convolutional, kept, sparse_loss
 from keras_kd.export.benchmark import side_by_side
-from keras_kd.training.tf_data import untuned
+from keras_kd.training.tf_data import disable_autotune
 
 BATCH = 128
 #: Of each data set: blocks and units of the teacher, whether it normalises its batches, its epochs,
@@ -97,7 +97,7 @@ def views(data, augment, quick, seed=0):
 
     viewed = tf.data.Dataset.zip(samples, seeds).map(view, num_parallel_calls=2)
     # As a joined data set does it: an epoch's beginning would wait for autotuning to wake up.
-    return untuned(viewed.shuffle(10_000, seed=seed).batch(BATCH).prefetch(2))
+    return disable_autotune(viewed.shuffle(10_000, seed=seed).batch(BATCH).prefetch(2))
 
 
 def images(data, quick):

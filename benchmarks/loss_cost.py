@@ -106,8 +106,8 @@ def loss_alone(kind, arguments, tap, labels, rng):
     taps = {"teacher_tap": tap, "student_tap": tap} if tap != "logits" else {}
     loss = kind(**taps, **arguments)
     shapes = [(None, *shape) for shape in SHAPES[tap]]
-    said, answer = (rng.standard_normal((BATCH, *shape[1:])) for shape in shapes)
-    teacher, student = tf.constant(said, "float32"), tf.Variable(answer, dtype="float32")
+    teacher_outputs, answer = (rng.standard_normal((BATCH, *shape[1:])) for shape in shapes)
+    teacher, student = tf.constant(teacher_outputs, "float32"), tf.Variable(answer, dtype="float32")
     projector = loss.make_projector(*shapes)
     trained = [student]
     if projector is not None:

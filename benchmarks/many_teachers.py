@@ -49,10 +49,10 @@ def plan(done, seeds, quick):
 def run(cell, seed, quick):
     data = cell["data"]
     x, y = arrays(data, STUDENT_IMAGES[data])
-    committee = teachers(data, quick)
-    used = committee[:1] if cell["method"] == "single" else committee
+    ensemble = teachers(data, quick)
+    used = ensemble[:1] if cell["method"] == "single" else ensemble
     if cell["method"] == "screened_first":
-        used = screened(committee, data)
+        used = screened(ensemble, data)
     student = student_model(data, seed)
     model, metrics = student, {}
     if cell["method"] != "alone":
@@ -89,10 +89,10 @@ def student_model(data, seed):
     return convolutional("student", (8, 16, 32), 32, (32, 32, 3), seed=seed)
 
 
-def screened(committee, data):
+def screened(ensemble, data):
     """The two teachers that are best on images that neither they nor the student learn from."""
     x, y = arrays(data, VALIDATION[data])
-    report = kd.screen_teachers(committee, [(x, y)], keep=2, print_fn=None)
+    report = kd.screen_teachers(ensemble, [(x, y)], keep=2, print_fn=None)
     return [teacher.model for teacher in report.teachers]
 
 

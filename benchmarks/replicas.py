@@ -69,10 +69,10 @@ def spawn(specifications):
         root = Path(__file__).parent.parent
         pipes = {"stdout": subprocess.PIPE, "text": True, "cwd": root, "env": environment}
         started.append(subprocess.Popen([*command, json.dumps(spec)], **pipes))
-    said = [process.communicate()[0] for process in started]
+    teacher_outputs = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
         raise RuntimeError(f"a process failed: {[process.returncode for process in started]}")
-    return said
+    return teacher_outputs
 
 
 def addresses(count):

@@ -31,11 +31,11 @@ def run(cell, seed, quick):
     x, y = (part[:IMAGES] for part in PROBLEM.training(quick))
     test = samples(PROBLEM.data, f"test[:{500 if quick else 10_000}]")
     teacher, n = PROBLEM.kept_teacher(quick), cell["students"]
-    said, _ = PROBLEM.records(quick, IMAGES)
+    teacher_outputs, _ = PROBLEM.records(quick, IMAGES)
     widths = widths_for((cell["parameters"] - HEAD) // n, UNITS // n)
     keras.utils.set_random_seed(seed)
     students = [blocks(widths, UNITS // n) for _ in range(n)]
-    mimic(said, y, students, seed=seed, learning_rate=1e-2, epochs=1 if quick else 6)
+    mimic(teacher_outputs, y, students, seed=seed, learning_rate=1e-2, epochs=1 if quick else 6)
     model = kd.TeacherClass.assemble_from(teacher, LAYER, students)
     found = {"accuracy": score(model, *test), "parameters": model.count_params()}
     if n > 1 and cell["parameters"] == TOTALS[-1]:

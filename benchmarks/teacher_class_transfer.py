@@ -46,8 +46,8 @@ def run(cell, seed, quick):
     if cell["start"] == "nothing":
         keras.utils.set_random_seed(seed)
         inputs = keras.Input((28, 28, 1))
-        said = layers.Concatenate()([net(inputs) for net in PROBLEM.students["class"]()])
-        model = keras.Model(inputs, head(layers.ReLU()(said)))
+        teacher_outputs = layers.Concatenate()([net(inputs) for net in PROBLEM.students["class"]()])
+        model = keras.Model(inputs, head(layers.ReLU()(teacher_outputs)))
         train(model, x, y, seed, steps=20 if quick else 600, rate=3e-3)
         return {"accuracy": score(model, *test)}
     body = representation(cell["start"], seed, quick)

@@ -32,7 +32,7 @@ def run(cell, seed, quick):
     x, y = samples(PROBLEM.data, f"train[:{256 if quick else 12_000}]")
     teacher, variant = PROBLEM.kept_teacher(quick), cell["variant"]
     mode = "preactivation" if variant == "preactivation" else "output"
-    said = Record(x, representation(teacher, mode).predict(x, verbose=0), LAYER)
+    teacher_outputs = Record(x, representation(teacher, mode).predict(x, verbose=0), LAYER)
     arguments = dict(VARIANTS[variant][1])
     chunks = None
     if variant == "correlated":
@@ -44,7 +44,7 @@ def run(cell, seed, quick):
         arguments["discriminators"] = [discriminator(64) for _ in range(4)]
         arguments["discriminator_optimizer"] = keras.optimizers.Adam(2e-4)
     settings = {"learning_rate": 1e-2, "epochs": 1 if quick else 6, "seed": seed}
-    history = mimic(said, y, students, arguments=arguments, **settings).history
+    history = mimic(teacher_outputs, y, students, arguments=arguments, **settings).history
     model = kd.TeacherClass.assemble_from(teacher, LAYER, students, chunks, mimic=mode)
     test = samples(PROBLEM.data, f"test[:{500 if quick else 10_000}]")
     error = sum(history[f"student_{i}"][-1] for i in range(4)) / 4

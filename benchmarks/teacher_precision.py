@@ -36,16 +36,16 @@ def run(cell, seed, quick):
     model = convolutional("teacher", *TEACHERS["28×28×1"], seed=seed)
     epochs = 1 if quick else 4
     compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=1e-3, epochs=epochs, seed=seed)
-    exact = said(kd.Teacher(model), x_test)
+    exact = teacher_outputs(kd.Teacher(model), x_test)
     found = {"accuracy": float(np.mean(exact.argmax(-1) == y_test))}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "teacher.tflite"
         kd.export.to_tflite(model, path, "int8", x[:300], batch_size=250, max_drop=100.0)
         others = {
             "float16_stored": exact.astype("float16").astype("float32"),
-            "bfloat16": said(kd.Teacher(model, dtype="bfloat16"), x_test),
-            "float16": said(kd.Teacher(model, dtype="float16"), x_test),
-            "int8": said(kd.Teacher.from_tflite(path), x_test),
+            "bfloat16": teacher_outputs(kd.Teacher(model, dtype="bfloat16"), x_test),
+            "float16": teacher_outputs(kd.Teacher(model, dtype="float16"), x_test),
+            "int8": teacher_outputs(kd.Teacher.from_tflite(path), x_test),
         }
     for name, logits in others.items():
         found[f"{name}_accuracy"] = float(np.mean(logits.argmax(-1) == y_test))
@@ -55,7 +55,7 @@ def run(cell, seed, quick):
     return found
 
 
-def said(teacher, x):
+def teacher_outputs(teacher, x):
     watched = teacher.watch([OUTPUT])
     parts = [np.asarray(watched(x[i : i + 250])[OUTPUT]) for i in range(0, len(x), 250)]
     return np.concatenate(parts).astype("float32")

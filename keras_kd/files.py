@@ -9,7 +9,7 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, suffix: str) -> Iterator[Callable[[bytes], Any]]:
+def atomic_write(path: Path, suffix: str) -> Iterator[Callable[[bytes], Any]]:
     """Gives a function that writes; the file appears under its name when all has gone well.
 
     Args:
@@ -20,7 +20,7 @@ def whole_file(path: Path, suffix: str) -> Iterator[Callable[[bytes], Any]]:
         ValueError: If the path has another ending, or is a folder.
         OSError: If the folder does not exist or cannot be written.
     """
-    require_place(path, suffix)
+    require_writable(path, suffix)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         file = temporary.open("xb")
@@ -39,7 +39,7 @@ def whole_file(path: Path, suffix: str) -> Iterator[Callable[[bytes], Any]]:
         raise
 
 
-def require_place(path: Path, suffix: str) -> None:
+def require_writable(path: Path, suffix: str) -> None:
     """Refuses a path that a file cannot go to, before there is anything to write.
 
     Args:

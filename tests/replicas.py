@@ -141,8 +141,8 @@ def relations(model, history):
         half = -(-len(x) // 2)
         for part in (slice(half), slice(half, None)):
             if len(x[part]):
-                said, answer = teacher(x[part]), model.student(x[part], training=True)
-                value = model.distillation_losses[0](said, answer)
+                teacher_outputs, answer = teacher(x[part]), model.student(x[part], training=True)
+                value = model.distillation_losses[0](teacher_outputs, answer)
                 values.append(np.mean(value * weights[part]))
                 sizes.append(len(x[part]))
     return history["similarity_preserving"][0], float(np.average(values, weights=sizes))

@@ -75,19 +75,22 @@ def constructor(models):
 def test_a_constructor_takes_its_arguments_or_names_the_one_it_does_not(models, data):
     arguments = data.draw(constructor(models))
     full = {"student": models["student"], "teachers": models["teacher"], **arguments}
-    _, said = refusal(lambda: kd.Distiller(**full), (ValueError, TypeError))
-    assert not said or names_one(said, arguments), said
+    _, teacher_outputs = refusal(lambda: kd.Distiller(**full), (ValueError, TypeError))
+    assert not teacher_outputs or names_one(teacher_outputs, arguments), teacher_outputs
 
 
 def names_one(sentence, arguments):
     """Whether a sentence names an argument, the class of its value, or what the value asks for."""
-    said = sentence.lower().replace("`", "")
+    teacher_outputs = sentence.lower().replace("`", "")
     words = [re.sub(r"(es|s)$", "", name).replace("student_output", "output") for name in arguments]
     words += [f"{type(value).__name__}:" for value in arguments.values()]
     words += [
         f"'{value.teacher_tap}'" for value in arguments.values() if hasattr(value, "teacher_tap")
     ]
-    return any(word.lower() in said or word.replace("_", " ") in said for word in words)
+    return any(
+        word.lower() in teacher_outputs or word.replace("_", " ") in teacher_outputs
+        for word in words
+    )
 
 
 @cases(100)
@@ -108,8 +111,8 @@ def test_compile_takes_its_arguments_or_names_the_one_it_does_not(models, data):
         )
     )
     model = kd.Distiller(models["student"], models["teacher"])
-    _, said = refusal(lambda: model.compile(**arguments), (ValueError, TypeError))
-    assert not said or names_one(said, arguments), said
+    _, teacher_outputs = refusal(lambda: model.compile(**arguments), (ValueError, TypeError))
+    assert not teacher_outputs or names_one(teacher_outputs, arguments), teacher_outputs
 
 
 def arrays(count):
@@ -152,7 +155,9 @@ def test_data_of_any_shape_are_learned_from_or_refused_in_words(models, parts, b
     model.compile("sgd", compiled, run_eagerly=eager)
     fit = {"batch_size": batch, "sample_weight": weights, "verbose": 0}
     before = model.get_weights()
-    _, said = refusal(lambda: model.fit(x, y, **fit), (ValueError, TypeError))
-    assert not said or any(re.search(sentence, said, re.DOTALL) for sentence in OURS), said
-    for one, other in zip(before, model.get_weights() if said else before, strict=True):
+    _, teacher_outputs = refusal(lambda: model.fit(x, y, **fit), (ValueError, TypeError))
+    assert not teacher_outputs or any(
+        re.search(sentence, teacher_outputs, re.DOTALL) for sentence in OURS
+    ), teacher_outputs
+    for one, other in zip(before, model.get_weights() if teacher_outputs else before, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -42,12 +42,12 @@ def main(images):
 
     def step(i):
         with torch.no_grad():
-            said = teacher(x[i % 8])
+            teacher_outputs = teacher(x[i % 8])
         optimizer.zero_grad(set_to_none=True)
         answer = student(x[i % 8])
         soft = functional.kl_div(
             functional.log_softmax(answer / steps.TEMPERATURE, -1),
-            functional.log_softmax(said / steps.TEMPERATURE, -1),
+            functional.log_softmax(teacher_outputs / steps.TEMPERATURE, -1),
             reduction="batchmean",
             log_target=True,
         )

@@ -5,7 +5,13 @@ from typing import Any
 
 from keras_kd.cache.schema import CacheError, StoredTeacher
 from keras_kd.models.taps import Tap
-from keras_kd.teachers.batch_knowledge import find_tap, fingerprint_in, name_in, tap_key, what_taps
+from keras_kd.teachers.batch_knowledge import (
+    describe_taps,
+    find_tap,
+    tap_key,
+    teacher_fingerprint,
+    teacher_name,
+)
 from keras_kd.teachers.fingerprint import Fingerprint
 from keras_kd.teachers.teacher import Teacher
 
@@ -73,15 +79,18 @@ class WatchedRecord:
         )
 
 
-def find(
-    teachers: Sequence[Teacher], taps: Sequence[Sequence[Tap]], said: Mapping[str, Any], inputs: Any
+def locate_teacher_outputs(
+    teachers: Sequence[Teacher],
+    taps: Sequence[Sequence[Tap]],
+    teacher_outputs: Mapping[str, Any],
+    inputs: Any,
 ) -> list[dict[Tap, tuple[str, str]]]:
     """Where a lesson holds what some teachers said.
 
     Args:
         teachers: The teachers, live or recorded.
         taps: The taps that are wanted of each.
-        said: `Lesson.said`, or its specification.
+        teacher_outputs: `Lesson.said`, or its specification.
         inputs: What the inputs are like: things with a shape, batch first, and a dtype.
 
     Returns:
@@ -90,26 +99,26 @@ def find(
     Raises:
         CacheError: When one has changed since, or has not been asked at one of the taps.
     """
-    entries = [_entry(teacher, said, inputs) for teacher in teachers]
+    entries = [_entry(teacher, teacher_outputs, inputs) for teacher in teachers]
     return [
-        {tap: (entry, _require(said[entry], tap, teacher.name)) for tap in wanted}
+        {tap: (entry, _require(teacher_outputs[entry], tap, teacher.name)) for tap in wanted}
         for entry, teacher, wanted in zip(entries, teachers, taps, strict=True)
     ]
 
 
-def _entry(teacher: Teacher, said: Mapping[str, Any], inputs: Any) -> str:
+def _entry(teacher: Teacher, teacher_outputs: Mapping[str, Any], inputs: Any) -> str:
     own = teacher.fingerprint(inputs)
-    for key in sorted(said):
-        if fingerprint_in(key) == str(own):
+    for key in sorted(teacher_outputs):
+        if teacher_fingerprint(key) == str(own):
             return key
-    names = {name_in(key): key for key in said}
+    names = {teacher_name(key): key for key in teacher_outputs}
     if teacher.name not in names:
         raise CacheError(
             f"KnowledgeCache: the data set has the knowledge of {sorted(names)} and none of "
             f"teacher '{teacher.name}'. Pass cache.teachers of the cache that was joined, or build "
             "one with this teacher."
         )
-    theirs = Fingerprint.parse(fingerprint_in(names[teacher.name]))
+    theirs = Fingerprint.parse(teacher_fingerprint(names[teacher.name]))
     raise CacheError(
         f"KnowledgeCache: teacher '{teacher.name}' is not the one that the cache was built with: "
         f"its {' and '.join(own.differences(theirs))} changed. Build the cache again, or pass "
@@ -121,7 +130,7 @@ def _require(stored: Mapping[str, Any], tap: Tap, name: str) -> str:
     key = find_tap(stored, tap)
     if key is None:
         raise CacheError(
-            f"KnowledgeCache: of teacher '{name}' it holds {what_taps(list(stored))}, and not "
+            f"KnowledgeCache: of teacher '{name}' it holds {describe_taps(list(stored))}, and not "
             f"{'the logits of ' if tap.logits else ''}{tap}. Build it with `taps` that have it."
         )
     return key

@@ -22,8 +22,9 @@ from keras_kd.cache.reader import Reader
 from keras_kd.cache.schema import CacheError, Content, StoredTap
 from keras_kd.cache.top_k import restored
 from keras_kd.cache.views import Augment, chosen_views, draw, with_draws
-from keras_kd.teachers.batch_knowledge import Lesson, tap_key, teacher_key
-from keras_kd.training.tf_data import untuned
+from keras_kd.teachers.batch_knowledge import JoinedInputs, tap_key, teacher_key
+from keras_kd.training.graph_errors import marked
+from keras_kd.training.tf_data import disable_autotune
 
 #: One batch in so many is checked again after its samples were.
 _EVERY = 16
@@ -46,10 +47,10 @@ def join(
     teach = _teach(reader, augment)
     if batched:
         batches = dataset if key is not None else numbered_batches(dataset)
-        return untuned(_mapped(teach, batches, augment, seed).prefetch(tf.data.AUTOTUNE))
+        return disable_autotune(_mapped(teach, batches, augment, seed).prefetch(tf.data.AUTOTUNE))
     samples = dataset if key is not None else keyed(dataset)
     count, size = samples.cardinality(), CHUNK if has_one_size(samples) else 1
-    joined = untuned(_mapped(teach, samples.batch(size), augment, seed).unbatch())
+    joined = disable_autotune(_mapped(teach, samples.batch(size), augment, seed).unbatch())
     return joined.apply(tf.data.experimental.assert_cardinality(count)) if count >= 0 else joined
 
 
@@ -108,19 +109,35 @@ def _teach(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
         views = draw(number, keys, content.views) if augment else tf.zeros_like(keys)
         if augment is not None:
             x = chosen_views(augment, content.seed, x, keys, views)
-        *found, doubt = tf.numpy_function(look_up.take, [keys, views], [*types, tf.bool])
+        *found, doubt = tf.numpy_function(
+            _marking_errors(look_up.take), [keys, views], [*types, tf.bool]
+        )
 
         def check() -> Any:
-            return tf.numpy_function(look_up.check, [keys, views, input_digests(x)], tf.bool)
+            return tf.numpy_function(
+                _marking_errors(look_up.check), [keys, views, input_digests(x)], tf.bool
+            )
 
         with tf.control_dependencies([tf.cond(doubt, check, lambda: tf.constant(True))]):
             rows = {
                 file: tf.ensure_shape(values, (None, *shape))
                 for file, values, shape in zip(columns, found, shapes, strict=True)
             }
-        return (Lesson(x, _said(content, rows)), *rest)
+        return (JoinedInputs(x, _said(content, rows)), *rest)
 
     return teach
+
+
+def _marking_errors(function: Callable) -> Callable:
+    """Return the function with its `CacheError`s marked, for `fit` to raise them again."""
+
+    def run(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except CacheError as error:
+            raise CacheError(marked(str(error))) from error
+
+    return run
 
 
 def _said(content: Content, rows: dict[str, Any]) -> dict[str, dict[str, Any]]:

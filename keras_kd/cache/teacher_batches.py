@@ -8,7 +8,7 @@ from keras import tree
 from keras_kd.cache.keys import input_digests, key_numbers, key_of, keyed, numbered_batches, split
 from keras_kd.cache.views import Augment, all_views
 from keras_kd.teachers.batch_knowledge import Keyed
-from keras_kd.training.tf_data import untuned
+from keras_kd.training.tf_data import disable_autotune
 
 
 class Batch(NamedTuple):
@@ -67,7 +67,9 @@ def taught(
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         whole = samples.batch(max(1, batch_size // views))
-    return untuned(whole.map(lambda *element: _prepared(split(element)[0], views)).prefetch(2))
+    return disable_autotune(
+        whole.map(lambda *element: _prepared(split(element)[0], views)).prefetch(2)
+    )
 
 
 def _prepared(keyed_batch: Keyed, views: int) -> Batch:

@@ -51,10 +51,10 @@ class Interview:
                 fingerprint=str(teacher.fingerprint(inputs)),
                 taps=tuple(
                     _stored(teacher, *one, value, files.pop(0), top_k)
-                    for one, value in zip(wanted, said, strict=True)
+                    for one, value in zip(wanted, teacher_outputs, strict=True)
                 ),
             )
-            for teacher, wanted, said in zip(
+            for teacher, wanted, teacher_outputs in zip(
                 teachers, self._wanted, graph.structured_outputs, strict=True
             )
         )
@@ -73,26 +73,26 @@ class Interview:
             CacheError: When an answer is not finite, or too large for the type it is stored in.
         """
         answers, fine, largest = self._ask(x)
-        for teacher, said, bounds in zip(self.stored, fine, largest, strict=True):
-            for tap, one, bound in zip(teacher.taps, said, bounds, strict=True):
+        for teacher, teacher_outputs, bounds in zip(self.stored, fine, largest, strict=True):
+            for tap, one, bound in zip(teacher.taps, teacher_outputs, bounds, strict=True):
                 if not one:
                     raise CacheError(self._not_finite(teacher.name, tap, float(bound)))
         return {file: values.numpy() for file, values in answers.items()}
 
     def _said(self, x: Any) -> list[list[Any]]:
         """For each teacher, in order of the taps, what it says."""
-        said = [member(x) for member in self._members]
+        teacher_outputs = [member(x) for member in self._members]
         return [
             [outputs[tap] for tap, _, _ in wanted]
-            for outputs, wanted in zip(said, self._wanted, strict=True)
+            for outputs, wanted in zip(teacher_outputs, self._wanted, strict=True)
         ]
 
     def _answers(self, x: Any) -> tuple[dict[str, Any], list, list]:
         answers, fine, largest = {}, [], []
-        for teacher, said in zip(self.stored, self._say(x), strict=True):
-            kept = [tf.cast(value, self._dtype) for value in said]
+        for teacher, teacher_outputs in zip(self.stored, self._say(x), strict=True):
+            kept = [tf.cast(value, self._dtype) for value in teacher_outputs]
             fine.append([tf.reduce_all(tf.math.is_finite(value)) for value in kept])
-            largest.append([tf.reduce_max(tf.abs(value)) for value in said])
+            largest.append([tf.reduce_max(tf.abs(value)) for value in teacher_outputs])
             for tap, value in zip(teacher.taps, kept, strict=True):
                 parts = [value] if tap.top_k is None else compressed(value, tap.top_k)
                 answers.update(zip(tap.columns(self._dtype), parts, strict=True))

@@ -16,7 +16,7 @@ from keras_kd.cli.label_loss import labels_loss
 from keras_kd.cli.models import load_model
 from keras_kd.cli.output import Outcome, UsageError, table, verbosity
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.files import whole_file
+from keras_kd.files import atomic_write
 from keras_kd.training.hyperparameters import hyperparameters
 
 DESCRIPTION = """\
@@ -155,8 +155,8 @@ def _write(out: Path, student: keras.Model, history: dict[str, Any]) -> None:
         content = path.read_bytes()
     out.mkdir(exist_ok=True)
     with (
-        whole_file(out / STUDENT, ".keras") as write_student,
-        whole_file(out / HISTORY, ".json") as write_history,
+        atomic_write(out / STUDENT, ".keras") as write_student,
+        atomic_write(out / HISTORY, ".json") as write_history,
     ):
         write_student(content)
         write_history((json.dumps(history, indent=1) + "\n").encode())

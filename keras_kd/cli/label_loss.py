@@ -6,7 +6,7 @@ import keras
 from keras import tree
 
 from keras_kd.models.graph import open_graph
-from keras_kd.models.logits import doubt, inspect_output
+from keras_kd.models.logits import inspect_output, unknown_output_message
 
 
 def labels_loss(model: keras.Model, labels: Any) -> tuple[keras.losses.Loss, keras.metrics.Metric]:
@@ -30,7 +30,7 @@ def labels_loss(model: keras.Model, labels: Any) -> tuple[keras.losses.Loss, ker
     verdict = inspect_output(graph, outputs[0])
     if verdict.kind == "unknown":
         raise ValueError(
-            f"{doubt(model.name, verdict)} Expected a last layer whose activation is None, softmax "
+            f"{unknown_output_message(model.name, verdict)} Expected a last layer whose activation is None, softmax "
             "or sigmoid. Use keras_kd from Python, and say which it is."
         )
     logits, classes = verdict.kind == "logits", outputs[0].shape[-1]

@@ -13,7 +13,7 @@ from keras_kd.compression.tfmot.taps import LegacyTapped
 from keras_kd.compression.tfmot.wrapper import Shell
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.objective import DistillationObjective, as_losses, student_tap
-from keras_kd.teachers.batch_knowledge import opened
+from keras_kd.teachers.batch_knowledge import unpack_batch
 from keras_kd.teachers.teacher import as_teachers
 
 
@@ -160,7 +160,7 @@ class Training:
         """The x of each batch."""
         if isinstance(self.data, tf.data.Dataset):
             for batch in self.data:
-                yield opened(keras.utils.unpack_x_y_sample_weight(batch)[0])[0]
+                yield unpack_batch(keras.utils.unpack_x_y_sample_weight(batch)[0])[0]
             return
         x = self.data[0] if isinstance(self.data, tuple) else self.data
         for start in range(0, len(self._arrays[0]), self.batch_size):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.datasets import folders as dataset_folders
-from keras_kd.training.tf_data import untuned
+from keras_kd.training.tf_data import disable_autotune
 
 DIGITS = "digits"
 _MEMORY = 512 * 2**20  # bytes
@@ -95,7 +95,7 @@ def load(
         samples = samples.map(_scale, num_parallel_calls=tf.data.AUTOTUNE)
     if batch_size is not None:
         samples = samples.batch(batch_size)
-    return untuned(samples.prefetch(tf.data.AUTOTUNE))
+    return disable_autotune(samples.prefetch(tf.data.AUTOTUNE))
 
 
 def describe(name: str | os.PathLike) -> Description:

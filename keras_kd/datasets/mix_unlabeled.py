@@ -49,7 +49,7 @@ def mix_unlabeled(
         raise ValueError("mix_unlabeled: one of the two data sets is empty.")
     size, other_size = _size(first), _size(other)
     wanted = max(1, round(ratio * size))
-    form = _Form(*unpacked(first)[1:], unpacked(other)[2])
+    form = _Form(*unpack_elements(first)[1:], unpack_elements(other)[2])
     known = [int(data.cardinality()) for data in (labeled, unlabeled)]
     steps = [known[0], known[1]]
     if known[1] > 0 and other_size != wanted:
@@ -94,7 +94,7 @@ class _Form:
 
     def without_labels(self, *batch: Any) -> tuple:
         """An unlabelled batch in the form of the mixture."""
-        x, _, weights = unpacked(batch)
+        x, _, weights = unpack_elements(batch)
 
         def none(like: tf.Tensor) -> tf.Tensor:
             return _filled(like, batch, float("nan") if like.dtype.is_floating else UNLABELED)
@@ -113,7 +113,7 @@ class _Form:
         )
 
 
-def unpacked(batch: Any) -> tuple[Any, Any, Any]:
+def unpack_elements(batch: Any) -> tuple[Any, Any, Any]:
     """The parts (x, y, sample_weight) of a batch, `None` where it has none."""
     return keras.utils.unpack_x_y_sample_weight(batch)
 
@@ -165,13 +165,13 @@ def _check(labeled: Any, unlabeled: Any, ratio: float) -> None:
                 f"mix_unlabeled: `{name}` must be batched: call `.batch(...)` on it. "
                 f"Received: elements of shapes {shapes}"
             )
-    x, y, _ = unpacked(labeled.element_spec)
+    x, y, _ = unpack_elements(labeled.element_spec)
     if y is None:
         raise ValueError(
             "mix_unlabeled: `labeled` must hold batches (x, y) or (x, y, sample_weight). "
             "Received: no labels"
         )
-    one, other = (_shapes(part) for part in (x, unpacked(unlabeled.element_spec)[0]))
+    one, other = (_shapes(part) for part in (x, unpack_elements(unlabeled.element_spec)[0]))
     if len(one) != len(other) or not all(map(_alike, one, other)):
         raise ValueError(
             "mix_unlabeled: the inputs of both data sets must be alike. "

@@ -17,9 +17,9 @@ from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
-from keras_kd.training.distribution import global_mean, replica_id, share_of_replica
+from keras_kd.training.distribution import global_mean, replica_id, replica_share
 from keras_kd.training.hyperparameters import Hyperparameter
-from keras_kd.training.loss_trackers import Trackers, batch_size
+from keras_kd.training.loss_trackers import LossTrackers, batch_size
 
 _END = Tap(None, logits=True)
 
@@ -105,7 +105,7 @@ class DeepSupervision(Distiller):
         self.exit_loss_weight = exit_loss_weight
         self.seed_states = [*self.seed_states, *seed_states(list(made.values()))]
         self._losses_given = [keras.saving.serialize_keras_object(x) for x in as_losses(losses)]
-        self._trackers = Trackers(["loss", "student_loss", "exit_loss", *self.objective.names])
+        self._trackers = LossTrackers(["loss", "student_loss", "exit_loss", *self.objective.names])
 
     def make_objective(self, student: keras.Model, *arguments: Any) -> DistillationObjective:
         """What the exits learn from the end."""
@@ -129,22 +129,26 @@ class DeepSupervision(Distiller):
         sample_weight: Any = None,
         training: bool = True,
         knowledge: Any = None,
-        seen: Any = None,
+        student_outputs: Any = None,
     ) -> Any:
         """The total loss of a batch; see `Distiller.compute_loss`."""
-        if seen is None:
+        if student_outputs is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        (member,) = self.objective.committee.members
-        said = {tap: ops.stop_gradient(seen[tap]) for tap in member.shapes}
-        knowledge = self.objective.teach(x, y, replica_id(), [said])
-        total = super().compute_loss(x, y, y_pred, sample_weight, training, knowledge, seen)
+        (member,) = self.objective.ensemble.members
+        teacher_outputs = {tap: ops.stop_gradient(student_outputs[tap]) for tap in member.shapes}
+        knowledge = self.objective.teach(x, y, replica_id(), [teacher_outputs])
+        total = super().compute_loss(
+            x, y, y_pred, sample_weight, training, knowledge, student_outputs
+        )
         if self._compile_loss is None:
             return total
-        answers = [self._as_at_the_end(seen[Tap(name, True)], y_pred) for name in self.exits]
-        share, average = share_of_replica(batch_size(x))
-        loss = functools.partial(self._labelled_only.loss, self._compile_loss, y)
+        answers = [
+            self._as_at_the_end(student_outputs[Tap(name, True)], y_pred) for name in self.exits
+        ]
+        share, average = replica_share(batch_size(x))
+        loss = functools.partial(self._label_masking.loss, self._compile_loss, y)
         hard = sum(loss(answer, sample_weight, share) for answer in answers)
-        labelled = self._labelled_only.count(y, y_pred, average)
+        labelled = self._label_masking.count(y, y_pred, average)
         self._trackers.update("exit_loss", global_mean(hard), labelled)
         return total + hard * ops.cast(self.exit_loss_weight, hard.dtype)
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_kd.distillers.fit import build_metrics, fit_arguments, fitted
+from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
 from keras_kd.distillers.input_checks import check_batches
 from keras_kd.distillers.objective import DistillationObjective, as_shapes
 from keras_kd.distillers.summary import distiller_summary
@@ -16,29 +16,35 @@ from keras_kd.losses import DistillationLoss
 from keras_kd.models.graph import require_built
 from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
-from keras_kd.teachers.batch_knowledge import lesson_spec, opened
+from keras_kd.teachers.batch_knowledge import joined_spec, unpack_batch
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
-from keras_kd.training.augmentation import Augmentation, as_augmentation, augmented
+from keras_kd.training.augmentation import Augmentation, as_augmentation, augment_batch
 from keras_kd.training.class_weights import ClassWeights
 from keras_kd.training.distribution import (
     check_strategy,
+    fill_empty_replica,
     global_mean,
-    never_empty,
     per_replica,
     replica_id,
-    share_of_replica,
-    synchronize,
+    replica_share,
+    synchronize_statistics,
 )
-from keras_kd.training.finite_checks import ON_BAD_BATCH, checks, in_our_words, of_batch, of_teacher
+from keras_kd.training.finite_checks import (
+    ON_BAD_BATCH,
+    batch_values,
+    finite_assertions,
+    teacher_values,
+)
+from keras_kd.training.graph_errors import readable_errors
 from keras_kd.training.hyperparameters import Hyperparameter, hyperparameters
-from keras_kd.training.keras_compat import ReplicatedModel, shown
-from keras_kd.training.label_checks import checked_labels, sparse_classes
+from keras_kd.training.keras_compat import ReplicatedModel, stack_logs
+from keras_kd.training.label_checks import check_labels, sparse_classes
 from keras_kd.training.labels import UNLABELED
-from keras_kd.training.loss_trackers import Trackers, batch_size
-from keras_kd.training.masking import LabelledOnly
+from keras_kd.training.loss_trackers import LossTrackers, batch_size
+from keras_kd.training.masking import LabelMasking
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -144,7 +150,7 @@ class Distiller(ReplicatedModel):
         drawing = isinstance(self.augment, keras.layers.Layer)
         self.seed_states = seed_states([student, self.augment] if drawing else [student])
         self._decide_xla()
-        self._trackers = Trackers(["loss", "student_loss", *self.objective.names])
+        self._trackers = LossTrackers(["loss", "student_loss", *self.objective.names])
         self._class_weights = None
         self.built = True
 
@@ -201,7 +207,7 @@ class Distiller(ReplicatedModel):
     @property
     def teachers(self) -> tuple[Teacher, ...]:
         """The teachers, frozen; a distiller loaded from a file has none until they are set."""
-        return self.objective.committee.teachers if self.objective.committee else ()
+        return self.objective.ensemble.teachers if self.objective.ensemble else ()
 
     # A property's setter would not do: Keras tracks whatever is assigned to an attribute.
     def set_teachers(
@@ -242,7 +248,7 @@ class Distiller(ReplicatedModel):
         super().compile(optimizer, loss, **kwargs)
         student = self.objective.student
         self._allowed_labels = sparse_classes(loss, student.output_shapes)
-        self._labelled_only = LabelledOnly(loss, student.output_names)
+        self._label_masking = LabelMasking(loss, student.output_names)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a distiller that was loaded from a file, its optimizer's state to come."""
@@ -251,7 +257,7 @@ class Distiller(ReplicatedModel):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Runs the student."""
-        return self.student(opened(inputs)[0], training=training)
+        return self.student(unpack_batch(inputs)[0], training=training)
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
@@ -283,14 +289,14 @@ class Distiller(ReplicatedModel):
         if self.compiled:
             self._check_shapes(x, given.get("y"), given.get("sample_weight"))
             names = self.objective.student.output_names
-            given["x"] = checked_labels(x, y, self._allowed_labels, names)
+            given["x"] = check_labels(x, y, self._allowed_labels, names)
             with self.distribute_strategy.scope():
                 build_metrics(self._compile_metrics, x, given.get("y"), self.objective.student)
-        return fitted(self, super().fit, given, self.on_bad_batch)
+        return run_fit(self, super().fit, given, self.on_bad_batch)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates the student alone; takes and returns what `keras.Model.evaluate` does."""
-        with in_our_words():
+        with readable_errors():
             return super().evaluate(*args, **kwargs)
 
     def _use_class_weights(self, weights: dict[int, float] | None, given: dict[str, Any]) -> None:
@@ -326,9 +332,9 @@ class Distiller(ReplicatedModel):
                 f"'{self.name}' has no teachers (a file holds none). Call "
                 "`distiller.set_teachers(...)` before training goes on."
             )
-        lesson = lesson_spec(x)
+        lesson = joined_spec(x)
         if lesson is not None and self.teachers:
-            self.objective.committee.find(lesson.said, lesson.x)
+            self.objective.ensemble.find(lesson.teacher_outputs, lesson.x)
         elif any(teacher.recorded for teacher in self.teachers):
             raise ValueError(
                 f"'{self.name}' has teachers that are only on disk, so it learns from a data set "
@@ -338,60 +344,62 @@ class Distiller(ReplicatedModel):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, forward, losses, gradients, metrics."""
         lesson, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, said = opened(lesson)
+        x, teacher_outputs = unpack_batch(lesson)
         skips = self.on_bad_batch == "skip"
         # XLA would drop the assertions, and refuses metrics that are made after them.
-        looked_at = {} if self.jit_compile else of_batch(x, y, sample_weight)
-        with tf.control_dependencies(checks(looked_at, together=skips)):
+        looked_at = {} if self.jit_compile else batch_values(x, y, sample_weight)
+        with tf.control_dependencies(finite_assertions(looked_at, together=skips)):
             if self._class_weights is not None:
                 sample_weight = self._class_weights.of(y, sample_weight)
-            view = augmented(self.augment, x)
-            knowledge = self._knowledge(view if self.same_view else x, y, self._recalled(said, x))
+            view = augment_batch(self.augment, x)
+            knowledge = self._knowledge(
+                view if self.same_view else x, y, self._recalled(teacher_outputs, x)
+            )
             with tf.control_dependencies(self._said_checks(knowledge) if skips else []):
                 return self._learn(x, y, sample_weight, view, knowledge)
 
     def _learn(self, x: Any, y: Any, sample_weight: Any, view: Any, knowledge: Any) -> dict:
         """The rest of a step, when the teachers have spoken."""
-        view, cut = never_empty(view)
+        view, cut = fill_empty_replica(view)
         with tf.GradientTape() as tape:
-            y_pred, seen = cut(self.objective.student(view))
-            loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, seen)
+            y_pred, student_outputs = cut(self.objective.student(view))
+            loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, student_outputs)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
         with tf.control_dependencies([self._teachers_finite(loss, knowledge)]):
             gradients = [None if g is None else tf.identity(g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        share, average = share_of_replica(batch_size(x))
-        synchronize(self._flatten_layers(), share)
+        share, average = replica_share(batch_size(x))
+        synchronize_statistics(self._flatten_layers(), share)
         self._trackers.update("loss", global_mean(loss), average)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return shown({**logs, **self._trackers.results(self._shown())})
+        return stack_logs({**logs, **self._trackers.results(self._shown())})
 
-    def _knowledge(self, x: Any, y: Any, said: Sequence[Any] | None) -> Knowledge | None:
+    def _knowledge(self, x: Any, y: Any, teacher_outputs: Sequence[Any] | None) -> Knowledge | None:
         """What the teachers say of the batch, `None` while they do not teach."""
-        return self.objective.teach(x, y, replica_id(), said)
+        return self.objective.teach(x, y, replica_id(), teacher_outputs)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluates the student alone."""
         lesson, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, _ = opened(lesson)
+        x, _ = unpack_batch(lesson)
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
-        average = share_of_replica(batch_size(x))[1]
-        labelled = self._labelled_only.count(y, y_pred, average)
+        average = replica_share(batch_size(x))[1]
+        labelled = self._label_masking.count(y, y_pred, average)
         self._trackers.update("loss", global_mean(loss), labelled)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return shown({**logs, **self._trackers.results(self._shown(training=False))})
+        return stack_logs({**logs, **self._trackers.results(self._shown(training=False))})
 
     def _shown(self, training: bool = True) -> list[str]:
         """The losses that have a value: those that the progress bar and the history show."""
         names = ["loss"] if self._compile_loss is None else ["loss", "student_loss"]
         return [*names, *self.objective.names] if training else names
 
-    def _recalled(self, said: Any, x: Any) -> list[dict[Tap, Any]] | None:
+    def _recalled(self, teacher_outputs: Any, x: Any) -> list[dict[Tap, Any]] | None:
         """What each teacher said of the batch, where a cache brought it along."""
-        if said is None or self.objective.committee is None:
+        if teacher_outputs is None or self.objective.ensemble is None:
             return None
         if self.augment is not None and self.same_view:
             raise ValueError(
@@ -399,16 +407,16 @@ class Distiller(ReplicatedModel):
                 "cannot see the student's view. Received: same_view=True"
             )
         with tf.init_scope():  # The weights of a live teacher are looked at here, once.
-            found = self.objective.committee.find(said, x)
-        return [{tap: said[k][t] for tap, (k, t) in places.items()} for places in found]
+            found = self.objective.ensemble.find(teacher_outputs, x)
+        return [{tap: teacher_outputs[k][t] for tap, (k, t) in places.items()} for places in found]
 
     def _said_checks(self, knowledge: Knowledge | None) -> list[Any]:
         """Assertions on what each teacher said, before anything is learned from it."""
-        said = {}
+        teacher_outputs = {}
         named = zip(self.teachers, knowledge.outputs if knowledge else (), strict=False)
         for teacher, outputs in named:
-            said |= of_teacher(teacher.name, list(outputs.values()))
-        return checks(said, together=True)
+            teacher_outputs |= teacher_values(teacher.name, list(outputs.values()))
+        return finite_assertions(teacher_outputs, together=True)
 
     def _decide_xla(self) -> None:
         """XLA runs no .tflite file, nothing across replicas, and drops what makes a step skip."""
@@ -422,7 +430,7 @@ class Distiller(ReplicatedModel):
         def look() -> Any:
             named = zip(self.teachers, knowledge.outputs if knowledge else (), strict=False)
             for teacher, outputs in named:
-                checks(of_teacher(teacher.name, list(outputs.values())))
+                finite_assertions(teacher_values(teacher.name, list(outputs.values())))
             return tf.constant(True)
 
         return tf.cond(tf.math.is_finite(loss), lambda: tf.constant(True), look)
@@ -435,7 +443,7 @@ class Distiller(ReplicatedModel):
         sample_weight: Any = None,
         training: bool = True,
         knowledge: Knowledge | None = None,
-        seen: dict[Tap, Any] | None = None,
+        student_outputs: dict[Tap, Any] | None = None,
     ) -> Any:
         """The total loss of a batch.
 
@@ -446,22 +454,22 @@ class Distiller(ReplicatedModel):
             sample_weight: Sample weights, or `None`.
             training: Whether the parts are weighted for training. Defaults to `True`.
             knowledge: What the teachers say of the batch; `None` leaves them out.
-            seen: The student's taps, if there is knowledge.
+            student_outputs: The student's taps, if there is knowledge.
 
         Returns:
             A scalar: under `tf.distribute` this replica's share of it.
         """
         size = batch_size(x)
-        share, average = share_of_replica(size)
+        share, average = replica_share(size)
         terms = []
         if self._compile_loss is not None:
-            hard = self._labelled_only.loss(self._compile_loss, y, y_pred, sample_weight, share)
-            labelled = self._labelled_only.count(y, y_pred, average)
+            hard = self._label_masking.loss(self._compile_loss, y, y_pred, sample_weight, share)
+            labelled = self._label_masking.count(y, y_pred, average)
             self._trackers.update("student_loss", global_mean(hard), labelled)
             weight = ops.cast(self.student_loss_weight, hard.dtype) if training else 1.0
             terms.append(hard * weight)
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
-            mean = self.objective.term(i, knowledge, seen, y, sample_weight)
+            mean = self.objective.term(i, knowledge, student_outputs, y, sample_weight)
             self._trackers.update(self.objective.names[i], mean, size)
             terms.append(per_replica(mean * ops.cast(loss.weight, mean.dtype), share))
         terms.extend(per_replica(ops.sum(term)) for term in self.losses)
@@ -472,7 +480,7 @@ class Distiller(ReplicatedModel):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """Updates the compiled metrics with the samples that have a label."""
         if self._compile_metrics is not None:
-            self._labelled_only.update_metrics(self._compile_metrics, y, y_pred, sample_weight)
+            self._label_masking.update_metrics(self._compile_metrics, y, y_pred, sample_weight)
         return self.get_metrics_result()
 
     @property

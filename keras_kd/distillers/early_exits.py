@@ -47,10 +47,10 @@ class ExitedModel(TappedModel):
 
     def __call__(self, inputs: Any) -> tuple[Any, dict[Tap, Any]]:
         """Runs the model once, and each exit once; see `TappedModel`."""
-        outputs, seen = super().__call__(inputs)
+        outputs, student_outputs = super().__call__(inputs)
         for tap, layer in self._exits.items():
-            seen[tap] = layer(seen[Tap(tap.name)], training=self.training)
-        return outputs, seen
+            student_outputs[tap] = layer(student_outputs[Tap(tap.name)], training=self.training)
+        return outputs, student_outputs
 
 
 def exits_of(student: keras.Model, exits: Exits, outputs: str) -> dict[str, keras.layers.Layer]:

@@ -14,8 +14,9 @@ import tensorflow as tf
 from keras_kd.callbacks.resume import Resume
 from keras_kd.distillers.input_checks import specs
 from keras_kd.models.taps import TappedModel
-from keras_kd.training.finite_checks import Batches, in_our_words
-from keras_kd.training.tf_data import untuned
+from keras_kd.training.finite_checks import Batches
+from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training.tf_data import disable_autotune
 
 _FIT = inspect.signature(keras.Model.fit)
 
@@ -26,14 +27,14 @@ def fit_arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name != "self"}
 
 
-def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
+def list_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
     """The callbacks of a `fit`, given as a list, as one, or as `None`."""
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
 
 
-def fitted(
+def run_fit(
     model: keras.Model,
     fit: Callable[..., keras.callbacks.History],
     given: dict[str, Any],
@@ -55,17 +56,17 @@ def fitted(
         RuntimeError: When the data set raised an error.
     """
     batches = Batches(on_bad_batch)
-    callbacks = listed(given.get("callbacks"))
+    callbacks = list_callbacks(given.get("callbacks"))
     resume = next((callback for callback in callbacks if isinstance(callback, Resume)), None)
     given = {**given, "callbacks": [batches, *callbacks]}
     if model.compiled:
         _build_optimizer(model)
-    with in_our_words(batches):
+    with readable_errors(lambda: batches.at_work):
         if resume is not None:
             given = resume.prepare(model, given)
         # Else the end of each epoch would wait for a thread of `tf.data`.
         given = {
-            name: untuned(value) if isinstance(value, tf.data.Dataset) else value
+            name: disable_autotune(value) if isinstance(value, tf.data.Dataset) else value
             for name, value in given.items()
         }
         try:

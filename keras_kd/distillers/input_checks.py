@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.models.graph import input_shapes
-from keras_kd.teachers.batch_knowledge import opened
+from keras_kd.teachers.batch_knowledge import unpack_batch
 
 
 def check_batches(
@@ -106,7 +106,7 @@ def specs(x: Any, y: Any, weights: Any = None) -> tuple[Any, Any, Any] | None:
         spec = x.element_spec
         parts = spec if type(spec) is tuple else (spec,)
         x, y, weights = (*parts, None, None)[:3]
-        return opened(x)[0], y, weights
+        return unpack_batch(x)[0], y, weights
     known = (np.ndarray, tf.Tensor)
     parts = [part for part in tree.flatten((x, y, weights)) if part is not None]
     if not parts or not all(isinstance(part, known) for part in parts):

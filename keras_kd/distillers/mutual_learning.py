@@ -172,13 +172,15 @@ class MutualLearning(Distiller):
         sample_weight: Any = None,
         training: bool = True,
         knowledge: Any = None,
-        seen: Any = None,
+        student_outputs: Any = None,
     ) -> Any:
         """The total loss of a batch; see `Distiller.compute_loss`."""
         y = self._for_each_output(y)
-        if seen is not None:
-            knowledge = self.objective.teach(seen, y, replica_id())
-        return super().compute_loss(x, y, y_pred, sample_weight, training, knowledge, seen)
+        if student_outputs is not None:
+            knowledge = self.objective.teach(student_outputs, y, replica_id())
+        return super().compute_loss(
+            x, y, y_pred, sample_weight, training, knowledge, student_outputs
+        )
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """Updates the metrics of each student."""

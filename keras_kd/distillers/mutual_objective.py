@@ -31,7 +31,7 @@ class MutualObjective(keras.layers.Layer):
     """
 
     #: There are no teachers to ask.
-    committee = None
+    ensemble = None
 
     def __init__(
         self,
@@ -87,11 +87,11 @@ class MutualObjective(keras.layers.Layer):
             for key, projector in objective.projectors.items()
         }
 
-    def teach(self, seen: Sequence[dict], y: Any, replica: Any = 0) -> list[Knowledge]:
+    def teach(self, student_outputs: Sequence[dict], y: Any, replica: Any = 0) -> list[Knowledge]:
         """What each student learns from what the others just said.
 
         Args:
-            seen: For each student its taps.
+            student_outputs: For each student its taps.
             y: Labels by student, or `None`.
             replica: Number of the replica, for the noise. Defaults to 0.
 
@@ -100,20 +100,27 @@ class MutualObjective(keras.layers.Layer):
         """
         knowledge = []
         for i, objective in enumerate(self.objectives):
-            others = [taps for j, taps in enumerate(seen) if j != i]
-            said = [
+            others = [taps for j, taps in enumerate(student_outputs) if j != i]
+            teacher_outputs = [
                 {tap: ops.stop_gradient(taps[tap]) for tap in member.shapes}
-                for member, taps in zip(objective.committee.members, others, strict=True)
+                for member, taps in zip(objective.ensemble.members, others, strict=True)
             ]
-            knowledge.append(objective.teach(None, self._labels(i, y), replica, said))
+            knowledge.append(objective.teach(None, self._labels(i, y), replica, teacher_outputs))
         return knowledge
 
     def term(
-        self, i: int, knowledge: Sequence[Knowledge], seen: Sequence[dict], y: Any, weights: Any
+        self,
+        i: int,
+        knowledge: Sequence[Knowledge],
+        student_outputs: Sequence[dict],
+        y: Any,
+        weights: Any,
     ) -> Any:
         """The mean of one loss over the samples; see `DistillationObjective.term`."""
         k, loss = divmod(i, len(self.pattern))
-        return self.objectives[k].term(loss, knowledge[k], seen[k], self._labels(k, y), weights)
+        return self.objectives[k].term(
+            loss, knowledge[k], student_outputs[k], self._labels(k, y), weights
+        )
 
     def _labels(self, student: int, y: Any) -> Any:
         return None if y is None else y[self.student.output_names[student]]
@@ -125,7 +132,7 @@ class MutualObjective(keras.layers.Layer):
                 tap
                 for j, other in enumerate(self.objectives)
                 if j != i
-                for tap in other.committee.members[i - (i > j)].shapes
+                for tap in other.ensemble.members[i - (i > j)].shapes
             ]
             model = objective.student.model
             taps = [*objective.student.taps, *asked]

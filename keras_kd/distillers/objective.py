@@ -14,14 +14,14 @@ from keras_kd.losses.numerics import mean_over_samples
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.logits import OUTPUTS
 from keras_kd.models.taps import Tap, TappedModel
-from keras_kd.teachers.ensemble import Committee
+from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
-from keras_kd.teachers.placing import placed
-from keras_kd.teachers.teacher import Teacher, as_teachers, columns
+from keras_kd.teachers.placing import replicate_teacher
+from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.label_checks import per_output, sample_weights
-from keras_kd.training.labels import UNLABELED, class_of
+from keras_kd.training.labels import UNLABELED, class_indices
 
 #: Names in the history, and owners of hyperparameters, that are no distillation loss.
 _RESERVED = ("loss", "student_loss", "noise")
@@ -76,7 +76,7 @@ class DistillationObjective(keras.layers.Layer):
         self.student = tapped(student, taps, outputs=student_outputs, training=True)
         self.names = _unique(loss.name for loss in self.terms)
         self.teacher_shapes = None
-        self.committee = None
+        self.ensemble = None
         self.built = True
         if teachers is not None:
             self.set_teachers(teachers)
@@ -84,7 +84,7 @@ class DistillationObjective(keras.layers.Layer):
     def set_teachers(self, teachers: Any) -> None:
         """Sets the teachers; see `Distiller.set_teachers`."""
         taps = [teacher_tap(loss) for loss in self.terms]
-        teachers = [placed(teacher) for teacher in as_teachers(teachers)]
+        teachers = [replicate_teacher(teacher) for teacher in as_teachers(teachers)]
         if taps and not teachers:
             raise ValueError(
                 "Distiller: with distillation losses there must be at least one teacher; pass "
@@ -96,22 +96,22 @@ class DistillationObjective(keras.layers.Layer):
                 f"Distiller: the student has {classes} classes, so there must be as many "
                 f"`class_names`. Received: class_names={self.class_names}"
             )
-        committee = Committee(
+        ensemble = Ensemble(
             teachers,
             tree.flatten(taps),
             self.weighting,
             self.noise,
             self.combine,
-            [columns(teacher, classes, self.class_names) for teacher in teachers],
+            [class_columns(teacher, classes, self.class_names) for teacher in teachers],
             classes,
         )
-        for member in committee.members:
+        for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
-        self.committee = committee
-        self.connect([[_each(tap, member.shapes) for tap in taps] for member in committee.members])
+        self.ensemble = ensemble
+        self.connect([[_each(tap, member.shapes) for tap in taps] for member in ensemble.members])
 
     def _classes(self) -> int:
         """How many classes the student's first output of logits has."""
@@ -128,7 +128,7 @@ class DistillationObjective(keras.layers.Layer):
         projectors = {}
         for k, shapes in enumerate(teacher_shapes):
             for i, loss in enumerate(self.terms):
-                if loss.on_logits and self.committee is None:
+                if loss.on_logits and self.ensemble is None:
                     continue  # Loaded from a file: nothing to make, and no teacher to check.
                 student_shape = _each(student_tap(loss), self.student.shapes)
                 own = self._columns(k) if loss.on_logits else None
@@ -147,10 +147,10 @@ class DistillationObjective(keras.layers.Layer):
         self.teacher_shapes = teacher_shapes
 
     def _columns(self, teacher: int) -> list[int] | None:
-        return self.committee.columns[teacher] if self.committee else None
+        return self.ensemble.columns[teacher] if self.ensemble else None
 
     def teach(
-        self, x: Any, y: Any = None, replica: Any = 0, said: Sequence[Any] | None = None
+        self, x: Any, y: Any = None, replica: Any = 0, teacher_outputs: Sequence[Any] | None = None
     ) -> Knowledge:
         """Asks every teacher once, or takes what they said before.
 
@@ -158,29 +158,34 @@ class DistillationObjective(keras.layers.Layer):
             x: A batch.
             y: Its labels, as `fit` got them.
             replica: Number of the replica, for the noise. Defaults to 0.
-            said: For each teacher a dict from tap to what it said of the batch; `None` asks them.
+            teacher_outputs: For each teacher a dict from tap to what it said of the batch; `None` asks them.
 
         Returns:
             The `Knowledge`.
         """
-        if self.committee is None:
+        if self.ensemble is None:
             return Knowledge()
-        at = self.committee.weighed_at
+        at = self.ensemble.weighed_at
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
         labels = per_output(y, named[0] if named else None, self.student.output_names)
-        if said is None:
-            return self.committee(x, labels, replica)
-        return self.committee.weigh(said, labels, replica)
+        if teacher_outputs is None:
+            return self.ensemble(x, labels, replica)
+        return self.ensemble.weigh(teacher_outputs, labels, replica)
 
     def term(
-        self, i: int, knowledge: Knowledge, seen: dict[Tap, Any], y: Any, sample_weight: Any
+        self,
+        i: int,
+        knowledge: Knowledge,
+        student_outputs: dict[Tap, Any],
+        y: Any,
+        sample_weight: Any,
     ) -> Any:
         """The mean of one loss over the samples, its teachers weighted sample by sample.
 
         Args:
             i: Which loss.
             knowledge: What the teachers say of the batch.
-            seen: The student's taps.
+            student_outputs: The student's taps.
             y: Labels, as `fit` got them.
             sample_weight: Sample weights, as `fit` got them.
 
@@ -190,9 +195,9 @@ class DistillationObjective(keras.layers.Layer):
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
         labels = per_output(y, tap, names)
-        answer = _each(student_tap(loss), seen)
-        if knowledge.blended and loss.on_logits:
-            values = loss.compare(None, knowledge.blended[teacher_tap(loss)], answer, labels)
+        answer = _each(student_tap(loss), student_outputs)
+        if knowledge.combined and loss.on_logits:
+            values = loss.compare(None, knowledge.combined[teacher_tap(loss)], answer, labels)
         else:
             values = self._over_teachers(i, knowledge, answer, labels)
         return mean_over_samples(values, sample_weights(sample_weight, tap, names))
@@ -202,10 +207,10 @@ class DistillationObjective(keras.layers.Layer):
         values = []
         for k, outputs in enumerate(knowledge.outputs):
             projector = self.projectors.get(self._key(i, k, teachers))
-            said = _each(teacher_tap(loss), outputs)
+            teacher_outputs = _each(teacher_tap(loss), outputs)
             own = self._columns(k) if loss.on_logits else None
             mine, theirs = (answer, labels) if own is None else _restricted(answer, labels, own)
-            values.append(loss.compare(projector, said, mine, theirs))
+            values.append(loss.compare(projector, teacher_outputs, mine, theirs))
         if teachers == 1:
             return values[0]
         values = ops.stack(values)
@@ -216,11 +221,11 @@ class DistillationObjective(keras.layers.Layer):
         return name if teachers == 1 else f"{name}/teacher_{teacher}"
 
 
-def _restricted(logits: Any, labels: Any, columns: Sequence[int]) -> tuple[Any, Any]:
+def _restricted(logits: Any, labels: Any, class_columns: Sequence[int]) -> tuple[Any, Any]:
     """The student's logits and the labels in the eyes of a teacher that knows some classes."""
-    own = ops.convert_to_tensor(list(columns), dtype="int32")
+    own = ops.convert_to_tensor(list(class_columns), dtype="int32")
     if labels is not None:
-        target = class_of(labels, logits.shape)
+        target = class_indices(labels, logits.shape)
         matches = ops.expand_dims(target, -1) == own
         position = ops.cast(ops.argmax(matches, axis=-1), "int32")
         labels = ops.where(ops.any(matches, axis=-1), position, UNLABELED)

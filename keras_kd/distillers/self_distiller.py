@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.distillers.fit import fit_arguments, listed
+from keras_kd.distillers.fit import fit_arguments, list_callbacks
 from keras_kd.losses import DistillationLoss
-from keras_kd.models.copy import copy_of
+from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import require_built
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
@@ -87,7 +87,7 @@ class SelfDistiller(Distiller):
     ) -> None:
         _check(decay, start, every)
         require_built(student, "The student")
-        copy = copy_of(student)
+        copy = copy_model(student)
         copy.trainable = False
         super().__init__(
             student,
@@ -128,7 +128,7 @@ class SelfDistiller(Distiller):
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains the student; takes what `keras.Model.fit` takes."""
         given = fit_arguments(*args, **kwargs)
-        callbacks = [_Epochs(self), *listed(given.pop("callbacks", None))]
+        callbacks = [_Epochs(self), *list_callbacks(given.pop("callbacks", None))]
         return super().fit(**given, callbacks=callbacks)
 
     def train_step(self, data: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from keras_kd.export.options import QUANTIZATIONS
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import VerificationError
-from keras_kd.files import whole_file
+from keras_kd.files import atomic_write
 from keras_kd.litert import signature
 
 _OBJECTIVES = ("latency", "size")
@@ -79,7 +79,7 @@ def best(
     # Data that fits no format is refused once, not by each.
     inputs = signature.of_inputs(model, options.get("input_signature"))
     calibration.samples(data, inputs, 1)
-    with whole_file(Path(path), ".tflite") as write, tempfile.TemporaryDirectory() as folder:
+    with atomic_write(Path(path), ".tflite") as write, tempfile.TemporaryDirectory() as folder:
         files, tried = {}, {}
         for quantization in formats:
             if verbose:

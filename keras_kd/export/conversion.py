@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd.export.calibration import batches_of
-from keras_kd.litert.process import ending
+from keras_kd.litert.process import describe_exit
 
 #: Quantizations that need samples, to see which values the layers have.
 CALIBRATED = ("int8", "int16x8")
@@ -103,7 +103,7 @@ def convert(
     if (folder / _ERROR).exists():
         raise ConversionError((folder / _ERROR).read_text())
     if run.returncode:
-        raise ConversionError(f"the converter {ending(run.returncode, run.stderr)}")
+        raise ConversionError(f"the converter {describe_exit(run.returncode, run.stderr)}")
     return (folder / _RESULT).read_bytes()
 
 

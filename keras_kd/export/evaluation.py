@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_kd.export.metadata import Description, of_content
+from keras_kd.export.metadata import Description, describe_content
 from keras_kd.export.scores import Evaluation, Tally
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.litert import signature as signatures
@@ -59,7 +59,7 @@ def evaluate(
     """
     path = tflite.path if isinstance(tflite, TFLiteModel) else tflite
     content = read(path)
-    about = of_content(content)
+    about = describe_content(content)
     inputs = about.inputs or (signatures.of_inputs(model).names if model is not None else None)
     with LiteRT(content, f"'{path}'", inputs=inputs, signature=signature) as runner:
         return score(runner, about, dataset, model, threshold)

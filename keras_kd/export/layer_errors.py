@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_kd.export import calibration
 from keras_kd.export.conversion import CALIBRATED
-from keras_kd.export.metadata import Description, of_content
+from keras_kd.export.metadata import Description, describe_content
 from keras_kd.export.options import MAIN, Options
 from keras_kd.export.saved_model import layer_of
 from keras_kd.export.tflite import converted
@@ -66,7 +66,7 @@ def layer_errors(
     """
     path = tflite.path if isinstance(tflite, TFLiteModel) else tflite
     content = read(path)
-    about = of_content(content)
+    about = describe_content(content)
     if about.quantization is None:
         raise ValueError(
             f"Expected a file that `to_tflite` wrote. Received: '{path}', which does not say how "

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_kd.export.pre_post_processing import Ends, Normalization
 from keras_kd.export.tflite_metadata import tflite_metadata
-from keras_kd.litert.flatbuffer import metadata, with_metadata
+from keras_kd.litert.flatbuffer import add_metadata, read_metadata
 from keras_kd.litert.interpreter import read
 
 _NAME = "keras_kd"
@@ -65,13 +65,13 @@ def describe(path: str | Path) -> Description:
         >>> describe("model.tflite").labels
         {'logits': ('cat', 'dog')}
     """
-    return of_content(read(path))
+    return describe_content(read(path))
 
 
-def of_content(content: bytes) -> Description:
+def describe_content(content: bytes) -> Description:
     """Reads what the content of a .tflite file says of itself."""
     try:
-        fields = json.loads(metadata(content, _NAME) or b"{}")
+        fields = json.loads(read_metadata(content, _NAME) or b"{}")
         normalization = {
             name: Normalization(tuple(mean), tuple(std))
             for name, (mean, std) in fields.pop("normalization", {}).items()
@@ -107,4 +107,4 @@ def described(content: bytes, description: Description, shapes: Mapping[str, Any
     if description.labels or description.normalization:
         buffer, files = tflite_metadata(content, description, shapes)
         entries["TFLITE_METADATA"] = buffer
-    return with_metadata(content, entries, files)
+    return add_metadata(content, entries, files)

@@ -13,7 +13,7 @@ from keras import tree
 
 from keras_kd.export.pre_post_processing import Ends
 from keras_kd.litert import signature
-from keras_kd.models.precision import in_float32
+from keras_kd.models.precision import compute_in_float32
 from keras_kd.models.taps import Tap, TappedModel
 
 
@@ -112,7 +112,7 @@ def trace(
     }
     before = len(model.variables)
     functions, outputs = {}, {}
-    with in_float32(model), contextlib.nullcontext() if loops else _unrolled(model):
+    with compute_in_float32(model), contextlib.nullcontext() if loops else _unrolled(model):
         whole, names = _whole(model, inputs, specs)
         shapes = {name: tuple(t.shape) for name, t in whole.structured_outputs.items()}
         around = ends(shapes)

@@ -172,7 +172,7 @@ class Tally:
         of_model: np.ndarray | None,
     ) -> None:
         try:
-            wanted = classes_of(self.name, labels, shape, self.classes and of_model is None)
+            wanted = class_indices_of(self.name, labels, shape, self.classes and of_model is None)
         except ValueError:
             if not self.doubtful:
                 raise
@@ -211,7 +211,7 @@ def answers_of(values: np.ndarray, threshold: float) -> np.ndarray:
     return values.argmax(-1)
 
 
-def classes_of(
+def class_indices_of(
     name: str, labels: np.ndarray, shape: tuple[int, ...], only_classes: bool = False
 ) -> np.ndarray:
     """Returns integer labels, one for each answer of an output.

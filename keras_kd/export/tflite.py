@@ -18,7 +18,7 @@ from keras_kd.export.options import Options
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import Proof
 from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
-from keras_kd.files import whole_file
+from keras_kd.files import atomic_write
 from keras_kd.litert import signature
 
 
@@ -131,7 +131,7 @@ def to_tflite(
     data = calibration if verification is None else verification
     made_up = (inputs.pack(calibration_data.made_up(inputs)),)
     proof = Proof(data, verification_samples, made_up, max_drop, tolerance)
-    with whole_file(Path(path), ".tflite") as write:
+    with atomic_write(Path(path), ".tflite") as write:
         samples = None
         if quantization in CALIBRATED and calibration is not None:
             samples = calibration_data.samples(calibration, inputs, calibration_samples)

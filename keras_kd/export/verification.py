@@ -12,7 +12,7 @@ from keras import tree
 from keras_kd.export.evaluation import score
 from keras_kd.export.metadata import Description
 from keras_kd.export.scores import Evaluation
-from keras_kd.files import whole_file
+from keras_kd.files import atomic_write
 from keras_kd.litert.flatbuffer import flex_ops
 from keras_kd.litert.interpreter import LiteRT
 
@@ -121,7 +121,7 @@ class Proof:
 def _rejected(wrong: str, content: bytes, path: Path, scores: Evaluation) -> VerificationError:
     """Keeps a file aside, and returns the error that names it."""
     aside = path.with_name(f"{path.stem}.rejected.tflite")
-    with whole_file(aside, ".tflite") as write:
+    with atomic_write(aside, ".tflite") as write:
         write(content)
     return VerificationError(
         f"Expected a file that answers as the Keras model does. Received: {wrong}. It is kept as "

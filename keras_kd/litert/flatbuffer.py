@@ -29,7 +29,7 @@ def main_signature(content: bytes) -> str | None:
     return None
 
 
-def metadata(content: bytes, name: str) -> bytes | None:
+def read_metadata(content: bytes, name: str) -> bytes | None:
     """Returns a metadata entry of a .tflite model, `None` where it has none of that name."""
     try:
         model = schema.Model.GetRootAs(content)
@@ -42,7 +42,7 @@ def metadata(content: bytes, name: str) -> bytes | None:
     return None
 
 
-def with_metadata(content: bytes, entries: Mapping[str, bytes], files: Mapping[str, str]) -> bytes:
+def add_metadata(content: bytes, entries: Mapping[str, bytes], files: Mapping[str, str]) -> bytes:
     """Returns a .tflite model with metadata entries, and with text files packed in behind it.
 
     Args:

@@ -98,7 +98,7 @@ class EngineProcess:
             self._process.stdin.close()
         code = self._process.wait()
         self._messages.seek(0)
-        end = ending(code, self._messages.read())
+        end = describe_exit(code, self._messages.read())
         if late:
             end = f"did not come to an end in {PATIENCE:g} seconds."
         return (
@@ -108,7 +108,7 @@ class EngineProcess:
         )
 
 
-def ending(code: int, messages: bytes) -> str:
+def describe_exit(code: int, messages: bytes) -> str:
     """Says how a child came to its end.
 
     Args:

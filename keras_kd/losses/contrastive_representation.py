@@ -9,7 +9,7 @@ from keras_kd.losses.feature_loss import FeatureLoss
 from keras_kd.losses.memory_bank import EmbeddingHeads
 from keras_kd.losses.numerics import rows, unit
 from keras_kd.training.hyperparameters import Hyperparameter
-from keras_kd.training.labels import UNLABELED, class_of
+from keras_kd.training.labels import UNLABELED, class_indices
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -134,7 +134,7 @@ def _classes(labels: Any, batch: Any) -> Any:
     if labels is None or len(labels.shape) > 2:
         return ops.full((batch,), UNLABELED, dtype="int32")
     # The size of a one-hot row is its number of classes, whatever the tap's is.
-    return class_of(labels, (None, labels.shape[-1] if len(labels.shape) == 2 else None))
+    return class_indices(labels, (None, labels.shape[-1] if len(labels.shape) == 2 else None))
 
 
 def _negatives(classes: Any, pool: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_kd.training.labels import class_of
+from keras_kd.training.labels import class_indices
 
 
 def target_classes(labels: Any, teacher: Any) -> Any:
@@ -24,7 +24,7 @@ def target_classes(labels: Any, teacher: Any) -> Any:
     Raises:
         ValueError: When the shapes of labels and logits do not fit.
     """
-    labels = class_of(labels, teacher.shape)
+    labels = class_indices(labels, teacher.shape)
     known = ops.logical_and(labels >= 0, labels < teacher.shape[-1])
     return ops.where(known, labels, ops.cast(ops.argmax(teacher, axis=-1), "int32"))
 

@@ -5,7 +5,7 @@ import keras
 from keras_kd.models.graph import built_inputs, is_graph
 
 
-def copy_of(model: keras.Model) -> keras.Model:
+def copy_model(model: keras.Model) -> keras.Model:
     """A copy of a built model: the same layers under the same names, weights of its own.
 
     Args:

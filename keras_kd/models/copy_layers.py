@@ -5,7 +5,7 @@ import keras
 from keras_kd.models.graph import is_graph
 
 
-def copied(model: keras.Model) -> keras.Model:
+def copy_graph(model: keras.Model) -> keras.Model:
     """Copies a Functional or Sequential model with its weights.
 
     Args:

@@ -127,7 +127,7 @@ def takes_logits(call: Call) -> bool:
     return plain or not _is_layer(layer)
 
 
-def doubt(name: str, verdict: Verdict) -> str:
+def unknown_output_message(name: str, verdict: Verdict) -> str:
     """The sentence that says why a kind cannot be told, and what to pass."""
     made_by = "an input" if verdict.call is None else f"'{verdict.call.path}'"
     kind = "" if verdict.call is None else f" ({type(verdict.call.layer).__name__})"

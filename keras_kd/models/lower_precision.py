@@ -16,7 +16,7 @@ _NORMALISING = (
 )
 
 
-def in_dtype(model: keras.Model, dtype: str) -> keras.Model:
+def cast_model(model: keras.Model, dtype: str) -> keras.Model:
     """Copies a model into another type.
 
     Weights and computation are of that type, but for the layers that make the outputs, which are

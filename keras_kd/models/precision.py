@@ -7,7 +7,7 @@ import keras
 
 
 @contextlib.contextmanager
-def in_float32(model: keras.Model) -> Iterator[None]:
+def compute_in_float32(model: keras.Model) -> Iterator[None]:
     """Lets the layers of a model in mixed precision compute in float32 for a while.
 
     LiteRT has few kernels for half floats, and tf_keras gets no policies of Keras 3.

@@ -7,7 +7,7 @@ from keras_kd.models.graph import Graph, open_graph
 from keras_kd.models.taps import named_outputs, only_tensor
 
 
-def place_of(model: keras.Model, graph: Graph, tap: str) -> keras.KerasTensor:
+def locate_layer(model: keras.Model, graph: Graph, tap: str) -> keras.KerasTensor:
     """The tensor at a tap of an opened graph.
 
     Args:
@@ -24,7 +24,7 @@ def place_of(model: keras.Model, graph: Graph, tap: str) -> keras.KerasTensor:
     return only_tensor(model, graph.calls, tap, named_outputs(graph.outputs, graph.output_names))
 
 
-def part_after(model: keras.Model, tap: str, name: str) -> keras.Model:
+def model_after(model: keras.Model, tap: str, name: str) -> keras.Model:
     """A copy of what a model has after a tap, with its weights.
 
     Args:
@@ -41,8 +41,8 @@ def part_after(model: keras.Model, tap: str, name: str) -> keras.Model:
     """
     graph = open_graph(model, inside=[tap])
     graph.require_runnable(model)
-    start = place_of(model, graph, tap)
-    require_only_way(model, graph, start, tap)
+    start = locate_layer(model, graph, tap)
+    require_single_path(model, graph, start, tap)
     outputs = graph.outputs
     if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
         outputs = outputs[0]
@@ -57,7 +57,9 @@ def part_after(model: keras.Model, tap: str, name: str) -> keras.Model:
     return copy
 
 
-def require_only_way(model: keras.Model, graph: Graph, start: keras.KerasTensor, tap: str) -> None:
+def require_single_path(
+    model: keras.Model, graph: Graph, start: keras.KerasTensor, tap: str
+) -> None:
     """Refuses a tap beside which the model's input reaches its output.
 
     Args:

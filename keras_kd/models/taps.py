@@ -13,9 +13,9 @@ from keras_kd.models.hooks import Recorder, Watch
 from keras_kd.models.logits import (
     OUTPUTS,
     Verdict,
-    doubt,
     inspect_output,
     takes_logits,
+    unknown_output_message,
     way_to_logits,
 )
 
@@ -159,7 +159,7 @@ class TappedModel:
             self._from_probabilities.add(tap)
         elif verdict.kind == "unknown":
             raise ValueError(
-                f'{doubt(self.model.name, verdict)} Say which it is: `outputs="logits"` or '
+                f'{unknown_output_message(self.model.name, verdict)} Say which it is: `outputs="logits"` or '
                 '`outputs="probabilities"` (for a student `student_outputs=...`).'
             )
         elif verdict.kind == "logits" and self.declared == "probabilities":

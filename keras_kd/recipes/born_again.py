@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.distillers.fit import listed
+from keras_kd.distillers.fit import list_callbacks
 from keras_kd.models.graph import require_built
 from keras_kd.recipes.stage import Stages
 
@@ -114,7 +114,7 @@ def _callbacks(given: Any, number: int, folder: Path | None) -> list[keras.callb
         backup = [
             keras.callbacks.BackupAndRestore(_backup(folder, number), delete_checkpoint=False)
         ]
-    return [*backup, *listed(given)]
+    return [*backup, *list_callbacks(given)]
 
 
 def _recalled(
@@ -181,7 +181,7 @@ def _check(build: Any, generations: int, loss: Any, callbacks: Any) -> None:
             "born_again: the first generation learns from labels, so there must be a `loss`. "
             "Received: loss=None"
         )
-    if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in listed(callbacks)):
+    if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in list_callbacks(callbacks)):
         raise ValueError(
             "born_again: BackupAndRestore would restore one generation's weights in another. Pass "
             '`path="folder"` instead.'

@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_kd.datasets.mix_unlabeled import unpacked
+from keras_kd.datasets.mix_unlabeled import unpack_elements
 from keras_kd.models.taps import Tap
-from keras_kd.teachers.ensemble import Committee
+from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.labels import UNLABELED
@@ -81,11 +81,11 @@ def pseudo_label(
     """
     teachers = as_teachers(teachers)
     _check(teachers, dataset, threshold)
-    committee = Committee(teachers, [_OUTPUT], weighting, combine="probabilities")
-    judge = _judge(committee)
+    ensemble = Ensemble(teachers, [_OUTPUT], weighting, combine="probabilities")
+    judge = _judge(ensemble)
     inputs, labels, total, size, greatest = [], [], 0, None, 0.0
     for batch in dataset:
-        x = unpacked(batch)[0]
+        x = unpack_elements(batch)[0]
         found, confidence = (np.asarray(part) for part in judge(x))
         sure = confidence >= threshold
         some = sure.reshape(len(sure), -1).any(axis=1)
@@ -100,14 +100,14 @@ def pseudo_label(
             f"probability was {greatest:.3f}."
         )
     x = tree.map_structure(lambda *parts: np.concatenate(parts), *inputs)
-    counts = np.bincount(y[y != UNLABELED].ravel(), minlength=_classes(committee))
+    counts = np.bincount(y[y != UNLABELED].ravel(), minlength=_classes(ensemble))
     kept = tf.data.Dataset.from_tensor_slices((x, y)).batch(size)
     return PseudoLabels(kept, len(y), total, tuple(int(count) for count in counts))
 
 
-def _classes(committee: Committee) -> int:
+def _classes(ensemble: Ensemble) -> int:
     """How many classes the teachers know; a single output tells two apart."""
-    member = committee.members[0]
+    member = ensemble.members[0]
     classes = member.shapes[_OUTPUT][-1]
     if classes > 1 and member.activations.get(_OUTPUT) == "sigmoid":
         raise ValueError(
@@ -117,14 +117,14 @@ def _classes(committee: Committee) -> int:
     return max(classes, 2)
 
 
-def _judge(committee: Committee) -> Callable[[Any], tuple[Any, Any]]:
+def _judge(ensemble: Ensemble) -> Callable[[Any], tuple[Any, Any]]:
     """The step that gives the most likely class of each sample and its probability."""
-    single = committee.members[0].shapes[_OUTPUT][-1] == 1
-    _classes(committee)
+    single = ensemble.members[0].shapes[_OUTPUT][-1] == 1
+    _classes(ensemble)
 
     @tf.function(reduce_retracing=True)
     def judge(x: Any) -> tuple[Any, Any]:
-        knowledge = committee(x)
+        knowledge = ensemble(x)
         logits = knowledge.blended.get(_OUTPUT, knowledge.outputs[0][_OUTPUT])
         logits = ops.cast(logits, "float32")
         if single:

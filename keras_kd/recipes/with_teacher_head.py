@@ -4,7 +4,7 @@ import keras
 
 from keras_kd.losses.projector import chosen_projector
 from keras_kd.models.graph import Graph, open_graph
-from keras_kd.models.split import part_after
+from keras_kd.models.split import model_after
 from keras_kd.models.taps import Tap, TappedModel
 
 #: The tap of the assembled student that is led to the teacher's features.
@@ -56,7 +56,7 @@ def with_teacher_head(
     body.require_runnable(student)
     features = _at(body, student_tap)
     projector = _projector(teacher_shape, student_shape)
-    head = part_after(teacher, teacher_tap, "teacher_head")
+    head = model_after(teacher, teacher_tap, "teacher_head")
     head.trainable = False
     return keras.Model(
         body.inputs,

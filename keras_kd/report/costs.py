@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_kd.export.benchmark import benchmark
-from keras_kd.export.metadata import of_content
+from keras_kd.export.metadata import describe_content
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.litert.interpreter import read
@@ -29,7 +29,7 @@ def cost_of(model: Any, runs: int) -> dict[str, Any]:
             except (ValueError, RuntimeError) as error:
                 return {"kind": "Keras", "note": f"No file of it: {error}"}
     path = model.path if isinstance(model, TFLiteModel) else Path(model)
-    quantization = of_content(read(path)).quantization
+    quantization = describe_content(read(path)).quantization
     return {"kind": f"{quantization or '.tflite'} file", **_measured(path, runs)}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.export.scores import classes_of
+from keras_kd.export.scores import class_indices_of
 from keras_kd.litert import signature as signatures
 from keras_kd.report.disagreements import Disagreements
 from keras_kd.report.metrics import Marks
@@ -87,7 +87,9 @@ def _labels(y: Any, answers: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray
             "of the output that is compared."
         )
     given, logs = answers
-    return classes_of("output", parts[0], given.shape if logs is None else logs.shape, logs is None)
+    return class_indices_of(
+        "output", parts[0], given.shape if logs is None else logs.shape, logs is None
+    )
 
 
 def _number_of_classes(answers: Mapping[str, Any], labels: np.ndarray) -> int:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_kd.export.metadata import of_content
+from keras_kd.export.metadata import describe_content
 from keras_kd.litert import signature as signatures
 from keras_kd.litert.interpreter import LiteRT, read
 
@@ -29,7 +29,7 @@ class Answerer:
         self._probabilities: bool | None = None
         if self._model is None:
             content = read(model)
-            self._about = of_content(content)
+            self._about = describe_content(content)
             self._runner = LiteRT(content, f"'{model}'", inputs=self._about.inputs or None)
 
     def close(self) -> None:

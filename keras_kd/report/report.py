@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_kd.files import require_place, whole_file
+from keras_kd.files import atomic_write, require_writable
 
 _ENDINGS = (".html", ".md", ".json")
 
@@ -148,7 +148,7 @@ class Report:
             ".md": markdown,
             ".json": lambda report: json.dumps(report.as_dict(), indent=1) + "\n",
         }
-        with whole_file(path, path.suffix) as write:
+        with atomic_write(path, path.suffix) as write:
             write(writers[path.suffix](self).encode())
         return path
 
@@ -165,4 +165,4 @@ def require_report_place(path: Path) -> None:
             f"Expected a path that ends in one of {list(_ENDINGS)}. Received: '{path}'. Name the "
             "file, for example 'report.html'."
         )
-    require_place(path, path.suffix)
+    require_writable(path, path.suffix)

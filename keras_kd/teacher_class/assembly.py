@@ -42,15 +42,15 @@ def side_by_side(
             f"Received: head={head!r}"
         )
     inputs = built_inputs(next(student for student in students if student is not None))
-    said = [
+    teacher_outputs = [
         None if student is None else _branch(student, f"student_{i}")(inputs)
         for i, student in enumerate(students)
     ]
-    some = next(output for output in said if output is not None)
-    for i, output in enumerate(said):
+    some = next(output for output in teacher_outputs if output is not None)
+    for i, output in enumerate(teacher_outputs):
         if output is None:
-            said[i] = _constant(means[list(chunks[i])], f"mean_{i}")(some)
-    x = _in_order(said, chunks)
+            teacher_outputs[i] = _constant(means[list(chunks[i])], f"mean_{i}")(some)
+    x = _in_order(teacher_outputs, chunks)
     activation = representation.activation()
     x = x if activation is None else activation(x)
     if head == "teacher":
@@ -74,9 +74,13 @@ def _constant(values: np.ndarray, name: str) -> keras.layers.Layer:
     )
 
 
-def _in_order(said: Sequence[Any], chunks: Sequence[Sequence[int]]) -> Any:
+def _in_order(teacher_outputs: Sequence[Any], chunks: Sequence[Sequence[int]]) -> Any:
     """The outputs as one, its units in the teacher's order."""
-    x = said[0] if len(said) == 1 else keras.layers.Concatenate(name="chunks")(said)
+    x = (
+        teacher_outputs[0]
+        if len(teacher_outputs) == 1
+        else keras.layers.Concatenate(name="chunks")(teacher_outputs)
+    )
     units = np.concatenate([np.asarray(chunk) for chunk in chunks])
     if np.array_equal(units, np.arange(len(units))):
         return x

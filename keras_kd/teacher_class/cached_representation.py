@@ -4,7 +4,7 @@ from typing import Any
 
 from keras_kd.models.taps import Tap
 from keras_kd.teacher_class.representation import MIMIC, Representation, checked_shape
-from keras_kd.teachers.placing import placed
+from keras_kd.teachers.placing import replicate_teacher
 from keras_kd.teachers.teacher import Teacher, as_teachers
 
 
@@ -15,7 +15,7 @@ def representation_of(teacher: Any, layer: str, mimic: str = "output") -> "Repre
     """
     if mimic not in MIMIC:
         raise ValueError(f"TeacherClass: `mimic` must be one of {MIMIC}. Received: {mimic!r}")
-    teacher = placed(as_teachers(teacher)[0])
+    teacher = replicate_teacher(as_teachers(teacher)[0])
     if teacher.model is None and not teacher.recorded:
         raise ValueError(
             f"TeacherClass: teacher '{teacher.name}' is a .tflite file, which shows no layers. "

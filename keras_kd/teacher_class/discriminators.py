@@ -12,7 +12,7 @@ from keras_kd.losses.numerics import mean_over_samples
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teacher_class.students import models_for, output_shapes
-from keras_kd.training.distribution import never_empty, per_replica
+from keras_kd.training.distribution import fill_empty_replica, per_replica
 from keras_kd.training.hyperparameters import Hyperparameter
 
 
@@ -125,7 +125,7 @@ class Adversary(keras.layers.Layer):
         return losses
 
     def _logit(self, i: int, chunk: Any) -> Any:
-        chunk, cut = never_empty(chunk)
+        chunk, cut = fill_empty_replica(chunk)
         _, seen = self._judges[i](chunk)
         return ops.cast(cut(next(iter(seen.values()))), "float32")
 

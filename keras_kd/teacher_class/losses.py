@@ -9,8 +9,8 @@ from keras_kd.losses import ChunkMimicry, DistillationLoss
 from keras_kd.losses import get as get_loss
 from keras_kd.losses.numerics import mean_over_samples
 from keras_kd.teacher_class.discriminators import Adversary
-from keras_kd.training.distribution import global_mean, per_replica, share_of_replica
-from keras_kd.training.loss_trackers import Trackers
+from keras_kd.training.distribution import global_mean, per_replica, replica_share
+from keras_kd.training.loss_trackers import LossTrackers
 
 
 class ClassLosses:
@@ -28,7 +28,7 @@ class ClassLosses:
         self.mimicry = mimicry
         self.adversary = adversary
         self.numbers = list(numbers)
-        self.trackers = Trackers(self.shown())
+        self.trackers = LossTrackers(self.shown())
 
     def total(
         self,
@@ -52,7 +52,7 @@ class ClassLosses:
         Returns:
             A scalar, this replica's share.
         """
-        share, average = share_of_replica(size)
+        share, average = replica_share(size)
         terms = []
         for number, chunk, answer in zip(self.numbers, chunks, answers, strict=True):
             mean = mean_over_samples(self.mimicry(chunk, answer), weights)
@@ -73,7 +73,7 @@ class ClassLosses:
         """One step of the discriminators, if there are any; the arguments are those of `total`."""
         if self.adversary is None:
             return
-        losses = self.adversary.learn(chunks, answers, weights, share_of_replica(size)[0])
+        losses = self.adversary.learn(chunks, answers, weights, replica_share(size)[0])
         for number, value in zip(self.numbers, losses, strict=True):
             self.trackers.update(f"discriminator_{number}", value, size)
 

@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_kd.cache.cached_teacher import find
+from keras_kd.cache.cached_teacher import locate_teacher_outputs
 from keras_kd.models.graph import Call, built_inputs, open_graph, with_activation
 from keras_kd.models.hooks import Recorder, Watch
 from keras_kd.models.logits import ACTIVATED
-from keras_kd.models.split import part_after, place_of, require_only_way
+from keras_kd.models.split import locate_layer, model_after, require_single_path
 from keras_kd.models.taps import Tap, TappedModel
-from keras_kd.teachers.batch_knowledge import opened
+from keras_kd.teachers.batch_knowledge import unpack_batch
 from keras_kd.teachers.teacher import Teacher
 
 MIMIC = ("output", "preactivation")
@@ -42,9 +42,9 @@ class Representation:
         self.teacher, self.layer, self.mimic = teacher, layer, mimic
         model = teacher.model
         graph = open_graph(model, inside=[layer])
-        tensor = place_of(model, graph, layer)
+        tensor = locate_layer(model, graph, layer)
         self.shape = checked_shape(tuple(tensor.shape), model.name, layer)
-        require_only_way(model, graph, tensor, layer)
+        require_single_path(model, graph, tensor, layer)
         call = graph.maker(tensor)
         function = _activation(call)
         if mimic == "preactivation":
@@ -77,9 +77,9 @@ class Representation:
         Raises:
             ValueError: When the cache is of another teacher or does not have what is mimicked.
         """
-        x, said = opened(x)
-        if said is not None:
-            return self._recalled(x, said)
+        x, teacher_outputs = unpack_batch(x)
+        if teacher_outputs is not None:
+            return self._recalled(x, teacher_outputs)
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
         return ops.stop_gradient(self._said(x))
@@ -94,17 +94,17 @@ class Representation:
             ValueError: As in `__call__`.
         """
         if lesson is not None:
-            self._found(lesson.x, lesson.said)
+            self._found(lesson.x, lesson.teacher_outputs)
 
-    def _recalled(self, x: Any, said: Any) -> Any:
+    def _recalled(self, x: Any, teacher_outputs: Any) -> Any:
         with tf.init_scope():  # The weights of a live teacher are looked at here, once.
-            teacher, tap = self._found(x, said)
-        return said[teacher][tap]
+            teacher, tap = self._found(x, teacher_outputs)
+        return teacher_outputs[teacher][tap]
 
-    def _found(self, x: Any, said: Any) -> tuple[str, str]:
+    def _found(self, x: Any, teacher_outputs: Any) -> tuple[str, str]:
         self._require_output()
         tap = Tap(self.layer)
-        return find([self.teacher], [[tap]], said, x)[0][tap]
+        return locate_teacher_outputs([self.teacher], [[tap]], teacher_outputs, x)[0][tap]
 
     def _require_output(self) -> None:
         if self.mimic == "preactivation":
@@ -136,14 +136,18 @@ class Representation:
         Raises:
             ValueError: When the copy does not answer as the teacher.
         """
-        head = part_after(self.teacher.model, self.layer, "teacher_head")
+        head = model_after(self.teacher.model, self.layer, "teacher_head")
         head.trainable = True
         x = _probe(self.teacher.model)
         if x is not None:
-            said = self._said(x)
-            said = said if self._activation is None else self._activation(said)
+            teacher_outputs = self._said(x)
+            teacher_outputs = (
+                teacher_outputs if self._activation is None else self._activation(teacher_outputs)
+            )
             whole = tree.flatten(self.teacher.model(x, training=False))
-            for one, other in zip(whole, tree.flatten(head(said, training=False)), strict=True):
+            for one, other in zip(
+                whole, tree.flatten(head(teacher_outputs, training=False)), strict=True
+            ):
                 self._require_equal(
                     *(ops.convert_to_numpy(v).astype("float64") for v in (one, other))
                 )
@@ -176,11 +180,11 @@ class Representation:
     def _moments(self, data: Any, products: bool) -> tuple[np.ndarray, Any]:
         count, total, product = 0, np.zeros(self.units), np.zeros(())
         for x in _batches(data):
-            said = ops.convert_to_numpy(ops.cast(self(x), "float32"))
-            said = said.reshape(-1, self.units).astype("float64")
-            count += len(said)
-            total = total + said.sum(axis=0)
-            product = product + (said.T @ said if products else 0)
+            teacher_outputs = ops.convert_to_numpy(ops.cast(self(x), "float32"))
+            teacher_outputs = teacher_outputs.reshape(-1, self.units).astype("float64")
+            count += len(teacher_outputs)
+            total = total + teacher_outputs.sum(axis=0)
+            product = product + (teacher_outputs.T @ teacher_outputs if products else 0)
         if not count:
             raise ValueError("TeacherClass: `data` must hold samples. Received: none")
         return total / count, product / count

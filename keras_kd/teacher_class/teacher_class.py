@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_kd.distillers.fit import fit_arguments, fitted
+from keras_kd.distillers.fit import fit_arguments, run_fit
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.random_state import seed_states
 from keras_kd.teacher_class.assembly import side_by_side
@@ -25,17 +25,18 @@ from keras_kd.teacher_class.students import (
     require_list_or_builder,
     require_separable,
 )
-from keras_kd.teachers.batch_knowledge import lesson_spec, opened
+from keras_kd.teachers.batch_knowledge import joined_spec, unpack_batch
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.distribution import (
     check_strategy,
-    never_empty,
+    fill_empty_replica,
+    replica_share,
     replicas,
-    share_of_replica,
-    synchronize,
+    synchronize_statistics,
 )
-from keras_kd.training.finite_checks import checks, in_our_words, of_batch, of_teacher
-from keras_kd.training.keras_compat import ReplicatedModel, shown
+from keras_kd.training.finite_checks import batch_values, finite_assertions, teacher_values
+from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training.keras_compat import ReplicatedModel, stack_logs
 from keras_kd.training.label_checks import sample_weights
 from keras_kd.training.loss_trackers import batch_size
 
@@ -175,7 +176,7 @@ class TeacherClass(ReplicatedModel):
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
         """Runs each student: a list of what they say, each (batch, ..., units of its chunk)."""
-        x, _ = opened(inputs)
+        x, _ = unpack_batch(inputs)
         return [student(x, training=training) for student in self.students]
 
     def fit(
@@ -202,9 +203,9 @@ class TeacherClass(ReplicatedModel):
             self._require_apart()
         check_strategy(self)
         self._require_teacher()
-        self.representation.require_lesson(lesson_spec(x))
+        self.representation.require_lesson(joined_spec(x))
         given = fit_arguments(x, _labels(y, **kwargs), *args, **kwargs)
-        return fitted(self, super().fit, given)
+        return run_fit(self, super().fit, given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The mimicry of each student on some data; it runs the teacher.
@@ -222,19 +223,19 @@ class TeacherClass(ReplicatedModel):
             ValueError: When there is no teacher or it gives NaN, or a cache is of another.
         """
         self._require_teacher()
-        self.representation.require_lesson(lesson_spec(x))
-        with in_our_words():
+        self.representation.require_lesson(joined_spec(x))
+        with readable_errors():
             return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: teach, mimic, losses, gradients; then the discriminators', if there are any."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.control_dependencies(self._checks(of_batch(opened(x)[0], None, weights))):
+        with tf.control_dependencies(self._checks(batch_values(unpack_batch(x)[0], None, weights))):
             return self._learn(x, sample_weights(weights, None, ["students"]))
 
     def _learn(self, x: Any, weights: Any) -> dict[str, Any]:
-        chunks = self._taught(x)
-        inputs, cut = never_empty(opened(x)[0])
+        chunks = self._chunk_targets(x)
+        inputs, cut = fill_empty_replica(unpack_batch(x)[0])
         with tf.GradientTape() as tape:
             answers = cut(self(inputs, training=True))
             loss = self._loss(chunks, answers, weights, x, training=True)
@@ -243,27 +244,27 @@ class TeacherClass(ReplicatedModel):
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._class_losses.learn(chunks, answers, weights, batch_size(x))
-        synchronize(self._flatten_layers(), share_of_replica(batch_size(x))[0])
-        return shown(self._class_losses.results(training=True))
+        synchronize_statistics(self._flatten_layers(), replica_share(batch_size(x))[0])
+        return stack_logs(self._class_losses.results(training=True))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The mimicry of each student; the teacher runs, the discriminators do not."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        chunks, weights = self._taught(x), sample_weights(weights, None, ["students"])
+        chunks, weights = self._chunk_targets(x), sample_weights(weights, None, ["students"])
         self._loss(chunks, self(x, training=False), weights, x, training=False)
-        return shown(self._class_losses.results(training=False))
+        return stack_logs(self._class_losses.results(training=False))
 
-    def _taught(self, x: Any) -> list[Any]:
+    def _chunk_targets(self, x: Any) -> list[Any]:
         """Each student's chunk of what the teacher, asked once, or its record says of a batch."""
-        said = self.representation(x)
-        finite = self._checks(of_teacher(self.representation.teacher.name, said))
+        teacher_outputs = self.representation(x)
+        finite = self._checks(teacher_values(self.representation.teacher.name, teacher_outputs))
         with tf.control_dependencies(finite):
-            said = tf.identity(said)
-        return [ops.take(said, self.chunks[number], axis=-1) for number in self.numbers]
+            teacher_outputs = tf.identity(teacher_outputs)
+        return [ops.take(teacher_outputs, self.chunks[number], axis=-1) for number in self.numbers]
 
     def _checks(self, named: dict[str, Any]) -> list[Any]:
         """Assertions; XLA would drop them, and makes no optimizer's variables after them."""
-        return [] if self.jit_compile else checks(named)
+        return [] if self.jit_compile else finite_assertions(named)
 
     def _loss(self, chunks: Any, answers: Any, weights: Any, x: Any, training: bool) -> Any:
         penalties = [loss for student in self.students for loss in student.losses]

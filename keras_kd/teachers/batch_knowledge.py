@@ -25,19 +25,19 @@ class Keyed(NamedTuple):
     key: Any
 
 
-class Lesson(NamedTuple):
+class JoinedInputs(NamedTuple):
     """An input and what the teachers said of it: what `KnowledgeCache.join` gives in place of x.
 
     Attributes:
         x: The input, or a batch of inputs.
-        said: By teacher (`teacher_key`) a dict by tap (`tap_key`) of what it said.
+        teacher_outputs: By teacher (`teacher_key`) a dict by tap (`tap_key`) of what it said.
     """
 
     x: Any
-    said: dict[str, dict[str, Any]]
+    teacher_outputs: dict[str, dict[str, Any]]
 
 
-def opened(x: Any) -> tuple[Any, dict[str, dict[str, Any]] | None]:
+def unpack_batch(x: Any) -> tuple[Any, dict[str, dict[str, Any]] | None]:
     """The inputs of a batch, and what the teachers said of it where it is a lesson.
 
     Args:
@@ -46,14 +46,14 @@ def opened(x: Any) -> tuple[Any, dict[str, dict[str, Any]] | None]:
     Returns:
         The student's inputs, and `Lesson.said` or `None`.
     """
-    return (x.x, x.said) if isinstance(x, Lesson) else (x, None)
+    return (x.x, x.teacher_outputs) if isinstance(x, JoinedInputs) else (x, None)
 
 
-def lesson_spec(dataset: Any) -> Lesson | None:
+def joined_spec(dataset: Any) -> JoinedInputs | None:
     """The `Lesson` of a data set's element specification, or `None` where it has none."""
     spec = getattr(dataset, "element_spec", None)
     first = spec[0] if type(spec) is tuple and spec else spec
-    return first if isinstance(first, Lesson) else None
+    return first if isinstance(first, JoinedInputs) else None
 
 
 def teacher_key(number: int, name: str, fingerprint: str) -> str:
@@ -61,12 +61,12 @@ def teacher_key(number: int, name: str, fingerprint: str) -> str:
     return f"{number:03}:{name}:{fingerprint}"
 
 
-def name_in(key: str) -> str:
+def teacher_name(key: str) -> str:
     """The teacher's name in a `teacher_key`."""
     return key.split(":", 1)[1].rsplit(":", 1)[0]
 
 
-def fingerprint_in(key: str) -> str:
+def teacher_fingerprint(key: str) -> str:
     """The teacher's fingerprint in a `teacher_key`."""
     return key.rsplit(":", 1)[1]
 
@@ -76,14 +76,14 @@ def tap_key(name: str | None, serves: str) -> str:
     return f"{serves}:{name or ''}"
 
 
-def find_tap(said: Mapping[str, Any], tap: Tap) -> str | None:
+def find_tap(teacher_outputs: Mapping[str, Any], tap: Tap) -> str | None:
     """The key of a tap's value among those of one teacher, or `None`."""
     wanted = "logits" if tap.logits else "values"
     keys = (tap_key(tap.name, serves) for serves in (wanted, "either"))
-    return next((key for key in keys if key in said), None)
+    return next((key for key in keys if key in teacher_outputs), None)
 
 
-def what_taps(keys: Sequence[str]) -> str:
+def describe_taps(keys: Sequence[str]) -> str:
     """The taps of some `tap_key`s in words, for messages."""
     pairs = [key.split(":", 1) for key in keys]
     return ", ".join(f"'{name}'" if name else "the output" for _, name in sorted(pairs))

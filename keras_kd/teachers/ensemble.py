@@ -6,19 +6,19 @@ from typing import Any
 
 from keras import ops
 
-from keras_kd.cache.cached_teacher import find
+from keras_kd.cache.cached_teacher import locate_teacher_outputs
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Fixed, Uniform, Weighting
-from keras_kd.training.labels import UNLABELED, class_of
+from keras_kd.training.labels import UNLABELED, class_indices
 
 #: How several teachers become one lesson.
 COMBINE = ("losses", "probabilities", "logits")
 
 
-class Committee:
+class Ensemble:
     """Several teachers that are asked together.
 
     Args:
@@ -77,44 +77,50 @@ class Committee:
         return self.weigh([member(x) for member in self.members], labels, replica)
 
     def weigh(
-        self, said: Sequence[dict[Tap, Any]], labels: Any = None, replica: Any = 0
+        self, teacher_outputs: Sequence[dict[Tap, Any]], labels: Any = None, replica: Any = 0
     ) -> Knowledge:
         """Weighs, perturbs and perhaps blends what the teachers said, now or long ago.
 
         Args:
-            said: For each teacher a dict from tap to tensor (batch, ...).
+            teacher_outputs: For each teacher a dict from tap to tensor (batch, ...).
             labels: As in `__call__`.
             replica: As in `__call__`.
 
         Returns:
             The `Knowledge` of this batch.
         """
-        weights = self._weights(said, labels)
+        weights = self._weights(teacher_outputs, labels)
         if self.noise is not None:
-            said = [self._perturbed(outputs, replica) for outputs in said]
-        return Knowledge(tuple(said), weights, self._blended(said, weights))
+            teacher_outputs = [self._perturbed(outputs, replica) for outputs in teacher_outputs]
+        return Knowledge(tuple(teacher_outputs), weights, self._blended(teacher_outputs, weights))
 
-    def find(self, said: Mapping[str, Any], inputs: Any) -> list[dict[Tap, tuple[str, str]]]:
+    def locate_teacher_outputs(
+        self, teacher_outputs: Mapping[str, Any], inputs: Any
+    ) -> list[dict[Tap, tuple[str, str]]]:
         """Where a `Lesson` holds what each teacher said; see `recorded.find`."""
         taps = [list(member.shapes) for member in self.members]
-        return find(self.teachers if self.members else (), taps, said, inputs)
+        return locate_teacher_outputs(
+            self.teachers if self.members else (), taps, teacher_outputs, inputs
+        )
 
-    def _weights(self, said: Sequence[dict[Tap, Any]], labels: Any) -> Any:
-        if len(said) < 2:
+    def _weights(self, teacher_outputs: Sequence[dict[Tap, Any]], labels: Any) -> Any:
+        if len(teacher_outputs) < 2:
             return None
         if not self._weighs:
-            first = next(iter(said[0].values()))
-            everyone = ops.ones((len(said), ops.shape(first)[0]), "float32")
+            first = next(iter(teacher_outputs[0].values()))
+            everyone = ops.ones((len(teacher_outputs), ops.shape(first)[0]), "float32")
             kept = self._knowing(everyone, labels) if self.merges else everyone
             return self.weighting.call(None, labels, kept)
-        return self.weighting(ops.stack([outputs[self.weighed_at] for outputs in said]), labels)
+        return self.weighting(
+            ops.stack([outputs[self.weighed_at] for outputs in teacher_outputs]), labels
+        )
 
     def _knowing(self, everyone: Any, labels: Any) -> Any:
         """Which teachers know the class of each sample; of a sample without a label, all do."""
         if labels is None:
             return everyone
         shape = next(member.shapes[self.weighed_at] for member in self.members)
-        target = class_of(labels, (*shape[:-1], self._classes))
+        target = class_indices(labels, (*shape[:-1], self._classes))
         # A label that the loss ignores names no class either.
         target = ops.where(target < self._classes, target, UNLABELED)
         known = [
@@ -135,12 +141,12 @@ class Committee:
             for tap, value in outputs.items()
         }
 
-    def _blended(self, said: Sequence[dict[Tap, Any]], weights: Any) -> dict[Tap, Any]:
+    def _blended(self, teacher_outputs: Sequence[dict[Tap, Any]], weights: Any) -> dict[Tap, Any]:
         if self.combine == "losses" or weights is None:
             return {}
         return {
-            tap: self._blend([outputs[tap] for outputs in said], weights)
-            for tap in said[0]
+            tap: self._blend([outputs[tap] for outputs in teacher_outputs], weights)
+            for tap in teacher_outputs[0]
             if tap.logits
         }
 

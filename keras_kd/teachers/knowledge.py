@@ -19,4 +19,4 @@ class Knowledge:
 
     outputs: tuple[dict[Tap, Any], ...] = ()
     weights: Any = None
-    blended: dict[Tap, Any] = field(default_factory=dict)
+    combined: dict[Tap, Any] = field(default_factory=dict)

@@ -2,12 +2,12 @@
 
 import copy
 
-from keras_kd.models.copy import copy_of
+from keras_kd.models.copy import copy_model
 from keras_kd.teachers.teacher import Teacher
-from keras_kd.training.distribution import built_in_scope
+from keras_kd.training.distribution import is_built_in_scope
 
 
-def placed(teacher: Teacher) -> Teacher:
+def replicate_teacher(teacher: Teacher) -> Teacher:
     """The teacher with weights on each replica's device.
 
     A model that was built outside `strategy.scope()` has its weights on one device, and each step
@@ -22,11 +22,11 @@ def placed(teacher: Teacher) -> Teacher:
     Raises:
         ValueError: When the model cannot be copied.
     """
-    if teacher.model is None or built_in_scope(teacher.model.variables):
+    if teacher.model is None or is_built_in_scope(teacher.model.variables):
         return teacher
     found = copy.copy(teacher)
     try:
-        found.model = copy_of(teacher.model)
+        found.model = copy_model(teacher.model)
     except ValueError as error:
         raise ValueError(
             f"Teacher '{teacher.name}' was built outside `strategy.scope()`, and it cannot be "

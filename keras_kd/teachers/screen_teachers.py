@@ -11,7 +11,7 @@ from keras import ops
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.teacher import Teacher, as_teachers
 from keras_kd.teachers.weighting import cross_entropy
-from keras_kd.training.labels import class_of
+from keras_kd.training.labels import class_indices
 
 _LOGITS = Tap(None, logits=True)
 
@@ -124,7 +124,7 @@ def _measured(teachers: Sequence[Teacher], dataset: Any) -> tuple[np.ndarray, np
         x, y = batch[0], batch[1]
         logits = ops.stack([ops.cast(member(x)[_LOGITS], "float32") for member in watched])
         values, labelled = cross_entropy(logits, y)
-        target = class_of(y, logits.shape[1:])
+        target = class_indices(y, logits.shape[1:])
         hits = ops.cast(ops.argmax(logits, axis=-1), target.dtype) == target
         axes = tuple(range(2, len(hits.shape)))
         hits = ops.mean(ops.cast(hits, "float32"), axis=axes) if axes else hits

@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_kd.models.graph import input_shapes, require_built
 from keras_kd.models.logits import OUTPUTS
-from keras_kd.models.lower_precision import in_dtype
+from keras_kd.models.lower_precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.fingerprint import (
     Fingerprint,
@@ -71,7 +71,7 @@ class Teacher:
     ) -> None:
         require_built(model, "A teacher")
         check_teacher(model.name, classes, outputs, preprocessing)
-        self.model: keras.Model | None = model if dtype is None else in_dtype(model, dtype)
+        self.model: keras.Model | None = model if dtype is None else cast_model(model, dtype)
         self.classes = None if classes is None else list(classes)
         self.outputs = outputs
         self.preprocessing = preprocessing
@@ -206,7 +206,9 @@ def check_teacher(name: str, classes: Any, outputs: Any, preprocessing: Any) -> 
         )
 
 
-def columns(teacher: Teacher, classes: int, class_names: Sequence[str] | None) -> list[int] | None:
+def class_columns(
+    teacher: Teacher, classes: int, class_names: Sequence[str] | None
+) -> list[int] | None:
     """Which of the student's columns a teacher's outputs are.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.training.labels import class_of
+from keras_kd.training.labels import class_indices
 
 
 class Weighting:
@@ -270,7 +270,7 @@ def cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
         (teachers, batch) in nats, the mean over the labelled pixels of a map, and a boolean
         (batch,).
     """
-    target = class_of(labels, logits.shape[1:])
+    target = class_indices(labels, logits.shape[1:])
     known = ops.logical_and(target >= 0, target < logits.shape[-1])
     one_hot = ops.one_hot(ops.where(known, target, 0), logits.shape[-1], dtype=logits.dtype)
     values = -ops.sum(ops.log_softmax(logits, axis=-1) * one_hot, axis=-1)

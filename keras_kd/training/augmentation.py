@@ -42,7 +42,7 @@ def as_augmentation(augment: Any) -> Augmentation | None:
     return augment
 
 
-def augmented(augment: Augmentation | None, x: Any) -> Any:
+def augment_batch(augment: Augmentation | None, x: Any) -> Any:
     """A view of the batch, drawn anew in each call; the batch itself where there is no augment."""
     if augment is None:
         return x

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops, tree
 
-from keras_kd.training.labels import UNLABELED, class_of
+from keras_kd.training.labels import UNLABELED, class_indices
 
 
 class ClassWeights:
@@ -58,7 +58,7 @@ class ClassWeights:
         _refuse_both(sample_weight)
         if y is None:
             raise ValueError("`class_weight` needs labels. Received: y=None")
-        target, last = class_of(tree.flatten(y)[0], self.shape), len(self.table) - 1
+        target, last = class_indices(tree.flatten(y)[0], self.shape), len(self.table) - 1
         known = ops.logical_and(target >= 0, target < last)
         return ops.take(ops.convert_to_tensor(self.table), ops.where(known, target, last))
 

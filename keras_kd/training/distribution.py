@@ -38,7 +38,7 @@ def check_strategy(model: keras.Model) -> None:
             stacklevel=3,
         )
     with strategy.scope():
-        if not built_in_scope(model.trainable_variables):
+        if not is_built_in_scope(model.trainable_variables):
             raise ValueError(
                 f"'{model.name}': with several replicas the student must be built (or loaded), and "
                 f"'{model.name}' made and compiled, inside `with strategy.scope():`. "
@@ -46,7 +46,7 @@ def check_strategy(model: keras.Model) -> None:
             )
 
 
-def built_in_scope(variables: Iterable[keras.Variable]) -> bool:
+def is_built_in_scope(variables: Iterable[keras.Variable]) -> bool:
     """Whether variables are on all replicas: built in the present strategy's scope."""
     extended = tf.distribute.get_strategy().extended
     return replicas() == 1 or all(extended.variable_created_in_scope(v.value) for v in variables)
@@ -88,7 +88,7 @@ def replica_id() -> Any:
     return 0 if context is None else context.replica_id_in_sync_group
 
 
-def share_of_replica(count: Any) -> tuple[Any, Any]:
+def replica_share(count: Any) -> tuple[Any, Any]:
     """What a mean over this replica's `count` samples counts for in the mean over all of them.
 
     Keras weighs the means of the replicas alike, which is right where each has as many samples.
@@ -108,7 +108,7 @@ def share_of_replica(count: Any) -> tuple[Any, Any]:
     return tf.math.divide_no_nan(count, average), average
 
 
-def never_empty(x: Any) -> tuple[Any, Callable[[Any], Any]]:
+def fill_empty_replica(x: Any) -> tuple[Any, Callable[[Any], Any]]:
     """A batch that a model in training can take, on a replica that got no sample too.
 
     The last batch may have fewer samples than there are replicas. Batch normalisation would have
@@ -139,7 +139,7 @@ def never_empty(x: Any) -> tuple[Any, Callable[[Any], Any]]:
     return tree.map_structure(filled, x), lambda answers: tree.map_structure(cut, answers)
 
 
-def synchronize(layers: Sequence[keras.layers.Layer], share: Any) -> None:
+def synchronize_statistics(layers: Sequence[keras.layers.Layer], share: Any) -> None:
     """Gives all replicas the mean of what layers in training count, such as moving statistics.
 
     Keras leaves each replica its own, and saves the first one's.

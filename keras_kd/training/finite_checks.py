@@ -1,8 +1,6 @@
 """Batches with NaN or infinite values: named, and raised or skipped before they change anything."""
 
-import contextlib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,19 +8,15 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.training.distribution import replicas
-from keras_kd.training.label_checks import refused
+from keras_kd.training.graph_errors import marked, readable_message
 
 #: What to do with a bad batch.
 ON_BAD_BATCH = ("raise", "skip")
 #: What our sentences about values that are not finite have in common.
 _NOT_FINITE = "NaN or infinite values"
-#: The operation that fails where a data set raises an error.
-_READING = "IteratorGetNext"
-#: What TensorFlow says of a collective operation that others do not take part in any more.
-_OTHERS = "Collective ops is aborted"
 
 
-def checks(named: dict[str, Any], together: bool = False) -> list[Any]:
+def finite_assertions(named: dict[str, Any], together: bool = False) -> list[Any]:
     """Assertions that a batch is sound: what is to happen only then takes them as dependencies.
 
     Args:
@@ -40,11 +34,11 @@ def checks(named: dict[str, Any], together: bool = False) -> list[Any]:
         bad = tf.stack([tf.cast(~one, tf.float32) for one in fine])
         bad = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, bad)
         fine = tf.unstack(bad == 0)
-    made = [tf.debugging.Assert(one, [said]) for one, said in zip(fine, named, strict=True)]
+    made = [tf.debugging.Assert(one, [marked(said)]) for one, said in zip(fine, named, strict=True)]
     return [op for op in made if op is not None]  # None where the step runs eagerly.
 
 
-def of_batch(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+def batch_values(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
     """What has to be finite of a batch, for `checks`; a label may be NaN, which is none."""
     labels = [tf.where(tf.math.is_nan(part), tf.zeros_like(part), part) for part in _floating(y)]
     return {
@@ -54,7 +48,7 @@ def of_batch(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
     }
 
 
-def of_teacher(name: str, said: Any) -> dict[str, Any]:
+def teacher_values(name: str, said: Any) -> dict[str, Any]:
     """What has to be finite of what a teacher said, for `checks`."""
     return {f"Teacher '{name}' gave {_NOT_FINITE}.": said}
 
@@ -116,44 +110,10 @@ class Batches(keras.callbacks.Callback):
         try:
             self._logs = self._step(iterator)
         except tf.errors.InvalidArgumentError as error:
-            if _NOT_FINITE not in (refused(error) or ""):
+            if _NOT_FINITE not in (readable_message(error) or ""):
                 raise
             self.skipped += 1
         return self._logs
-
-
-@contextlib.contextmanager
-def in_our_words(batches: Batches | None = None) -> Iterator[None]:
-    """Raises our own sentence in place of the graph's error that holds it.
-
-    Args:
-        batches: What knows the batch at work, to name it. Defaults to `None`.
-
-    Raises:
-        ValueError: With that sentence.
-        RuntimeError: When the data set itself raised an error, with that; or another worker died.
-    """
-    try:
-        yield
-    except tf.errors.OpError as error:
-        where = "" if batches is None else f" {batches.at_work}"
-        ours = refused(error)
-        if ours is not None:
-            raise ValueError(f"{ours} This was{where}." if where else ours) from None
-        if _OTHERS in str(error) or isinstance(error, tf.errors.UnavailableError):
-            cause = re.search(rf"{_OTHERS} by: (.*)|\A(.*)", str(error))
-            raise RuntimeError(
-                f"Another worker is gone{where}. Start all workers again; with kd.callbacks.Resume "
-                "they go on from the last checkpoint that all have. TensorFlow says: "
-                f"{cause[1] or cause[2]}"
-            ) from error
-        if _READING not in str(error):
-            raise
-        cause = re.search(r"^\w+(?:Error|Exception|Interrupt): .*$", error.message, re.MULTILINE)
-        raise RuntimeError(
-            f"The data set failed{where}: {cause.group() if cause else error.message} The "
-            "student has the weights of the step before."
-        ) from error
 
 
 def _floating(structure: Any) -> list[Any]:

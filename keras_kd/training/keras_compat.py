@@ -27,7 +27,7 @@ class ReplicatedModel(keras.Model):
         super()._maybe_symbolic_build(iterator, data_batch)
 
 
-def shown(logs: dict[str, Any]) -> dict[str, Any]:
+def stack_logs(logs: dict[str, Any]) -> dict[str, Any]:
     """The logs of a step as Keras can take their mean over the workers: along an axis.
 
     Args:
@@ -36,12 +36,12 @@ def shown(logs: dict[str, Any]) -> dict[str, Any]:
     Returns:
         The same, of shape (1,) where there are several workers.
     """
-    if not several_workers(tf.distribute.get_strategy()):
+    if not is_multi_worker(tf.distribute.get_strategy()):
         return logs
     return {name: tf.reshape(value, [1]) for name, value in logs.items()}
 
 
-def several_workers(strategy: tf.distribute.Strategy) -> bool:
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     """Whether a strategy is one of several processes."""
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return several and bool(strategy.cluster_resolver.cluster_spec().jobs)

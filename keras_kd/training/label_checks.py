@@ -1,6 +1,5 @@
 """Labels and sample weights: which output they belong to, and whether they are in range."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
+from keras_kd.training.graph_errors import marked
 from keras_kd.training.labels import UNLABELED
 
 _SPARSE_FUNCTION = keras.losses.sparse_categorical_crossentropy
@@ -18,12 +18,6 @@ _REFUSAL = "Labels out of range"
 CANNOT_LEAVE_OUT = (
     "gives one value for a {}, so it cannot leave out the part that has no label (kd.UNLABELED). "
     "Let it return one value for each label."
-)
-_GAPS = "The (?:loss|metric) .*? gives one value .*? one value for each label"
-_CACHE = "KnowledgeCache '[^']*': "
-_NOT_FINITE = (
-    r"(?:Teacher \\?'[^']*' gave|The batch has) NaN or infinite values"
-    r"(?: in its (?:inputs|labels|sample weights))?"
 )
 
 
@@ -99,7 +93,7 @@ def sparse_classes(loss: Any, shapes: dict[str, tuple]) -> dict[str, tuple[int, 
     return found
 
 
-def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[str]) -> Any:
+def check_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[str]) -> Any:
     """Refuses labels out of range: in arrays at once, in a `tf.data.Dataset` as they come.
 
     Args:
@@ -129,13 +123,6 @@ def checked_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[st
     return x
 
 
-def refused(error: tf.errors.OpError) -> str | None:
-    """Our own sentence from an error that the graph raised, if it holds one."""
-    ours = (f"{_REFUSAL}.* labels from -?\\d+ to -?\\d+", _NOT_FINITE, _GAPS, f"{_CACHE}.*")
-    found = re.search(rf"({'|'.join(ours)})\.", str(error))
-    return found.group().replace("\\'", "'") if found else None
-
-
 def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> tuple:
     checks = []
     for name, (classes, ignored) in allowed.items():
@@ -146,7 +133,9 @@ def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> 
             labels = tf.cast(labels, tf.int64)
             least, greatest = tf.reduce_min(labels), tf.reduce_max(labels)
             fine = tf.logical_not(tf.reduce_any(_outside(labels, classes, ignored)))
-            sentence = tf.strings.format(_refusal(name, classes, "{}", "{}"), (least, greatest))
+            sentence = tf.strings.format(
+                marked(_refusal(name, classes, "{}", "{}")), (least, greatest)
+            )
             checks.append(tf.debugging.Assert(fine, [sentence]))
     with tf.control_dependencies(checks):
         return tree.map_structure(tf.identity, batch)

@@ -9,7 +9,7 @@ from keras import ops
 UNLABELED = -1
 
 
-def class_of(labels: Any, shape: tuple[int | None, ...]) -> Any:
+def class_indices(labels: Any, shape: tuple[int | None, ...]) -> Any:
     """The class that each label names.
 
     Args:

@@ -7,7 +7,7 @@ import keras
 from keras import ops, tree
 
 
-class Trackers:
+class LossTrackers:
     """Running means of the losses, weighted by the size of the batch.
 
     No Keras object, so that no checkpoint holds them.

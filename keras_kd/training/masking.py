@@ -9,7 +9,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_kd.models.taps import named_outputs
-from keras_kd.training.distribution import share_of_replica
+from keras_kd.training.distribution import replica_share
+from keras_kd.training.graph_errors import marked
 from keras_kd.training.label_checks import CANNOT_LEAVE_OUT, per_output
 from keras_kd.training.labels import UNLABELED
 
@@ -31,7 +32,7 @@ _OF_PROBABILITIES_TOO = (
 _MEANS = ("sum_over_batch_size", "mean")
 
 
-class LabelledOnly:
+class LabelMasking:
     """Runs a compiled loss and compiled metrics on the samples (or pixels) that have a label.
 
     Their labels are replaced by harmless ones where there are none. The loss then gets a Keras mask
@@ -78,7 +79,7 @@ class LabelledOnly:
             fitting, split = _of_rank(mask, rank, f"loss of the output '{name}'")
             partly = partly | split
             outputs[name] = masked = _masked(outputs[name], fitting)
-            shares[name] = share_of_replica(_number(masked._keras_mask))[0]
+            shares[name] = replica_share(_number(masked._keras_mask))[0]
         value = compiled(y, _like(y_pred, outputs), self._shared(sample_weight, shares, y_pred))
         # XLA drops the assertion that no value is labelled in part.
         return value if partly is False else ops.where(partly, float("nan"), value)
@@ -100,7 +101,7 @@ class LabelledOnly:
         if not masks:
             return size
         outputs = named_outputs(y_pred, self.names)
-        counts = [share_of_replica(_number(mask))[1] for mask in masks.values()]
+        counts = [replica_share(_number(mask))[1] for mask in masks.values()]
         counts += [ops.cast(size, "float32")] * (len(outputs) - len(counts))
         return sum(counts) / len(counts)
 
@@ -240,7 +241,7 @@ def _share(prediction: Any, share: Any) -> Any:
     Where all replicas have as many samples, `share` is `None`; their masks may differ all the same.
     """
     mask = getattr(prediction, "_keras_mask", None)
-    return share if mask is None else share_of_replica(ops.sum(ops.cast(mask, "float32")))[0]
+    return share if mask is None else replica_share(ops.sum(ops.cast(mask, "float32")))[0]
 
 
 def _masked(prediction: Any, mask: Any) -> Any:
@@ -270,7 +271,7 @@ def _of_rank(mask: Any, rank: int, what: str) -> tuple[Any, Any]:
     partly = ops.any(every != some)
     one = "whole batch" if rank == 0 else "whole sample"
     fine = tf.debugging.Assert(
-        tf.logical_not(partly), [f"The {what} {CANNOT_LEAVE_OUT.format(one)}"]
+        tf.logical_not(partly), [marked(f"The {what} {CANNOT_LEAVE_OUT.format(one)}")]
     )
     with tf.control_dependencies([fine] if fine is not None else []):
         return tf.identity(every), partly

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def disable_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Without the autotuning of `tf.data`, unless the user asked for it.
 
     Its thread sleeps for ever longer times, and the end of an iteration at times waits until it

@@ -24,8 +24,8 @@ def build(teachers, dataset, path, **kwargs):
 
 def logits(element):
     """What the single teacher of a lesson says at its first tap."""
-    (said,) = element[0].said.values()
-    return next(iter(said.values()))
+    (teacher_outputs,) = element[0].teacher_outputs.values()
+    return next(iter(teacher_outputs.values()))
 
 
 # What is on disk.
@@ -218,12 +218,12 @@ def assert_same_knowledge(teachers, cache, batches, options):
 
     @tf.function
     def both(x, y, lesson):
-        said = recorded._recalled(lesson.said, lesson.x)
+        teacher_outputs = recorded._recalled(lesson.teacher_outputs, lesson.x)
         return tuple(
-            tf.nest.flatten([list(k.outputs[0].values()), k.weights, list(k.blended.values())])
+            tf.nest.flatten([list(k.outputs[0].values()), k.weights, list(k.combined.values())])
             for k in (
                 live.objective.teach(x, y, replica_id()),
-                recorded.objective.teach(x, y, replica_id(), said),
+                recorded.objective.teach(x, y, replica_id(), teacher_outputs),
             )
         )
 

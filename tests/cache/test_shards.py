@@ -59,8 +59,8 @@ def test_parts_with_keys_of_their_own_and_views(teacher, samples, tmp_path):
     merged = kd.KnowledgeCache.merge(tmp_path / "c")
     assert len(merged) == SAMPLES
     for lesson, _ in merged.join(keyed.shuffle(SAMPLES).batch(9), augment):
-        ((said,),) = (tuple(taps.values()) for taps in lesson.said.values())
-        np.testing.assert_allclose(said, teacher(lesson.x), rtol=1e-4, atol=1e-5)
+        ((teacher_outputs,),) = (tuple(taps.values()) for taps in lesson.teacher_outputs.values())
+        np.testing.assert_allclose(teacher_outputs, teacher(lesson.x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_part_alone_says_that_it_is_one(teacher, samples, tmp_path):

@@ -81,11 +81,11 @@ def test_a_cache_of_few_logits_is_small_and_joined_as_all_of_them(tmp_path):
     for (x, _), (lesson, _) in zip(
         samples().batch(10), cache.join(samples().batch(10)), strict=True
     ):
-        (said,) = lesson.said.values()
+        (teacher_outputs,) = lesson.teacher_outputs.values()
         probabilities = teacher(x).numpy()
         top = np.argsort(-probabilities, axis=-1)[:, :4]
         np.testing.assert_allclose(
-            np.take_along_axis(ops.softmax(said["logits:"]).numpy(), top, -1),
+            np.take_along_axis(ops.softmax(teacher_outputs["logits:"]).numpy(), top, -1),
             np.take_along_axis(probabilities, top, -1),
             rtol=5e-3,
         )

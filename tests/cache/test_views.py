@@ -40,8 +40,10 @@ def seen_in(joined):
     """The views of an epoch, and what the teacher said of them."""
     batches = list(joined)
     x = np.concatenate([lesson.x for lesson, _ in batches])
-    said = [next(iter(next(iter(lesson.said.values())).values())) for lesson, _ in batches]
-    return x, np.concatenate(said)
+    teacher_outputs = [
+        next(iter(next(iter(lesson.teacher_outputs.values())).values())) for lesson, _ in batches
+    ]
+    return x, np.concatenate(teacher_outputs)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +57,9 @@ def seen_in(joined):
     ids=["samples", "keyed samples", "batches", "keyed batches"],
 )
 def test_the_knowledge_is_that_of_the_view_the_student_sees(pipeline, cache, teacher, samples):
-    x, said = seen_in(pipeline(samples, lambda d: cache.join(d, augment)))
+    x, teacher_outputs = seen_in(pipeline(samples, lambda d: cache.join(d, augment)))
     expected = teacher(x, training=False)
-    np.testing.assert_allclose(said, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(teacher_outputs, expected, rtol=1e-4, atol=1e-5)
     assert len(np.unique(x.reshape(len(x), -1), axis=0)) >= SAMPLES
 
 
@@ -92,8 +94,8 @@ def test_batches_and_keys_of_their_own(teacher, samples, tmp_path):
     names = np.array([f"n{i}" for i in range(SAMPLES)])
     named = tf.data.Dataset.from_tensor_slices((kd.Keyed(x, names), y)).shuffle(SAMPLES).batch(8)
     cache = build(teacher, named, tmp_path / "c", views=2)
-    x, said = seen_in(cache.join(named, augment))
-    np.testing.assert_allclose(said, teacher(x, training=False), rtol=1e-4, atol=1e-5)
+    x, teacher_outputs = seen_in(cache.join(named, augment))
+    np.testing.assert_allclose(teacher_outputs, teacher(x, training=False), rtol=1e-4, atol=1e-5)
 
 
 def test_a_build_of_views_goes_on(teacher, samples, cache, tmp_path):

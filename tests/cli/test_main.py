@@ -313,8 +313,8 @@ def test_demo_goes_the_whole_way(run):
     assert code == 0
     names = [entry["name"] for entry in numbers["report"]["entries"]]
     assert names == ["teacher.keras", "alone.keras", "student.keras", "int8"]
-    said = re.findall(r"^\$ keras-kd (\w+)", errors, re.MULTILINE)
-    assert said == ["distill", "export", "report"]
+    teacher_outputs = re.findall(r"^\$ keras-kd (\w+)", errors, re.MULTILINE)
+    assert teacher_outputs == ["distill", "export", "report"]
     assert Path("keras-kd-demo/report.html").read_text().startswith("<!doctype html>")
 
 

@@ -34,11 +34,11 @@ def test_the_loss_is_the_sum_over_the_end_and_the_exits(activation):
     model.compile(keras.optimizers.SGD(0.1), loss, metrics=["accuracy"])
     answer = student(x)
     end = ops.log(answer) if activation else answer
-    said = {name: layer(hidden(student, name, x)) for name, layer in model.exits.items()}
+    teacher_outputs = {name: layer(hidden(student, name, x)) for name, layer in model.exits.items()}
     regularisation = float(ops.sum(student.losses))
     logs = model.fit(x, y, batch_size=32, verbose=0).history
-    hard = [float(toy.sparse_loss()(y, logits)) for logits in (end, *said.values())]
-    values = {name: np.mean(soft(end, logits)) for name, logits in said.items()}
+    hard = [float(toy.sparse_loss()(y, logits)) for logits in (end, *teacher_outputs.values())]
+    values = {name: np.mean(soft(end, logits)) for name, logits in teacher_outputs.items()}
     np.testing.assert_allclose(logs["student_loss"][0], hard[0], rtol=1e-5)
     np.testing.assert_allclose(logs["exit_loss"][0], sum(hard[1:]), rtol=1e-5)
     for name, value in values.items():

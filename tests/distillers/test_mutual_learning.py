@@ -29,16 +29,18 @@ def test_the_loss_is_the_sum_over_the_students_of_their_parts(number):
     (x, y), models = toy.data(), students(number, regularizer="l2")
     soft = kd.losses.SoftTargets(2.0, weight=0.5)
     model = mutual(models, soft, student_loss_weight=0.7)
-    said = [student(x) for student in models]
+    teacher_outputs = [student(x) for student in models]
     regularisation = sum(float(ops.sum(student.losses)) for student in models)
     logs = model.fit(x, y, batch_size=32, verbose=0).history
     total = regularisation
     for i, student in enumerate(models):
-        peers = [np.mean(soft(said[j], said[i])) for j in range(number) if j != i]
-        hard = float(toy.sparse_loss()(y, said[i]))
+        peers = [
+            np.mean(soft(teacher_outputs[j], teacher_outputs[i])) for j in range(number) if j != i
+        ]
+        hard = float(toy.sparse_loss()(y, teacher_outputs[i]))
         np.testing.assert_allclose(logs[f"{student.name}_soft_targets"][0], np.mean(peers), 1e-5)
         np.testing.assert_allclose(logs[f"{student.name}_loss"][0], hard, 1e-5)
-        right = np.mean(np.argmax(said[i], -1) == y)
+        right = np.mean(np.argmax(teacher_outputs[i], -1) == y)
         np.testing.assert_allclose(logs[f"{student.name}_accuracy"][0], right, 1e-5)
         total += 0.7 * hard + 0.5 * np.mean(peers)
     np.testing.assert_allclose(logs["loss"][0], total, rtol=1e-5)
@@ -80,24 +82,24 @@ def test_hints_between_hidden_layers_go_both_ways_through_projectors():
 
 def test_with_combine_a_student_learns_from_the_mean_of_the_others():
     (x, y), models = toy.data(), students(3)
-    said = [student(x) for student in models]
+    teacher_outputs = [student(x) for student in models]
     logs = mutual(models, combine="probabilities").fit(x, y, batch_size=32, verbose=0).history
-    mean = ops.log((ops.softmax(said[1]) + ops.softmax(said[2])) / 2)
-    expected = np.mean(kd.losses.SoftTargets()(mean, said[0]))
+    mean = ops.log((ops.softmax(teacher_outputs[1]) + ops.softmax(teacher_outputs[2])) / 2)
+    expected = np.mean(kd.losses.SoftTargets()(mean, teacher_outputs[0]))
     np.testing.assert_allclose(logs["a_soft_targets"][0], expected, rtol=1e-4)
 
 
 def test_samples_without_a_label_teach_and_are_taught():
     (x, y), models = toy.data(), students()
     known = np.arange(32) % 3 > 0
-    said = [student(x) for student in models]
+    teacher_outputs = [student(x) for student in models]
     labels = np.where(known, y, kd.UNLABELED)
     logs = mutual(models).fit(x, labels, batch_size=32, verbose=0).history
-    hard = toy.sparse_loss()(y[known], ops.convert_to_tensor(said[0])[known])
+    hard = toy.sparse_loss()(y[known], ops.convert_to_tensor(teacher_outputs[0])[known])
     np.testing.assert_allclose(logs["a_loss"][0], hard, rtol=1e-5)
-    soft = np.mean(kd.losses.SoftTargets()(said[1], said[0]))
+    soft = np.mean(kd.losses.SoftTargets()(teacher_outputs[1], teacher_outputs[0]))
     np.testing.assert_allclose(logs["a_soft_targets"][0], soft, rtol=1e-5)
-    right = np.mean((np.argmax(said[0], -1) == y)[known])
+    right = np.mean((np.argmax(teacher_outputs[0], -1) == y)[known])
     np.testing.assert_allclose(logs["a_accuracy"][0], right, rtol=1e-5)
 
 

@@ -56,10 +56,12 @@ class ModelFiles:
     def ask(self, seed):
         self.path.write_bytes(fuzz.damaged(self.content, seed))
         before = set(self.path.parent.iterdir())
-        _, said = refusal(self._read)
-        assert not said or ("xpected" in said and "Received: " in said), said
+        _, teacher_outputs = refusal(self._read)
+        assert not teacher_outputs or (
+            "xpected" in teacher_outputs and "Received: " in teacher_outputs
+        ), teacher_outputs
         assert set(self.path.parent.iterdir()) == before
-        return not said
+        return not teacher_outputs
 
     def _read(self):
         if self.path.suffix == ".keras":
@@ -84,11 +86,11 @@ class Caches:
         try:
             path = copy / rng.choice(["manifest.json", *(p.name for p in copy.glob("*.npy"))])
             path.write_bytes(spoilt(path.read_bytes(), rng))
-            found, said = refusal(lambda: self._joined(copy))
-            assert not said or "KnowledgeCache" in said, said
+            found, teacher_outputs = refusal(lambda: self._joined(copy))
+            assert not teacher_outputs or "KnowledgeCache" in teacher_outputs, teacher_outputs
             for one, other in zip(found or [], self.right if found else [], strict=True):
                 np.testing.assert_array_equal(one, other)
-            return not said
+            return not teacher_outputs
         finally:
             shutil.rmtree(copy)
 
@@ -126,8 +128,8 @@ class Checkpoints:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 prepare = kd.callbacks.Resume(copy).prepare
-                found, said = refusal(lambda: prepare(self.model, given))
-            assert bool(right) != ("no checkpoint in" in said), said
+                found, teacher_outputs = refusal(lambda: prepare(self.model, given))
+            assert bool(right) != ("no checkpoint in" in teacher_outputs), teacher_outputs
             assert not right or found["initial_epoch"] == max(right), (chosen, right)
             return bool(right)
         finally:

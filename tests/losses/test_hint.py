@@ -97,12 +97,12 @@ def test_the_mask_of_the_students_sequence_reaches_the_loss(width):
     model = kd.Distiller(student, teacher, Hint("steps", "steps"))
     model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss())
     logs = model.fit(x, np.zeros(8, int), verbose=0).history
-    said, answer = (
+    teacher_outputs, answer = (
         keras.Model(m.input, m.get_layer("steps").output)(x) for m in (teacher, student)
     )
     if width != 8:
         answer = model.projectors["hint"](answer)
-    steps = np.mean((np.asarray(said) - np.asarray(answer)) ** 2, axis=-1)
+    steps = np.mean((np.asarray(teacher_outputs) - np.asarray(answer)) ** 2, axis=-1)
     np.testing.assert_allclose(logs["hint"][0], steps[:, :3].mean(), rtol=1e-5)
 
 

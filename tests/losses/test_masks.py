@@ -41,15 +41,15 @@ def test_masked_steps_do_not_count(loss, activation):
     student = tagger("student", 4, activation, seed=2)
     twin = tagger("twin", 4, seed=2)
     if loss.on_logits:
-        said, answer = teacher(TOKENS), twin(TOKENS)
+        teacher_outputs, answer = teacher(TOKENS), twin(TOKENS)
     else:
-        said, answer = (
+        teacher_outputs, answer = (
             keras.Model(m.inputs[0], m.get_layer("lstm").output)(TOKENS) for m in (teacher, twin)
         )
     expected = []
     for sample, real in enumerate(REAL):
         steps = np.flatnonzero(real)
-        parts = (np.asarray(part)[sample, steps] for part in (said, answer, LABELS))
+        parts = (np.asarray(part)[sample, steps] for part in (teacher_outputs, answer, LABELS))
         expected.append(np.mean(loss(*parts)))
     model = kd.Distiller(student, teacher, loss)
     model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(activation is None))

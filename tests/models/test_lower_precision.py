@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.models.lower_precision import in_dtype
+from keras_kd.models.lower_precision import cast_model
 from tests import toy
 
 
@@ -15,7 +15,7 @@ def policies(model):
 
 
 def test_layers_are_in_the_type_and_the_one_that_makes_the_logits_in_float32():
-    copy = in_dtype(toy.cnn("teacher", 6), "bfloat16")
+    copy = cast_model(toy.cnn("teacher", 6), "bfloat16")
     found = policies(copy)
     assert found["conv"] == found["relu"] == found["features"] == "bfloat16"
     assert found["norm"] == "mixed_bfloat16"
@@ -28,7 +28,7 @@ def test_an_activation_behind_the_logits_is_in_float32_too():
     inputs = keras.Input((5,))
     x = layers.Dense(8, activation="relu", name="hidden")(inputs)
     x = layers.Activation("softmax", name="end")(layers.Dense(4, name="logits")(x))
-    found = policies(in_dtype(keras.Model(inputs, x), "bfloat16"))
+    found = policies(cast_model(keras.Model(inputs, x), "bfloat16"))
     assert (found["hidden"], found["logits"], found["end"]) == ("bfloat16", "float32", "float32")
 
 
@@ -37,7 +37,7 @@ def test_the_answers_are_those_of_the_model_but_for_rounding():
     teacher = toy.cnn("teacher", 6, activation="softmax")
     before = teacher.get_weights()
     for dtype, tolerance in {"bfloat16": 2e-2, "float16": 2e-3, "float32": 1e-6}.items():
-        copy = in_dtype(teacher, dtype)
+        copy = cast_model(teacher, dtype)
         np.testing.assert_allclose(copy(x), teacher(x, training=False), atol=tolerance)
     for one, other in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -51,7 +51,7 @@ def test_nested_models_are_copied_through():
     )
     inputs = keras.Input((6, 6, 1))
     model = keras.Model(inputs, layers.Dense(4, name="logits")(inner(inputs)))
-    copy = in_dtype(model, "bfloat16")
+    copy = cast_model(model, "bfloat16")
     found = policies(copy)
     assert (found["conv"], found["logits"]) == ("bfloat16", "float32")
     assert copy.get_layer("inner").get_layer("conv").kernel.dtype == "bfloat16"
@@ -64,7 +64,7 @@ def test_a_model_in_mixed_precision_can_be_run_in_float32():
         model = toy.mlp("mixed")
     finally:
         keras.config.set_dtype_policy("float32")
-    assert set(policies(in_dtype(model, "float32")).values()) == {"float32"}
+    assert set(policies(cast_model(model, "float32")).values()) == {"float32"}
 
 
 def test_a_subclassed_model_and_an_unknown_type_are_refused():

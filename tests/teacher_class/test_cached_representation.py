@@ -68,8 +68,8 @@ def test_a_teacher_on_disk_teaches_and_the_live_one_assembles(tmp_path):
         model.evaluate(np.zeros((4, 6), "float32"), verbose=0)
     model.set_teacher(teacher)
     x = np.ones((4, 6), "float32")
-    said = np.maximum(np.concatenate(model.predict(x, verbose=0), axis=-1), 0)
-    np.testing.assert_allclose(model.assemble(head=None)(x), said, rtol=1e-5, atol=1e-6)
+    teacher_outputs = np.maximum(np.concatenate(model.predict(x, verbose=0), axis=-1), 0)
+    np.testing.assert_allclose(model.assemble(head=None)(x), teacher_outputs, rtol=1e-5, atol=1e-6)
 
 
 def test_means_and_correlations_are_taken_from_the_cache_too(tmp_path):

@@ -34,22 +34,25 @@ def test_before_an_activation_layer_is_what_it_is_given(layer):
     model = kd.TeacherClass(teacher, "features", linear, n=2, mimic="preactivation")
     model.compile("sgd")
     given = keras.Model(teacher.inputs, teacher.get_layer("features").input)(x).numpy()
-    said = model.predict(x, verbose=0)
-    expected = [np.mean((given[:, i : i + 4] - s) ** 2) for i, s in zip((0, 4), said, strict=True)]
+    teacher_outputs = model.predict(x, verbose=0)
+    expected = [
+        np.mean((given[:, i : i + 4] - s) ** 2)
+        for i, s in zip((0, 4), teacher_outputs, strict=True)
+    ]
     found = model.evaluate(x, verbose=0, return_dict=True)
     np.testing.assert_allclose([found["student_0"], found["student_1"]], expected, rtol=1e-5)
-    activated = layer(np.concatenate(said, axis=-1))
+    activated = layer(np.concatenate(teacher_outputs, axis=-1))
     np.testing.assert_allclose(model.assemble(head=None)(x), activated, rtol=1e-5, atol=1e-6)
 
 
 def test_a_relu_layer_cuts_off_what_students_say_and_a_leaky_one_is_left_away(tmp_path):
     x = samples()
-    for layer, applied in ((RELU, RELU), (LEAKY, lambda said: said)):
+    for layer, applied in ((RELU, RELU), (LEAKY, lambda teacher_outputs: teacher_outputs)):
         teacher = teacher_with(type(layer).from_config(layer.get_config()))
         model = kd.TeacherClass(teacher, "features", linear, n=2)
-        said = np.concatenate(model.predict(x, verbose=0), axis=-1)
+        teacher_outputs = np.concatenate(model.predict(x, verbose=0), axis=-1)
         assembled = model.assemble(head=None)
-        np.testing.assert_allclose(assembled(x), applied(said), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(assembled(x), applied(teacher_outputs), rtol=1e-5, atol=1e-6)
         assembled.save(tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras")
         np.testing.assert_array_equal(again(x), assembled(x))

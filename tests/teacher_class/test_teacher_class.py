@@ -70,8 +70,8 @@ def perfect(teacher, layer, chunks, linear=False):
     students = []
     for chunk in chunks:
         inputs = keras.Input(teacher.input_shape[1:])
-        said = features(teacher, layer, linear)(inputs)
-        students.append(keras.Model(inputs, ops.take(said, chunk, axis=-1)))
+        teacher_outputs = features(teacher, layer, linear)(inputs)
+        students.append(keras.Model(inputs, ops.take(teacher_outputs, chunk, axis=-1)))
     return students
 
 
@@ -141,14 +141,14 @@ def test_students_and_teachers_may_be_subclassed_models():
     hidden = teacher.features(x)
     before = hidden.numpy() @ np.eye(5)
     model = kd.TeacherClass(teacher, "features", built, n=2)
-    said = np.concatenate(model.predict(x, verbose=0), axis=-1)
+    teacher_outputs = np.concatenate(model.predict(x, verbose=0), axis=-1)
     np.testing.assert_allclose(
-        model.assemble(head=None)(x), np.maximum(said, 0), rtol=1e-5, atol=1e-6
+        model.assemble(head=None)(x), np.maximum(teacher_outputs, 0), rtol=1e-5, atol=1e-6
     )
     model.compile("sgd")
     logs = model.fit(x, verbose=0).history
     np.testing.assert_allclose(
-        logs["student_0"][0], np.mean((before[:, :3] - said[:, :3]) ** 2), rtol=1e-5
+        logs["student_0"][0], np.mean((before[:, :3] - teacher_outputs[:, :3]) ** 2), rtol=1e-5
     )
 
 
@@ -166,8 +166,8 @@ def test_tokens_stay_integers_and_a_teacher_may_prepare_its_own_input():
     tokens = np.random.default_rng(0).integers(0, 8, (5, 7))
     pair = kd.TeacherClass(teacher, "features", student, n=2)
     expected = [
-        np.mean((features(model)(tokens + 1)[:, part] - said) ** 2)
-        for part, said in zip(
+        np.mean((features(model)(tokens + 1)[:, part] - teacher_outputs) ** 2)
+        for part, teacher_outputs in zip(
             (slice(0, 3), slice(3, 6)), pair.predict(tokens, verbose=0), strict=True
         )
     ]
@@ -192,11 +192,13 @@ def test_chunks_and_numbers_may_be_arrays():
 def test_each_students_loss_is_the_mean_squared_difference_to_its_chunk(chunks):
     teacher, x = dense_teacher(), samples()
     model = teacher_class(teacher=teacher, chunks=chunks, n=None if chunks else 3)
-    whole, said = features(teacher)(x).numpy(), model.predict(x, verbose=0)
+    whole, teacher_outputs = features(teacher)(x).numpy(), model.predict(x, verbose=0)
     units = {None: [[0, 1, 2], [3, 4, 5], [6, 7]], 5: [[0, 1, 2, 3, 4], [5, 6, 7]]}
     units = PERMUTED if chunks is PERMUTED else units[chunks and chunks[0]]
     assert model.chunks == units
-    expected = [np.mean((whole[:, u] - s) ** 2) for u, s in zip(units, said, strict=True)]
+    expected = [
+        np.mean((whole[:, u] - s) ** 2) for u, s in zip(units, teacher_outputs, strict=True)
+    ]
     history = model.fit(x, batch_size=24, verbose=0).history
     found = [history[f"student_{i}"][0] for i in range(len(units))]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -237,8 +239,8 @@ def test_labels_are_ignored_and_sample_weights_count():
         logs.append(teacher_class().fit(data, verbose=0).history)
     assert logs[0] == logs[1]
     model = teacher_class()
-    said, whole = model.predict(x, verbose=0), features(dense_teacher())(x).numpy()
-    expected = np.mean(w * np.mean((whole[:, :4] - said[0]) ** 2, axis=1))
+    teacher_outputs, whole = model.predict(x, verbose=0), features(dense_teacher())(x).numpy()
+    expected = np.mean(w * np.mean((whole[:, :4] - teacher_outputs[0]) ** 2, axis=1))
     np.testing.assert_allclose(logs[2]["student_0"][0], expected, rtol=1e-5)
     found = model.fit(x, sample_weight=w, verbose=0).history
     np.testing.assert_allclose(found["loss"], logs[2]["loss"], rtol=1e-5)
@@ -278,9 +280,9 @@ def test_discriminators_are_trained_in_the_same_fit_by_an_optimizer_of_their_own
     model = teacher_class(
         teacher=teacher, discriminators=plain_judge, discriminator_optimizer=optimizer
     )
-    chunk, said = features(teacher)(x)[:, :4], model.predict(x, verbose=0)[0]
+    chunk, teacher_outputs = features(teacher)(x)[:, :4], model.predict(x, verbose=0)[0]
     kernel, bias = model.discriminators[0].get_weights()
-    real, fake = chunk @ kernel + bias, said @ kernel + bias
+    real, fake = chunk @ kernel + bias, teacher_outputs @ kernel + bias
     logs = model.fit(x, batch_size=24, verbose=0).history
     fooled = np.mean(np.logaddexp(0, -fake))
     told = (np.mean(np.logaddexp(0, -real)) + np.mean(np.logaddexp(0, fake))) / 2
@@ -490,8 +492,11 @@ def test_a_teacher_that_is_set_later_is_the_one_that_teaches():
     model.evaluate(x, verbose=0)
     other.set_weights([3 * weight for weight in other.get_weights()])
     model.set_teacher(other)
-    said, whole = model.predict(x, verbose=0), features(other)(x).numpy()
-    expected = [np.mean((whole[:, i : i + 4] - s) ** 2) for i, s in zip((0, 4), said, strict=True)]
+    teacher_outputs, whole = model.predict(x, verbose=0), features(other)(x).numpy()
+    expected = [
+        np.mean((whole[:, i : i + 4] - s) ** 2)
+        for i, s in zip((0, 4), teacher_outputs, strict=True)
+    ]
     np.testing.assert_allclose(model.evaluate(x, verbose=0)[1:], expected, rtol=1e-5)
     history = model.fit(x, batch_size=24, verbose=0).history
     found = [history["student_0"][0], history["student_1"][0]]

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_kd as kd
 from keras_kd.models.taps import Tap
-from keras_kd.teachers.ensemble import Committee
+from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import Teacher
 from tests import toy
 
@@ -166,7 +166,7 @@ def test_noise_reaches_hidden_taps_only_if_they_are_named():
     x, _ = toy.data()
     taps = [Tap(None, logits=True), Tap("conv"), Tap("features")]
     noise = kd.noise.LogitNoise(1.0, taps=["features"], seed=3)
-    one, other = (Committee([Teacher(toy.cnn("t"))], taps, noise=noise)(x) for _ in range(2))
+    one, other = (Ensemble([Teacher(toy.cnn("t"))], taps, noise=noise)(x) for _ in range(2))
     same = [np.array_equal(one.outputs[0][tap], other.outputs[0][tap]) for tap in taps]
     assert same == [False, True, False]
 
@@ -174,8 +174,8 @@ def test_noise_reaches_hidden_taps_only_if_they_are_named():
 def test_weights_are_those_of_the_clean_logits():
     (x, y), teachers = toy.data(), [Teacher(t) for t in three_teachers()]
     taps, weighting = [Tap(None, logits=True)], kd.weighting.CrossEntropy()
-    quiet = Committee(teachers, taps, weighting)(x, y)
-    noisy = Committee(teachers, taps, weighting, kd.noise.LogitNoise(5.0))(x, y)
+    quiet = Ensemble(teachers, taps, weighting)(x, y)
+    noisy = Ensemble(teachers, taps, weighting, kd.noise.LogitNoise(5.0))(x, y)
     np.testing.assert_array_equal(quiet.weights, noisy.weights)
 
 

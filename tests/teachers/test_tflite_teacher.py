@@ -34,8 +34,8 @@ def files(tmp_path_factory):
 def test_its_logits_are_the_models(files, batch_size):
     model, (x, _) = toy.cnn("plain", 6), toy.data(30)
     teacher = kd.Teacher.from_tflite(files(model, batch_size=batch_size))
-    said = teacher.watch([OUTPUT])(x)[OUTPUT]
-    np.testing.assert_allclose(said, model(x, training=False), rtol=1e-4, atol=1e-5)
+    teacher_outputs = teacher.watch([OUTPUT])(x)[OUTPUT]
+    np.testing.assert_allclose(teacher_outputs, model(x, training=False), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("ending", ["softmax", "sigmoid"])
@@ -49,10 +49,10 @@ def test_logits_are_recovered_from_float_probabilities(files, ending):
 
 def test_int8_logits_are_near_the_models(files):
     model, (x, _) = toy.cnn("plain", 6), toy.data()
-    said = kd.Teacher.from_tflite(files(model, "int8")).watch([OUTPUT])(x)[OUTPUT]
+    teacher_outputs = kd.Teacher.from_tflite(files(model, "int8")).watch([OUTPUT])(x)[OUTPUT]
     expected = model(x, training=False).numpy()
-    assert said.dtype == tf.float32
-    np.testing.assert_allclose(said, expected, atol=0.05 * np.ptp(expected))
+    assert teacher_outputs.dtype == tf.float32
+    np.testing.assert_allclose(teacher_outputs, expected, atol=0.05 * np.ptp(expected))
 
 
 def test_an_int8_softmax_is_refused(files):

@@ -24,10 +24,10 @@ def job(*arguments):
         subprocess.Popen([*command, str(i), *places, *more], stdout=pipe, stderr=pipe, text=True)
         for i, more in enumerate(arguments)
     ]
-    said = [worker.communicate(timeout=400) for worker in started]
-    for worker, (_, errors) in zip(started, said, strict=True):
+    teacher_outputs = [worker.communicate(timeout=400) for worker in started]
+    for worker, (_, errors) in zip(started, teacher_outputs, strict=True):
         assert worker.returncode in (0, -signal.SIGKILL), errors[-2000:]
-    return [json.loads(out.splitlines()[-1]) if out else None for out, _ in said]
+    return [json.loads(out.splitlines()[-1]) if out else None for out, _ in teacher_outputs]
 
 
 @pytest.fixture(scope="module")

@@ -409,10 +409,13 @@ def test_a_loss_that_uses_labels_takes_the_teachers_class_where_there_is_none(na
 def test_teachers_weighed_by_labels_are_weighed_by_entropy_where_there_is_none(form):
     x, y = toy.data()
     teachers = [toy.cnn(f"t{i}", 6, seed=i) for i in (1, 2)]
-    said = ops.stack([teacher(x) for teacher in teachers])
+    teacher_outputs = ops.stack([teacher(x) for teacher in teachers])
     student = still(toy.cnn("student"))
-    values = ops.stack([kd.losses.SoftTargets()(logits, student(x)) for logits in said])
-    by_label, alone = kd.weighting.CrossEntropy()(said, y), kd.weighting.Entropy()(said)
+    values = ops.stack([kd.losses.SoftTargets()(logits, student(x)) for logits in teacher_outputs])
+    by_label, alone = (
+        kd.weighting.CrossEntropy()(teacher_outputs, y),
+        kd.weighting.Entropy()(teacher_outputs),
+    )
     weights = np.where(LABELLED, by_label, alone)
     model = kd.Distiller(student, teachers, weighting=kd.weighting.CrossEntropy())
     hard = toy.sparse_loss() if form is some else keras.losses.CategoricalCrossentropy(True)

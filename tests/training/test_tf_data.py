@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
-from keras_kd.distillers.fit import fitted
+from keras_kd.distillers.fit import run_fit
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def received(model, **given):
         found.update(arguments)
         return model.fit(**arguments)
 
-    fitted(model, fit, {**given, "verbose": 0})
+    run_fit(model, fit, {**given, "verbose": 0})
     return found
 
 

@@ -8,7 +8,7 @@ from keras import tree
 
 from keras_kd.compression.tfmot import imports as legacy_keras
 from keras_kd.models.graph import Graph
-from keras_kd.models.precision import in_float32
+from keras_kd.models.precision import compute_in_float32
 
 #: Largest difference allowed, as a part of the largest output.
 TOLERANCE = 1e-5
@@ -28,7 +28,7 @@ def check_parity(model: keras.Model, bridged: Any, tensors: dict[int, Any]) -> N
         ValueError: When outputs or regularisation losses differ, with the first layer that does.
     """
     x = random_input(bridged.graph)
-    with in_float32(model):
+    with compute_in_float32(model):
         apart = _distance(model(x, training=False), bridged.run(x))
     if apart > TOLERANCE:
         raise ValueError(

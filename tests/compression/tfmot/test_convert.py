@@ -11,7 +11,7 @@ from keras import layers, tree
 from keras_kd import compression
 from keras_kd.compression.tfmot import parity
 from keras_kd.compression.tfmot.convert import read
-from keras_kd.models.precision import in_float32
+from keras_kd.models.precision import compute_in_float32
 from tests.compression import models
 
 
@@ -29,7 +29,7 @@ def test_a_layer_computes_the_same_in_tf_keras_and_its_weights_come_back(kind):
     model = models.CARRIED[kind]()
     x = sample(model)
     legacy = compression.to_tf_keras(model)
-    with in_float32(model):
+    with compute_in_float32(model):
         same(model(x, training=False), legacy(x, training=False))
     back = compression.to_keras(legacy, model)
     assert type(back) is type(model)

@@ -1,0 +1,63 @@
+"""Readable errors in place of those that a compiled graph raises.
+
+A check inside a graph can only fail with a TensorFlow error whose message holds the sentence among
+lines of the graph's own. Our sentences are marked, so they are found again whatever they say.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+_BEGIN, _END = "[keras_kd: ", " :keras_kd]"
+#: The operation that fails where a data set raises an error.
+_READING = "IteratorGetNext"
+#: The message of a collective operation after another worker has stopped.
+_WORKER_LOST = "Collective ops is aborted"
+
+
+def marked(message: str) -> str:
+    """Mark a message that is raised inside a graph, for `readable_message` to find it."""
+    return f"{_BEGIN}{message}{_END}"
+
+
+def readable_message(error: Exception) -> str | None:
+    """Return the marked message inside an error, or `None` if it has none."""
+    found = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", str(error), re.DOTALL)
+    return found[1].replace("\\'", "'") if found else None
+
+
+@contextlib.contextmanager
+def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]:
+    """Raise readable errors in place of TensorFlow's.
+
+    Args:
+        position: Returns the current position, such as "in batch 3 of epoch 1". Defaults to `None`,
+            unknown.
+
+    Raises:
+        ValueError: If the graph raised a marked message.
+        RuntimeError: If the data set raised an error, or another worker stopped.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        where = "" if position is None else f" {position()}"
+        ours = readable_message(error)
+        if ours is not None:
+            raise ValueError(f"{ours} This was{where}." if where else ours) from None
+        if _WORKER_LOST in str(error) or isinstance(error, tf.errors.UnavailableError):
+            cause = re.search(rf"{_WORKER_LOST} by: (.*)|\A(.*)", str(error))
+            raise RuntimeError(
+                f"Another worker is gone{where}. Start all workers again; with kd.callbacks.Resume "
+                "they go on from the last checkpoint that all have. TensorFlow says: "
+                f"{cause[1] or cause[2]}"
+            ) from error
+        if _READING not in str(error):
+            raise
+        cause = re.search(r"^\w+(?:Error|Exception|Interrupt): .*$", error.message, re.MULTILINE)
+        raise RuntimeError(
+            f"The data set failed{where}: {cause.group() if cause else error.message} The "
+            "student has the weights of the step before."
+        ) from error
