@@ -102,6 +102,7 @@ def _teach(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
     columns = {file: content.columns[file] for file in reader.values}
     shapes = [shape if content.views == 1 else shape[1:] for shape, _ in columns.values()]
     types = [tf.as_dtype(dtype) for _, dtype in columns.values()]
+    take, check_rows = _marking_errors(look_up.take), _marking_errors(look_up.check)
 
     def teach(number: Any, element: Any) -> tuple:
         (x, key), rest = split(element)
@@ -109,14 +110,10 @@ def _teach(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
         views = draw(number, keys, content.views) if augment else tf.zeros_like(keys)
         if augment is not None:
             x = chosen_views(augment, content.seed, x, keys, views)
-        *found, doubt = tf.numpy_function(
-            _marking_errors(look_up.take), [keys, views], [*types, tf.bool]
-        )
+        *found, doubt = tf.numpy_function(take, [keys, views], [*types, tf.bool])
 
         def check() -> Any:
-            return tf.numpy_function(
-                _marking_errors(look_up.check), [keys, views, input_digests(x)], tf.bool
-            )
+            return tf.numpy_function(check_rows, [keys, views, input_digests(x)], tf.bool)
 
         with tf.control_dependencies([tf.cond(doubt, check, lambda: tf.constant(True))]):
             rows = {

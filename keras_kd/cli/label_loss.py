@@ -30,8 +30,8 @@ def labels_loss(model: keras.Model, labels: Any) -> tuple[keras.losses.Loss, ker
     verdict = inspect_output(graph, outputs[0])
     if verdict.kind == "unknown":
         raise ValueError(
-            f"{unknown_output_message(model.name, verdict)} Expected a last layer whose activation is None, softmax "
-            "or sigmoid. Use keras_kd from Python, and say which it is."
+            f"{unknown_output_message(model.name, verdict)} Expected a last layer whose activation "
+            "is None, softmax or sigmoid. Use keras_kd from Python, and say which it is."
         )
     logits, classes = verdict.kind == "logits", outputs[0].shape[-1]
     spec = tree.flatten(labels)[0].shape

@@ -158,7 +158,8 @@ class DistillationObjective(keras.layers.Layer):
             x: A batch.
             y: Its labels, as `fit` got them.
             replica: Number of the replica, for the noise. Defaults to 0.
-            teacher_outputs: For each teacher a dict from tap to what it said of the batch; `None` asks them.
+            teacher_outputs: For each teacher a dict from tap to its output; `None` runs the
+                teachers.
 
         Returns:
             The `Knowledge`.

@@ -159,8 +159,8 @@ class TappedModel:
             self._from_probabilities.add(tap)
         elif verdict.kind == "unknown":
             raise ValueError(
-                f'{unknown_output_message(self.model.name, verdict)} Say which it is: `outputs="logits"` or '
-                '`outputs="probabilities"` (for a student `student_outputs=...`).'
+                f"{unknown_output_message(self.model.name, verdict)} Say which it is: "
+                '`outputs="logits"` or `outputs="probabilities"` (for a student `student_outputs=...`).'
             )
         elif verdict.kind == "logits" and self.declared == "probabilities":
             raise ValueError(

@@ -1,7 +1,7 @@
 """Damaged model files, and what is asked about them: a few in the suite, many by hand.
 
-`python -m tests.fuzzing.fuzz --files 500` damages as many files and says what came of them. It ends with an
-error where one is answered otherwise than with a sentence, or leaves something behind.
+`python -m tests.fuzzing.fuzz --files 500` damages as many files and says what came of them. It
+ends with an error where one is answered otherwise than with a sentence, or leaves something behind.
 """
 
 import argparse
