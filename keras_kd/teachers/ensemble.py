@@ -94,7 +94,7 @@ class Ensemble:
             teacher_outputs = [self._perturbed(outputs, replica) for outputs in teacher_outputs]
         return Knowledge(tuple(teacher_outputs), weights, self._blended(teacher_outputs, weights))
 
-    def locate_teacher_outputs(
+    def locate(
         self, teacher_outputs: Mapping[str, Any], inputs: Any
     ) -> list[dict[Tap, tuple[str, str]]]:
         """Where a `Lesson` holds what each teacher said; see `recorded.find`."""
