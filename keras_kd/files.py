@@ -1,53 +1,76 @@
-"""Files that are there whole or not at all."""
+"""Files that appear complete or not at all, JSON files, and tables in plain text."""
 
 import contextlib
+import json
 import os
+import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+#: Start of the temporary names of `atomic_write` and `atomic_folder`; a killed process leaves them.
+UNFINISHED = ".unfinished-"
+_MAX_JSON_BYTES = 2**28
+
 
 @contextlib.contextmanager
-def atomic_write(path: Path, suffix: str) -> Iterator[Callable[[bytes], Any]]:
-    """Gives a function that writes; the file appears under its name when all has gone well.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; the file appears at `path` if no error occurs.
 
-    Args:
-        path: Where to write.
-        suffix: What the name must end in, such as `".tflite"`.
+    The temporary file is empty, in the same folder, and ends in the same suffixes. It is written to
+    the disk before it replaces `path`, so a crash leaves either the old file or the new one.
 
     Raises:
-        ValueError: If the path has another ending, or is a folder.
-        OSError: If the folder does not exist or cannot be written.
+        OSError: If the folder does not exist or is not writable.
+
+    Example:
+        >>> with atomic_write(path) as temporary:
+        ...     model.save_weights(temporary)
     """
-    require_writable(path, suffix)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}{''.join(path.suffixes)}")
     try:
-        file = temporary.open("xb")
+        temporary.touch(exist_ok=False)
     except OSError as error:
         raise type(error)(
             error.errno,
-            f"Expected a folder that can be written. Received: '{path.parent}', which cannot "
-            f"({error.strerror}). Choose another folder, or ask for the right to write there",
+            f"Expected a writable folder. Received: '{path.parent}' ({error.strerror}). Choose "
+            "another folder or change its permissions",
         ) from error
     try:
-        with file:
-            yield file.write
+        yield temporary
+        _flush_to_disk(temporary)
         os.replace(temporary, path)
+        _flush_to_disk(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def require_writable(path: Path, suffix: str) -> None:
-    """Refuses a path that a file cannot go to, before there is anything to write.
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder to write to; it becomes `path` if no error occurs.
 
-    Args:
-        path: Where the file shall go.
-        suffix: What its name must end in.
+    Parent folders are created. `path` must not exist, or be an empty folder, when the block ends.
+    """
+    temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for entry in (*temporary.rglob("*"), temporary):
+            _flush_to_disk(entry)
+        os.replace(temporary, path)
+        _flush_to_disk(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def require_writable(path: Path, suffix: str) -> None:
+    """Reject a path that no file can be written to, before there is anything to write.
 
     Raises:
-        ValueError: If the path has another ending, or is a folder.
+        ValueError: If the path does not end in `suffix`, or is a folder.
         NotADirectoryError: If its folder does not exist.
     """
     if path.suffix != suffix or path.is_dir():
@@ -57,6 +80,74 @@ def require_writable(path: Path, suffix: str) -> None:
         )
     if not path.parent.is_dir():
         raise NotADirectoryError(
-            f"Expected a path in a folder that exists. Received: '{path}', whose folder "
-            f"'{path.parent}' is none. Create the folder first."
+            f"Expected a path in an existing folder. Received: '{path}', whose folder "
+            f"'{path.parent}' does not exist. Create the folder first."
         )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, completely or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path, max_bytes: int = _MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON file that contains an object.
+
+    Args:
+        path: The file.
+        max_bytes: Largest size to read. Defaults to 256 MiB.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is larger, is not JSON, or contains another value.
+    """
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise ValueError(f"Expected at most {max_bytes} bytes in '{path}'. Received: {size} bytes.")
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Expected JSON in '{path}'. Received: other text ({error}).") from error
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"Expected a JSON object in '{path}'. Received: a value of type {type(value).__name__}."
+        )
+    return value
+
+
+def text_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Collection[int] = (),
+    rule: bool = True,
+) -> str:
+    """Return a table with aligned columns.
+
+    Args:
+        header: The column titles.
+        rows: The cells of each row.
+        right: Indices of the columns that are aligned to the right. Defaults to none.
+        rule: Whether to draw a line below the header. Defaults to `True`.
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for row in (header, *rows):
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    if rule:
+        lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+def _flush_to_disk(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open folders.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

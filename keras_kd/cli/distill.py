@@ -1,9 +1,7 @@
 """`keras-kd distill`: a student file learns from a teacher file."""
 
 import argparse
-import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from keras_kd.cli.label_loss import labels_loss
 from keras_kd.cli.models import load_model
 from keras_kd.cli.output import Outcome, UsageError, table, verbosity
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.files import atomic_write
+from keras_kd.files import atomic_write, write_json
 from keras_kd.training.hyperparameters import hyperparameters
 
 DESCRIPTION = """\
@@ -149,17 +147,10 @@ def _measured(
 
 
 def _write(out: Path, student: keras.Model, history: dict[str, Any]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / STUDENT
-        student.save(path)
-        content = path.read_bytes()
     out.mkdir(exist_ok=True)
-    with (
-        atomic_write(out / STUDENT, ".keras") as write_student,
-        atomic_write(out / HISTORY, ".json") as write_history,
-    ):
-        write_student(content)
-        write_history((json.dumps(history, indent=1) + "\n").encode())
+    with atomic_write(out / STUDENT) as temporary:
+        student.save(temporary)
+        write_json(out / HISTORY, history)
 
 
 def _outcome(

@@ -15,7 +15,7 @@ from keras_kd.export.options import QUANTIZATIONS
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import VerificationError
-from keras_kd.files import atomic_write
+from keras_kd.files import atomic_write, require_writable
 from keras_kd.litert import signature
 
 _OBJECTIVES = ("latency", "size")
@@ -79,7 +79,8 @@ def best(
     # Data that fits no format is refused once, not by each.
     inputs = signature.of_inputs(model, options.get("input_signature"))
     calibration.samples(data, inputs, 1)
-    with atomic_write(Path(path), ".tflite") as write, tempfile.TemporaryDirectory() as folder:
+    require_writable(Path(path), ".tflite")
+    with atomic_write(Path(path)) as temporary, tempfile.TemporaryDirectory() as folder:
         files, tried = {}, {}
         for quantization in formats:
             if verbose:
@@ -102,7 +103,7 @@ def best(
         if objective == "latency":
             _time(files, tried, runs)
         kept = _winner(files, tried, objective)
-        write(files[kept].path.read_bytes())
+        temporary.write_bytes(files[kept].path.read_bytes())
     return dataclasses.replace(files[kept], path=Path(path), tried=tuple(tried.values()))
 
 

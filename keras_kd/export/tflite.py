@@ -18,7 +18,7 @@ from keras_kd.export.options import Options
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import Proof
 from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
-from keras_kd.files import atomic_write
+from keras_kd.files import atomic_write, require_writable
 from keras_kd.litert import signature
 
 
@@ -131,13 +131,14 @@ def to_tflite(
     data = calibration if verification is None else verification
     made_up = (inputs.pack(calibration_data.made_up(inputs)),)
     proof = Proof(data, verification_samples, made_up, max_drop, tolerance)
-    with atomic_write(Path(path), ".tflite") as write:
+    require_writable(Path(path), ".tflite")
+    with atomic_write(Path(path)) as temporary:
         samples = None
         if quantization in CALIBRATED and calibration is not None:
             samples = calibration_data.samples(calibration, inputs, calibration_samples)
         content, about = converted(model, inputs, options, samples)
         scores = proof.of(content, about, model, Path(path))
-        write(content)
+        temporary.write_bytes(content)
     outputs = next(iter(about.outputs.values()))
     return TFLiteModel(Path(path), quantization, about.inputs, outputs, scores)
 

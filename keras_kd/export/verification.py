@@ -121,8 +121,8 @@ class Proof:
 def _rejected(wrong: str, content: bytes, path: Path, scores: Evaluation) -> VerificationError:
     """Keeps a file aside, and returns the error that names it."""
     aside = path.with_name(f"{path.stem}.rejected.tflite")
-    with atomic_write(aside, ".tflite") as write:
-        write(content)
+    with atomic_write(aside) as temporary:
+        temporary.write_bytes(content)
     return VerificationError(
         f"Expected a file that answers as the Keras model does. Received: {wrong}. It is kept as "
         f"'{aside}'. Look at `kd.export.layer_errors`, calibrate with more samples, use another "

@@ -148,8 +148,8 @@ class Report:
             ".md": markdown,
             ".json": lambda report: json.dumps(report.as_dict(), indent=1) + "\n",
         }
-        with atomic_write(path, path.suffix) as write:
-            write(writers[path.suffix](self).encode())
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(writers[path.suffix](self).encode())
         return path
 
 

@@ -346,14 +346,14 @@ def test_a_path_without_the_suffix_is_refused(tmp_path, name):
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(NotADirectoryError, match="Expected a path in a folder that exists"):
+    with pytest.raises(NotADirectoryError, match="Expected a path in an existing folder"):
         to_tflite(models.cnn(), tmp_path / "none" / "m.tflite")
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(NotADirectoryError, match="Expected a path in a folder that exists"):
+    with pytest.raises(NotADirectoryError, match="Expected a path in an existing folder"):
         to_tflite(models.cnn(), file / "m.tflite")
 
 
 def test_a_folder_that_cannot_be_written_is_refused():
-    with pytest.raises(OSError, match="Expected a folder that can be written. Received: '/proc'"):
+    with pytest.raises(OSError, match="Expected a writable folder. Received: '/proc'"):
         to_tflite(models.cnn(), "/proc/m.tflite")
