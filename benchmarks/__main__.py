@@ -7,7 +7,6 @@ Each finished job is written to the JSON at once, so a run that is stopped goes 
 """
 
 import argparse
-import importlib
 import os
 import platform
 import re
@@ -18,9 +17,10 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.job import end_with_the_runner, run_job, run_quickly
-from benchmarks.machine import machine
-from benchmarks.results import Done
+from benchmarks.registry import MODULES, load, results_path
+from benchmarks.runner.job import end_with_the_runner, run_job, run_quickly
+from benchmarks.runner.machine import machine
+from benchmarks.runner.results import Done
 
 ROOT = Path(__file__).parent
 MARKED = re.compile(r"<!-- benchmark: (\w+) -->.*?<!-- end of benchmark -->", re.DOTALL)
@@ -31,7 +31,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run a benchmark, or go on with one that was stopped")
-    run.add_argument("name", nargs="+", choices=["all", *names()])
+    run.add_argument("name", nargs="+", choices=["all", *MODULES])
     run.add_argument("--seeds", type=int, default=5)
     run.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes of one core each")
     run.add_argument("--out", type=Path, default=ROOT / "results")
@@ -44,7 +44,7 @@ def main(arguments=None):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if options.command == "report":
         return write_reports(options.results, options.docs)
-    wanted = names() if "all" in options.name else options.name
+    wanted = list(MODULES) if "all" in options.name else options.name
     if options.quick:
         with workers(options.jobs) as pool:
             return prove(wanted, options.jobs, pool)
@@ -53,15 +53,8 @@ def main(arguments=None):
     return 0
 
 
-def names():
-    """The benchmarks: the modules here that have a plan."""
-    has_plan = re.compile(r"^(def plan\(|plan\b.* = )", re.MULTILINE)
-    return sorted(path.stem for path in ROOT.glob("*.py") if has_plan.search(path.read_text()))
-
-
 def run_benchmark(name, options):
-    module = importlib.import_module(f"benchmarks.{name}")
-    path = options.out / f"{name}.json"
+    module, path = load(name), results_path(options.out, name)
     done = Done.load(path)
     done.about = {"benchmark": name, **surroundings()}
     # Timings need the machine to themselves.
@@ -133,10 +126,11 @@ def write_reports(results, docs):
             page.write_text(new)
             print(f"wrote {page}")
     for name in sorted(used):
-        chart = getattr(importlib.import_module(f"benchmarks.{name}"), "chart", None)
-        if chart and (results / f"{name}.json").exists():
+        chart = getattr(load(name), "chart", None)
+        path = results_path(results, name)
+        if chart and path.exists():
             (docs / "images").mkdir(exist_ok=True)
-            chart(Done.load(results / f"{name}.json"), docs / "images" / f"{name}.svg")
+            chart(Done.load(path), docs / "images" / f"{name}.svg")
     return 0
 
 
@@ -144,11 +138,10 @@ def reported(text, results):
     """A page with each benchmark's report between its markers."""
 
     def body(match):
-        name, results_file = match[1], results / f"{match[1]}.json"
+        name, results_file = match[1], results_path(results, match[1])
         report = f"Not measured yet: `python -m benchmarks run {name}` does it."
         if results_file.exists():
-            module = importlib.import_module(f"benchmarks.{name}")
-            report = module.report(Done.load(results_file)).strip()
+            report = load(name).report(Done.load(results_file)).strip()
         return f"<!-- benchmark: {name} -->\n{report}\n<!-- end of benchmark -->"
 
     return MARKED.sub(body, text)

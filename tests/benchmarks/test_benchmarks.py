@@ -1,6 +1,5 @@
 """The benchmarks' runner, and that the docs say what its JSON files say."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -9,10 +8,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import compression, training
-from benchmarks.__main__ import MARKED, ROOT, names, prove, reported, run_all, surroundings
-from benchmarks.job import run_quickly
-from benchmarks.results import Done, mean_sd, on, table
+from benchmarks.__main__ import MARKED, ROOT, prove, reported, run_all, surroundings
+from benchmarks.export import compression
+from benchmarks.registry import MODULES, load
+from benchmarks.runner.job import run_quickly
+from benchmarks.runner.results import Done, mean_sd, on, table
+from benchmarks.shared import training
+
+
+def register(monkeypatch, name, module):
+    """Add a benchmark to the registry for one test."""
+    monkeypatch.setitem(MODULES, name, f"benchmarks.{name}")
+    monkeypatch.setitem(sys.modules, f"benchmarks.{name}", module)
+
 
 PAGES = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").rglob("*.md"))]
 MARKED_PAGES = [page for page in PAGES if MARKED.search(page.read_text())]
@@ -26,12 +34,12 @@ def test_the_tables_of_a_page_are_those_of_the_json(page):
 
 def test_the_tables_are_those_of_benchmarks_that_there_are():
     shown = {match[1] for page in MARKED_PAGES for match in MARKED.finditer(page.read_text())}
-    assert shown <= set(names())
+    assert shown <= set(MODULES)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", MODULES)
 def test_a_benchmark_has_a_plan_of_jobs_of_plain_values_and_a_report_of_none(name):
-    module = importlib.import_module(f"benchmarks.{name}")
+    module = load(name)
     jobs = module.plan(Done(), 1, True)
     assert jobs
     plain = (str, int, float, bool, type(None))
@@ -92,7 +100,7 @@ def test_a_quick_run_tells_its_report_where_it_ran(monkeypatch):
     quick = SimpleNamespace(
         plan=lambda done, seeds, quick: [({}, 0)], run=lambda cell, seed, quick: {}, report=on
     )
-    monkeypatch.setitem(sys.modules, "benchmarks.quick_one", quick)
+    register(monkeypatch, "quick_one", quick)
     monkeypatch.setattr(training, "quickly", False)  # What the run changes is changed back.
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # As the runner does.
     report, _ = run_quickly("quick_one", 1, surroundings())
@@ -112,7 +120,7 @@ def test_a_quick_run_that_fails_is_named_and_the_others_run(monkeypatch, capsys)
             run=run,
             report=lambda done: f"quickly: {done.values('quickly')}",
         )
-        monkeypatch.setitem(sys.modules, f"benchmarks.{name}", module)
+        register(monkeypatch, name, module)
     monkeypatch.setattr(training, "quickly", False)  # What the run changes is changed back.
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # As the runner does.
     with ThreadPoolExecutor(1) as pool:
@@ -148,7 +156,7 @@ def test_after_a_job_that_fails_no_other_is_begun(tmp_path, monkeypatch):
     failing = SimpleNamespace(
         plan=lambda done, seeds, quick: [({}, i) for i in range(seeds)], run=run
     )
-    monkeypatch.setitem(sys.modules, "benchmarks.failing", failing)
+    register(monkeypatch, "failing", failing)
     with ThreadPoolExecutor(1) as pool, pytest.raises(ArithmeticError, match="this one fails"):
         run_all("failing", failing, 100, 1, pool, Done(), tmp_path / "failing.json")
     assert len(begun) < 100

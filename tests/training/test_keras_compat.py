@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
-from benchmarks.replicas import addresses
+from benchmarks.robustness.replicas import addresses
 from tests import replicas
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Processes that wait for each other.

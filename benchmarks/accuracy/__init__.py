@@ -1,0 +1,1 @@
+"""Accuracy of students: losses, teachers, few labels, defaults."""

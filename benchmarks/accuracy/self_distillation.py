@@ -1,0 +1,173 @@
+"""Without a teacher: each form of self-distillation against plain training.
+
+5,000 labelled images of Fashion-MNIST, the student of the other tables. Every form is
+compared with plain training at the same number of steps and, since the forms cost more for a step,
+with plain training that has as many steps as take the same time. The learning rate and the number
+of epochs are those that plain training was best with (`against_keras_distillation`); for each form
+the weight of what it is taught is chosen on 5,000 images that nobody trains on, at two seeds.
+Born-again students train one after the other with all the steps each, so the third one has
+cost about three times the time; of two mutual students the first is the product, chosen beforehand.
+"""
+
+import time
+
+import numpy as np
+import tensorflow as tf
+
+import keras_kd as kd
+from benchmarks.runner.results import mean_sd, table
+from benchmarks.shared.training import accuracy, arrays, compile_and_fit, convolutional, sparse_loss
+
+SAMPLES, EPOCHS, BATCH = 5_000, 20, 128
+RATE, WEIGHTS = 1e-2, (0.3, 1.0)
+FORMS = {
+    "snapshot": "late snapshot, from epoch 10",
+    "snapshots": "snapshots from epoch 8, every 4",
+    "average": "running average, 0.99",
+    "born_again": "born again, third generation",
+    "deep": "deep supervision, one exit",
+    "mutual": "mutual, two students",
+}
+
+
+def plan(done, seeds, quick):
+    forms = ("average",) if quick else FORMS
+    weights, tried = (WEIGHTS[:1], (100,)) if quick else (WEIGHTS, (100, 101))
+    jobs = [
+        ({"stage": "cost", "form": form}, seed) for form in forms for seed in range(min(seeds, 3))
+    ]
+    times = set() if quick else {same_time(done, form) for form in forms} - {None, EPOCHS}
+    for epochs in (EPOCHS, *sorted(times)):
+        cell = {"stage": "test", "form": "plain", "epochs": epochs, "weight": 0.0}
+        jobs += [(cell, seed) for seed in range(seeds)]
+    for form in forms:
+        where = {"stage": "tune", "form": form, "epochs": EPOCHS}
+        tuning = [({**where, "weight": w}, seed) for w in weights for seed in tried]
+        jobs += tuning
+        if all(job in done for job in tuning):
+            cell = {**where, "stage": "test", **done.best("accuracy", ("weight",), **where)}
+            jobs += [(cell, seed) for seed in range(seeds)]
+    return jobs
+
+
+def same_time(done, form):
+    """Epochs of plain training that take as long as the form's."""
+    ratios = done.values("ratio", stage="cost", form=form)
+    return round(EPOCHS * float(np.median(ratios))) if ratios else None
+
+
+def run(cell, seed, quick):
+    if cell["stage"] == "cost":
+        return {"ratio": cost(cell["form"], seed, quick)}
+    x, y = arrays("fashion_mnist", f"train[:{SAMPLES}]")
+    held_out = arrays("fashion_mnist", "train[50000:55000]" if cell["stage"] == "tune" else "test")
+    epochs = 3 if quick else cell["epochs"]
+    form, products = cell["form"], {}
+    settings = {"loss": sparse_loss(), "learning_rate": RATE, "seed": seed}
+    settings["steps_per_execution"] = 20  # Steps of a small model are short.
+    if form == "born_again":
+        student = born_again(x, y, cell["weight"], epochs, settings)
+    else:
+        student = convolutional("student", (8, 16), 32, seed=seed)
+        model = made(form, student, cell["weight"], epochs, seed)
+        compile_and_fit(model, x, y, epochs=epochs, **settings)
+        if form == "average":
+            products["average"] = accuracy(model.earlier_self, *held_out)
+    return {"accuracy": accuracy(student, *held_out), **products}
+
+
+def made(form, student, weight, epochs, seed):
+    """What trains the student."""
+    soft = kd.losses.SoftTargets(weight=weight)
+    part = max(1, epochs // 5)
+    if form == "snapshot":
+        return kd.SelfDistiller(student, soft, start=epochs // 2)
+    if form == "snapshots":
+        return kd.SelfDistiller(student, soft, start=2 * part, every=part)
+    if form == "average":
+        return kd.SelfDistiller(student, soft, decay=0.99, start=part)
+    if form == "deep":
+        return kd.DeepSupervision(student, ["block1"], soft, exit_loss_weight=weight)
+    if form == "mutual":
+        other = convolutional("other", (8, 16), 32, seed=1000 + seed)
+        return kd.MutualLearning([student, other], soft)
+    return student
+
+
+def born_again(x, y, weight, epochs, settings):
+    seed = settings["seed"]
+    students = []
+    for generation in range(3):
+        student = convolutional("student", (8, 16), 32, seed=seed + 1000 * generation)
+        model = student
+        if students:
+            soft = kd.losses.SoftTargets(weight=weight)
+            model = kd.Distiller(student, students[-1], soft, student_loss_weight=1.0)
+        compile_and_fit(model, x, y, epochs=epochs, **settings)
+        students.append(student)
+    return students[-1]
+
+
+def cost(form, seed, quick):
+    """How much longer the form takes than plain training, over a whole training."""
+    rng = np.random.default_rng(seed)
+    x = tf.constant(rng.random((BATCH, 28, 28, 1)), "float32")
+    y = tf.constant(rng.integers(0, 10, BATCH))
+    taught = timed_against_plain("distiller" if form == "born_again" else form, x, y, seed, quick)
+    # How much of the training the teacher takes part in.
+    share = {"snapshot": 1 / 2, "snapshots": 3 / 5, "average": 4 / 5}.get(form, 1.0)
+    if form == "born_again":
+        return 1 + 2 * taught
+    return share * taught + (1 - share)
+
+
+def timed_against_plain(form, x, y, seed, quick):
+    """The median over blocks of steps of the ratio of the two, timed in turn."""
+    plain, student = (convolutional(name, (8, 16), 32, seed=seed) for name in ("plain", "student"))
+    model = made(form, student, 1.0, EPOCHS, seed)
+    if form == "distiller":
+        model = kd.Distiller(student, convolutional("teacher", (8, 16), 32))
+    for trained in (plain, model):
+        trained.compile("adam", sparse_loss())
+    if isinstance(model, kd.SelfDistiller):
+        model.begin_epoch(model.start)
+    steps = [tf.function(lambda m=m: m.train_step((x, y))) for m in (model, plain)]
+    blocks, repeats = (2, 2) if quick else (15, 10)
+    times = [[timed(step, repeats) for step in steps] for _ in range(blocks + 1)][1:]
+    return float(np.median([one / other for one, other in times]))
+
+
+def timed(function, repeats):
+    start = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    return time.perf_counter() - start
+
+
+def report(done):
+    plain = done.values("accuracy", stage="test", form="plain", epochs=EPOCHS)
+    if not plain:
+        return ""
+    rows = [["plain training", mean_sd(plain, 100), "", "", ""]]
+    for form, title in FORMS.items():
+        found = done.values("accuracy", stage="test", form=form)
+        epochs = same_time(done, form)
+        if not found or epochs is None:
+            continue
+        other = done.values("accuracy", stage="test", form="plain", epochs=epochs)
+        cell = done.where(stage="test", form=form)[0]["cell"]
+        longer = f"{mean_sd(other, 100)}" if other else ""
+        row = [title, mean_sd(found, 100), f"× {epochs / EPOCHS:.2f}", longer]
+        rows.append([*row, f"{cell['weight']:g}"])
+        average = done.where(stage="test", form=form)[0]["metrics"].get("average")
+        if average is not None:
+            values = done.values("average", stage="test", form=form)
+            rows.append(["… the average itself", mean_sd(values, 100), "", "", ""])
+    header = [
+        "Fashion-MNIST, 5,000 labels",
+        "test accuracy %",
+        "time",
+        "plain training for that time",
+        "weight (tuned)",
+    ]
+    return table(header, rows)

@@ -1,0 +1,58 @@
+"""The benchmarks by name, and the module of each."""
+
+import importlib
+
+MODULES = {
+    "against_keras_distillation": "benchmarks.accuracy.against_keras_distillation",
+    "cache_join": "benchmarks.cache.join",
+    "cache_memory": "benchmarks.cache.memory",
+    "cache_top_k": "benchmarks.cache.top_k",
+    "cache_training": "benchmarks.cache.training",
+    "cached_step": "benchmarks.speed.cached_step",
+    "choosing_defaults": "benchmarks.accuracy.choosing_defaults",
+    "cifar100_resnet": "benchmarks.accuracy.cifar100_resnet",
+    "cifar100_vgg": "benchmarks.accuracy.cifar100_vgg",
+    "compression": "benchmarks.export.compression",
+    "epoch_ends": "benchmarks.speed.epoch_ends",
+    "export_formats": "benchmarks.export.formats",
+    "few_labels": "benchmarks.accuracy.few_labels",
+    "first_step": "benchmarks.speed.first_step",
+    "fuzzing": "benchmarks.robustness.fuzzing",
+    "headline": "benchmarks.export.headline",
+    "int8_export": "benchmarks.export.int8",
+    "loss_cost": "benchmarks.speed.loss_cost",
+    "loss_shelf": "benchmarks.accuracy.loss_shelf",
+    "many_teachers": "benchmarks.accuracy.many_teachers",
+    "merging_classes": "benchmarks.accuracy.merging_classes",
+    "noisy_teacher": "benchmarks.accuracy.noisy_teacher",
+    "quantization_aware": "benchmarks.export.quantization_aware",
+    "replicas": "benchmarks.robustness.replicas",
+    "scaling": "benchmarks.speed.scaling",
+    "self_distillation": "benchmarks.accuracy.self_distillation",
+    "soak": "benchmarks.robustness.soak",
+    "step_cost": "benchmarks.speed.step_cost",
+    "teacher_class_camvid": "benchmarks.teacher_class.camvid",
+    "teacher_class_cifar10": "benchmarks.teacher_class.cifar10",
+    "teacher_class_fashion_mnist": "benchmarks.teacher_class.fashion_mnist",
+    "teacher_class_imdb": "benchmarks.teacher_class.imdb",
+    "teacher_class_mnist": "benchmarks.teacher_class.mnist",
+    "teacher_class_speed": "benchmarks.teacher_class.speed",
+    "teacher_class_students": "benchmarks.teacher_class.students",
+    "teacher_class_transfer": "benchmarks.teacher_class.transfer",
+    "teacher_class_variants": "benchmarks.teacher_class.variants",
+    "teacher_precision": "benchmarks.accuracy.teacher_precision",
+    "teacher_to_phone": "benchmarks.export.teacher_to_phone",
+    "teachers_cost": "benchmarks.speed.teachers_cost",
+    "tutorial": "benchmarks.accuracy.tutorial",
+}
+
+
+def load(name):
+    """Import the module of a benchmark."""
+    return importlib.import_module(MODULES[name])
+
+
+def results_path(folder, name):
+    """Return where the results of a benchmark are kept: `FOLDER/QUESTION/NAME.json`."""
+    question = MODULES[name].split(".")[1]
+    return folder / question / f"{name}.json"

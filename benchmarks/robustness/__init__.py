@@ -1,0 +1,1 @@
+"""Distributed training, interrupted runs and damaged inputs."""

@@ -1,0 +1,1 @@
+"""Run benchmarks, store their results and write the tables of the documentation."""

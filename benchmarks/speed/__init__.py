@@ -1,0 +1,1 @@
+"""Time of a training step, of its parts and of the first step."""

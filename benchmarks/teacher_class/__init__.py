@@ -1,0 +1,1 @@
+"""Accuracy, size and training time of Teacher-Class Networks."""
