@@ -21,7 +21,7 @@ from keras_kd.compression.tfmot.convert import read
 from keras_kd.compression.training import Training
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.models.copy_layers import copy_graph
+from keras_kd.models.copy import copy_model
 
 _FILE, _FACTS = "student.tflite", "file.json"
 _SAMPLES = 300
@@ -100,7 +100,7 @@ def pipeline(
     read(student)  # Refuses what no stage could take.
     common = {"data": data, "monitor": monitor, **training}
     results, file, about = [], None, {}
-    model = copy_graph(student)
+    model = copy_model(student)
     for number, stage in enumerate(stages, 1):
         arguments = _arguments(stage, common)
         about = {
@@ -172,7 +172,7 @@ def _train(
 def _like(technique: str, model: keras.Model, arguments: Mapping[str, Any]) -> keras.Model:
     """A model of the kind that a stage makes of one, its weights still to come."""
     if technique != "quantize_aware":
-        return copy_graph(model)
+        return copy_model(model)
     own = ("preserve_sparsity", "preserve_clusters", "custom")
     form = {name: arguments[name] for name in own if name in arguments}
     plan = Training(**{name: value for name, value in arguments.items() if name not in own})
@@ -181,7 +181,7 @@ def _like(technique: str, model: keras.Model, arguments: Mapping[str, Any]) -> k
 
 def _distill(student: keras.Model, **training: Any) -> Result:
     """Trains a copy of a student as it is."""
-    model = copy_graph(student)
+    model = copy_model(student)
     return Result(model, Training(**training).distil(model), LayerPlans())
 
 

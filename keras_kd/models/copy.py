@@ -1,4 +1,4 @@
-"""A copy of a model with weights of its own."""
+"""Copies of models, with variables of their own."""
 
 import keras
 
@@ -6,21 +6,20 @@ from keras_kd.models.graph import built_inputs, is_graph
 
 
 def copy_model(model: keras.Model) -> keras.Model:
-    """A copy of a built model: the same layers under the same names, weights of its own.
+    """Return a copy of a built model: the same layers and weights, no shared variables.
+
+    `Lambda` layers share their function with the copy, since not every function can be serialized.
 
     Args:
         model: A built `keras.Model`: Functional, Sequential, or subclassed with a `get_config` that
-            `from_config` takes.
-
-    Returns:
-        The copy, with the values of the model's weights, uncompiled.
+            `from_config` accepts.
 
     Raises:
-        ValueError: When the model cannot be made again from its configuration.
+        ValueError: If the model cannot be rebuilt from its configuration.
     """
     try:
         if is_graph(model):
-            copy = keras.models.clone_model(model)
+            copy = _clone(model)
         else:
             copy = type(model).from_config(model.get_config())
             copy(built_inputs(model))
@@ -37,3 +36,16 @@ def copy_model(model: keras.Model) -> keras.Model:
             "its class make its own layers."
         )
     return copy
+
+
+def _clone(model: keras.Model) -> keras.Model:
+    return keras.models.clone_model(model, clone_function=_clone_layer)
+
+
+def _clone_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if is_graph(layer):
+        return _clone(layer)
+    config = layer.get_config()
+    if isinstance(layer, keras.layers.Lambda):
+        return keras.layers.Lambda(**{**config, "function": layer.function, "mask": layer.mask})
+    return type(layer).from_config(config)

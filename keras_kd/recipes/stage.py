@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_kd.distillers.distiller import Distiller
+from keras_kd.training.optimizers import copy_optimizer
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,5 @@ class Stages:
         return self._fit(Distiller(student, [], losses=[], student_loss_weight=1.0), x, y, fit)
 
     def _fit(self, stage: Distiller, x: Any, y: Any, fit: dict) -> keras.callbacks.History:
-        optimizer = keras.optimizers.get(self.optimizer)
-        fresh = type(optimizer).from_config(optimizer.get_config())
-        stage.compile(fresh, loss=self.loss, metrics=self.metrics)
+        stage.compile(copy_optimizer(self.optimizer), loss=self.loss, metrics=self.metrics)
         return stage.fit(x, y, **fit)

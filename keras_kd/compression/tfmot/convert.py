@@ -14,7 +14,7 @@ from keras_kd.compression.tfmot import rewrites as rewriting
 from keras_kd.compression.tfmot.layers import Custom, translated
 from keras_kd.compression.tfmot.parity import check_parity
 from keras_kd.compression.tfmot.rewrites import Chains
-from keras_kd.models.copy_layers import copy_graph
+from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import Call, Graph, is_graph, open_graph, require_built
 
 
@@ -128,7 +128,7 @@ def to_keras(legacy: Any, model: keras.Model) -> keras.Model:
                 "that to_tf_keras made of this one, its wrappers stripped."
             )
         values.update(zip(map(id, layer.weights), theirs, strict=True))
-    copy = copy_graph(model)
+    copy = copy_model(model)
     # What is not in the graph (a counter, say) keeps its value.
     copy.set_weights([values.get(id(w), w.numpy()) for w in model.weights])
     return copy
