@@ -22,7 +22,7 @@ from keras_kd.recipes.with_teacher_head import with_teacher_head as with_teacher
 from keras_kd.teacher_class.teacher_class import TeacherClass as TeacherClass
 from keras_kd.teachers import noise as noise
 from keras_kd.teachers import weighting as weighting
-from keras_kd.teachers.batch_knowledge import Keyed as Keyed
+from keras_kd.teachers.knowledge import Keyed as Keyed
 from keras_kd.teachers.screen_teachers import screen_teachers as screen_teachers
 from keras_kd.teachers.teacher import Teacher as Teacher
 from keras_kd.training.labels import UNLABELED as UNLABELED

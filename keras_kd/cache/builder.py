@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from keras_kd.cache.manifest import NAME, Block, Manifest, read_json, write_json
 from keras_kd.cache.reader import Reader
-from keras_kd.cache.schema import INPUTS, KEYS, CacheError, Content
+from keras_kd.cache.schema import INPUTS, KEYS, Content
 from keras_kd.cache.teacher_pass import Interview
 from keras_kd.cache.writer import RowWriter, forget_progress, locked, require_room
+from keras_kd.teachers.knowledge import CacheError
 from keras_kd.version import __version__
 
 _BEGUN = "building.json"

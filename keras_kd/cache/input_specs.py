@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.cache.keys import require_dense
-from keras_kd.cache.schema import CacheError
+from keras_kd.teachers.knowledge import CacheError
 from keras_kd.teachers.teacher import Teacher
 
 Inputs = tuple[tuple[tuple[int | None, ...], str], ...]

@@ -19,10 +19,10 @@ from keras_kd.cache.keys import (
     split,
 )
 from keras_kd.cache.reader import Reader
-from keras_kd.cache.schema import CacheError, Content, StoredTap
+from keras_kd.cache.schema import Content, StoredTap
 from keras_kd.cache.top_k import restored
 from keras_kd.cache.views import Augment, chosen_views, draw, with_draws
-from keras_kd.teachers.batch_knowledge import JoinedInputs, tap_key, teacher_key
+from keras_kd.teachers.knowledge import CacheError, JoinedInputs, tap_key, teacher_key
 from keras_kd.training.graph_errors import marked
 from keras_kd.training.tf_data import disable_autotune
 

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.teachers.batch_knowledge import Keyed
+from keras_kd.teachers.knowledge import Keyed
 
 #: Samples that are taken together where single ones are given: one call for all of them.
 CHUNK = 256

@@ -9,17 +9,18 @@ import keras
 import tensorflow as tf
 
 from keras_kd.cache.builder import Plan, block_rows, build
-from keras_kd.cache.cached_teacher import RecordedTeacher
+from keras_kd.cache.cached_teacher import CachedTeacher
 from keras_kd.cache.input_specs import described, teachers_take_batches
 from keras_kd.cache.join import join
 from keras_kd.cache.keys import key_of, require_dataset, split
 from keras_kd.cache.manifest import NAME, Manifest
 from keras_kd.cache.reader import Reader
-from keras_kd.cache.schema import DTYPES, CacheError, Content
+from keras_kd.cache.schema import DTYPES, Content
 from keras_kd.cache.shards import checked_shard, merge, part_folder
 from keras_kd.cache.teacher_batches import taught
 from keras_kd.cache.teacher_pass import Interview
 from keras_kd.cache.views import Augment
+from keras_kd.teachers.knowledge import CacheError
 from keras_kd.teachers.teacher import Teacher, as_teachers
 
 
@@ -164,9 +165,9 @@ class KnowledgeCache:
         return cls(path)
 
     @property
-    def teachers(self) -> tuple[RecordedTeacher, ...]:
+    def teachers(self) -> tuple[CachedTeacher, ...]:
         """The teachers as the cache knows them, for `Distiller`: no model is loaded."""
-        return tuple(RecordedTeacher(t, str(self.path)) for t in self.manifest.content.teachers)
+        return tuple(CachedTeacher(t, str(self.path)) for t in self.manifest.content.teachers)
 
     def __len__(self) -> int:
         """How many samples it holds."""
@@ -228,7 +229,7 @@ def _check(
     batch_size: int,
 ) -> None:
     require_dataset(dataset, "KnowledgeCache.build")
-    if not teachers or any(teacher.recorded for teacher in teachers):
+    if not teachers or any(teacher.is_cached for teacher in teachers):
         raise ValueError(
             "KnowledgeCache.build: pass at least one live teacher; those of a cache have no model "
             f"to run. Received: teachers={[teacher.name for teacher in teachers]}"

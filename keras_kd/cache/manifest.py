@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_kd.cache.schema import KEYS, CacheError, Content, whole
+from keras_kd.cache.schema import KEYS, Content, whole
+from keras_kd.teachers.knowledge import CacheError
 
 NAME = "manifest.json"
 FORMAT = "keras_kd knowledge cache"

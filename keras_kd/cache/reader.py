@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from keras_kd.cache.manifest import Manifest
-from keras_kd.cache.schema import INPUTS, KEYS, CacheError
+from keras_kd.cache.schema import INPUTS, KEYS
 from keras_kd.cache.writer import damaged_file, open_column
+from keras_kd.teachers.knowledge import CacheError
 
 
 class Reader:

@@ -7,18 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_kd.teachers.batch_knowledge import SERVES
 from keras_kd.teachers.fingerprint import Fingerprint
+from keras_kd.teachers.knowledge import SERVES
 
 #: The columns beside the teachers': the key of each sample, and a digest of each input.
 KEYS, INPUTS = "keys.npy", "inputs.npy"
 DTYPES = ("float16", "float32")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.npy")
 _LARGEST_ROW = 2**31  # bytes
-
-
-class CacheError(ValueError):
-    """A cache that is damaged, unfinished, or of something else."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from keras_kd.cache.builder import complete
 from keras_kd.cache.manifest import NAME, Manifest
-from keras_kd.cache.schema import KEYS, CacheError
+from keras_kd.cache.schema import KEYS
 from keras_kd.cache.writer import RowWriter, damaged_file, locked, open_column, require_room
+from keras_kd.teachers.knowledge import CacheError
 
 _PART = re.compile(r"part-(\d+)-of-(\d+)")
 

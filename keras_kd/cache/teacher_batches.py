@@ -7,7 +7,7 @@ from keras import tree
 
 from keras_kd.cache.keys import input_digests, key_numbers, key_of, keyed, numbered_batches, split
 from keras_kd.cache.views import Augment, all_views
-from keras_kd.teachers.batch_knowledge import Keyed
+from keras_kd.teachers.knowledge import Keyed
 from keras_kd.training.tf_data import disable_autotune
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_kd.cache.schema import CacheError, StoredTap, StoredTeacher
+from keras_kd.cache.schema import StoredTap, StoredTeacher
 from keras_kd.cache.top_k import compressed, require_top_k
 from keras_kd.models.taps import Tap
+from keras_kd.teachers.knowledge import CacheError
 from keras_kd.teachers.teacher import Teacher
 
 

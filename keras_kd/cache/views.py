@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.cache.keys import key_numbers
-from keras_kd.teachers.batch_knowledge import Keyed
+from keras_kd.teachers.knowledge import Keyed
 
 #: `augment(x, seed) -> x` on one sample; seed is int64 (2,), as `tf.random.stateless_*` take it.
 Augment = Callable[[Any, Any], Any]

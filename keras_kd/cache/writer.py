@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_kd.cache.manifest import Block
-from keras_kd.cache.schema import CacheError, row_bytes
+from keras_kd.cache.schema import row_bytes
+from keras_kd.teachers.knowledge import CacheError
 
 _JOURNAL = "journal.jsonl"
 _LOCK = ".lock"

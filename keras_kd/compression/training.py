@@ -13,8 +13,9 @@ from keras_kd.compression.tfmot.taps import LegacyTapped
 from keras_kd.compression.tfmot.wrapper import Shell
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.objective import DistillationObjective, as_losses, student_tap
-from keras_kd.teachers.batch_knowledge import unpack_batch
+from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import as_teachers
+from keras_kd.training.optimizers import copy_optimizer
 
 
 class LegacyDistiller(Distiller):
@@ -225,7 +226,9 @@ class Training:
 
     def _compile(self, distiller: Distiller, **kwargs: Any) -> None:
         metrics = list(self.metrics) if isinstance(self.metrics, tuple) else self.metrics
-        distiller.compile(_fresh(self.optimizer), self.loss, metrics=metrics or None, **kwargs)
+        distiller.compile(
+            copy_optimizer(self.optimizer), self.loss, metrics=metrics or None, **kwargs
+        )
 
     def _best(
         self, variables: Sequence[keras.Variable], ready: Callable[[], bool] = lambda: True
@@ -249,10 +252,3 @@ class Training:
             verbose=self.verbose,
         )
         return history.history
-
-
-def _fresh(optimizer: str | keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """A copy: an optimizer belongs to the variables that it first saw."""
-    if isinstance(optimizer, str):
-        return keras.optimizers.get(optimizer)
-    return type(optimizer).from_config(optimizer.get_config())

@@ -16,8 +16,7 @@ from keras_kd.losses import DistillationLoss
 from keras_kd.models.graph import require_built
 from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
-from keras_kd.teachers.batch_knowledge import joined_spec, unpack_batch
-from keras_kd.teachers.knowledge import Knowledge
+from keras_kd.teachers.knowledge import Knowledge, joined_spec, unpack_batch
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
@@ -335,7 +334,7 @@ class Distiller(ReplicatedModel):
         lesson = joined_spec(x)
         if lesson is not None and self.teachers:
             self.objective.ensemble.locate(lesson.teacher_outputs, lesson.x)
-        elif any(teacher.recorded for teacher in self.teachers):
+        elif any(teacher.is_cached for teacher in self.teachers):
             raise ValueError(
                 f"'{self.name}' has teachers that are only on disk, so it learns from a data set "
                 "with their knowledge in it. Pass `cache.join(dataset)` to `fit`."
@@ -421,7 +420,7 @@ class Distiller(ReplicatedModel):
     def _decide_xla(self) -> None:
         """XLA runs no .tflite file, nothing across replicas, and drops what makes a step skip."""
         alone = self.distribute_strategy.num_replicas_in_sync == 1
-        runs = all(teacher.compiles for teacher in self.teachers)
+        runs = all(teacher.supports_jit for teacher in self.teachers)
         self.supports_jit = runs and alone and self.on_bad_batch == "raise"
 
     def _teachers_finite(self, loss: Any, knowledge: Knowledge | None) -> Any:

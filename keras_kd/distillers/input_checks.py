@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.models.graph import input_shapes
-from keras_kd.teachers.batch_knowledge import unpack_batch
+from keras_kd.teachers.knowledge import unpack_batch
 
 
 def check_batches(

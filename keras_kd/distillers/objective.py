@@ -17,8 +17,7 @@ from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
-from keras_kd.teachers.placing import replicate_teacher
-from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns
+from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns, replicate_teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.label_checks import per_output, sample_weights
 from keras_kd.training.labels import UNLABELED, class_indices

@@ -6,9 +6,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_kd.cache.cached_teacher import locate_teacher_outputs
 from keras_kd.models.taps import Tap
-from keras_kd.teachers.knowledge import Knowledge
+from keras_kd.teachers.knowledge import Knowledge, locate_teacher_outputs
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Fixed, Uniform, Weighting

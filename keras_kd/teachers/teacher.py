@@ -1,5 +1,6 @@
-"""A frozen source of knowledge."""
+"""Trained Keras models, and files, as teachers."""
 
+import copy
 import difflib
 import math
 import os
@@ -7,58 +8,54 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
+from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import input_shapes, require_built
-from keras_kd.models.logits import OUTPUTS
-from keras_kd.models.lower_precision import cast_model
+from keras_kd.models.precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.fingerprint import (
     Fingerprint,
     config_digest,
     preprocessing_digest,
     weights_digest,
 )
+from keras_kd.teachers.tflite_teacher import TFLiteTeacher
+from keras_kd.training.distribution import is_built_in_scope
 
 
-class Teacher:
-    """A trained model that teaches: run without gradients, in inference mode, never changed.
+class Teacher(BaseTeacher):
+    """A trained model that runs in inference mode, without gradients.
 
-    The user's model stays as it was: its weights, its `trainable` flag, its compilation. It is not
-    a Keras object, so no checkpoint of a student ever holds it.
+    The model's weights, `trainable` flag and compilation stay unchanged. A teacher is not a Keras
+    object, so checkpoints of a student never contain it.
 
     Args:
-        model: A built `keras.Model`, trained.
-        classes: Which of the student's classes this teacher's outputs are, in its own order: their
-            indices, or their names where the distiller is given `class_names`. `None` means that
-            teacher and student have the same classes. Defaults to `None`.
-        outputs: What the model's outputs are: `"logits"`, `"probabilities"`, or `"auto"`, which
-            recognises a softmax or sigmoid at the end and recovers the logits before it. Where
-            this cannot be told, using the teacher raises an error. A model declared to give
-            probabilities whose softmax cannot be reached is used through their logarithm.
-            Defaults to `"auto"`.
-        preprocessing: A callable on `x` for this teacher alone, e.g. to resize or normalise. It
-            runs inside the compiled step. Defaults to `None`.
+        model: A built and trained `keras.Model`.
+        classes: The student's class of each of the teacher's outputs: indices, or names if the
+            distiller has `class_names`. Defaults to `None`, the same classes as the student.
+        outputs: `"logits"`, `"probabilities"` or `"auto"`, which detects a final softmax or sigmoid
+            and recovers the logits before it. If detection fails, using the teacher raises an
+            error. If the outputs are declared as probabilities and the softmax cannot be located,
+            the logits are the logarithm of the probabilities. Defaults to `"auto"`.
+        preprocessing: A callable on `x` for this teacher only, for example to resize or normalize.
+            It runs inside the compiled step. Defaults to `None`.
         name: Name in messages and in `summary()`. Defaults to the model's name.
-        dtype: `"bfloat16"`, `"float16"` or `"float32"`: the teacher runs as a copy in this type,
-            the last layer in float32, so that logits are. Defaults to `None`: as it is.
+        dtype: `"bfloat16"`, `"float16"` or `"float32"`: run a copy of the model in this precision;
+            its last layer stays in float32, and so do the logits. Defaults to `None`, the model's
+            own precision.
 
     Raises:
-        TypeError: When `model` is not a `keras.Model` or `preprocessing` not a callable.
-        ValueError: When the model is not built, `outputs` or `dtype` is unknown, or a model that is
-            not of the functional API is wanted in another type.
+        TypeError: If `model` is not a `keras.Model`, or `preprocessing` is not a callable.
+        ValueError: If the model is not built, `outputs` or `dtype` is unknown, or `dtype` is given
+            for a model that is not a functional one.
 
     Example:
         >>> preprocess = keras.applications.mobilenet_v2.preprocess_input
         >>> teacher = kd.Teacher(model, preprocessing=preprocess)
         >>> kd.Distiller(student, teacher)
     """
-
-    #: Whether there is only what it said once, and no model to ask.
-    recorded = False
-    #: Whether XLA can compile it.
-    compiles = True
 
     def __init__(
         self,
@@ -70,12 +67,8 @@ class Teacher:
         dtype: str | None = None,
     ) -> None:
         require_built(model, "A teacher")
-        check_teacher(model.name, classes, outputs, preprocessing)
-        self.model: keras.Model | None = model if dtype is None else cast_model(model, dtype)
-        self.classes = None if classes is None else list(classes)
-        self.outputs = outputs
-        self.preprocessing = preprocessing
-        self.name = name or model.name
+        super().__init__(name or model.name, classes, outputs, preprocessing)
+        self.model = model if dtype is None else cast_model(model, dtype)
 
     @classmethod
     def from_tflite(
@@ -86,43 +79,40 @@ class Teacher:
         preprocessing: Callable[[Any], Any] | None = None,
         threads: int | None = None,
         name: str | None = None,
-    ) -> "Teacher":
-        """A teacher in a .tflite file, run by LiteRT on the processor.
+    ) -> BaseTeacher:
+        """Return a teacher that runs a .tflite file with LiteRT on the CPU.
 
-        An int8 file takes a fraction of the time of the Keras model; its logits are near the
-        model's, not equal. It shows its outputs and no hidden taps. Export it with the batch size
-        of the training, `to_tflite(..., batch_size=128)`: a file for single samples runs them one
-        by one. It runs outside the compiled step, so there is no XLA.
+        An int8 file takes a fraction of the time of the Keras model; its logits are close to the
+        model's, not equal. Only its outputs can be tapped, no hidden layers. Export it with the
+        batch size of the training, `to_tflite(..., batch_size=128)`: a file exported for single
+        samples runs them one by one. It runs outside the compiled graph, so XLA is not available.
 
         Args:
-            path: The file, such as `kd.export.to_tflite` writes.
+            path: The file, for example one written by `kd.export.to_tflite`.
             classes: As in the constructor.
-            outputs: As in the constructor. `"auto"` looks at the op that makes the output; a
-                quantized file must end in logits.
+            outputs: As in the constructor. `"auto"` inspects the operator that computes the output.
+                A quantized file must end in logits.
             preprocessing: As in the constructor.
-            threads: Number of threads. Defaults to `None`: all cores.
-            name: Its name. Defaults to the file's.
+            threads: Number of threads. Defaults to `None`, all cores.
+            name: Name in messages. Defaults to the file's name.
 
         Returns:
             A `kd.Teacher`.
 
         Raises:
-            FileNotFoundError: When there is no such file.
-            ValueError: When it is no .tflite file; where the teacher is used, when its logits
-                cannot be told.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If it is not a .tflite file. Using the teacher raises an error if its logits
+                cannot be determined.
 
         Example:
             >>> kd.export.to_tflite(model, "teacher.tflite", "int8", images, batch_size=128)
             >>> teacher = kd.Teacher.from_tflite("teacher.tflite")
         """
-        from keras_kd.teachers.tflite_teacher import LiteRTTeacher
-
-        threads = threads or os.cpu_count() or 1
-        return LiteRTTeacher(path, classes, outputs, preprocessing, threads, name)
+        return TFLiteTeacher(path, classes, outputs, preprocessing, threads, name)
 
     @property
     def parameters(self) -> int:
-        """How many numbers its weights hold."""
+        """Number of its weights, counted as scalars."""
         return sum(math.prod(weight.shape) for weight in self.model.weights)
 
     @property
@@ -132,17 +122,14 @@ class Teacher:
 
     @property
     def input_shapes(self) -> list[tuple] | None:
-        """Shapes that its model takes, flat, batch first; `None` where they are not known."""
+        """Shapes of its inputs as a flat list, batch first; `None` if they are unknown."""
         return input_shapes(self.model)
 
     def fingerprint(self, inputs: Any) -> Fingerprint:
-        """What tells it from other teachers.
+        """Return the digests of weights, configuration and preprocessing.
 
         Args:
-            inputs: What a batch for it is like: things with a shape and a dtype.
-
-        Returns:
-            The `Fingerprint`.
+            inputs: Specification of a batch: a structure of objects with a shape and a dtype.
         """
         return Fingerprint(
             weights_digest(self.model),
@@ -151,23 +138,22 @@ class Teacher:
         )
 
     def watch(self, taps: Sequence[Tap]) -> "WatchedTeacher":
-        """The teacher made ready to show some taps.
+        """Return a callable that maps a batch to a dict from tap to tensor.
 
-        Args:
-            taps: The places to show.
-
-        Returns:
-            A callable on a batch that gives a dict from tap to tensor, with `shapes` and
-            `activations` by tap.
+        The callable has `shapes` and `activations` by tap.
 
         Raises:
-            ValueError: When a tap does not exist or its logits cannot be told.
+            ValueError: If a tap does not exist or its logits cannot be determined.
         """
         return WatchedTeacher(self, taps)
 
 
+# A user may check `isinstance(teacher, kd.Teacher)` for the result of `from_tflite`.
+Teacher.register(TFLiteTeacher)
+
+
 class WatchedTeacher:
-    """A teacher with the taps that are wanted of it; made by `Teacher.watch`."""
+    """A teacher and the taps to return; made by `Teacher.watch`."""
 
     def __init__(self, teacher: Teacher, taps: Sequence[Tap]) -> None:
         self.teacher = teacher
@@ -176,95 +162,94 @@ class WatchedTeacher:
         self.activations = self._tapped.activations
 
     def __call__(self, x: Any) -> dict[Tap, Any]:
-        """Runs the teacher once on a batch, without gradients."""
+        """Run the teacher once on a batch, without gradients."""
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
-        _, seen = self._tapped(x)
-        return {tap: ops.stop_gradient(value) for tap, value in seen.items()}
+        _, outputs = self._tapped(x)
+        return {tap: ops.stop_gradient(value) for tap, value in outputs.items()}
 
 
-def check_teacher(name: str, classes: Any, outputs: Any, preprocessing: Any) -> None:
-    """Refuses arguments of the wrong kind.
+def as_teachers(teachers: Any) -> list[BaseTeacher]:
+    """Return a list of teachers from a model, a teacher, or a list of either.
 
     Raises:
-        TypeError: When `classes` is no list, or `preprocessing` no callable.
-        ValueError: When `outputs` is unknown.
+        TypeError: If an element is neither.
     """
-    if outputs not in OUTPUTS:
+    several = teachers if isinstance(teachers, (list, tuple)) else [teachers]
+    return [t if isinstance(t, BaseTeacher) else Teacher(t) for t in several]
+
+
+def replicate_teacher(teacher: BaseTeacher) -> BaseTeacher:
+    """Return the teacher with its weights on every replica of `tf.distribute`.
+
+    A model built outside `strategy.scope()` has its weights on one device, and each step would copy
+    them to the others. Such a model is copied into the scope; the original stays unchanged.
+
+    Raises:
+        ValueError: If the model cannot be copied.
+    """
+    if teacher.model is None or is_built_in_scope(teacher.model.variables):
+        return teacher
+    replicated = copy.copy(teacher)
+    try:
+        replicated.model = copy_model(teacher.model)
+    except ValueError as error:
         raise ValueError(
-            f"Teacher '{name}': `outputs` must be one of {OUTPUTS}. Received: outputs={outputs!r}"
-        )
-    if preprocessing is not None and not callable(preprocessing):
-        raise TypeError(
-            f"Teacher '{name}': `preprocessing` must be a callable on x or None. "
-            f"Received: preprocessing={preprocessing!r}"
-        )
-    if isinstance(classes, str) or not isinstance(classes, (Sequence, np.ndarray, type(None))):
-        raise TypeError(
-            f"Teacher '{name}': `classes` must be a list of the student's classes, by "
-            f"index or by name. Received: classes={classes!r}"
-        )
+            f"Teacher '{teacher.name}' was built outside `strategy.scope()` and cannot be copied "
+            f"into it. Build or load it inside the scope. Cause: {error}"
+        ) from error
+    return replicated
 
 
 def class_columns(
-    teacher: Teacher, classes: int, class_names: Sequence[str] | None
+    teacher: BaseTeacher, classes: int, class_names: Sequence[str] | None
 ) -> list[int] | None:
-    """Which of the student's columns a teacher's outputs are.
+    """Return the student's class of each of a teacher's outputs.
 
     Args:
         teacher: The teacher.
-        classes: How many classes the student has.
-        class_names: Their names, if they have any.
+        classes: Number of the student's classes.
+        class_names: Names of the student's classes, or `None`.
 
     Returns:
-        An index for each of the teacher's outputs, or `None` where it has the student's classes.
+        A class index for each output, or `None` if the teacher has the student's classes.
 
     Raises:
-        ValueError: When a class is unknown or comes twice.
+        ValueError: If a class is unknown or duplicated.
     """
     if teacher.classes is None:
         return None
-    found = [_column(teacher, entry, class_names) for entry in teacher.classes]
-    if len(set(found)) < len(found):
+    columns = [_class_index(teacher, entry, class_names) for entry in teacher.classes]
+    if len(set(columns)) < len(columns):
         raise ValueError(
-            f"Teacher '{teacher.name}': each class may come once. "
+            f"Teacher '{teacher.name}': `classes` must be unique. "
             f"Received: classes={teacher.classes}"
         )
-    if not all(0 <= index < classes for index in found):
+    if not all(0 <= index < classes for index in columns):
         raise ValueError(
             f"Teacher '{teacher.name}': the student has {classes} classes, so `classes` must be "
             f"indices from 0 to {classes - 1}. Received: classes={teacher.classes}"
         )
-    return found
+    return columns
 
 
-def _column(teacher: Teacher, entry: int | str, class_names: Sequence[str] | None) -> int:
+def _class_index(teacher: BaseTeacher, entry: int | str, class_names: Sequence[str] | None) -> int:
     if not isinstance(entry, str):
         if entry != int(entry):
             raise ValueError(
-                f"Teacher '{teacher.name}': `classes` must be whole numbers or names. "
+                f"Teacher '{teacher.name}': `classes` must be integers or names. "
                 f"Received: classes={teacher.classes}"
             )
         return int(entry)
     if class_names is None:
         raise ValueError(
-            f"Teacher '{teacher.name}' names its classes, so the student's must have names too: "
+            f"Teacher '{teacher.name}' names its classes, so the student's classes need names too: "
             f"pass `class_names` to the distiller. Received: classes={teacher.classes}"
         )
     if entry not in class_names:
         near = difflib.get_close_matches(entry, class_names, n=3) or list(class_names)[:5]
         raise ValueError(
-            f"Teacher '{teacher.name}': the student has no class '{entry}'. The nearest: "
+            f"Teacher '{teacher.name}': the student has no class '{entry}'. Closest names: "
             f"{', '.join(repr(name) for name in near)}."
         )
     return list(class_names).index(entry)
-
-
-def as_teachers(teachers: Any) -> list[Teacher]:
-    """A model, a `Teacher` or a list of either as a list of teachers.
-
-    Raises:
-        TypeError: When one is neither.
-    """
-    several = teachers if isinstance(teachers, (list, tuple)) else [teachers]
-    return [t if isinstance(t, Teacher) else Teacher(t) for t in several]

@@ -1,4 +1,4 @@
-"""A teacher in a .tflite file, run by LiteRT: int8 on the processor, a fraction of the time."""
+"""A teacher in a .tflite file."""
 
 import os
 import threading
@@ -14,28 +14,19 @@ from keras_kd.litert.cost import cost
 from keras_kd.litert.interpreter import LiteRT, read
 from keras_kd.litert.output_ops import FinalOp, final_op
 from keras_kd.models.taps import Tap
+from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.fingerprint import (
     Fingerprint,
     bytes_digest,
     digest_of,
     preprocessing_digest,
 )
-from keras_kd.teachers.teacher import Teacher, check_teacher
 
 
-class LiteRTTeacher(Teacher):
-    """A teacher in a .tflite file; made by `Teacher.from_tflite`, which says what there is to say.
+class TFLiteTeacher(BaseTeacher):
+    """A teacher in a .tflite file; see `Teacher.from_tflite` for the arguments."""
 
-    Args:
-        path: The file.
-        classes: As for `Teacher`.
-        outputs: As for `Teacher`.
-        preprocessing: As for `Teacher`.
-        threads: Number of threads of LiteRT.
-        name: Its name.
-    """
-
-    compiles = False
+    supports_jit = False
 
     def __init__(
         self,
@@ -43,69 +34,64 @@ class LiteRTTeacher(Teacher):
         classes: Sequence[int] | Sequence[str] | None,
         outputs: str,
         preprocessing: Callable[[Any], Any] | None,
-        threads: int,
+        threads: int | None,
         name: str | None,
     ) -> None:
-        self.model = None
-        self.name = name or Path(path).stem
-        check_teacher(self.name, classes, outputs, preprocessing)
-        self.classes = None if classes is None else list(classes)
-        self.outputs = outputs
-        self.preprocessing = preprocessing
+        super().__init__(name or Path(path).stem, classes, outputs, preprocessing)
         self._content = read(path)
-        self._file = LiteRT(self._content, f"'{path}'", threads)
-        # Replicas under tf.distribute run in threads, and the file is one.
+        self._file = LiteRT(self._content, f"'{path}'", threads or os.cpu_count() or 1)
+        # The replicas of tf.distribute run in threads and share the interpreter.
         self._lock = threading.Lock()
 
     @property
     def parameters(self) -> int:
-        """How many numbers its weights hold."""
+        """Number of its weights, counted as scalars."""
         return cost(self._content).parameters
 
     @property
     def input_shapes(self) -> list[tuple] | None:
-        """Shapes that the file takes, flat; it runs batches of any size."""
+        """Shapes of its inputs as a flat list; the batch size is free."""
         return [(None, *shape[1:]) for shape, _ in self._file.inputs.values()]
 
     @property
     def output_names(self) -> list[str]:
-        """Names of its outputs."""
+        """Names of its outputs, in order."""
         return list(self._file.outputs)
 
+    @property
+    def output_shapes(self) -> dict[str, tuple]:
+        """Shapes of its outputs by name; the batch size is free."""
+        return {name: (None, *shape[1:]) for name, shape in self._file.output_shapes.items()}
+
     def fingerprint(self, inputs: Any) -> Fingerprint:
-        """What tells it from other teachers: the bytes of the file."""
+        """Return the digests of the file and the preprocessing."""
         return Fingerprint(
             bytes_digest(self._content),
             digest_of(["tflite", self.outputs]),
             preprocessing_digest(self.preprocessing, inputs),
         )
 
-    def watch(self, taps: Sequence[Tap]) -> "WatchedFile":
-        """The teacher made ready to show some of its outputs.
+    def watch(self, taps: Sequence[Tap]) -> "WatchedTFLiteTeacher":
+        """Return a callable that maps a batch to a dict from tap to tensor.
 
         Raises:
-            ValueError: When a tap is no output, or its logits cannot be told or recovered.
+            ValueError: If a tap is not an output, or its logits cannot be determined.
         """
-        return WatchedFile(self, taps)
+        return WatchedTFLiteTeacher(self, taps)
 
     def run(self, x: Any) -> dict[str, Any]:
-        """The outputs of a batch by name, in a compiled step too.
-
-        Args:
-            x: A batch, after the preprocessing.
-        """
-        names = list(self._file.inputs)
+        """Return the outputs of a preprocessed batch by name, also inside a compiled graph."""
         flat = tree.flatten(x)
-        given = [x[name] for name in names] if isinstance(x, dict) else flat
-        outputs = tf.numpy_function(self._run, given, [tf.float32] * len(self._file.outputs))
-        # A list of one comes back as a tensor.
-        found = dict(zip(self._file.outputs, tree.flatten(outputs), strict=True))
-        for name, value in found.items():
+        inputs = [x[name] for name in self._file.inputs] if isinstance(x, dict) else flat
+        outputs = tf.numpy_function(self._run, inputs, [tf.float32] * len(self._file.outputs))
+        # `numpy_function` returns a list of one tensor as the tensor.
+        named = dict(zip(self._file.outputs, tree.flatten(outputs), strict=True))
+        for name, value in named.items():
             value.set_shape((flat[0].shape[0], *self._file.output_shapes[name][1:]))
-        return found
+        return named
 
-    def ending(self, name: str) -> FinalOp:
-        """The op that makes an output."""
+    def final_op(self, name: str) -> FinalOp:
+        """Return the operator that computes an output."""
         return final_op(self._content, self._file.output_tensors[name])
 
     def _run(self, *arrays: np.ndarray) -> list[np.ndarray]:
@@ -114,70 +100,68 @@ class LiteRTTeacher(Teacher):
         return [np.asarray(outputs[name], "float32") for name in self._file.outputs]
 
 
-class WatchedFile:
-    """A file with the outputs that are wanted of it."""
+class WatchedTFLiteTeacher:
+    """A .tflite file and the outputs to return; made by `TFLiteTeacher.watch`."""
 
-    def __init__(self, teacher: LiteRTTeacher, taps: Sequence[Tap]) -> None:
+    def __init__(self, teacher: TFLiteTeacher, taps: Sequence[Tap]) -> None:
         self.teacher = teacher
-        self._outputs = {tap: _output(teacher, tap) for tap in taps}
-        self._kinds = {tap: _kind(teacher, self._outputs[tap]) for tap in taps if tap.logits}
-        shapes = teacher._file.output_shapes
-        self.shapes = {tap: (None, *shapes[name][1:]) for tap, name in self._outputs.items()}
+        self._outputs = {tap: _output_name(teacher, tap) for tap in taps}
+        self._kinds = {tap: _output_kind(teacher, self._outputs[tap]) for tap in taps if tap.logits}
+        self.shapes = {tap: teacher.output_shapes[name] for tap, name in self._outputs.items()}
         self.activations = {
             tap: None if kind == "logits" else kind for tap, kind in self._kinds.items()
         }
 
     def __call__(self, x: Any) -> dict[Tap, Any]:
-        """Runs the file once on a batch."""
+        """Run the file once on a batch."""
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
-        found = self.teacher.run(x)
+        outputs = self.teacher.run(x)
         return {
-            tap: _logits(found[name], self._kinds.get(tap, "logits"))
+            tap: _to_logits(outputs[name], self._kinds.get(tap, "logits"))
             for tap, name in self._outputs.items()
         }
 
 
-def _output(teacher: LiteRTTeacher, tap: Tap) -> str:
+def _output_name(teacher: TFLiteTeacher, tap: Tap) -> str:
     names = teacher.output_names
     if tap.name is None and len(names) == 1:
         return names[0]
     if tap.name not in names:
         raise ValueError(
-            f"Teacher '{teacher.name}' is a .tflite file, which shows nothing but its outputs "
-            f"{names}. Tap one of them, or use the Keras model. Received: tap={tap}"
+            f"Teacher '{teacher.name}' is a .tflite file, of which only the outputs {names} can be "
+            f"tapped. Choose one of them, or use the Keras model. Received: tap={tap}"
         )
     return tap.name
 
 
-def _kind(teacher: LiteRTTeacher, name: str) -> str:
-    """Whether an output holds logits, or probabilities of which they can be recovered."""
-    end = teacher.ending(name)
+def _output_kind(teacher: TFLiteTeacher, name: str) -> str:
+    """Return `"logits"`, or the activation from whose probabilities logits can be recovered."""
+    op = teacher.final_op(name)
     declared = {"logits": "logits", "probabilities": "softmax"}.get(teacher.outputs)
-    kind = end.kind if end.kind != "unknown" or declared is None else declared
+    kind = op.kind if op.kind != "unknown" or declared is None else declared
     if kind == "unknown":
         raise ValueError(
-            f"It cannot be told whether the output '{name}' of teacher '{teacher.name}', made by "
-            f"{end.op or 'an input'}, is logits or probabilities. Say which it is: "
-            "outputs='logits' or outputs='probabilities'."
+            f"Teacher '{teacher.name}': the output '{name}', computed by {op.op or 'an input'}, "
+            "may be logits or probabilities. Pass outputs='logits' or outputs='probabilities'."
         )
     if teacher.outputs != "auto" and (kind == "logits") != (teacher.outputs == "logits"):
         raise ValueError(
-            f"Teacher '{teacher.name}' was said to give {teacher.outputs}, but its output '{name}' "
-            f"is made by {end.op}. Received: outputs={teacher.outputs!r}"
+            f"Teacher '{teacher.name}' is declared to return {teacher.outputs}, but its output "
+            f"'{name}' is computed by {op.op}. Received: outputs={teacher.outputs!r}"
         )
-    if kind != "logits" and end.quantized:
+    if kind != "logits" and op.quantized:
         raise ValueError(
-            f"Teacher '{teacher.name}' ends in a {kind} of 256 levels, from which no logits can be "
-            f"recovered. Export the model without its {kind}, so that the file ends in logits."
+            f"Teacher '{teacher.name}' ends in a {kind} with 256 levels, from which logits cannot "
+            f"be recovered. Export the model without its {kind}, so that the file ends in logits."
         )
     return kind
 
 
-def _logits(values: Any, kind: str) -> Any:
+def _to_logits(values: Any, kind: str) -> Any:
     if kind == "logits":
         return values
-    log = ops.log(ops.maximum(values, 1.1754944e-38))
+    log = ops.log(ops.maximum(values, 1.1754944e-38))  # The smallest normal float32.
     if kind == "softmax":
         return log
     return log - ops.log(ops.maximum(1.0 - values, 1.1754944e-38))

@@ -414,7 +414,7 @@ def test_bad_arguments_of_build(samples, tmp_path):
     for arguments, sentence in {
         ("taps", ("features", "features")): "each of `taps` may come once",
         ("taps", (3,)): "`taps` must be names",
-        ("taps", ("feature",)): "nearest that it has: 'features'",
+        ("taps", ("feature",)): "Did you mean .*'features'",
         ("dtype", "int8"): "`dtype` must be one of",
         ("batch_size", 0): "`batch_size` must be at least 1",
     }.items():

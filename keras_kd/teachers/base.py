@@ -1,0 +1,89 @@
+"""Base class of all teachers."""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_kd.models.logits import OUTPUTS
+from keras_kd.models.taps import Tap
+from keras_kd.teachers.fingerprint import Fingerprint
+
+
+class BaseTeacher(abc.ABC):
+    """Base class of all teachers, whatever runs them.
+
+    Args:
+        name: Name in messages.
+        classes: As for `Teacher`.
+        outputs: As for `Teacher`.
+        preprocessing: As for `Teacher`.
+
+    Raises:
+        TypeError: If `classes` is not a list, or `preprocessing` is not a callable.
+        ValueError: If `outputs` is unknown.
+    """
+
+    #: The Keras model that runs, or `None` if the outputs come from elsewhere.
+    model: keras.Model | None = None
+    #: Whether its outputs are stored in a `KnowledgeCache` and it cannot run.
+    is_cached = False
+    #: Whether XLA can compile it.
+    supports_jit = True
+
+    def __init__(
+        self,
+        name: str,
+        classes: Sequence[int] | Sequence[str] | None,
+        outputs: str,
+        preprocessing: Callable[[Any], Any] | None,
+    ) -> None:
+        if outputs not in OUTPUTS:
+            raise ValueError(
+                f"Teacher '{name}': `outputs` must be one of {OUTPUTS}. "
+                f"Received: outputs={outputs!r}"
+            )
+        if preprocessing is not None and not callable(preprocessing):
+            raise TypeError(
+                f"Teacher '{name}': `preprocessing` must be a callable on x or None. "
+                f"Received: preprocessing={preprocessing!r}"
+            )
+        if isinstance(classes, str) or not isinstance(classes, (Sequence, np.ndarray, type(None))):
+            raise TypeError(
+                f"Teacher '{name}': `classes` must be a list of the student's classes, by "
+                f"index or by name. Received: classes={classes!r}"
+            )
+        self.name = name
+        self.classes = None if classes is None else list(classes)
+        self.outputs = outputs
+        self.preprocessing = preprocessing
+
+    @property
+    @abc.abstractmethod
+    def parameters(self) -> int:
+        """Number of its weights, counted as scalars."""
+
+    @property
+    @abc.abstractmethod
+    def input_shapes(self) -> list[tuple] | None:
+        """Shapes of its inputs as a flat list, batch first; `None` if they are unknown."""
+
+    @abc.abstractmethod
+    def fingerprint(self, inputs: Any) -> Fingerprint:
+        """Return the digests that identify the teacher.
+
+        Args:
+            inputs: Specification of a batch: a structure of objects with a shape and a dtype.
+        """
+
+    @abc.abstractmethod
+    def watch(self, taps: Sequence[Tap]) -> Any:
+        """Return a callable that maps a batch to a dict from tap to tensor.
+
+        The callable has `teacher`, and `shapes` and `activations` by tap.
+
+        Raises:
+            ValueError: If a tap does not exist or its logits cannot be determined.
+        """
