@@ -1,1 +1,1 @@
-"""What a Keras model shows of itself: named places (taps) and the logits behind its outputs."""
+"""Inspect Keras models: graphs, taps, logits, copies and precision."""

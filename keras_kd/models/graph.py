@@ -1,7 +1,7 @@
-"""The graph of a model with its nested models opened: which call made which tensor.
+"""The call graph of a model with nested models expanded: which call produced which tensor.
 
-Taps and logits are both read off this graph; the values are then recorded while the model itself
-runs (see recording.py). Nothing of the model is changed.
+Taps and logits are located in this graph; their values are captured while the model itself runs
+(see hooks.py). The model is not changed.
 """
 
 import functools
@@ -16,7 +16,7 @@ from keras import tree
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one layer (or of one keras.ops operation) in a graph."""
+    """One call of a layer or `keras.ops` operation in a graph."""
 
     path: str
     layer: Any
@@ -26,16 +26,21 @@ class Call:
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
-        """The symbolic tensors among the arguments."""
+        """Symbolic tensors among the arguments."""
         return _tensors((self.args, self.kwargs))
 
 
 @dataclass
 class Graph:
-    """An opened graph: symbolic inputs and outputs as the model has them, every call between.
+    """Symbolic inputs and outputs of a model, and every call between them.
 
-    `output_names` are Keras's. `calls` maps the path of a layer (`outer/inner` inside
-    nested models) to its calls, in order.
+    Attributes:
+        inputs: Symbolic inputs, in the structure of the model's inputs.
+        outputs: Symbolic outputs, in the structure of the model's outputs.
+        output_names: The names that Keras gives the outputs.
+        calls: The calls of each layer in order, by its path (`outer/inner` inside nested models).
+        makers: The innermost call that produced a tensor, by the tensor's id.
+        traced: Paths of the custom layers and subclassed models that were traced.
     """
 
     inputs: Any
@@ -45,65 +50,62 @@ class Graph:
     makers: dict[int, Call] = field(default_factory=dict)
     traced: list[str] = field(default_factory=list)
 
-    def note(self, path: str, layer: Any, args: tuple, kwargs: dict, outputs: Any) -> None:
-        """Remembers one call."""
+    def record(self, path: str, layer: Any, args: tuple, kwargs: dict, outputs: Any) -> None:
+        """Add one call."""
         call = Call(path, layer, args, kwargs, tree.flatten(outputs))
         self.calls.setdefault(path, []).append(call)
         for tensor in call.outputs:
             self.makers.setdefault(id(tensor), call)
 
     def maker(self, tensor: keras.KerasTensor) -> Call | None:
-        """The innermost call that made a tensor, or `None` for an input."""
+        """Return the innermost call that produced a tensor, or `None` for an input."""
         return self.makers.get(id(tensor))
 
     def require_runnable(self, model: keras.Model) -> None:
-        """Refuses a graph from which a model shall be built, where it is not what the model does.
+        """Reject a graph that must not be run because it contains traced code.
 
         Raises:
-            ValueError: When a custom layer or subclassed model was opened for it.
+            ValueError: If a custom layer or subclassed model was traced.
         """
         if self.traced:
             raise ValueError(
-                f"A part of '{model.name}' cannot be taken out, since {self.traced} are custom "
-                "layers or subclassed models: what their `call` computes is not theirs to copy. "
-                "Choose a tap outside them, or build the model with the functional API."
+                f"Part of '{model.name}' cannot be extracted: {self.traced} are custom layers or "
+                "subclassed models, whose `call` cannot be copied. Choose a tap outside them, or "
+                "build the model with the functional API."
             )
 
 
 class OpaqueModelError(ValueError):
-    """A model whose graph cannot be read: its `call` does not run on symbolic tensors."""
+    """Raised for a model whose `call` does not run on symbolic tensors."""
 
 
 def with_activation(layer: Any) -> Any:
-    """The layer that holds the activation: the wrapped one for `TimeDistributed`."""
+    """Return the layer that holds the activation: the wrapped layer of a `TimeDistributed`."""
     return layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
 
 
 def open_graph(model: keras.Model, inside: Iterable[str] = (), training: bool = False) -> Graph:
-    """Reads the graph of a model, nested Functional and Sequential models opened.
+    """Read the graph of a model and expand nested Functional and Sequential models.
 
-    It is for reading: which layers there are, what they are called with, what makes the outputs.
-    Where a custom layer or a subclassed model had to be opened for it (`traced`), values that its
-    `call` computes from variables have become constants, so such a graph must not be run.
+    The graph is for inspection. Where a custom layer or subclassed model was traced
+    (`Graph.traced`), values that its `call` computes from variables are constants, so the graph
+    must not be run.
 
     Args:
         model: A built `keras.Model`: Functional, Sequential or subclassed.
-        inside: Paths that are wanted; a custom layer or subclassed model on the way to one of them
-            is opened too.
-        training: What an opened subclassed model's `call` is told. Defaults to `False`.
-
-    Returns:
-        The `Graph`.
+        inside: Layer paths; a custom layer or subclassed model that contains one of them is
+            traced. Defaults to none.
+        training: The `training` argument for traced `call` methods. Defaults to `False`.
 
     Raises:
-        OpaqueModelError: When `call` of a subclassed model does not run on symbolic tensors.
+        OpaqueModelError: If a traced `call` does not run on symbolic tensors.
     """
     reader = _Reader(set(inside), training)
     if is_graph(model):
-        functional = keras.Model(*_ends(model), name=model.name)
+        functional = keras.Model(*_inputs_and_outputs(model), name=model.name)
     else:
         reader.graph.traced.append(model.name)
-        functional = reader.traced(model, (built_inputs(model),), {})
+        functional = reader.trace(model, (built_inputs(model),), {})
     inputs = tree.map_structure(_fresh_input, functional.input)
     reader.graph.inputs = inputs
     reader.graph.output_names = functional.output_names
@@ -112,7 +114,7 @@ def open_graph(model: keras.Model, inside: Iterable[str] = (), training: bool = 
 
 
 class _Reader:
-    """Calls every layer of a model once more on symbolic tensors and notes what happens."""
+    """Calls every layer of a model again on symbolic tensors and records the calls."""
 
     def __init__(self, inside: set[str], training: bool) -> None:
         self.inside = inside
@@ -120,30 +122,30 @@ class _Reader:
         self.graph = Graph(inputs=None)
 
     def replay(self, functional: keras.Model, inputs: Any, prefix: str) -> Any:
-        # A `training` that Keras wrote into a call stays: the outermost call overrides it.
+        # A `training` that Keras stored in a call is kept: the outermost call overrides it.
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             return self.call(layer, args, kwargs, prefix + layer.name)
 
-        # No public way runs a nested graph on intermediate tensors: `clone_model` replaces them.
+        # No public API runs a nested graph on intermediate tensors: `clone_model` replaces them.
         return functional._run_through_graph(inputs, call_fn=call)
 
     def call(self, layer: Any, args: tuple, kwargs: dict, path: str) -> Any:
         wanted = any(name.startswith(path + "/") for name in self.inside)
-        # A mask given to the nested model would be lost on the way in.
+        # A mask passed to the nested model would be lost.
         if is_graph(layer) and (wanted or kwargs.get("mask") is None):
-            inner = keras.Model(*_ends(layer), name=layer.name)
+            inner = keras.Model(*_inputs_and_outputs(layer), name=layer.name)
             outputs = self.replay(inner, _tensors((args, kwargs)), path + "/")
         elif wanted and isinstance(layer, keras.layers.Layer):
             self.graph.traced.append(path)
-            inner = self.traced(layer, args, kwargs)
+            inner = self.trace(layer, args, kwargs)
             outputs = self.replay(inner, _tensors((args, kwargs)), path + "/")
         else:
             outputs = layer(*args, **kwargs)
-        self.graph.note(path, layer, args, kwargs, outputs)
+        self.graph.record(path, layer, args, kwargs, outputs)
         return outputs
 
-    def traced(self, layer: keras.layers.Layer, args: tuple, kwargs: dict) -> keras.Model:
-        """What the `call` of a custom layer or subclassed model does, as a Functional model."""
+    def trace(self, layer: keras.layers.Layer, args: tuple, kwargs: dict) -> keras.Model:
+        """Return the `call` of a custom layer or subclassed model as a Functional model."""
         args, kwargs = tree.map_structure(_fresh, (args, kwargs))
         if "training" in inspect.signature(layer.call).parameters:
             kwargs = {**kwargs, "training": self.training}
@@ -153,18 +155,22 @@ class _Reader:
             return keras.Model(inputs, layer.call(*args, **kwargs), name=layer.name)
         except Exception as error:
             raise OpaqueModelError(
-                f"'{layer.name}' ({type(layer).__name__}) cannot be looked into: its `call` does "
-                "not run on symbolic tensors. Write `call` with Keras layers and keras.ops, or "
-                f"build the model with the functional API. The cause: {_first_line(error)}"
+                f"'{layer.name}' ({type(layer).__name__}) cannot be inspected: its `call` does not "
+                "run on symbolic tensors. Write `call` with Keras layers and keras.ops, or build "
+                f"the model with the functional API. The cause: {first_line(error)}"
             ) from error
 
 
 def require_built(model: Any, what: str) -> None:
-    """Refuses what is not a built `keras.Model`.
+    """Reject anything but a built `keras.Model`.
+
+    Args:
+        model: The object to check.
+        what: The subject of the error message, such as "The student".
 
     Raises:
-        TypeError: When `model` is not a `keras.Model`.
-        ValueError: When it has no weights yet.
+        TypeError: If `model` is not a `keras.Model`.
+        ValueError: If it is not built.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -179,13 +185,13 @@ def require_built(model: Any, what: str) -> None:
 
 
 def built_inputs(model: keras.layers.Layer) -> Any:
-    """Symbolic inputs of a built model, with the batch left open.
+    """Return symbolic inputs of a built model, with an unknown batch size.
 
     Raises:
-        OpaqueModelError: When the model does not say which shape it was built for.
+        OpaqueModelError: If the shape that the model was built for is not known.
     """
     if isinstance(model, (keras.Sequential, _functional_class())) and model.built:
-        return tree.map_structure(_fresh_input, _ends(model)[0])
+        return tree.map_structure(_fresh_input, _inputs_and_outputs(model)[0])
     shape = (model.get_build_config() or {}).get("input_shape")
     if shape is None:
         raise OpaqueModelError(
@@ -196,7 +202,7 @@ def built_inputs(model: keras.layers.Layer) -> Any:
 
 
 def input_shapes(model: keras.Model) -> list[tuple] | None:
-    """Shapes of a model's inputs, flat; `None` where it does not know them."""
+    """Return the flat list of a model's input shapes, or `None` if they are not known."""
     try:
         return [tuple(tensor.shape) for tensor in tree.flatten(built_inputs(model))]
     except OpaqueModelError:
@@ -204,15 +210,20 @@ def input_shapes(model: keras.Model) -> list[tuple] | None:
 
 
 def is_graph(model: Any) -> bool:
-    """Whether a model was made of symbolic tensors: Functional, or a built Sequential."""
+    """Return whether a model is Functional or a built Sequential, without a `call` of its own."""
     if isinstance(model, keras.Sequential):
         return model.built and type(model).call is keras.Sequential.call
     functional = _functional_class()
-    # With a `call` of its own the graph is not what the model does.
+    # With a `call` of its own, the model does not run its graph.
     return isinstance(model, functional) and type(model).call is functional.call
 
 
-def _ends(model: keras.Model) -> tuple[Any, Any]:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the name of its class."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _inputs_and_outputs(model: keras.Model) -> tuple[Any, Any]:
     if isinstance(model, keras.Sequential):
         return model.inputs[0], model.outputs[0]
     return model.input, model.output
@@ -235,17 +246,12 @@ def _fresh(argument: Any) -> Any:
 
 
 def _fresh_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    # The number of samples is left open: the last batch of an epoch may be smaller.
+    # The batch size is unknown: the last batch of an epoch may be smaller.
     return keras.Input(batch_shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
 
 
 @functools.cache
 def _functional_class() -> type:
-    # Keras does not export the class that `keras.Model(inputs, outputs)` makes.
+    # Keras does not export the class of `keras.Model(inputs, outputs)`.
     x = keras.Input((1,), name="probe")
     return type(keras.Model(x, x, name="probe"))

@@ -1,7 +1,7 @@
-"""What some layers take and give, noted while the model itself runs.
+"""Forward hooks: capture the inputs and outputs of some layers while the model itself runs.
 
-For the time of a call the watched layer's `call` (or the activation it holds) is replaced by one
-that notes and passes on, so that whatever the model does is done, once, by the model.
+For the time of a call, the `call` (or the `activation`) of a hooked layer is replaced by a wrapper
+that records its arguments and result. The model runs once and computes the same values.
 """
 
 import functools
@@ -19,60 +19,60 @@ _lock = threading.Lock()
 _installed: dict[tuple[int, str], int] = {}
 
 
-class _Here(threading.local):
-    """The recorders at work in this thread: under `tf.distribute` each replica has its own."""
+class _ActiveRecorders(threading.local):
+    """The active recorders of this thread: under `tf.distribute` each replica has its own."""
 
     def __init__(self) -> None:
         self.recorders: list[Recorder] = []
 
 
-_here = _Here()
+_active = _ActiveRecorders()
 
 
 @dataclass(frozen=True, eq=False)
-class Watch:
-    """One thing to note.
+class Hook:
+    """A tensor to capture.
 
     Attributes:
         layer: A layer or operation of the model.
-        what: `"output"` or `"input"` of its call, or its `"preactivation"`: what its activation is
-            applied to.
+        target: `"output"` or `"input"` of its call, or `"preactivation"`, the input of its
+            activation.
     """
 
     layer: Any
-    what: str
+    target: str
 
     @property
     def owner(self) -> Any:
         """The object whose attribute is replaced."""
-        return with_activation(self.layer) if self.what == "preactivation" else self.layer
+        return with_activation(self.layer) if self.target == "preactivation" else self.layer
 
     @property
     def attribute(self) -> str:
-        """Its name."""
-        return "activation" if self.what == "preactivation" else "call"
+        """The name of the replaced attribute."""
+        return "activation" if self.target == "preactivation" else "call"
 
 
 class Recorder:
-    """Notes what is watched while its `with` block runs, in this thread.
+    """Context manager that captures the tensors of some hooks in this thread.
 
     Args:
-        watches: What to note.
+        hooks: What to capture.
 
     Example:
-        >>> with Recorder([watch]) as recorder:
+        >>> with Recorder([hook]) as recorder:
         ...     model(x)
-        >>> recorder.value(watch)
+        >>> recorder.value(hook)
     """
 
-    def __init__(self, watches: Iterable[Watch]) -> None:
-        self.watches = tuple(watches)
-        self.noted: dict[tuple[int, str], list[tuple[Any, Any]]] = {}
+    def __init__(self, hooks: Iterable[Hook]) -> None:
+        self.hooks = tuple(hooks)
+        self.captured: dict[tuple[int, str], list[tuple[Any, Any]]] = {}
 
     def __enter__(self) -> "Recorder":
-        for watch in self.watches:
-            _install(watch)
-        _here.recorders.append(self)
+        for hook in self.hooks:
+            _install(hook)
+        _active.recorders.append(self)
         return self
 
     def __exit__(
@@ -81,31 +81,32 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _here.recorders.remove(self)
-        for watch in self.watches:
-            _remove(watch)
+        _active.recorders.remove(self)
+        for hook in self.hooks:
+            _remove(hook)
 
-    def value(self, watch: Watch) -> Any:
-        """What was noted.
+    def value(self, hook: Hook) -> Any:
+        """Return the captured tensor.
 
         Raises:
-            ValueError: When the layer ran more or less than once.
+            ValueError: If the layer did not run exactly once.
         """
-        noted = self.noted.get((id(watch.owner), watch.attribute), [])
-        if watch.owner is not watch.layer:
-            return ops.stack([taken for taken, _ in noted], axis=1)  # A wrapped layer: each step.
-        if len(noted) != 1:
+        captured = self.captured.get((id(hook.owner), hook.attribute), [])
+        if hook.owner is not hook.layer:
+            # A layer in a `TimeDistributed` runs once per time step.
+            return ops.stack([inputs for inputs, _ in captured], axis=1)
+        if len(captured) != 1:
             raise ValueError(
-                f"The layer '{watch.layer.name}' ran {len(noted)} times in one call of the model, "
-                "so it is no single place. Tap a layer that runs once."
+                f"The layer '{hook.layer.name}' ran {len(captured)} times in one call of the "
+                "model, so its output is ambiguous. Tap a layer that runs once."
             )
-        taken, given = noted[0]
-        return given if watch.what == "output" else taken
+        inputs, outputs = captured[0]
+        return outputs if hook.target == "output" else inputs
 
 
-def _install(watch: Watch) -> None:
-    """Replaces the attribute by one that notes; replicas that run at once share it."""
-    owner, attribute = watch.owner, watch.attribute
+def _install(hook: Hook) -> None:
+    """Replace the attribute by a recording wrapper, which concurrent replicas share."""
+    owner, attribute = hook.owner, hook.attribute
     key = (id(owner), attribute)
     with _lock:
         _installed[key] = _installed.get(key, 0) + 1
@@ -114,19 +115,19 @@ def _install(watch: Watch) -> None:
         original = getattr(owner, attribute)
 
         @functools.wraps(original)
-        def noting(*args: Any, **kwargs: Any) -> Any:
+        def record(*args: Any, **kwargs: Any) -> Any:
             outputs = original(*args, **kwargs)
-            taken = args[0] if args else next(iter(kwargs.values()), None)
-            for recorder in _here.recorders:
-                recorder.noted.setdefault(key, []).append((taken, outputs))
+            inputs = args[0] if args else next(iter(kwargs.values()), None)
+            for recorder in _active.recorders:
+                recorder.captured.setdefault(key, []).append((inputs, outputs))
             return outputs
 
-        # Past `__setattr__`: Keras and TensorFlow track what is assigned to a layer.
-        owner.__dict__[attribute] = noting
+        # Bypasses `__setattr__`: Keras and TensorFlow track what is assigned to a layer.
+        owner.__dict__[attribute] = record
 
 
-def _remove(watch: Watch) -> None:
-    owner, attribute = watch.owner, watch.attribute
+def _remove(hook: Hook) -> None:
+    owner, attribute = hook.owner, hook.attribute
     key = (id(owner), attribute)
     with _lock:
         _installed[key] -= 1
@@ -134,6 +135,6 @@ def _remove(watch: Watch) -> None:
             return
         del _installed[key]
         if attribute == "call":
-            del owner.__dict__["call"]  # The class's own shows again.
+            del owner.__dict__["call"]  # The method of the class is visible again.
         else:
             owner.__dict__[attribute] = owner.__dict__[attribute].__wrapped__

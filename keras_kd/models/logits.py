@@ -1,6 +1,6 @@
-"""Whether an output is logits or probabilities, and where its logits are.
+"""Detect whether an output is logits or probabilities, and locate its logits.
 
-The answer is read off the graph, from the output backwards. What cannot be told is not guessed.
+The graph is read from the output backwards. An ambiguous output is never guessed.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ import keras
 
 from keras_kd.models.graph import Call, Graph, with_activation
 
-#: What a user may say of a model's outputs.
+#: Values of an `outputs` argument.
 OUTPUTS = ("auto", "logits", "probabilities")
 
-_FINAL = {
+_ACTIVATION_KINDS = {
     keras.activations.linear: "logits",
     keras.activations.log_softmax: "logits",
     keras.activations.softmax: "softmax",
     keras.activations.sigmoid: "sigmoid",
 }
 
-#: Layers that compute something and end in an activation of their own.
+#: Layers with weights and an `activation` argument.
 COMPUTE_AND_ACTIVATE = (
     keras.layers.Dense,
     keras.layers.EinsumDense,
@@ -35,11 +35,11 @@ COMPUTE_AND_ACTIVATE = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
-#: Layers whose `activation` is applied last.
+#: Layers that apply `activation` last.
 ACTIVATED = (*COMPUTE_AND_ACTIVATE, keras.layers.Activation)
 
-# They move values about, so the logits of what they give are what they give for the logits.
-_MOVING = (
+# Change the layout only, so they commute with an elementwise activation or softmax.
+_LAYOUT_LAYERS = (
     keras.layers.Reshape,
     keras.layers.Flatten,
     keras.layers.Permute,
@@ -47,10 +47,10 @@ _MOVING = (
     keras.layers.Cropping2D,
     keras.layers.Identity,
 )
-_MOVING_OPS = ("Reshape", "Squeeze", "ExpandDims", "Transpose", "GetItem", "Cast", "Identity")
+_LAYOUT_OPS = ("Reshape", "Squeeze", "ExpandDims", "Transpose", "GetItem", "Cast", "Identity")
 
-# They mix values: logits in, logits out; probabilities in, nobody knows.
-_MIXING = (
+# Combine values: the result of logits is logits, the result of probabilities is unknown.
+_COMBINING_LAYERS = (
     keras.layers.Add,
     keras.layers.Subtract,
     keras.layers.Average,
@@ -67,84 +67,74 @@ _MIXING = (
     keras.layers.AveragePooling2D,
     keras.layers.Resizing,
 )
-_MIXING_OPS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean", "Matmul", "Einsum")
+_COMBINING_OPS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Mean", "Matmul", "Einsum")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a tensor holds.
+class OutputKind:
+    """Kind of an output.
 
-    `kind` is `"logits"`, `"softmax"`, `"sigmoid"` (probabilities made by it) or `"unknown"`;
-    `call` is the call that decided it.
+    Attributes:
+        kind: `"logits"`, `"softmax"` or `"sigmoid"` (probabilities from that activation) or
+            `"unknown"`.
+        call: The call that determines the kind, or `None` for an input.
     """
 
     kind: str
     call: Call | None
 
 
-def inspect_output(graph: Graph, tensor: keras.KerasTensor) -> Verdict:
-    """Finds out what a tensor of an opened graph holds.
-
-    Args:
-        graph: The opened graph.
-        tensor: One of its tensors.
-
-    Returns:
-        The `Verdict`.
-    """
+def inspect_output(graph: Graph, tensor: keras.KerasTensor) -> OutputKind:
+    """Detect the kind of a tensor of a graph."""
     call = graph.maker(tensor)
     if call is None:
-        return Verdict("unknown", None)
-    if _moves(call.layer):
+        return OutputKind("unknown", None)
+    if _changes_layout(call.layer):
         return inspect_output(graph, call.inputs[0])
-    if _mixes(call.layer):
+    if _combines(call.layer):
         kinds = {inspect_output(graph, source).kind for source in call.inputs}
-        return Verdict("unknown" if kinds & {"softmax", "sigmoid"} else "logits", call)
-    return Verdict(_final_kind(call), call)
+        return OutputKind("unknown" if kinds & {"softmax", "sigmoid"} else "logits", call)
+    return OutputKind(_activation_kind(call), call)
 
 
-def way_to_logits(graph: Graph, tensor: keras.KerasTensor) -> tuple[Call, list[Call]]:
-    """The call behind which the logits of some probabilities are, and what is done to them after.
-
-    Args:
-        graph: An opened graph.
-        tensor: One of its tensors, found to hold probabilities.
+def trace_logits(graph: Graph, tensor: keras.KerasTensor) -> tuple[Call, list[Call]]:
+    """Trace probabilities back to the call that computes them from logits.
 
     Returns:
-        The call that makes the probabilities, and the calls that only move them about, in order.
+        The call that computes the probabilities, and the calls that change their layout, in order.
     """
     call = graph.maker(tensor)
-    if not _moves(call.layer):
+    if not _changes_layout(call.layer):
         return call, []
-    origin, moves = way_to_logits(graph, call.inputs[0])
-    return origin, [*moves, call]
+    origin, layout_calls = trace_logits(graph, call.inputs[0])
+    return origin, [*layout_calls, call]
 
 
-def takes_logits(call: Call) -> bool:
-    """Whether a call's input is the logits; else the activation is an argument of its layer."""
+def input_is_logits(call: Call) -> bool:
+    """Return whether a call's input is the logits; otherwise its layer has an `activation`."""
     layer = call.layer
     plain = isinstance(layer, (keras.layers.Activation, keras.layers.Softmax))
     return plain or not _is_layer(layer)
 
 
-def unknown_output_message(name: str, verdict: Verdict) -> str:
-    """The sentence that says why a kind cannot be told, and what to pass."""
-    made_by = "an input" if verdict.call is None else f"'{verdict.call.path}'"
-    kind = "" if verdict.call is None else f" ({type(verdict.call.layer).__name__})"
+def unknown_output_message(name: str, found: OutputKind) -> str:
+    """Return the error message for an output of unknown kind."""
+    source = "an input" if found.call is None else f"'{found.call.path}'"
+    kind = "" if found.call is None else f" ({type(found.call.layer).__name__})"
     return (
-        f"It cannot be told whether the output of '{name}', made by {made_by}{kind}, is logits or "
-        "probabilities."
+        f"The output of '{name}', computed by {source}{kind}, may be logits or probabilities; its "
+        "activation is not known."
     )
 
 
-def _final_kind(call: Call) -> str:
+def _activation_kind(call: Call) -> str:
     layer = with_activation(call.layer)
     if layer is not call.layer and call.inputs[0].shape[1] is None:
-        return "unknown"  # Without a number of steps the wrapped layer runs out of reach.
+        return "unknown"  # With an unknown number of steps, the wrapped layer runs in a loop.
     if isinstance(layer, keras.layers.Softmax):
         return "softmax" if layer.axis in (-1, len(call.outputs[0].shape) - 1) else "unknown"
     if isinstance(layer, ACTIVATED):
-        return _FINAL.get(layer.activation, "unknown")
+        return _ACTIVATION_KINDS.get(layer.activation, "unknown")
     name = type(layer).__name__
     if not _is_layer(layer) and name in ("Softmax", "Sigmoid"):
         return name.lower() if getattr(layer, "axis", -1) == -1 else "unknown"
@@ -155,15 +145,15 @@ def _is_layer(layer: Any) -> bool:
     return isinstance(layer, keras.layers.Layer)
 
 
-def _moves(layer: Any) -> bool:
+def _changes_layout(layer: Any) -> bool:
     if isinstance(layer, keras.layers.Activation):
         return layer.activation is keras.activations.linear  # A cast, under mixed precision.
-    return isinstance(layer, _MOVING) or (
-        not _is_layer(layer) and type(layer).__name__ in _MOVING_OPS
+    return isinstance(layer, _LAYOUT_LAYERS) or (
+        not _is_layer(layer) and type(layer).__name__ in _LAYOUT_OPS
     )
 
 
-def _mixes(layer: Any) -> bool:
-    return isinstance(layer, _MIXING) or (
-        not _is_layer(layer) and type(layer).__name__ in _MIXING_OPS
+def _combines(layer: Any) -> bool:
+    return isinstance(layer, _COMBINING_LAYERS) or (
+        not _is_layer(layer) and type(layer).__name__ in _COMBINING_OPS
     )

@@ -1,14 +1,15 @@
-"""Which places a model has to tap, and which of them to pair between teacher and student."""
+"""List the taps of a model, and pair those of a teacher and a student."""
 
 import math
 from dataclasses import dataclass
 
 import keras
 
+from keras_kd.files import text_table
 from keras_kd.models.graph import Call, Graph, open_graph, require_built
 
-# They move values about, drop some or prepare the input: no place of its own.
-_PASSING = (
+# Layout changes, dropout and input preprocessing: their outputs are not paired.
+_NOT_PAIRED = (
     keras.layers.InputLayer,
     keras.layers.Flatten,
     keras.layers.Reshape,
@@ -27,15 +28,15 @@ _PASSING = (
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place that can be tapped.
+class TapInfo:
+    """Description of a tap.
 
     Attributes:
-        name: What to pass as a tap.
+        name: The name of the tap.
         layer: The class of the layer.
-        shape: Shape of what it gives, batch first.
-        depth: The longest way to it from an input, in layers.
-        relative_depth: That depth over the model's, 0 to 1.
+        shape: Shape of the layer's output, batch first.
+        depth: Length of the longest path from an input, in layers.
+        relative_depth: The depth divided by the depth of the model, from 0 to 1.
     """
 
     name: str
@@ -46,80 +47,75 @@ class Place:
 
     @property
     def positions(self) -> float:
-        """How many places the map or sequence has; 1 for a vector, NaN where it is not known."""
+        """Number of positions of a map or sequence; 1 for a vector, NaN if it is not known."""
         sizes = self.shape[1:-1]
         return math.nan if None in sizes else float(math.prod(sizes))
 
 
-class Places(tuple):
-    """The places of a model in order of depth; printed, a table."""
+class TapList(tuple):
+    """The taps of a model in order of depth; prints as a table."""
 
     def __str__(self) -> str:
-        rows = [("tap", "layer", "shape", "depth")]
-        rows += [
+        rows = [
             (x.name, x.layer, str(x.shape), f"{x.depth} ({x.relative_depth:.0%})") for x in self
         ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+        return text_table(("tap", "layer", "shape", "depth"), rows)
 
 
-def taps(model: keras.Model) -> Places:
-    """Lists the places of a model that can be tapped: names, shapes, depths.
+def taps(model: keras.Model) -> TapList:
+    """List the taps of a model with their shapes and depths.
 
     Layers inside nested Functional and Sequential models are listed as `outer/inner`. A layer that
-    is called several times, or gives several tensors, is no single place and is left out.
+    is called several times, or returns several tensors, is ambiguous as a tap and is not listed.
 
     Args:
         model: A built `keras.Model` whose graph can be read.
 
     Returns:
-        A tuple of `Place`, in order of depth; `print` shows a table.
+        A tuple of `TapInfo` in order of depth; `print` shows a table.
 
     Raises:
-        TypeError: When `model` is not a `keras.Model`.
-        ValueError: When it is not built, or its `call` does not run on symbolic tensors.
+        TypeError: If `model` is not a `keras.Model`.
+        ValueError: If it is not built, or its `call` does not run on symbolic tensors.
 
     Example:
         >>> print(kd.taps(teacher))
-        >>> [place.name for place in kd.taps(teacher)]
+        >>> [tap.name for tap in kd.taps(teacher)]
     """
     require_built(model, "The model")
     graph = open_graph(model)
     depths = _depths(graph)
     deepest = max(depths.values(), default=1)
-    places = []
+    found = []
     for path, calls in graph.calls.items():
-        if len(calls) == 1 and _is_place(calls[0]):
+        if len(calls) == 1 and _can_tap(calls[0]):
             depth = depths[id(calls[0].outputs[0])]
             shape = tuple(calls[0].outputs[0].shape)
             kind = type(calls[0].layer).__name__
-            places.append(Place(path, kind, shape, depth, depth / max(deepest, 1)))
-    return Places(sorted(places, key=lambda place: place.depth))
+            found.append(TapInfo(path, kind, shape, depth, depth / max(deepest, 1)))
+    return TapList(sorted(found, key=lambda tap: tap.depth))
 
 
 def pair_taps(teacher: keras.Model, student: keras.Model, n: int = 3) -> list[tuple[str, str]]:
-    """Proposes which hidden layers to pair: the same resolution, else the same relative depth.
+    """Pair hidden layers by resolution, or by relative depth if the resolution never changes.
 
-    The student's taps are the last ones before the resolution changes (the ends of its stages),
-    spread evenly and the last among them; in a model of a single stage (a transformer, a
-    perceptron) they are spread over its depth. Each is paired with the teacher's tap of the same
-    rank and nearest resolution that lies as far through its stage. Outputs are not paired.
+    A stage is a sequence of layers with the same resolution. The student's taps are the ends of
+    its stages, evenly spaced and including the last one; in a model with a single stage (a
+    transformer, a perceptron) they are evenly spaced over its depth. Each is paired with the
+    teacher's tap of the same rank and nearest resolution at the most similar position in its
+    stage. Outputs are not paired.
 
     Args:
         teacher: A built `keras.Model`.
         student: A built `keras.Model`.
-        n: How many pairs at most. Defaults to 3.
+        n: Maximum number of pairs. Defaults to 3.
 
     Returns:
-        At most `n` pairs (teacher tap, student tap), in order of depth.
+        At most `n` pairs (teacher tap, student tap) in order of depth.
 
     Raises:
-        TypeError: When one is not a `keras.Model`.
-        ValueError: When `n` is below 1, or no two taps fit.
+        TypeError: If one of them is not a `keras.Model`.
+        ValueError: If `n` is below 1, or no two taps have the same rank.
 
     Example:
         >>> pairs = kd.pair_taps(teacher, student, n=2)
@@ -127,24 +123,24 @@ def pair_taps(teacher: keras.Model, student: keras.Model, n: int = 3) -> list[tu
     """
     if n < 1:
         raise ValueError(f"pair_taps: `n` must be at least 1. Received: n={n!r}")
-    candidates, others = _staged(teacher), _staged(student)
+    candidates = _hidden_taps(teacher)
     pairs = {}
-    for place, progress in _spread(others, n):
-        fitting = [c for c in candidates if len(c[0].shape) == len(place.shape)]
-        if fitting:
-            best = min(fitting, key=lambda c: _mismatch(c, place, progress))
-            # One teacher tap leads one layer: the deeper one.
-            pairs[best[0].name] = place.name
+    for tap, progress in _evenly_spaced(_hidden_taps(student), n):
+        same_rank = [c for c in candidates if len(c[0].shape) == len(tap.shape)]
+        if same_rank:
+            best = min(same_rank, key=lambda c: _mismatch(c, tap, progress))
+            # A teacher tap is used once, for the deeper layer.
+            pairs[best[0].name] = tap.name
     if not pairs:
         raise ValueError(
-            f"pair_taps: no hidden tap of '{teacher.name}' has the rank of one of "
-            f"'{student.name}'. kd.taps(model) lists them; name the pairs yourself."
+            f"pair_taps: no hidden tap of '{teacher.name}' has the rank of a hidden tap of "
+            f"'{student.name}'. List the taps with kd.taps(model) and pass pairs of your own."
         )
     return list(pairs.items())
 
 
 def _depths(graph: Graph) -> dict[int, int]:
-    """The longest way to each tensor, by its id."""
+    """Return the length of the longest path to each tensor, by the tensor's id."""
     depths = {}
     for calls in graph.calls.values():
         for call in calls:
@@ -161,7 +157,7 @@ def _depth(graph: Graph, tensor: keras.KerasTensor, depths: dict[int, int]) -> i
     return depths[id(tensor)]
 
 
-def _is_place(call: Call) -> bool:
+def _can_tap(call: Call) -> bool:
     return (
         isinstance(call.layer, keras.layers.Layer)
         and not isinstance(call.layer, keras.layers.InputLayer)
@@ -170,38 +166,36 @@ def _is_place(call: Call) -> bool:
     )
 
 
-def _staged(model: keras.Model) -> list[tuple[Place, float]]:
-    """The hidden places worth pairing, each with how far through its stage it lies, 0 to 1."""
-    last = max((place.depth for place in taps(model)), default=0)
-    hidden = [
-        place
-        for place in taps(model)
-        if place.depth < last and place.layer not in {kind.__name__ for kind in _PASSING}
-    ]
+def _hidden_taps(model: keras.Model) -> list[tuple[TapInfo, float]]:
+    """Return the hidden taps worth pairing, each with its position in its stage, from 0 to 1."""
+    every = taps(model)
+    last = max((tap.depth for tap in every), default=0)
+    not_paired = {kind.__name__ for kind in _NOT_PAIRED}
     stages = {}
-    for place in hidden:
-        stages.setdefault((len(place.shape), place.positions), []).append(place)
+    for tap in every:
+        if tap.depth < last and tap.layer not in not_paired:
+            stages.setdefault((len(tap.shape), tap.positions), []).append(tap)
     found = []
     for stage in stages.values():
         start, end = stage[0].depth - 1, stage[-1].depth
-        found += [(place, (place.depth - start) / (end - start)) for place in stage]
+        found += [(tap, (tap.depth - start) / (end - start)) for tap in stage]
     return found
 
 
-def _spread(places: list[tuple[Place, float]], n: int) -> list[tuple[Place, float]]:
-    """At most n of the places, evenly spread: ends of stages where there are several."""
-    ends = [place for place in places if place[1] == 1.0]
-    chosen = ends if len(ends) > 1 else places
-    chosen = sorted(chosen, key=lambda place: place[0].depth)
+def _evenly_spaced(hidden: list[tuple[TapInfo, float]], n: int) -> list[tuple[TapInfo, float]]:
+    """Choose at most n evenly spaced taps: ends of stages if there are several stages."""
+    ends = [item for item in hidden if item[1] == 1.0]
+    chosen = ends if len(ends) > 1 else hidden
+    chosen = sorted(chosen, key=lambda item: item[0].depth)
     n = min(n, len(chosen))
-    picks = [round((i + 1) * len(chosen) / n) - 1 for i in range(n)]
-    return [chosen[i] for i in picks]
+    return [chosen[round((i + 1) * len(chosen) / n) - 1] for i in range(n)]
 
 
 def _mismatch(
-    candidate: tuple[Place, float], place: Place, progress: float
+    candidate: tuple[TapInfo, float], tap: TapInfo, progress: float
 ) -> tuple[float, float, float]:
-    ratio = candidate[0].positions / place.positions
+    """Return the differences in resolution, position in the stage and depth."""
+    ratio = candidate[0].positions / tap.positions
     resolution = abs(math.log2(ratio)) if ratio > 0 else math.inf
-    depth = abs(candidate[0].relative_depth - place.relative_depth)
+    depth = abs(candidate[0].relative_depth - tap.relative_depth)
     return (resolution, abs(candidate[1] - progress), depth)

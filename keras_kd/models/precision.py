@@ -1,32 +1,42 @@
-"""A model in mixed precision, made to compute in float32."""
+"""Change the precision in which a model computes."""
 
 import contextlib
 from collections.abc import Iterator
 
 import keras
+from keras import tree
+
+from keras_kd.models.graph import Call, Graph, is_graph, open_graph
+
+DTYPES = ("bfloat16", "float16", "float32")
+# Their statistics need more than eight bits of precision, and they compute in float32 anyway.
+_NORMALIZATION = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+)
 
 
 @contextlib.contextmanager
 def compute_in_float32(model: keras.Model) -> Iterator[None]:
-    """Lets the layers of a model in mixed precision compute in float32 for a while.
+    """Temporarily make the layers of a mixed-precision model compute in float32.
 
-    LiteRT has few kernels for half floats, and tf_keras gets no policies of Keras 3.
-
-    Args:
-        model: The model.
+    LiteRT has few half-precision kernels, and tf_keras does not support Keras 3 policies.
 
     Raises:
-        ValueError: If the weights themselves are not float32.
+        ValueError: If the weights are not float32.
     """
-    # Keras has no public way to layers within layers.
+    # Keras has no public API for nested layers.
     layers = [(layer, layer.dtype_policy) for layer in model._flatten_layers()]
     dtypes = {v.dtype for v in model.weights if "float" in v.dtype} - {"float32"}
-    others = {policy.name for _, policy in layers if not _is_plain(policy)}
-    if dtypes or others:
+    unsupported = {policy.name for _, policy in layers if not _is_dtype_only(policy)}
+    if dtypes or unsupported:
         raise ValueError(
-            f"Expected a model of float32 weights (mixed precision is fine). Received: model "
-            f"'{model.name}' of {sorted(dtypes | others)}. Load its weights into the same model "
-            "made in float32, and use that."
+            f"Expected a model of float32 weights (mixed precision is allowed). Received: model "
+            f"'{model.name}' with {sorted(dtypes | unsupported)}. Build the same model in float32 "
+            "and load the weights into it."
         )
     mixed = [(layer, policy) for layer, policy in layers if layer.compute_dtype != "float32"]
     try:
@@ -38,7 +48,59 @@ def compute_in_float32(model: keras.Model) -> Iterator[None]:
             layer.dtype_policy = policy
 
 
-def _is_plain(policy: keras.DTypePolicy) -> bool:
-    """Whether a policy is one of dtypes only: not quantized, and not a map shared by layers."""
+def cast_model(model: keras.Model, dtype: str) -> keras.Model:
+    """Copy a model with weights and computation in another dtype.
+
+    The layers that compute the outputs are float32, so that logits are not rounded to three digits.
+    The weights of normalization layers are float32, too.
+
+    Args:
+        model: A Functional or Sequential model.
+        dtype: `"bfloat16"`, `"float16"` or `"float32"`.
+
+    Returns:
+        A model with the same name and the same layer names.
+
+    Raises:
+        ValueError: If the dtype is unknown, or the model is subclassed.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
+    if not is_graph(model):
+        raise ValueError(
+            f"`dtype` needs a Functional or Sequential model: the layers of '{model.name}', a "
+            "subclassed model, cannot be copied one by one. Build it under "
+            f"keras.config.set_dtype_policy('mixed_{dtype}') instead. Received: dtype={dtype!r}"
+        )
+    graph = open_graph(model)
+    output_layers: set[int] = set()
+    for tensor in tree.flatten(graph.outputs):
+        _add_output_layers(graph, graph.maker(tensor), output_layers)
+
+    def cast_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        policy = "float32" if id(layer) in output_layers else dtype
+        if isinstance(layer, _NORMALIZATION) and policy != "float32":
+            policy = f"mixed_{dtype}"
+        config["dtype"] = policy
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=cast_layer, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _is_dtype_only(policy: keras.DTypePolicy) -> bool:
+    """Return whether a policy is neither quantized nor a map that layers share."""
     shared = isinstance(policy, keras.dtype_policies.DTypePolicyMap)
     return not shared and policy.quantization_mode is None
+
+
+def _add_output_layers(graph: Graph, call: Call | None, found: set[int]) -> None:
+    """Add the ids of the layers that compute an output, back to the first one with weights."""
+    if call is None:
+        return
+    found.add(id(call.layer))
+    if not getattr(call.layer, "weights", ()):
+        for source in call.inputs:
+            _add_output_layers(graph, graph.maker(source), found)

@@ -1,4 +1,4 @@
-"""The random state of models, which Keras keeps in no file of its own accord."""
+"""The random state of models, which Keras does not save."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,15 @@ import keras
 
 
 def seed_states(models: Sequence[keras.Model]) -> list[keras.Variable]:
-    """The states of the models' random generators, such as those of dropout.
+    """Return the states of the models' random generators, such as those of dropout.
 
-    Held as variables by a model that is saved, they make a resumed run draw what the run would have
-    drawn.
+    A saved model that holds them as variables draws the same random numbers after a resume.
 
     Args:
         models: Built models.
 
     Returns:
-        Variables that are no weights of the models.
+        Variables that are not weights of the models.
     """
     weights = {id(weight) for model in models for weight in model.weights}
     return [

@@ -1,43 +1,39 @@
-"""A model cut in two at a layer: what leads to its output, and what follows it."""
+"""Split a model at a layer."""
 
 import keras
 from keras import tree
 
 from keras_kd.models.graph import Graph, open_graph
-from keras_kd.models.taps import named_outputs, only_tensor
+from keras_kd.models.taps import named_outputs, single_tensor
 
 
 def locate_layer(model: keras.Model, graph: Graph, tap: str) -> keras.KerasTensor:
-    """The tensor at a tap of an opened graph.
+    """Return the tensor at a tap of a graph.
 
     Args:
         model: The model.
         graph: Its graph, opened with the tap in `inside`.
         tap: A layer's name, `outer/inner` inside a nested model.
 
-    Returns:
-        A symbolic tensor of the graph.
-
     Raises:
-        ValueError: When the tap does not exist or is no single place.
+        ValueError: If the tap does not exist or is ambiguous.
     """
-    return only_tensor(model, graph.calls, tap, named_outputs(graph.outputs, graph.output_names))
+    return single_tensor(model, graph.calls, tap, named_outputs(graph.outputs, graph.output_names))
 
 
 def model_after(model: keras.Model, tap: str, name: str) -> keras.Model:
-    """A copy of what a model has after a tap, with its weights.
+    """Copy the part of a model after a tap, with its weights.
 
     Args:
-        model: A built `keras.Model` whose graph can be read; it stays as it is.
-        tap: The layer after which the part begins.
+        model: A built `keras.Model` whose graph can be read; it is not changed.
+        tap: The layer whose output is the input of the copy.
         name: Name of the copy.
 
     Returns:
-        A Functional `keras.Model` from the tap's output to the model's outputs; it shares no weight
-        with the model.
+        A Functional `keras.Model` from the tap to the model's outputs, with weights of its own.
 
     Raises:
-        ValueError: When the tap does not exist, or the model's output depends on more than it.
+        ValueError: If the tap does not exist, or the model's outputs depend on other tensors too.
     """
     graph = open_graph(model, inside=[tap])
     graph.require_runnable(model)
@@ -46,13 +42,13 @@ def model_after(model: keras.Model, tap: str, name: str) -> keras.Model:
     outputs = graph.outputs
     if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
         outputs = outputs[0]
-    # A model cannot give its own input: where the tap is an output, something must lie between.
-    own = keras.Model(
+    # A model cannot return its own input: a layer is needed between a tap and an output.
+    tail = keras.Model(
         start,
         tree.map_structure(lambda x: keras.layers.Identity()(x) if x is start else x, outputs),
     )
-    copy = keras.models.clone_model(own)
-    copy.set_weights(own.get_weights())
+    copy = keras.models.clone_model(tail)
+    copy.set_weights(tail.get_weights())
     copy.name = name
     return copy
 
@@ -60,29 +56,29 @@ def model_after(model: keras.Model, tap: str, name: str) -> keras.Model:
 def require_single_path(
     model: keras.Model, graph: Graph, start: keras.KerasTensor, tap: str
 ) -> None:
-    """Refuses a tap beside which the model's input reaches its output.
+    """Reject a tap if another path leads from the model's inputs to its outputs.
 
     Args:
         model: The model.
-        graph: Its opened graph.
+        graph: Its graph.
         start: The tensor at the tap.
         tap: The tap's name.
 
     Raises:
-        ValueError: When there is another way.
+        ValueError: If there is another path.
     """
-    waiting = list(named_outputs(graph.outputs).values())
+    pending = list(named_outputs(graph.outputs).values())
     seen = {id(start)}
-    while waiting:
-        tensor = waiting.pop()
+    while pending:
+        tensor = pending.pop()
         if id(tensor) in seen:
             continue
         seen.add(id(tensor))
         call = graph.maker(tensor)
         if call is None:
             raise ValueError(
-                f"The output of '{model.name}' depends on more than its tap '{tap}', so what "
-                "follows the tap is no classifier of its own. Choose a tap that everything passes "
+                f"The output of '{model.name}' depends on more than its tap '{tap}', so the layers "
+                "after the tap are not a complete classifier. Choose a tap that all paths pass "
                 "through, such as the pooled features."
             )
-        waiting.extend(call.inputs)
+        pending.extend(call.inputs)

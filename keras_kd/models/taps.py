@@ -1,4 +1,4 @@
-"""Named places in a model, and the model that shows them all in one forward pass."""
+"""Taps: named tensors in a model, all read in one forward pass."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -9,25 +9,29 @@ import keras
 from keras import ops, tree
 
 from keras_kd.models.graph import Call, Graph, OpaqueModelError, built_inputs, open_graph
-from keras_kd.models.hooks import Recorder, Watch
+from keras_kd.models.hooks import Hook, Recorder
 from keras_kd.models.logits import (
     OUTPUTS,
-    Verdict,
+    OutputKind,
+    input_is_logits,
     inspect_output,
-    takes_logits,
+    trace_logits,
     unknown_output_message,
-    way_to_logits,
+)
+
+_DECLARE = (
+    'Declare `outputs="logits"` or `outputs="probabilities"` (for a student `student_outputs=...`).'
 )
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A named place in a model.
+    """A named tensor in a model.
 
     Args:
         name: A layer's name, `outer/inner` inside a nested model, an output's name, or `None` for
-            the model's single output.
-        logits: Whether the logits are wanted where the place holds probabilities.
+            the model's single output. Defaults to `None`.
+        logits: Whether to recover the logits if the tensor is probabilities. Defaults to `False`.
     """
 
     name: str | None = None
@@ -37,22 +41,35 @@ class Tap:
         return "the output" if self.name is None else f"'{self.name}'"
 
 
-class TappedModel:
-    """A model that gives its outputs and what stands at some taps, in one forward pass.
+@dataclass(frozen=True)
+class TapSource:
+    """How to read the value of a tap.
 
-    The model itself runs, and what passes the taps is noted. It is no Keras object, so that whoever
-    holds one (a frozen teacher, say) does not track its weights.
+    Attributes:
+        hook: The tensor to capture, or `None` for an output of the model.
+        layout_calls: Calls to repeat on the captured tensor, in order.
+    """
+
+    hook: Hook | None = None
+    layout_calls: tuple[Call, ...] = ()
+
+
+class TappedModel:
+    """A model that returns its outputs and the values at some taps, in one forward pass.
+
+    The model itself runs, and hooks capture the taps. This is not a Keras object, so an owner (such
+    as a frozen teacher) does not track its weights.
 
     Args:
         model: A built `keras.Model`.
-        taps: The places to show.
-        outputs: What the model's outputs are: `"logits"`, `"probabilities"` or `"auto"`, which
-            reads it off the graph. Defaults to `"auto"`.
-        training: The `training` that the model is called with. Defaults to `False`.
+        taps: The taps to read.
+        outputs: Whether the model's outputs are `"logits"` or `"probabilities"`; `"auto"` detects
+            it from the graph. Defaults to `"auto"`.
+        training: The `training` argument of the model. Defaults to `False`.
 
     Raises:
-        ValueError: When a tap does not exist or is ambiguous, or when it cannot be told whether an
-            output is logits.
+        ValueError: If a tap does not exist or is ambiguous, or an output may be logits or
+            probabilities.
     """
 
     def __init__(
@@ -70,104 +87,92 @@ class TappedModel:
         self.taps = tuple(dict.fromkeys(taps))
         self.training = training
         self.declared = outputs
-        #: By tap: "softmax" or "sigmoid" where the model itself applies it, else `None`.
+        #: The activation of each tap: "softmax" or "sigmoid" if the model applies it, or `None`.
         self.activations: dict[Tap, str | None] = {}
-        #: Shapes of the model's own outputs, by name, in order.
+        #: Shapes of the model's outputs by name, in order.
         self.output_shapes: dict[str, tuple] = {}
         self._from_probabilities: set[Tap] = set()
-        #: By tap: how its value is had.
-        self.places: dict[Tap, Place]
+        #: How to read each tap.
+        self.sources: dict[Tap, TapSource]
         try:
-            self.places, self.shapes = self._read_graph()
+            self.sources, self.shapes = self._read_graph()
         except OpaqueModelError as error:
-            self.places, self.shapes = self._read_outputs_only(error)
+            self.sources, self.shapes = self._read_outputs_only(error)
 
     def __call__(self, inputs: Any) -> tuple[Any, dict[Tap, Any]]:
-        """Runs the model once.
-
-        Args:
-            inputs: A batch, as the model takes it.
+        """Run the model once on a batch.
 
         Returns:
             The model's outputs, and a dict from tap to tensor.
         """
-        watches = [place.watch for place in self.places.values() if place.watch]
-        outputs, noted = self.run(inputs, watches)
+        hooks = [source.hook for source in self.sources.values() if source.hook]
+        outputs, captured = self.run(inputs, hooks)
         named = named_outputs(outputs, self.output_names)
-        seen = {}
-        for tap, place in self.places.items():
-            value = noted(place.watch) if place.watch else _output_at(self.model, named, tap)
-            if place.watch and self.activations.get(tap) and self._is_output(tap):
-                # The logits belong to the same steps as the probabilities.
+        values = {}
+        for tap, source in self.sources.items():
+            value = captured(source.hook) if source.hook else _output_at(self.model, named, tap)
+            if source.hook and self.activations.get(tap) and self._is_output(tap):
+                # The logits have the mask of the probabilities.
                 value._keras_mask = getattr(_output_at(self.model, named, tap), "_keras_mask", None)
-            for move in place.moves:
-                value = move.layer(value, *move.args[1:], **move.kwargs)
-            seen[tap] = _log(value) if tap in self._from_probabilities else value
-        return outputs, seen
+            for call in source.layout_calls:
+                value = call.layer(value, *call.args[1:], **call.kwargs)
+            values[tap] = _log(value) if tap in self._from_probabilities else value
+        return outputs, values
 
-    def run(self, inputs: Any, watches: Sequence[Watch]) -> tuple[Any, Callable[[Watch], Any]]:
-        """Runs the model once and notes what is watched.
-
-        A subclass whose model runs elsewhere overrides it.
-
-        Args:
-            inputs: A batch, as the model takes it.
-            watches: What to note.
+    def run(self, inputs: Any, hooks: Sequence[Hook]) -> tuple[Any, Callable[[Hook], Any]]:
+        """Run the model once and capture the hooks; override it if the model runs elsewhere.
 
         Returns:
-            The model's outputs, and a function from a watch to what was noted.
+            The model's outputs, and a function from a hook to the captured tensor.
         """
-        with Recorder(watches) as recorder:
+        with Recorder(hooks) as recorder:
             outputs = self.model(inputs, training=self.training)
         return outputs, recorder.value
 
-    def _read_graph(self) -> tuple[dict[Tap, "Place"], dict[Tap, tuple]]:
+    def _read_graph(self) -> tuple[dict[Tap, TapSource], dict[Tap, tuple]]:
         inside = [tap.name for tap in self.taps if tap.name]
         graph = open_graph(self.model, inside=inside, training=self.training)
-        self._note_outputs(named_outputs(graph.outputs, graph.output_names))
+        self._set_output_shapes(named_outputs(graph.outputs, graph.output_names))
         for tap in self.taps:
             if tap.logits:
-                self._settle(tap, graph)
+                self._resolve_logits(tap, graph)
         tensors = {tap: self._tensor(graph, tap) for tap in self.taps}
-        places = {tap: self._place(graph, tap, tensor) for tap, tensor in tensors.items()}
-        return places, {tap: tuple(tensor.shape) for tap, tensor in tensors.items()}
+        sources = {tap: self._source(graph, tap, tensor) for tap, tensor in tensors.items()}
+        return sources, {tap: tuple(tensor.shape) for tap, tensor in tensors.items()}
 
-    def _place(self, graph: Graph, tap: Tap, tensor: keras.KerasTensor) -> "Place":
+    def _source(self, graph: Graph, tap: Tap, tensor: keras.KerasTensor) -> TapSource:
         if self.activations.get(tap):
-            origin, moves = way_to_logits(graph, tensor)
-            what = "input" if takes_logits(origin) else "preactivation"
-            return Place(Watch(origin.layer, what), tuple(moves))
+            origin, layout_calls = trace_logits(graph, tensor)
+            target = "input" if input_is_logits(origin) else "preactivation"
+            return TapSource(Hook(origin.layer, target), tuple(layout_calls))
         if self._is_output(tap):
-            return Place()
-        return Place(Watch(graph.calls[tap.name][0].layer, "output"))
+            return TapSource()
+        return TapSource(Hook(graph.calls[tap.name][0].layer, "output"))
 
     def _is_output(self, tap: Tap) -> bool:
         return tap.name is None or tap.name in self.output_shapes
 
-    def _note_outputs(self, named: dict[str, Any]) -> None:
+    def _set_output_shapes(self, named: dict[str, Any]) -> None:
         self.output_shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
 
-    def _settle(self, tap: Tap, graph: Graph) -> None:
-        """Decides how the logits at a tap are had."""
-        verdict = Verdict("logits", None)
+    def _resolve_logits(self, tap: Tap, graph: Graph) -> None:
+        """Decide how to compute the logits at a tap."""
+        found = OutputKind("logits", None)
         if self.declared != "logits":
-            verdict = inspect_output(graph, self._tensor(graph, tap))
-        probabilities = verdict.kind in ("softmax", "sigmoid")
-        if probabilities and not _in_reach(graph, self._tensor(graph, tap)):
-            verdict, probabilities = Verdict("unknown", verdict.call), False
-        if verdict.kind == "unknown" and self.declared == "probabilities":
+            found = inspect_output(graph, self._tensor(graph, tap))
+        probabilities = found.kind in ("softmax", "sigmoid")
+        if probabilities and not _can_hook(graph, self._tensor(graph, tap)):
+            found, probabilities = OutputKind("unknown", found.call), False
+        if found.kind == "unknown" and self.declared == "probabilities":
             self._from_probabilities.add(tap)
-        elif verdict.kind == "unknown":
+        elif found.kind == "unknown":
+            raise ValueError(f"{unknown_output_message(self.model.name, found)} {_DECLARE}")
+        elif found.kind == "logits" and self.declared == "probabilities":
             raise ValueError(
-                f"{unknown_output_message(self.model.name, verdict)} Say which it is: "
-                '`outputs="logits"` or `outputs="probabilities"` (for a student `student_outputs=...`).'
+                f"'{self.model.name}' is declared to return probabilities, but "
+                f"'{found.call.path}' returns logits. Received: outputs='probabilities'"
             )
-        elif verdict.kind == "logits" and self.declared == "probabilities":
-            raise ValueError(
-                f"'{self.model.name}' was said to give probabilities, but "
-                f"'{verdict.call.path}' gives logits. Received: outputs='probabilities'"
-            )
-        self.activations[tap] = verdict.kind if probabilities else None
+        self.activations[tap] = found.kind if probabilities else None
 
     def _tensor(self, graph: Graph, tap: Tap) -> keras.KerasTensor:
         outputs = named_outputs(graph.outputs, graph.output_names)
@@ -175,44 +180,34 @@ class TappedModel:
             return _single(self.model, outputs)
         if tap.name in outputs:
             return outputs[tap.name]
-        return only_tensor(self.model, graph.calls, tap.name, outputs)
+        return single_tensor(self.model, graph.calls, tap.name, outputs)
 
     def _read_outputs_only(
         self, cause: OpaqueModelError
-    ) -> tuple[dict[Tap, "Place"], dict[Tap, tuple]]:
-        """For a model whose graph cannot be read: outputs only, and only if declared."""
+    ) -> tuple[dict[Tap, TapSource], dict[Tap, tuple]]:
+        """Handle a model whose graph cannot be read: outputs only, and only if declared."""
         for tap in self.taps:
             if tap.logits and self.declared == "auto":
                 raise ValueError(
-                    f"It cannot be told whether '{self.model.name}' gives logits or "
-                    'probabilities. Say which it is: `outputs="logits"` or '
-                    '`outputs="probabilities"` (for a student `student_outputs=...`). Why: '
-                    f"{cause}"
+                    f"The outputs of '{self.model.name}' may be logits or probabilities. "
+                    f"{_DECLARE} The cause: {cause}"
                 )
             if tap.logits and self.declared == "probabilities":
                 self._from_probabilities.add(tap)
         outputs = self.model(built_inputs(self.model), training=self.training)
         named = named_outputs(outputs)
-        self._note_outputs(named)
+        self._set_output_shapes(named)
         shapes = {tap: tuple(_output_at(self.model, named, tap).shape) for tap in self.taps}
-        return {tap: Place() for tap in self.taps}, shapes
+        return {tap: TapSource() for tap in self.taps}, shapes
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the model's own outputs, in order."""
+        """Names of the model's outputs, in order."""
         return list(self.output_shapes)
 
 
 def named_outputs(outputs: Any, names: Sequence[str] = ()) -> dict[str, Any]:
-    """The outputs of a model by name.
-
-    Args:
-        outputs: What the model returned, symbolic or not.
-        names: Names that Keras gives the outputs, if it does.
-
-    Returns:
-        A dict from name to output: the keys of a dict, else `names`, else `output_0`, ...
-    """
+    """Return the outputs of a model by name: the keys of a dict, or `names`, or `output_0`, ..."""
     if isinstance(outputs, dict):
         return dict(outputs)
     flat = tree.flatten(outputs)
@@ -220,24 +215,16 @@ def named_outputs(outputs: Any, names: Sequence[str] = ()) -> dict[str, Any]:
     return dict(zip(names, flat, strict=True))
 
 
-@dataclass(frozen=True)
-class Place:
-    """How a tap's value is had: what to watch (else an output), and how to move it after that."""
-
-    watch: Watch | None = None
-    moves: tuple[Call, ...] = ()
-
-
-def _in_reach(graph: Graph, tensor: keras.KerasTensor) -> bool:
-    """Whether the softmax is an object that runs; in a subclassed `call` keras.ops are none."""
-    origin, moves = way_to_logits(graph, tensor)
+def _can_hook(graph: Graph, tensor: keras.KerasTensor) -> bool:
+    """Return whether hooks can capture the logits; they cannot in the ops of a traced `call`."""
+    origin, layout_calls = trace_logits(graph, tensor)
     return not graph.traced or all(
-        isinstance(call.layer, keras.layers.Layer) for call in (origin, *moves)
+        isinstance(call.layer, keras.layers.Layer) for call in (origin, *layout_calls)
     )
 
 
 def _log(probabilities: Any) -> Any:
-    # The least normal number: log(0) would make NaN of a probability that is nought.
+    # The smallest normal float32: log(0) would give NaN gradients.
     probabilities = ops.cast(probabilities, "float32")
     return ops.log(ops.maximum(probabilities, 1.1754944e-38))
 
@@ -256,41 +243,38 @@ def _output_at(model: keras.Model, named: dict[str, Any], tap: Tap) -> Any:
         return _single(model, named)
     if tap.name not in named:
         raise ValueError(
-            f"'{model.name}' shows only its outputs {sorted(named)}, since its `call` does not run "
-            f"on symbolic tensors. Received: tap={tap}"
+            f"Only the outputs {sorted(named)} of '{model.name}' can be tapped, because its `call` "
+            f"does not run on symbolic tensors. Received: tap={tap}"
         )
     return named[tap.name]
 
 
-def only_tensor(
+def single_tensor(
     model: keras.Model, calls: dict[str, list[Call]], name: str, outputs: dict[str, Any]
 ) -> keras.KerasTensor:
-    """The one tensor of a layer or of an output.
+    """Return the only tensor of a layer.
 
     Args:
-        model: The model, for the messages.
-        calls: The calls of its opened graph.
+        model: The model, for error messages.
+        calls: The calls of its graph.
         name: The layer's name, `outer/inner` inside a nested model.
-        outputs: The outputs of the model, by name.
-
-    Returns:
-        A symbolic tensor of the graph.
+        outputs: The outputs of the model by name, for error messages.
 
     Raises:
-        ValueError: When there is no such layer, or it gives more than one tensor.
+        ValueError: If there is no such layer, or it returns more than one tensor.
     """
     found = calls.get(name)
     if found is None:
         known = [*calls, *outputs]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[-3:]
         raise ValueError(
-            f"'{model.name}' has no layer or output '{name}'. The nearest that it has: "
-            f"{', '.join(repr(n) for n in near)}."
+            f"'{model.name}' has no layer or output '{name}'. Did you mean one of "
+            f"{', '.join(repr(n) for n in near)}?"
         )
     tensors = [tensor for call in found for tensor in call.outputs]
     if len(tensors) > 1:
         raise ValueError(
-            f"'{name}' of '{model.name}' gives {len(tensors)} tensors (it is called "
-            f"{len(found)} times), so it is no single place. Tap a layer that gives one."
+            f"'{name}' of '{model.name}' returns {len(tensors)} tensors (it is called "
+            f"{len(found)} times), so the tap is ambiguous. Tap a layer that returns one."
         )
     return tensors[0]

@@ -1,4 +1,4 @@
-"""Logits or probabilities: recognised, recovered, or refused."""
+"""Logits and probabilities are detected, recovered or rejected."""
 
 import keras
 import numpy as np
@@ -19,28 +19,36 @@ def head(*last):
 
 
 def logits(model, x, **kwargs):
-    outputs, seen = TappedModel(model, [LOGITS], **kwargs)(x)
-    return outputs, seen[LOGITS]
+    outputs, values = TappedModel(model, [LOGITS], **kwargs)(x)
+    return outputs, values[LOGITS]
+
+
+def nested(layer):
+    return keras.Sequential([keras.Input((5,)), layer])
 
 
 X = np.random.default_rng(0).normal(size=(7, 5)).astype("float32") * 10
 
 
-@pytest.mark.parametrize("function", ["softmax", "sigmoid"])
 @pytest.mark.parametrize(
-    "build",
+    ("build", "function"),
     [
-        lambda dense, f: [dense(f)],
-        lambda dense, f: [dense(None), layers.Activation(f)],
-        lambda dense, f: [dense(None), getattr(ops, f)],
-        lambda dense, f: [keras.Sequential([keras.Input((5,)), dense(f)])],
-        lambda dense, f: [keras.Sequential([keras.Input((5,)), dense(None)]), layers.Activation(f)],
-        lambda dense, f: [dense(f), layers.Activation("linear", dtype="float32")],
-        lambda dense, f: [dense(f), layers.Reshape((2, 2)), layers.Reshape((4,))],
+        (lambda dense, f: [dense(f)], "softmax"),
+        (lambda dense, f: [dense(f)], "sigmoid"),
+        (lambda dense, f: [dense(None), layers.Activation(f)], "sigmoid"),
+        (lambda dense, f: [dense(None), getattr(ops, f)], "softmax"),
+        (lambda dense, f: [dense(None), getattr(ops, f)], "sigmoid"),
+        (lambda dense, f: [nested(dense(f))], "softmax"),
+        (lambda dense, f: [nested(dense(None)), layers.Activation(f)], "sigmoid"),
+        (lambda dense, f: [dense(f), layers.Activation("linear", dtype="float32")], "softmax"),
+        (lambda dense, f: [dense(f), layers.Reshape((2, 2)), layers.Reshape((4,))], "sigmoid"),
     ],
-    ids=["argument", "layer", "operation", "nested", "half nested", "cast", "reshaped"],
+    ids=[
+        *("argument", "sigmoid argument", "layer", "operation", "sigmoid operation"),
+        *("nested", "half nested", "cast", "reshaped"),
+    ],
 )
-def test_an_activation_at_the_end_is_recognised_and_the_logits_are_recovered(function, build):
+def test_a_final_activation_is_detected_and_the_logits_are_recovered(build, function):
     def dense(activation):
         return layers.Dense(4, activation=activation, name="last")
 
@@ -51,13 +59,13 @@ def test_an_activation_at_the_end_is_recognised_and_the_logits_are_recovered(fun
     np.testing.assert_array_equal(outputs, model(X))
 
 
-def test_a_softmax_layer_is_recognised():
+def test_a_softmax_layer_is_detected():
     model = head(layers.Dense(4), layers.Softmax())
     _, recovered = logits(model, X)
     np.testing.assert_array_equal(recovered, model.layers[1](X))
 
 
-def test_a_convolution_with_a_softmax_is_recognised():
+def test_a_convolution_with_a_softmax_is_detected():
     inputs = keras.Input((4, 4, 2))
     model = keras.Model(inputs, layers.Conv2D(3, 1, activation="softmax")(inputs))
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 2)).astype("float32")
@@ -76,7 +84,7 @@ def test_a_convolution_with_a_softmax_is_recognised():
     ],
     ids=["dense", "batch norm", "log softmax", "reshape", "rescaling"],
 )
-def test_logits_are_recognised_and_stay_as_they_are(last):
+def test_logits_are_detected_and_unchanged(last):
     model = head(*last)
     outputs, same = logits(model, X)
     np.testing.assert_array_equal(same, outputs)
@@ -92,12 +100,12 @@ def test_logits_are_recognised_and_stay_as_they_are(last):
     ],
     ids=["relu", "scaled probabilities", "lambda", "other axis"],
 )
-def test_a_doubt_is_an_error_that_says_what_to_pass(last):
-    with pytest.raises(ValueError, match='outputs="logits"'):
+def test_an_ambiguous_output_is_rejected(last):
+    with pytest.raises(ValueError, match='may be logits or probabilities.*outputs="logits"'):
         logits(head(*last), X)
 
 
-def test_a_doubt_is_settled_by_the_user():
+def test_a_declaration_resolves_an_ambiguous_output():
     model = head(layers.Dense(4), layers.Lambda(lambda x: ops.softmax(x / 2)))
     outputs, same = logits(model, X, outputs="logits")
     np.testing.assert_array_equal(same, outputs)
@@ -105,8 +113,10 @@ def test_a_doubt_is_settled_by_the_user():
     np.testing.assert_allclose(ops.softmax(recovered), outputs, rtol=1e-5, atol=1e-7)
 
 
-def test_a_wrong_word_of_the_user_is_refused():
-    with pytest.raises(ValueError, match="said to give probabilities, but 'dense.*' gives logits"):
+def test_a_wrong_declaration_is_rejected():
+    with pytest.raises(
+        ValueError, match="declared to return probabilities, but 'dense.*' returns logits"
+    ):
         logits(head(layers.Dense(4)), X, outputs="probabilities")
     with pytest.raises(ValueError, match="must be one of"):
         logits(head(layers.Dense(4)), X, outputs="logit")

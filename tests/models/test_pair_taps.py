@@ -3,6 +3,7 @@ import pytest
 from keras import layers
 
 import keras_kd as kd
+from keras_kd.models.taps import Tap, TappedModel
 from tests import toy
 
 
@@ -25,8 +26,8 @@ def _transformer(name, depth, width, time=12):
 
 
 def test_taps_are_listed_with_shape_and_depth_in_order():
-    places = kd.taps(toy.cnn("model", filters=5))
-    assert [place.name for place in places] == [
+    found = kd.taps(toy.cnn("model", filters=5))
+    assert [tap.name for tap in found] == [
         "conv",
         "norm",
         "relu",
@@ -35,26 +36,26 @@ def test_taps_are_listed_with_shape_and_depth_in_order():
         "dropout",
         "logits",
     ]
-    assert places[2].shape == (None, 4, 4, 5)
-    assert [place.depth for place in places] == list(range(1, 8))
-    assert places[-1].relative_depth == 1.0
+    assert found[2].shape == (None, 4, 4, 5)
+    assert [tap.depth for tap in found] == list(range(1, 8))
+    assert found[-1].relative_depth == 1.0
 
 
-def test_every_tap_that_is_listed_can_be_tapped():
+def test_every_listed_tap_can_be_used():
     inner = toy.cnn("inner")
     inputs = keras.Input((6, 6, 1))
     model = keras.Model(inputs, layers.Dense(3, name="head")(inner(inputs)), name="outer")
-    places = kd.taps(model)
-    assert "inner/relu" in [place.name for place in places]
-    for place in places:
-        kd.Distiller(model, model, kd.losses.Hint(place.name, place.name))
+    found = kd.taps(model)
+    assert "inner/relu" in [tap.name for tap in found]
+    for tap in found:
+        assert TappedModel(model, [Tap(tap.name)]).shapes[Tap(tap.name)] == tap.shape
 
 
-def test_a_layer_that_is_called_twice_is_no_place():
+def test_a_layer_that_is_called_twice_is_not_listed():
     inputs = keras.Input((4,))
     twice = layers.Dense(4, name="twice")
     model = keras.Model(inputs, layers.Dense(2, name="head")(twice(twice(inputs))))
-    assert [place.name for place in kd.taps(model)] == ["head"]
+    assert [tap.name for tap in kd.taps(model)] == ["head"]
 
 
 def test_the_list_prints_as_a_table():
@@ -64,7 +65,7 @@ def test_the_list_prints_as_a_table():
     assert lines[-1].endswith("(None, 4)        7 (100%)")
 
 
-def test_stages_of_the_same_resolution_are_paired_at_their_ends():
+def test_stages_with_the_same_resolution_are_paired_at_their_ends():
     teacher = _network("teacher", 3, (8, 16, 32))
     student = _network("student", 1, (4, 8, 16))
     assert kd.pair_taps(teacher, student, n=5) == [
@@ -77,7 +78,7 @@ def test_stages_of_the_same_resolution_are_paired_at_their_ends():
     assert kd.pair_taps(teacher, student, n=1) == [("features", "features")]
 
 
-def test_other_sizes_are_paired_with_the_nearest_resolution():
+def test_other_resolutions_are_paired_with_the_nearest():
     teacher = _network("teacher", 2, (8, 16, 32), size=32)
     student = _network("student", 1, (4, 8), size=16)
     pairs = dict(kd.pair_taps(teacher, student, n=4))
@@ -85,7 +86,7 @@ def test_other_sizes_are_paired_with_the_nearest_resolution():
     assert pairs["relu2_1"] == "relu1_0"
 
 
-def test_models_of_one_resolution_are_paired_at_the_same_relative_depth():
+def test_models_with_one_resolution_are_paired_by_relative_depth():
     teacher, student = _transformer("teacher", 12, 32), _transformer("student", 4, 8)
     pairs = kd.pair_taps(teacher, student, n=2)
     assert pairs == [("block5", "block1"), ("block11", "block3")]
@@ -98,16 +99,16 @@ def test_the_pairs_fit_a_hint():
     assert len(model.projectors["hint"].projectors) == 3
 
 
-def test_models_without_a_common_rank_are_refused():
+def test_models_without_a_common_rank_are_rejected():
     with pytest.raises(ValueError, match="no hidden tap of 'teacher' has the rank"):
         kd.pair_taps(_transformer("teacher", 2, 8), toy.mlp("student"))
 
 
-def test_less_than_one_pair_is_refused():
+def test_n_must_be_at_least_one():
     with pytest.raises(ValueError, match="`n` must be at least 1. Received: n=0"):
         kd.pair_taps(toy.cnn("teacher"), toy.cnn("student"), n=0)
 
 
-def test_what_is_no_model_is_refused():
+def test_anything_but_a_model_is_rejected():
     with pytest.raises(TypeError, match="The model must be a keras.Model"):
         kd.taps("model")

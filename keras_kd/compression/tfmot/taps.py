@@ -9,7 +9,7 @@ from keras import tree
 from keras_kd.compression.tfmot import imports as legacy_keras
 from keras_kd.compression.tfmot.wrapper import Shell
 from keras_kd.models.graph import Call
-from keras_kd.models.hooks import Watch
+from keras_kd.models.hooks import Hook
 from keras_kd.models.taps import Tap, TappedModel
 
 
@@ -37,31 +37,31 @@ class LegacyTapped(TappedModel):
     ) -> None:
         super().__init__(model, taps, outputs, training)
         self._shell = shell
-        watches = [place.watch for place in self.places.values() if place.watch]
-        self._shown = {id(watch): i for i, watch in enumerate(watches)}
-        shell.layer.show([self._located(watch) for watch in watches])
+        hooks = [source.hook for source in self.sources.values() if source.hook]
+        self._shown = {id(hook): i for i, hook in enumerate(hooks)}
+        shell.layer.show([self._located(hook) for hook in hooks])
 
-    def run(self, inputs: Any, watches: Sequence[Watch]) -> tuple[Any, Any]:
+    def run(self, inputs: Any, hooks: Sequence[Hook]) -> tuple[Any, Any]:
         """Runs the tf_keras model once; see `TappedModel.run`."""
         shell = self._shell
         values = shell.layer(shell.bridged.front(inputs), training=self.training, taps=True)
         count = len(shell.layer.legacy.outputs)
         outputs = tree.pack_sequence_as(shell.model.output, values[:count])
-        return outputs, lambda watch: values[count + self._shown[id(watch)]]
+        return outputs, lambda hook: values[count + self._shown[id(hook)]]
 
-    def _located(self, watch: Watch) -> Any:
+    def _located(self, hook: Hook) -> Any:
         """The tensor of the tf_keras model at which a value of the Keras 3 model is found."""
         calls = self._shell.bridged.graph.calls.values()
-        call = next(c for cs in calls for c in cs if c.layer is watch.layer)
+        call = next(c for cs in calls for c in cs if c.layer is hook.layer)
         links = self._shell.bridged.layers.get(call.path)
-        if links is None or (watch.what == "preactivation" and len(links) < 2):
+        if links is None or (hook.target == "preactivation" and len(links) < 2):
             raise ValueError(
                 f"The tap at '{call.path}' of '{self.model.name}' cannot be reached in tf_keras. "
                 "Tap another layer; for the logits, make the softmax a layer of its own."
             )
-        if watch.what == "input":
+        if hook.target == "input":
             return self._made_by(self._shell.bridged.graph.maker(call.inputs[0]), call.inputs[0])
-        if watch.what == "preactivation":
+        if hook.target == "preactivation":
             return self._output(links[0].name, 0, 1, 0)
         return self._made_by(call, call.outputs[0])
 

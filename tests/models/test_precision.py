@@ -1,12 +1,10 @@
-"""A copy of a model in another type: same names, same answers but for rounding, float32 logits."""
-
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.models.lower_precision import cast_model
+from keras_kd.models.precision import cast_model, compute_in_float32
 from tests import toy
 
 
@@ -14,7 +12,16 @@ def policies(model):
     return {layer.name: layer.dtype_policy.name for layer in model._flatten_layers()}
 
 
-def test_layers_are_in_the_type_and_the_one_that_makes_the_logits_in_float32():
+@pytest.fixture(scope="module")
+def mixed():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        return toy.mlp("mixed")
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_layers_have_the_dtype_except_the_one_that_computes_the_logits():
     copy = cast_model(toy.cnn("teacher", 6), "bfloat16")
     found = policies(copy)
     assert found["conv"] == found["relu"] == found["features"] == "bfloat16"
@@ -24,7 +31,7 @@ def test_layers_are_in_the_type_and_the_one_that_makes_the_logits_in_float32():
     assert copy.name == "teacher"
 
 
-def test_an_activation_behind_the_logits_is_in_float32_too():
+def test_an_activation_after_the_logits_is_float32():
     inputs = keras.Input((5,))
     x = layers.Dense(8, activation="relu", name="hidden")(inputs)
     x = layers.Activation("softmax", name="end")(layers.Dense(4, name="logits")(x))
@@ -32,7 +39,7 @@ def test_an_activation_behind_the_logits_is_in_float32_too():
     assert (found["hidden"], found["logits"], found["end"]) == ("bfloat16", "float32", "float32")
 
 
-def test_the_answers_are_those_of_the_model_but_for_rounding():
+def test_the_outputs_differ_by_rounding_only():
     x, _ = toy.data()
     teacher = toy.cnn("teacher", 6, activation="softmax")
     before = teacher.get_weights()
@@ -44,7 +51,7 @@ def test_the_answers_are_those_of_the_model_but_for_rounding():
     assert set(policies(teacher).values()) == {"float32"}
 
 
-def test_nested_models_are_copied_through():
+def test_layers_of_nested_models_are_cast():
     inner = keras.Sequential(
         [keras.Input((6, 6, 1)), layers.Conv2D(3, 3, name="conv"), layers.Flatten(name="flat")],
         name="inner",
@@ -58,16 +65,11 @@ def test_nested_models_are_copied_through():
     assert model.get_layer("inner").get_layer("conv").kernel.dtype == "float32"
 
 
-def test_a_model_in_mixed_precision_can_be_run_in_float32():
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = toy.mlp("mixed")
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert set(policies(cast_model(model, "float32")).values()) == {"float32"}
+def test_a_mixed_precision_model_can_be_cast_to_float32(mixed):
+    assert set(policies(cast_model(mixed, "float32")).values()) == {"float32"}
 
 
-def test_a_subclassed_model_and_an_unknown_type_are_refused():
+def test_a_subclassed_model_and_an_unknown_dtype_are_rejected():
     class Own(keras.Model):
         def __init__(self):
             super().__init__(name="own")
@@ -78,21 +80,40 @@ def test_a_subclassed_model_and_an_unknown_type_are_refused():
 
     own = Own()
     own(np.zeros((1, 3), "float32"))
-    with pytest.raises(ValueError, match="'own' is a subclassed one.*mixed_bfloat16"):
+    with pytest.raises(ValueError, match="'own', a subclassed model.*mixed_bfloat16"):
         kd.Teacher(own, dtype="bfloat16")
     with pytest.raises(ValueError, match="`dtype` must be one of"):
         kd.Teacher(toy.mlp("t"), dtype="int8")
 
 
-def test_a_student_learns_from_it_and_a_cache_takes_it(tmp_path):
+def test_a_mixed_precision_model_computes_in_float32_for_a_while(mixed):
+    x = np.ones((2, 5), "float32")
+    before = policies(mixed)
+    with compute_in_float32(mixed):
+        assert mixed(x).dtype == "float32"
+        assert set(policies(mixed).values()) == {"float32"}
+    assert mixed(x).dtype == "float16"
+    assert policies(mixed) == before
+
+
+def test_weights_of_another_dtype_are_rejected():
+    model = cast_model(toy.mlp("half"), "float16")
+    with (
+        pytest.raises(ValueError, match=r"Expected a model of float32 weights.*float16"),
+        compute_in_float32(model),
+    ):
+        pass
+
+
+def test_a_student_learns_from_a_cast_teacher_with_its_own_fingerprint():
     (x, y), model = toy.data(), toy.cnn("teacher", 6)
     teacher = kd.Teacher(model, dtype="bfloat16")
     losses = [kd.losses.SoftTargets(), kd.losses.Hint("features", "features")]
     distiller = kd.Distiller(toy.cnn("student"), teacher, losses)
-    distiller.compile("sgd", toy.sparse_loss())
+    distiller.compile("sgd", toy.sparse_loss(), run_eagerly=True)
     history = distiller.fit(x, y, verbose=0).history
     plain = kd.Distiller(toy.cnn("student"), model, losses)
-    plain.compile("sgd", toy.sparse_loss())
+    plain.compile("sgd", toy.sparse_loss(), run_eagerly=True)
     np.testing.assert_allclose(
         history["soft_targets"], plain.fit(x, y, verbose=0).history["soft_targets"], rtol=0.05
     )
