@@ -1,6 +1,9 @@
-"""A class of students put side by side: one plain Functional model."""
+"""Assemble trained students, from memory or from files, into one Functional model."""
 
+import os
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,10 +11,15 @@ import numpy as np
 from keras import ops
 
 from keras_kd.models.graph import built_inputs
-from keras_kd.teacher_class.representation import Representation
+from keras_kd.teacher_class.chunks import make_chunks
+from keras_kd.teacher_class.representation import Representation, make_representation
+from keras_kd.teacher_class.students import require_chunk_shape
+from keras_kd.teachers.teacher import Teacher
+
+Files = Sequence[str | os.PathLike | keras.Model | None]
 
 
-def side_by_side(
+def assemble_students(
     students: Sequence[keras.Model | None],
     chunks: Sequence[Sequence[int]],
     representation: Representation,
@@ -19,22 +27,22 @@ def side_by_side(
     means: np.ndarray | None = None,
     name: str = "teacher_class",
 ) -> keras.Model:
-    """Puts students in parallel on one input, and a head on top of them.
+    """Connect students in parallel to one input, and add a head.
 
     Args:
-        students: One for each chunk, or `None` for one that is lost.
+        students: One per chunk, or `None` for a missing one.
         chunks: The units of each chunk.
         representation: What they mimic.
-        head: `"teacher"` for a copy of the teacher's, a Keras layer or model, or `None`.
-        means: Of each unit, its mean, where a student is lost. Defaults to `None`.
+        head: `"teacher"` for a copy of the teacher's head, a Keras layer or model, or `None`.
+        means: The mean of each unit, which replaces a missing student. Defaults to `None`.
         name: Name of the model. Defaults to `"teacher_class"`.
 
     Returns:
-        A Functional `keras.Model`; it holds the students themselves and nothing of the teacher.
+        A Functional `keras.Model`. It holds the students themselves and nothing of the teacher.
 
     Raises:
-        TypeError: When `head` is none of these.
-        ValueError: When the teacher's head does not answer as the teacher.
+        TypeError: If `head` is none of these.
+        ValueError: If a copy of the teacher's head does not reproduce the teacher's outputs.
     """
     if head != "teacher" and not isinstance(head, (keras.layers.Layer, type(None))):
         raise TypeError(
@@ -42,15 +50,15 @@ def side_by_side(
             f"Received: head={head!r}"
         )
     inputs = built_inputs(next(student for student in students if student is not None))
-    teacher_outputs = [
-        None if student is None else _branch(student, f"student_{i}")(inputs)
+    outputs = [
+        None if student is None else _rename(student, f"student_{i}")(inputs)
         for i, student in enumerate(students)
     ]
-    some = next(output for output in teacher_outputs if output is not None)
-    for i, output in enumerate(teacher_outputs):
+    present = next(output for output in outputs if output is not None)
+    for i, output in enumerate(outputs):
         if output is None:
-            teacher_outputs[i] = _constant(means[list(chunks[i])], f"mean_{i}")(some)
-    x = _in_order(teacher_outputs, chunks)
+            outputs[i] = _constant(means[list(chunks[i])], f"mean_{i}")(present)
+    x = _join(outputs, chunks)
     activation = representation.activation()
     x = x if activation is None else activation(x)
     if head == "teacher":
@@ -58,14 +66,36 @@ def side_by_side(
     return keras.Model(inputs, x if head is None else head(x), name=name)
 
 
-def _branch(student: keras.Model, name: str) -> keras.Model:
-    """The student under a name of its own: two may be called the same."""
+def assemble_from_files(
+    teacher: keras.Model | Teacher,
+    layer: str,
+    files: Files,
+    chunks: Sequence[int] | Sequence[Sequence[int]] | None,
+    split: str,
+    data: Any,
+    mimic: str,
+    head: str | keras.layers.Layer | None,
+    name: str,
+) -> keras.Model:
+    """Assemble students that were trained separately; see `TeacherClass.assemble_from`."""
+    representation = make_representation(teacher, layer, mimic)
+    chunks = make_chunks(representation, chunks, len(files), split, data)
+    students = _load_students(files, data)
+    for number, student in enumerate(students):
+        if student is not None:
+            require_chunk_shape(student, number, representation, chunks[number])
+    means = representation.mean(data) if None in students else None
+    return assemble_students(students, chunks, representation, head, means, name)
+
+
+def _rename(student: keras.Model, name: str) -> keras.Model:
+    """Wrap a student under a unique name."""
     inputs = built_inputs(student)
     return keras.Model(inputs, student(inputs), name=name)
 
 
 def _constant(values: np.ndarray, name: str) -> keras.layers.Layer:
-    """A layer of Keras that gives these values whatever it is given, and can be exported."""
+    """Return a layer with constant output, made of a Keras layer that can be exported."""
     return keras.layers.Dense(
         len(values),
         kernel_initializer="zeros",
@@ -74,14 +104,64 @@ def _constant(values: np.ndarray, name: str) -> keras.layers.Layer:
     )
 
 
-def _in_order(teacher_outputs: Sequence[Any], chunks: Sequence[Sequence[int]]) -> Any:
-    """The outputs as one, its units in the teacher's order."""
-    x = (
-        teacher_outputs[0]
-        if len(teacher_outputs) == 1
-        else keras.layers.Concatenate(name="chunks")(teacher_outputs)
-    )
+def _join(outputs: Sequence[Any], chunks: Sequence[Sequence[int]]) -> Any:
+    """Concatenate the outputs, with the units in the teacher's order."""
+    x = outputs[0] if len(outputs) == 1 else keras.layers.Concatenate(name="chunks")(outputs)
     units = np.concatenate([np.asarray(chunk) for chunk in chunks])
     if np.array_equal(units, np.arange(len(units))):
         return x
     return ops.take(x, np.argsort(units).tolist(), axis=-1)
+
+
+def _load_students(files: Files, data: Any) -> list[keras.Model | None]:
+    """Load the students, and warn about missing ones.
+
+    Args:
+        files: As for `TeacherClass.assemble_from`.
+        data: The samples for the mean of a missing student's chunk, or `None`.
+
+    Returns:
+        A model for each file, or `None` if it is missing.
+
+    Raises:
+        TypeError: If an element is not a path, a model or `None`.
+        ValueError: If all are missing, one cannot be read, or one is missing without `data`.
+    """
+    students = [_load_student(number, file) for number, file in enumerate(files)]
+    missing = [number for number, student in enumerate(students) if student is None]
+    if len(missing) == len(students):
+        raise ValueError(
+            "TeacherClass.assemble_from: there must be at least one student. "
+            f"Received: files={list(files)!r}"
+        )
+    if missing and data is None:
+        raise ValueError(
+            f"TeacherClass.assemble_from: the students {missing} are missing. Pass samples as "
+            "`data` to replace their chunks by the teacher's mean. Received: data=None"
+        )
+    if missing:
+        warnings.warn(
+            f"TeacherClass.assemble_from: the students {missing} of {len(students)} are missing; "
+            "the teacher's mean replaces their chunks.",
+            stacklevel=4,
+        )
+    return students
+
+
+def _load_student(number: int, file: Any) -> keras.Model | None:
+    if file is None or isinstance(file, keras.Model):
+        return file
+    if not isinstance(file, (str, os.PathLike)):
+        raise TypeError(
+            "TeacherClass.assemble_from: `files` must hold paths, models or None. Received: "
+            f"{file!r} (of type {type(file).__name__})"
+        )
+    if not Path(file).exists():
+        return None
+    try:
+        return keras.saving.load_model(file, compile=False)
+    except Exception as error:
+        raise ValueError(
+            f"TeacherClass.assemble_from: student {number} cannot be read from '{file}'. Pass None "
+            f"to replace its chunk by the teacher's mean. The cause: {error}"
+        ) from error

@@ -1,4 +1,4 @@
-"""How a teacher's representation is cut: which of its units each student mimics."""
+"""Split a teacher's representation into chunks: the units that each student mimics."""
 
 import numbers
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from keras_kd.teacher_class.representation import Representation
 SPLITS = ("contiguous", "correlated")
 
 
-def chunks_of(
+def make_chunks(
     representation: Representation, chunks: Any, n: int | None, split: str, data: Any
 ) -> list[list[int]]:
-    """The units of each chunk of a representation; the arguments are those of `TeacherClass`.
+    """Return the units of each chunk of a representation; the arguments are `TeacherClass`'s.
 
     Raises:
-        ValueError: When the chunks do not add up, or a split by correlation has no data.
+        ValueError: If the chunks do not add up, or `split="correlated"` has no data.
     """
     if split not in SPLITS:
         raise ValueError(f"TeacherClass: `split` must be one of {SPLITS}. Received: {split!r}")
@@ -25,8 +25,8 @@ def chunks_of(
         return chunk_units(representation.units, chunks, n)
     if data is None:
         raise ValueError(
-            "TeacherClass: split='correlated' looks at the teacher's units on samples; pass some "
-            "as `data`. Received: data=None"
+            "TeacherClass: split='correlated' needs samples to compute the correlation of the "
+            "teacher's units. Pass them as `data`. Received: data=None"
         )
     return chunk_units(representation.units, chunks, n, representation.correlation(data))
 
@@ -37,49 +37,46 @@ def chunk_units(
     n: int | None,
     correlation: np.ndarray | None = None,
 ) -> list[list[int]]:
-    """The units of each chunk.
+    """Return the units of each chunk.
 
     Args:
-        units: How many units (or channels) the representation has.
-        chunks: Their sizes, or lists of unit indices; `None` for `n` of equal size, the first ones
-            greater by one where it does not divide.
-        n: How many chunks.
-        correlation: (units, units), for chunks of correlated units; `None` for chunks in order.
+        units: Number of units (or channels) of the representation.
+        chunks: Their sizes, or lists of unit indices; `None` for `n` of equal size. The first ones
+            are larger by one if the sizes cannot be equal.
+        n: Number of chunks.
+        correlation: (units, units), to group correlated units; `None` to keep the units in order.
 
     Returns:
         A list of unit indices for each chunk.
 
     Raises:
-        ValueError: When the chunks do not add up to the representation.
+        ValueError: If the chunks do not add up to the representation.
     """
     if chunks is None:
         sizes = _equal_sizes(units, n)
     else:
-        sizes = whole_numbers(chunks)
-        listed = None if sizes else _lists(chunks)
+        sizes = as_integers(chunks)
+        listed = None if sizes else _unit_lists(chunks)
         if n is not None and len(chunks) != n:
             raise ValueError(
-                f"TeacherClass: there must be a chunk for each of the {n} students. "
+                f"TeacherClass: there must be one chunk for each of the {n} students. "
                 f"Received: chunks={chunks!r}, which are {len(chunks)}"
             )
         if listed:
-            return _listed_units(units, listed, correlation is not None)
+            return _require_partition(units, listed, correlation is not None)
     if sum(sizes) != units or min(sizes) < 1:
         raise ValueError(
             f"TeacherClass: the sizes of the chunks must be at least 1 and add up to the {units} "
             f"units of the teacher's layer. Received: chunks={sizes}, which add up to {sum(sizes)}"
         )
-    order = np.arange(units)
     if correlation is not None:
-        return _correlated(np.abs(correlation), sizes)
-    return [part.tolist() for part in np.split(order, np.cumsum(sizes)[:-1])]
+        return _group_by_correlation(np.abs(correlation), sizes)
+    return [part.tolist() for part in np.split(np.arange(units), np.cumsum(sizes)[:-1])]
 
 
 def _equal_sizes(units: int, n: int | None) -> list[int]:
     if n is None:
-        raise ValueError(
-            "TeacherClass: how many students there are is not known. Pass `n`, or `chunks`."
-        )
+        raise ValueError("TeacherClass: the number of students is unknown. Pass `n` or `chunks`.")
     if not isinstance(n, numbers.Integral) or not 1 <= n <= units:
         raise ValueError(
             f"TeacherClass: `n` must be from 1 to {units}, the number of units of the teacher's "
@@ -88,62 +85,58 @@ def _equal_sizes(units: int, n: int | None) -> list[int]:
     return [units // n + (i < units % n) for i in range(n)]
 
 
-def whole_numbers(given: Any) -> list[int] | None:
-    """A list, tuple or array of whole numbers as a list of ints; `None` where it is none."""
-    if isinstance(given, str) or not isinstance(given, (Sequence, np.ndarray)):
+def as_integers(values: Any) -> list[int] | None:
+    """Convert a list, tuple or array of integers to a list of ints; return `None` for others."""
+    if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
         return None
-    if not all(isinstance(number, numbers.Integral) for number in given):
+    if not all(isinstance(number, numbers.Integral) for number in values):
         return None
-    return [int(number) for number in given]
+    return [int(number) for number in values]
 
 
-def _lists(chunks: Any) -> list[list[int]]:
-    """Chunks that list their units.
-
-    Raises:
-        ValueError: When they are something else.
-    """
+def _unit_lists(chunks: Any) -> list[list[int]]:
     several = isinstance(chunks, (Sequence, np.ndarray)) and not isinstance(chunks, str)
-    found = [whole_numbers(chunk) for chunk in chunks] if several else []
-    if not found or None in found:
+    listed = [as_integers(chunk) for chunk in chunks] if several else []
+    if not listed or None in listed:
         raise ValueError(
             "TeacherClass: `chunks` must be a list of sizes, or a list of lists of unit indices. "
             f"Received: chunks={chunks!r}"
         )
-    return found
+    return listed
 
 
-def _listed_units(units: int, found: list[list[int]], correlated: bool) -> list[list[int]]:
+def _require_partition(units: int, listed: list[list[int]], correlated: bool) -> list[list[int]]:
+    """Reject lists of units that do not hold every unit exactly once."""
     if correlated:
         raise ValueError(
-            "TeacherClass: chunks that list their units leave nothing to split. Pass their sizes, "
-            "or split='contiguous'. Received: split='correlated'"
+            "TeacherClass: `chunks` that list their units cannot be split by correlation. Pass "
+            "their sizes, or split='contiguous'. Received: split='correlated'"
         )
-    flat = [unit for chunk in found for unit in chunk]
-    if sorted(flat) != list(range(units)) or not all(found):
+    flat = [unit for chunk in listed for unit in chunk]
+    if sorted(flat) != list(range(units)) or not all(listed):
         missing = sorted(set(range(units)) - set(flat))[:5]
         extra = sorted({u for u in flat if flat.count(u) > 1 or not 0 <= u < units})[:5]
         raise ValueError(
             f"TeacherClass: each of the units 0 to {units - 1} of the teacher's layer must be in "
-            f"exactly one chunk, and none empty. Received: chunks of sizes "
-            f"{[len(chunk) for chunk in found]}; missing {missing}, twice or unknown {extra}"
+            f"exactly one chunk, and no chunk may be empty. Received: chunks of sizes "
+            f"{[len(chunk) for chunk in listed]}; missing {missing}, repeated or unknown {extra}"
         )
-    return found
+    return listed
 
 
-def _correlated(strength: np.ndarray, sizes: Sequence[int]) -> list[list[int]]:
-    """Greedy groups: each begins with the unit most bound to those left, and takes its nearest."""
+def _group_by_correlation(strength: np.ndarray, sizes: Sequence[int]) -> list[list[int]]:
+    """Group greedily: start with the unit most correlated with the rest, add its nearest units."""
     strength = np.nan_to_num(strength)
-    left = np.ones(len(strength), bool)
+    free = np.ones(len(strength), bool)
     groups = []
     for size in sizes:
-        bound = strength[:, left].sum(axis=1)
+        score = strength[:, free].sum(axis=1)
         group = []
         for _ in range(size):
-            # argmax takes the first of equals, so that the groups are the same on every run.
-            unit = int(np.argmax(np.where(left, bound, -np.inf)))
-            bound = strength[:, unit] if not group else bound + strength[:, unit]
+            # argmax returns the first of equal values, so the groups are deterministic.
+            unit = int(np.argmax(np.where(free, score, -np.inf)))
+            score = strength[:, unit] if not group else score + strength[:, unit]
             group.append(unit)
-            left[unit] = False
+            free[unit] = False
         groups.append(sorted(group))
     return groups

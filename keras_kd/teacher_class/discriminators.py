@@ -1,4 +1,4 @@
-"""Adversarial mimicry: a discriminator for each chunk tells student from teacher."""
+"""Adversarial mimicry: one discriminator per chunk distinguishes student and teacher outputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,59 +11,60 @@ from keras_kd.losses.distillation_loss import mean_per_sample, shapes_agree
 from keras_kd.losses.numerics import mean_over_samples
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.taps import Tap, TappedModel
-from keras_kd.teacher_class.students import models_for, output_shapes
+from keras_kd.teacher_class.students import build_models, output_shapes
 from keras_kd.training.distribution import fill_empty_replica, per_replica
 from keras_kd.training.hyperparameters import Hyperparameter
 
 
-def adversary_of(
+def make_discriminators(
     discriminators: Any,
     optimizer: Any,
     weight: float,
     chunks: Sequence[Sequence[int]],
     numbers: Sequence[int],
     students: Sequence[keras.Model],
-) -> "Adversary | None":
-    """The discriminators of a class.
+) -> "Discriminators | None":
+    """Build the discriminators of some students.
 
     Args:
         discriminators: As for `TeacherClass`; `None` for none.
-        optimizer: As for `Adversary`.
-        weight: As for `Adversary`.
-        chunks: The units of every chunk of the class.
-        numbers: Number of each student.
+        optimizer: As for `Discriminators`.
+        weight: As for `Discriminators`.
+        chunks: The units of every chunk.
+        numbers: The number of each student.
         students: The students.
 
     Returns:
-        The `Adversary`, or `None`.
+        The `Discriminators`, or `None`.
 
     Raises:
-        TypeError: When `discriminators` is no such thing.
-        ValueError: When one does not fit.
+        TypeError: If `discriminators`, or one of them, has the wrong type.
+        ValueError: If one does not fit.
     """
     if discriminators is None:
         return None
-    sizes = [len(chunk) for chunk in chunks]
-    judges = models_for(discriminators, sizes, numbers, "discriminators")
+    models = build_models(
+        discriminators, [len(chunk) for chunk in chunks], numbers, "discriminators"
+    )
     shapes = [output_shapes(student)[0] for student in students]
-    return Adversary(judges, optimizer, weight, numbers, shapes)
+    return Discriminators(models, optimizer, weight, numbers, shapes)
 
 
-class Adversary(keras.layers.Layer):
-    """The discriminators of a class, and their optimizer.
+class Discriminators(keras.layers.Layer):
+    """The discriminators of all students, and their optimizer.
 
-    Each tells its chunk of the teacher (1) from its student's answer (0), by cross-entropy; the
-    student is led to be taken for the teacher.
+    Each classifies its chunk of the teacher as 1 and its student's output as 0, with the
+    cross-entropy; its student is trained to be classified as 1.
 
     Args:
-        discriminators: One for each student, ending in one logit or in one sigmoid.
+        discriminators: One per student, ending in one logit or one sigmoid.
         optimizer: Their optimizer.
-        weight: What the students' adversarial loss is multiplied by; a hyperparameter.
-        numbers: Number of each student.
-        targets: Shape of each student's chunk, batch first.
+        weight: The weight of the students' adversarial loss; a hyperparameter.
+        numbers: The number of each student.
+        shapes: The shape of each student's chunk, batch first.
 
     Raises:
-        ValueError: When a discriminator does not take its chunk or gives more than one value.
+        ValueError: If a discriminator does not accept its chunk, or has more than one output unit.
     """
 
     weight = Hyperparameter()
@@ -74,16 +75,16 @@ class Adversary(keras.layers.Layer):
         optimizer: Any,
         weight: float,
         numbers: Sequence[int],
-        targets: Sequence[tuple],
+        shapes: Sequence[tuple],
     ) -> None:
-        for number, model, target in zip(numbers, discriminators, targets, strict=True):
-            _require_fit(model, number, target)
+        for number, model, shape in zip(numbers, discriminators, shapes, strict=True):
+            _require_fit(model, number, shape)
         dtype = discriminators[0].dtype_policy
         super().__init__(name="adversary", dtype=dtype, autocast=False)
         self.discriminators = list(discriminators)
         self.weight = weight
         tap = Tap(None, logits=True)
-        self._judges = [TappedModel(model, [tap], training=True) for model in discriminators]
+        self._tapped = [TappedModel(model, [tap], training=True) for model in discriminators]
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if dtype.name == "mixed_float16" and not scaled:
@@ -92,29 +93,29 @@ class Adversary(keras.layers.Layer):
         self.optimizer.build(self.trainable_variables)
         self.built = True
 
-    def mistaken(self, i: int, answer: Any) -> Any:
-        """How far student `i` is from being taken for the teacher, (batch,)."""
-        return mean_per_sample(ops.softplus(-self._logit(i, answer)))
+    def adversarial_loss(self, i: int, output: Any) -> Any:
+        """Return the cross-entropy of student `i` classified as the teacher, (batch,)."""
+        return mean_per_sample(ops.softplus(-self._logit(i, output)))
 
-    def learn(
-        self, chunks: Sequence[Any], answers: Sequence[Any], weights: Any, share: Any = None
+    def train(
+        self, chunks: Sequence[Any], outputs: Sequence[Any], weights: Any, share: Any = None
     ) -> list[Any]:
-        """One step of all discriminators.
+        """Train all discriminators for one step.
 
         Args:
-            chunks: What the teacher says.
-            answers: What the students say.
+            chunks: The targets of the students.
+            outputs: The outputs of the students.
             weights: Sample weights (batch,), or `None`.
-            share: This replica's share of the samples, as `share_of_replica` gives it.
+            share: This replica's share of the samples, as `replica_share` returns it.
 
         Returns:
             The loss of each.
         """
         with tf.GradientTape() as tape:
             losses = []
-            for i, (chunk, answer) in enumerate(zip(chunks, answers, strict=True)):
+            for i, (chunk, output) in enumerate(zip(chunks, outputs, strict=True)):
                 values = mean_per_sample(ops.softplus(-self._logit(i, chunk)))
-                values += mean_per_sample(ops.softplus(self._logit(i, ops.stop_gradient(answer))))
+                values += mean_per_sample(ops.softplus(self._logit(i, ops.stop_gradient(output))))
                 losses.append(mean_over_samples(values / 2, weights))
             terms = [per_replica(loss, share) for loss in losses]
             terms += [per_replica(ops.sum(term)) for term in self.losses]
@@ -124,18 +125,18 @@ class Adversary(keras.layers.Layer):
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return losses
 
-    def _logit(self, i: int, chunk: Any) -> Any:
-        chunk, cut = fill_empty_replica(chunk)
-        _, seen = self._judges[i](chunk)
-        return ops.cast(cut(next(iter(seen.values()))), "float32")
+    def _logit(self, i: int, values: Any) -> Any:
+        values, cut = fill_empty_replica(values)
+        _, taps = self._tapped[i](values)
+        return ops.cast(cut(next(iter(taps.values()))), "float32")
 
 
-def _require_fit(model: keras.Model, number: int, target: tuple) -> None:
-    takes, gives = input_shapes(model), output_shapes(model)
-    one = takes is None or (len(takes) == 1 and shapes_agree(takes[0], target))
-    if not one or len(gives) != 1 or gives[0][-1] != 1:
+def _require_fit(model: keras.Model, number: int, shape: tuple) -> None:
+    inputs, outputs = input_shapes(model), output_shapes(model)
+    accepted = inputs is None or (len(inputs) == 1 and shapes_agree(inputs[0], shape))
+    if not accepted or len(outputs) != 1 or outputs[0][-1] != 1:
         raise ValueError(
-            f"TeacherClass: discriminator {number} ('{model.name}') must take its chunk, of shape "
-            f"{target}, and give one value for it (or for each place). Received: inputs {takes}, "
-            f"outputs {gives}"
+            f"TeacherClass: discriminator {number} ('{model.name}') must accept its chunk, of "
+            f"shape {shape}, and return one value for it (or for each position). Received: inputs "
+            f"{inputs}, outputs {outputs}"
         )

@@ -1,4 +1,4 @@
-"""What a class of students is trained on: the loss of a batch, and the means the history shows."""
+"""The loss of a Teacher-Class Network on a batch, and the running means in the history."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,93 +8,98 @@ from keras import ops
 from keras_kd.losses import ChunkMimicry, DistillationLoss
 from keras_kd.losses import get as get_loss
 from keras_kd.losses.numerics import mean_over_samples
-from keras_kd.teacher_class.discriminators import Adversary
+from keras_kd.teacher_class.discriminators import Discriminators
 from keras_kd.training.distribution import global_mean, per_replica, replica_share
 from keras_kd.training.loss_trackers import LossTrackers
 
 
-class ClassLosses:
-    """The losses of a class on a batch.
+class TeacherClassLosses:
+    """The losses of all students on a batch.
 
     Args:
-        mimicry: The loss on a chunk and what mimics it.
-        adversary: The discriminators, or `None`.
-        numbers: Number of each student.
+        mimicry: The loss between a chunk and its student's output.
+        discriminators: The discriminators, or `None`.
+        numbers: The number of each student.
     """
 
     def __init__(
-        self, mimicry: DistillationLoss, adversary: Adversary | None, numbers: Sequence[int]
+        self,
+        mimicry: DistillationLoss,
+        discriminators: Discriminators | None,
+        numbers: Sequence[int],
     ) -> None:
         self.mimicry = mimicry
-        self.adversary = adversary
+        self.discriminators = discriminators
         self.numbers = list(numbers)
-        self.trackers = LossTrackers(self.shown())
+        self.trackers = LossTrackers(self.names())
 
     def total(
         self,
         chunks: Sequence[Any],
-        answers: Sequence[Any],
+        outputs: Sequence[Any],
         weights: Any,
         penalties: Sequence[Any],
         size: Any,
         training: bool,
     ) -> Any:
-        """The loss of a batch; notes its parts.
+        """Compute the loss of a batch, and update the running means.
 
         Args:
-            chunks: What each student is to mimic.
-            answers: What each says.
+            chunks: The targets of the students.
+            outputs: The outputs of the students.
             weights: Sample weights (batch,), or `None`.
-            penalties: The students' own losses, such as those of regularisers.
-            size: Samples of the batch, under `tf.distribute` those of this replica.
-            training: Whether the students are led to deceive the discriminators too.
+            penalties: The students' own losses, such as regularization.
+            size: Number of samples, under `tf.distribute` those of this replica.
+            training: Whether to add the adversarial losses.
 
         Returns:
             A scalar, this replica's share.
         """
         share, average = replica_share(size)
         terms = []
-        for number, chunk, answer in zip(self.numbers, chunks, answers, strict=True):
-            mean = mean_over_samples(self.mimicry(chunk, answer), weights)
-            terms.append(self._noted(f"student_{number}", mean, self.mimicry.weight, size))
-        if training and self.adversary is not None:
-            for i, (number, answer) in enumerate(zip(self.numbers, answers, strict=True)):
-                mean = mean_over_samples(self.adversary.mistaken(i, answer), weights)
-                terms.append(
-                    self._noted(f"adversarial_{number}", mean, self.adversary.weight, size)
-                )
+        for number, chunk, output in zip(self.numbers, chunks, outputs, strict=True):
+            mean = mean_over_samples(self.mimicry(chunk, output), weights)
+            terms.append(self._track(f"student_{number}", mean, self.mimicry.weight, size))
+        if training and self.discriminators is not None:
+            for i, (number, output) in enumerate(zip(self.numbers, outputs, strict=True)):
+                mean = mean_over_samples(self.discriminators.adversarial_loss(i, output), weights)
+                weight = self.discriminators.weight
+                terms.append(self._track(f"adversarial_{number}", mean, weight, size))
         terms = [per_replica(term, share) for term in terms]
         terms += [per_replica(ops.sum(penalty)) for penalty in penalties]
         loss = ops.sum(terms)
         self.trackers.update("loss", global_mean(loss), average)
         return loss
 
-    def learn(self, chunks: Sequence[Any], answers: Sequence[Any], weights: Any, size: Any) -> None:
-        """One step of the discriminators, if there are any; the arguments are those of `total`."""
-        if self.adversary is None:
+    def train_discriminators(
+        self, chunks: Sequence[Any], outputs: Sequence[Any], weights: Any, size: Any
+    ) -> None:
+        """Train the discriminators, if any, for one step; the arguments are those of `total`."""
+        if self.discriminators is None:
             return
-        losses = self.adversary.learn(chunks, answers, weights, replica_share(size)[0])
+        losses = self.discriminators.train(chunks, outputs, weights, replica_share(size)[0])
         for number, value in zip(self.numbers, losses, strict=True):
             self.trackers.update(f"discriminator_{number}", value, size)
 
     def results(self, training: bool) -> dict[str, Any]:
-        """The means so far, by name."""
-        return self.trackers.results(self.shown(training))
+        """Return the running means by name."""
+        return self.trackers.results(self.names(training))
 
-    def shown(self, training: bool = True) -> list[str]:
-        """The names in the history."""
+    def names(self, training: bool = True) -> list[str]:
+        """Return the names in the history."""
         parts = ["student"]
-        if training and self.adversary is not None:
+        if training and self.discriminators is not None:
             parts += ["adversarial", "discriminator"]
         return ["loss", *(f"{part}_{number}" for part in parts for number in self.numbers)]
 
-    def _noted(self, name: str, mean: Any, weight: Any, size: Any) -> Any:
+    def _track(self, name: str, mean: Any, weight: Any, size: Any) -> Any:
+        """Update the running mean of a loss, and return its weighted value."""
         self.trackers.update(name, mean, size)
         return mean * ops.cast(weight, mean.dtype)
 
 
-def loss_of(loss: str | DistillationLoss | None) -> DistillationLoss:
-    """The loss on a chunk and what mimics it.
+def get_mimicry_loss(loss: str | DistillationLoss | None) -> DistillationLoss:
+    """Return the loss between a chunk and its student's output.
 
     Args:
         loss: As for `TeacherClass`.
@@ -103,12 +108,12 @@ def loss_of(loss: str | DistillationLoss | None) -> DistillationLoss:
         The loss; `ChunkMimicry()` for `None`.
 
     Raises:
-        ValueError: When it is one on labels or classes.
+        ValueError: If it needs labels or classes.
     """
     loss = ChunkMimicry() if loss is None else get_loss(loss)
     if loss.needs_labels or loss.needs_classes:
         raise ValueError(
-            "TeacherClass: the loss compares a chunk of hidden units with what mimics it, without "
-            f"labels or classes, as ChunkMimicry does. Received: {type(loss).__name__}"
+            "TeacherClass: `loss` must compare hidden units without labels or classes, like "
+            f"ChunkMimicry. Received: {type(loss).__name__}"
         )
     return loss

@@ -1,4 +1,4 @@
-"""What a teacher has at one layer: the knowledge that a class of students shares."""
+"""The teacher's representation: the output of one teacher layer, which the students mimic."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,100 +8,96 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_kd.cache.cached_teacher import locate_teacher_outputs
 from keras_kd.models.graph import Call, built_inputs, open_graph, with_activation
-from keras_kd.models.hooks import Recorder, Watch
+from keras_kd.models.hooks import Hook, Recorder
 from keras_kd.models.logits import ACTIVATED
 from keras_kd.models.split import locate_layer, model_after, require_single_path
 from keras_kd.models.taps import Tap, TappedModel
-from keras_kd.teachers.batch_knowledge import unpack_batch
-from keras_kd.teachers.teacher import Teacher
+from keras_kd.teachers.base import BaseTeacher
+from keras_kd.teachers.knowledge import JoinedInputs, locate_teacher_outputs, unpack_batch
+from keras_kd.teachers.teacher import as_teachers, replicate_teacher
 
 MIMIC = ("output", "preactivation")
-# Layers that are an activation and have no weights.
-_ACTIVATIONS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
+# Layers that only apply an activation.
+_ACTIVATION_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 
 
 class Representation:
-    """A teacher up to one of its layers, and from there on; see `representation_of`.
+    """The output of a live teacher's layer, and the part of the teacher after it.
 
-    It is no Keras object, so that whoever holds it does not track the teacher.
+    This is not a Keras object, so an owner does not track the teacher.
 
     Args:
         teacher: The teacher.
         layer: The layer, `outer/inner` inside a nested model.
-        mimic: `"output"`: what the layer gives; `"preactivation"`: what it gives before its
-            activation. Defaults to `"output"`.
+        mimic: `"output"`, or `"preactivation"` for the input of the layer's activation. Defaults to
+            `"output"`.
 
     Raises:
-        ValueError: When the layer does not exist, is neither vector nor map, has no activation to
-            take away, or is not all that the teacher's output depends on.
+        ValueError: If the layer does not exist, returns neither a vector nor a map, has no
+            activation to remove, or is not on every path to the teacher's output.
     """
 
-    def __init__(self, teacher: Teacher, layer: str, mimic: str = "output") -> None:
+    def __init__(self, teacher: BaseTeacher, layer: str, mimic: str = "output") -> None:
         self.teacher, self.layer, self.mimic = teacher, layer, mimic
         model = teacher.model
         graph = open_graph(model, inside=[layer])
         tensor = locate_layer(model, graph, layer)
-        self.shape = checked_shape(tuple(tensor.shape), model.name, layer)
+        self.shape = require_shape(tuple(tensor.shape), model.name, layer)
         require_single_path(model, graph, tensor, layer)
         call = graph.maker(tensor)
         function = _activation(call)
         if mimic == "preactivation":
             if function is None:
                 raise ValueError(
-                    f"TeacherClass: layer '{layer}' of '{model.name}' has no activation that could "
-                    "be taken away. Pass mimic='output'. Received: mimic='preactivation'"
+                    f"TeacherClass: layer '{layer}' of '{model.name}' has no activation to remove. "
+                    "Pass mimic='output'. Received: mimic='preactivation'"
                 )
-        elif function is not None and not _changes_nothing_twice(function):
+        elif function is not None and not _is_idempotent(function):
             function = None
-        self._activation = function
+        self._final_activation = function
         self._tapped = TappedModel(model, [Tap(layer)])
-        self._watch = _before(call.layer) if mimic == "preactivation" else None
+        self._hook = _preactivation_hook(call.layer) if mimic == "preactivation" else None
 
     @property
     def units(self) -> int:
-        """How many units, or channels, the layer has."""
+        """Number of units, or channels, of the layer."""
         return self.shape[-1]
 
     def __call__(self, x: Any) -> Any:
-        """What the students are to mimic for a batch.
+        """Return the target of all students for a batch, without gradients.
 
         Args:
-            x: Inputs, for which the teacher runs once, without gradients; or a `Lesson`, in which
-                a cache has brought along what it said.
+            x: Inputs, on which the teacher runs once; or `JoinedInputs`, which hold its outputs.
 
         Returns:
             A tensor (batch, ..., units).
 
         Raises:
-            ValueError: When the cache is of another teacher or does not have what is mimicked.
+            ValueError: If the joined data are from another teacher or lack the layer.
         """
         x, teacher_outputs = unpack_batch(x)
         if teacher_outputs is not None:
-            return self._recalled(x, teacher_outputs)
+            with tf.init_scope():  # Fingerprints the weights of a live teacher, once.
+                teacher, tap = self._locate(x, teacher_outputs)
+            return teacher_outputs[teacher][tap]
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
-        return ops.stop_gradient(self._said(x))
+        return ops.stop_gradient(self._run_teacher(x))
 
-    def require_lesson(self, lesson: Any) -> None:
-        """Refuses data of which this cannot be learned, before training.
+    def require_data(self, spec: JoinedInputs | None) -> None:
+        """Reject data that lack the targets, before training.
 
         Args:
-            lesson: The specification of the data's `Lesson`s, or `None` where there are none.
+            spec: The data set's specification of `JoinedInputs`, or `None` if it has none.
 
         Raises:
-            ValueError: As in `__call__`.
+            ValueError: If the joined data are from another teacher or lack the layer.
         """
-        if lesson is not None:
-            self._found(lesson.x, lesson.teacher_outputs)
+        if spec is not None:
+            self._locate(spec.x, spec.teacher_outputs)
 
-    def _recalled(self, x: Any, teacher_outputs: Any) -> Any:
-        with tf.init_scope():  # The weights of a live teacher are looked at here, once.
-            teacher, tap = self._found(x, teacher_outputs)
-        return teacher_outputs[teacher][tap]
-
-    def _found(self, x: Any, teacher_outputs: Any) -> tuple[str, str]:
+    def _locate(self, x: Any, teacher_outputs: Any) -> tuple[str, str]:
         self._require_output()
         tap = Tap(self.layer)
         return locate_teacher_outputs([self.teacher], [[tap]], teacher_outputs, x)[0][tap]
@@ -109,69 +105,70 @@ class Representation:
     def _require_output(self) -> None:
         if self.mimic == "preactivation":
             raise ValueError(
-                f"TeacherClass: a cache holds what the layer '{self.layer}' gives, not what it has "
-                "before its activation. Pass mimic='output', or fit on data without a cache. "
+                f"TeacherClass: a cache holds the output of layer '{self.layer}', not its values "
+                "before the activation. Pass mimic='output', or fit on data without a cache. "
                 "Received: mimic='preactivation'"
             )
 
-    def _said(self, x: Any) -> Any:
-        if self._watch is None:
+    def _run_teacher(self, x: Any) -> Any:
+        if self._hook is None:
             return next(iter(self._tapped(x)[1].values()))
-        with Recorder([self._watch]) as recorder:
+        with Recorder([self._hook]) as recorder:
             self.teacher.model(x, training=False)
-        return recorder.value(self._watch)
+        return recorder.value(self._hook)
 
     def activation(self) -> keras.layers.Layer | None:
-        """A new layer of what is applied to the students' outputs, side by side, or `None`."""
-        if self._activation is None:
+        """Return a new layer to apply to the joined student outputs, or `None`."""
+        if self._final_activation is None:
             return None
-        if isinstance(self._activation, keras.layers.Layer):
-            config = {**self._activation.get_config(), "name": "activation"}
-            return type(self._activation).from_config(config)
-        return keras.layers.Activation(self._activation, name="activation")
+        if isinstance(self._final_activation, keras.layers.Layer):
+            config = {**self._final_activation.get_config(), "name": "activation"}
+            return type(self._final_activation).from_config(config)
+        return keras.layers.Activation(self._final_activation, name="activation")
 
     def head(self) -> keras.Model:
-        """A copy of what the teacher has after the layer, trainable, checked to answer as it does.
+        """Return a trainable copy of the part of the teacher after the layer.
 
         Raises:
-            ValueError: When the copy does not answer as the teacher.
+            ValueError: If the copy does not reproduce the teacher's outputs.
         """
         head = model_after(self.teacher.model, self.layer, "teacher_head")
         head.trainable = True
-        x = _probe(self.teacher.model)
+        x = _probe_inputs(self.teacher.model)
         if x is not None:
-            teacher_outputs = self._said(x)
-            teacher_outputs = (
-                teacher_outputs if self._activation is None else self._activation(teacher_outputs)
-            )
-            whole = tree.flatten(self.teacher.model(x, training=False))
+            values = self._run_teacher(x)
+            if self._final_activation is not None:
+                values = self._final_activation(values)
+            expected = tree.flatten(self.teacher.model(x, training=False))
             for one, other in zip(
-                whole, tree.flatten(head(teacher_outputs, training=False)), strict=True
+                expected, tree.flatten(head(values, training=False)), strict=True
             ):
                 self._require_equal(
                     *(ops.convert_to_numpy(v).astype("float64") for v in (one, other))
                 )
         return head
 
-    def _require_equal(self, whole: np.ndarray, parts: np.ndarray) -> None:
-        if not np.allclose(whole, parts, rtol=1e-5, atol=1e-5 * max(1.0, np.abs(whole).max())):
+    def _require_equal(self, expected: np.ndarray, found: np.ndarray) -> None:
+        if not np.allclose(
+            expected, found, rtol=1e-5, atol=1e-5 * max(1.0, np.abs(expected).max())
+        ):
             raise ValueError(
-                f"TeacherClass: teacher '{self.teacher.name}' up to its layer '{self.layer}' and a "
-                "copy of what follows it must answer as the teacher does. Received: a difference "
-                f"of {np.abs(whole - parts).max():.1e}. A layer with a state that is no weight of "
-                "it may be the cause: pass a head of your own to `assemble`."
+                f"TeacherClass: the copy of teacher '{self.teacher.name}' after its layer "
+                f"'{self.layer}' must reproduce the teacher's outputs. Received: a difference of "
+                f"{np.abs(expected - found).max():.1e}. The cause may be a layer with state that "
+                "is not a weight: pass your own head to `assemble`."
             )
 
     def mean(self, data: Any) -> np.ndarray:
-        """The mean of each unit over some data, (units,)."""
+        """Return the mean of each unit over some data, (units,)."""
         return self._moments(data, products=False)[0]
 
     def correlation(self, data: Any) -> np.ndarray:
-        """The correlation of the units over some data, (units, units); 0 for a constant one."""
+        """Return the correlation of the units over some data, (units, units); 0 if constant."""
         mean, product = self._moments(data, products=True)
         covariance = product - np.outer(mean, mean)
         deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
-        # A unit whose spread is rounding is as good as constant.
+        # A deviation of the size of rounding errors counts as none.
         constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
         deviation[constant] = 1
         covariance[constant] = covariance[:, constant] = 0
@@ -180,21 +177,84 @@ class Representation:
     def _moments(self, data: Any, products: bool) -> tuple[np.ndarray, Any]:
         count, total, product = 0, np.zeros(self.units), np.zeros(())
         for x in _batches(data):
-            teacher_outputs = ops.convert_to_numpy(ops.cast(self(x), "float32"))
-            teacher_outputs = teacher_outputs.reshape(-1, self.units).astype("float64")
-            count += len(teacher_outputs)
-            total = total + teacher_outputs.sum(axis=0)
-            product = product + (teacher_outputs.T @ teacher_outputs if products else 0)
+            values = ops.convert_to_numpy(ops.cast(self(x), "float32"))
+            values = values.reshape(-1, self.units).astype("float64")
+            count += len(values)
+            total = total + values.sum(axis=0)
+            product = product + (values.T @ values if products else 0)
         if not count:
             raise ValueError("TeacherClass: `data` must hold samples. Received: none")
         return total / count, product / count
 
 
-def checked_shape(shape: tuple, name: str, layer: str) -> tuple:
-    """Refuses a layer that gives neither a vector nor a map.
+class CachedRepresentation(Representation):
+    """The output of a layer that a `KnowledgeCache` stores; there is no model to run.
+
+    Raises:
+        ValueError: If the cache lacks the layer, or `mimic` is not `"output"`.
+    """
+
+    def __init__(self, teacher: BaseTeacher, layer: str, mimic: str = "output") -> None:
+        self.teacher, self.layer, self.mimic = teacher, layer, mimic
+        self._require_output()
+        tap = Tap(layer)
+        self.shape = require_shape(teacher.watch([tap]).shapes[tap], teacher.name, layer)
+
+    def require_data(self, spec: JoinedInputs | None) -> None:
+        """Reject data that lack the targets, before training."""
+        if spec is None:
+            raise ValueError(
+                f"TeacherClass: teacher '{self.teacher.name}' exists only in a cache, so the "
+                "students train on joined data. Pass `cache.join(dataset)`."
+            )
+        super().require_data(spec)
+
+    def _run_teacher(self, x: Any) -> Any:
+        self.require_data(None)
+
+    def activation(self) -> None:
+        """Raise: it is unknown without the model."""
+        self._require_model()
+
+    def head(self) -> None:
+        """Raise: it does not exist without the model."""
+        self._require_model()
+
+    def _require_model(self) -> None:
+        raise ValueError(
+            f"TeacherClass: teacher '{self.teacher.name}' exists only in a cache, without the "
+            f"layers after '{self.layer}'. Call `set_teacher(model)` before `assemble`."
+        )
+
+
+def make_representation(teacher: Any, layer: str, mimic: str = "output") -> Representation:
+    """Return the representation of a live or a cached teacher.
 
     Args:
-        shape: What it gives, batch first.
+        teacher: As for `TeacherClass`.
+        layer: As for `Representation`.
+        mimic: As for `Representation`.
+
+    Raises:
+        ValueError: As for `Representation` and `CachedRepresentation`.
+    """
+    if mimic not in MIMIC:
+        raise ValueError(f"TeacherClass: `mimic` must be one of {MIMIC}. Received: {mimic!r}")
+    teacher = replicate_teacher(as_teachers(teacher)[0])
+    if teacher.model is None and not teacher.is_cached:
+        raise ValueError(
+            f"TeacherClass: teacher '{teacher.name}' is a .tflite file, whose layers cannot be "
+            f"read. Pass the Keras model. Received: layer={layer!r}"
+        )
+    kind = CachedRepresentation if teacher.is_cached else Representation
+    return kind(teacher, layer, mimic)
+
+
+def require_shape(shape: tuple, name: str, layer: str) -> tuple:
+    """Reject a layer whose output is neither a vector nor a map.
+
+    Args:
+        shape: The shape of its output, batch first.
         name: The teacher's name.
         layer: The layer.
 
@@ -202,42 +262,42 @@ def checked_shape(shape: tuple, name: str, layer: str) -> tuple:
         The shape.
 
     Raises:
-        ValueError: When it gives something else.
+        ValueError: If the output has another shape.
     """
     if not 2 <= len(shape) <= 4 or shape[-1] is None:
         raise ValueError(
-            "TeacherClass: the teacher's layer must give a vector (batch, units) or a map (batch, "
-            f"..., channels) of known channels. Received: layer '{layer}' of '{name}', of "
-            f"shape {shape}. Choose another: kd.taps(model) lists them."
+            "TeacherClass: the teacher's layer must return a vector (batch, units) or a map "
+            "(batch, ..., channels) with a known number of channels. Received: layer "
+            f"'{layer}' of '{name}', of shape {shape}. Choose another: kd.taps(model) lists them."
         )
     return shape
 
 
 def _activation(call: Call | None) -> Any:
-    """The function that a layer ends in, or `None`."""
+    """Return the function that a layer ends in, or `None`."""
     if call is None:
         return None
     layer = with_activation(call.layer)
-    if isinstance(layer, _ACTIVATIONS):
+    if isinstance(layer, _ACTIVATION_LAYERS):
         return layer
     if not isinstance(layer, ACTIVATED) or layer.activation is keras.activations.linear:
         return None
     return layer.activation
 
 
-def _before(layer: Any) -> Watch:
-    """Where to look for what the activation of a layer is applied to."""
-    return Watch(layer, "input" if isinstance(layer, _ACTIVATIONS) else "preactivation")
+def _preactivation_hook(layer: Any) -> Hook:
+    """Return the hook that captures the input of a layer's activation."""
+    return Hook(layer, "input" if isinstance(layer, _ACTIVATION_LAYERS) else "preactivation")
 
 
-def _changes_nothing_twice(function: Any) -> bool:
-    """Whether a function leaves alone what it made itself: ReLU does, tanh does not."""
+def _is_idempotent(function: Any) -> bool:
+    """Return whether applying a function twice equals applying it once: true for ReLU."""
     once = function(ops.expand_dims(ops.linspace(-12.0, 12.0, 97), 0))
     return np.allclose(function(once), once, atol=1e-6)
 
 
-def _probe(model: keras.Model) -> Any:
-    """Two samples that any model of these inputs takes, or `None` where a size is not known."""
+def _probe_inputs(model: keras.Model) -> Any:
+    """Return two samples that any model with these inputs accepts, or `None` for unknown sizes."""
     inputs = built_inputs(model)
     if any(None in tensor.shape[1:] for tensor in tree.flatten(inputs)):
         return None
@@ -257,7 +317,7 @@ def _batches(data: Any) -> Iterator[Any]:
     if isinstance(data, tf.data.Dataset):
         if data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ValueError(
-                "TeacherClass: `data` repeats without end. Pass it without the `repeat`, or some "
+                "TeacherClass: `data` repeats without end. Pass it without the `repeat`, or a part "
                 "of it: data.take(10)."
             )
         for batch in data:

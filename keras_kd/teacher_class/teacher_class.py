@@ -1,7 +1,7 @@
 """A class of students: each mimics one chunk of what the teacher knows."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,20 +12,20 @@ from keras import ops
 from keras_kd.distillers.fit import fit_arguments, run_fit
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.random_state import seed_states
-from keras_kd.teacher_class.assembly import side_by_side
-from keras_kd.teacher_class.cached_representation import representation_of
-from keras_kd.teacher_class.chunks import chunks_of
-from keras_kd.teacher_class.discriminators import adversary_of
-from keras_kd.teacher_class.loading import class_from_files
-from keras_kd.teacher_class.losses import ClassLosses, loss_of
+from keras_kd.teacher_class.assembly import assemble_from_files, assemble_students
+from keras_kd.teacher_class.chunks import make_chunks
+from keras_kd.teacher_class.discriminators import make_discriminators
+from keras_kd.teacher_class.losses import TeacherClassLosses, get_mimicry_loss
+from keras_kd.teacher_class.representation import make_representation
 from keras_kd.teacher_class.students import (
-    members_of,
-    numbers_of,
-    require_class,
+    Models,
+    build_students,
+    require_fit,
     require_list_or_builder,
     require_separable,
+    student_numbers,
 )
-from keras_kd.teachers.batch_knowledge import joined_spec, unpack_batch
+from keras_kd.teachers.knowledge import joined_spec, unpack_batch
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.distribution import (
     check_strategy,
@@ -39,8 +39,6 @@ from keras_kd.training.graph_errors import readable_errors
 from keras_kd.training.keras_compat import ReplicatedModel, stack_logs
 from keras_kd.training.label_checks import sample_weights
 from keras_kd.training.loss_trackers import batch_size
-
-Students = Sequence[keras.Model] | Callable[[int], keras.Model]
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -110,28 +108,28 @@ class TeacherClass(ReplicatedModel):
         self,
         teacher: keras.Model | Teacher,
         layer: str,
-        students: Students,
+        students: Models,
         n: int | None = None,
         chunks: Sequence[int] | Sequence[Sequence[int]] | None = None,
         split: str = "contiguous",
         data: Any = None,
         mimic: str = "output",
         loss: str | DistillationLoss | None = None,
-        discriminators: Students | None = None,
+        discriminators: Models | None = None,
         discriminator_optimizer: Any = "adam",
         adversarial_weight: float = 0.1,
         only: Sequence[int] | None = None,
         name: str | None = None,
     ) -> None:
         require_list_or_builder(students, "students")
-        representation = None if teacher is None else representation_of(teacher, layer, mimic)
+        representation = None if teacher is None else make_representation(teacher, layer, mimic)
         if n is None and chunks is None and only is None and isinstance(students, (list, tuple)):
             n = len(students)
         # A class that was loaded from a file has no teacher yet; its chunks list their units.
         if representation is not None:
-            chunks = chunks_of(representation, chunks, n, split, data)
-        numbers = numbers_of(only, len(chunks))
-        models = members_of(representation, students, chunks, numbers)
+            chunks = make_chunks(representation, chunks, n, split, data)
+        numbers = student_numbers(only, len(chunks))
+        models = build_students(representation, students, chunks, numbers)
         super().__init__(name=name, dtype=models[0].dtype_policy, autocast=False)
         self.layer_name = layer
         self.mimic = mimic
@@ -139,13 +137,13 @@ class TeacherClass(ReplicatedModel):
         #: Number of each of `students` in the class.
         self.numbers = numbers
         self.students = models
-        self.mimicry = loss_of(loss)
-        self.adversary = adversary_of(
+        self.mimicry = get_mimicry_loss(loss)
+        self.adversary = make_discriminators(
             discriminators, discriminator_optimizer, adversarial_weight, chunks, numbers, models
         )
         # Keras saves no generator's state of its own accord; as variables of the model they are.
         self.seed_states = seed_states([*models, *self.discriminators])
-        self._class_losses = ClassLosses(self.mimicry, self.adversary, numbers)
+        self._class_losses = TeacherClassLosses(self.mimicry, self.adversary, numbers)
         self.representation = representation
         self.supports_jit = replicas() == 1  # XLA does not compile across replicas.
         self.built = True
@@ -167,9 +165,9 @@ class TeacherClass(ReplicatedModel):
             ValueError: When it does not fit the students.
         """
         with self.distribute_strategy.scope():
-            representation = representation_of(teacher, self.layer_name, self.mimic)
-        chunks_of(representation, self.chunks, len(self.chunks), "contiguous", None)
-        require_class(representation, self.students, self.numbers, self.chunks)
+            representation = make_representation(teacher, self.layer_name, self.mimic)
+        make_chunks(representation, self.chunks, len(self.chunks), "contiguous", None)
+        require_fit(representation, self.students, self.numbers, self.chunks)
         self.representation = representation
         # The compiled steps hold the teacher that they were made with.
         self.train_function = self.test_function = None
@@ -203,7 +201,7 @@ class TeacherClass(ReplicatedModel):
             self._require_apart()
         check_strategy(self)
         self._require_teacher()
-        self.representation.require_lesson(joined_spec(x))
+        self.representation.require_data(joined_spec(x))
         given = fit_arguments(x, _labels(y, **kwargs), *args, **kwargs)
         return run_fit(self, super().fit, given)
 
@@ -223,7 +221,7 @@ class TeacherClass(ReplicatedModel):
             ValueError: When there is no teacher or it gives NaN, or a cache is of another.
         """
         self._require_teacher()
-        self.representation.require_lesson(joined_spec(x))
+        self.representation.require_data(joined_spec(x))
         with readable_errors():
             return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
 
@@ -243,7 +241,7 @@ class TeacherClass(ReplicatedModel):
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._class_losses.learn(chunks, answers, weights, batch_size(x))
+        self._class_losses.train_discriminators(chunks, answers, weights, batch_size(x))
         synchronize_statistics(self._flatten_layers(), replica_share(batch_size(x))[0])
         return stack_logs(self._class_losses.results(training=True))
 
@@ -311,7 +309,7 @@ class TeacherClass(ReplicatedModel):
                 "to a file and call `TeacherClass.assemble_from`."
             )
         name = name or f"{self.name}_assembled"
-        return side_by_side(self.students, self.chunks, self.representation, head, name=name)
+        return assemble_students(self.students, self.chunks, self.representation, head, name=name)
 
     @classmethod
     def assemble_from(
@@ -356,7 +354,7 @@ class TeacherClass(ReplicatedModel):
             >>> model = kd.TeacherClass.assemble_from(teacher, "dense_1", files, data=images)
         """
         arguments = (chunks, split, data, mimic, head, name)
-        return class_from_files(teacher, layer, files, *arguments)
+        return assemble_from_files(teacher, layer, files, *arguments)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, without the teacher."""
