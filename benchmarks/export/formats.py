@@ -21,7 +21,7 @@ import keras_kd as kd
 from benchmarks.runner.machine import processor
 from benchmarks.runner.results import mean_sd, table
 from benchmarks.shared.training import arrays, convolutional, sparse_loss
-from keras_kd.export.benchmark import side_by_side
+from keras_kd.export.benchmark import compare_latency
 from keras_kd.litert.flatbuffer import flex_ops
 from keras_kd.training.tf_data import disable_autotune
 
@@ -56,7 +56,7 @@ def run(cell, seed, quick):
                 )
             except (ValueError, RuntimeError) as error:
                 found[f"{kind}_reason"] = " ".join(str(error).split("\n")[0].split())
-        for kind, latency in side_by_side(files, 5 if quick else 200).items():
+        for kind, latency in compare_latency(files, 5 if quick else 200).items():
             found |= _measured(kind, files[kind], latency)
     scored = next(iter(files.values())).verification
     own = {"keras": scored.model_accuracy, "parameters": model.count_params(), "cpu": processor()}

@@ -18,7 +18,7 @@ from keras import layers
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
 from benchmarks.shared.training import CACHE, accuracy, arrays, convolutional, kept, sparse_loss
-from keras_kd.export.benchmark import side_by_side
+from keras_kd.export.benchmark import compare_latency
 from keras_kd.training.tf_data import disable_autotune
 
 BATCH = 128
@@ -209,7 +209,7 @@ def measured(model, data, quick):
         }
         batches = [(x[i : i + 500], y[i : i + 500]) for i in range(0, len(x), 500)]
         found = kd.export.evaluate(files["student"], batches)
-        times = side_by_side(files, 10 if quick else 500)
+        times = compare_latency(files, 10 if quick else 500)
         bytes_of = {name: file.size for name, file in files.items()}
     return {
         "keras": accuracy(model, x, y),

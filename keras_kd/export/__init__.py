@@ -1,6 +1,5 @@
-"""From a Keras model to a .tflite file that LiteRT runs, and what that file is worth."""
+"""Export a Keras model to a .tflite file for LiteRT; evaluate, time and inspect the file."""
 
-from keras_kd.export.attempt import Attempt
 from keras_kd.export.benchmark import Benchmark, Latency, benchmark
 from keras_kd.export.best import best
 from keras_kd.export.evaluation import evaluate
@@ -9,7 +8,7 @@ from keras_kd.export.metadata import Description, describe
 from keras_kd.export.options import QUANTIZATIONS
 from keras_kd.export.scores import Evaluation, Score
 from keras_kd.export.tflite import to_tflite
-from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.export.tflite_model import Attempt, TFLiteModel
 from keras_kd.export.verification import VerificationError
 
 __all__ = [

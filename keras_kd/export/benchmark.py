@@ -1,4 +1,4 @@
-"""How long a .tflite file takes for one run, measured on this machine."""
+"""Measure the latency of a .tflite file on this machine."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -11,30 +11,31 @@ import numpy as np
 
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.litert.cost import cost
-from keras_kd.litert.interpreter import LiteRT, read
+from keras_kd.litert.interpreter import LiteRT, read_tflite
+from keras_kd.litert.signature import random_arrays
 
 _BLOCKS = 10
 _WARMUP = 20
-_PATIENCE = 30.0  # seconds for all runs of one setting
+_MAX_SECONDS = 30.0  # For all runs of one setting.
 
 
 @dataclass(frozen=True)
 class Latency:
-    """The time of one run of a file: one batch of its own size, 1 where that is free.
+    """Time of one run of a file: one batch of its own size, 1 if it is free.
 
     Attributes:
-        median_us: The median, in microseconds.
-        p95_us: What 95 of 100 runs stay below, in microseconds.
-        mean_us: The mean, in microseconds.
-        min_us: The fastest run, in microseconds.
-        noise: Half the distance between the quartiles of the medians of blocks of runs, which are
-            spread over the measurement, as a share of the median. Smaller differences say nothing.
-        throughput: Samples a second, at the median.
-        runs: Number of runs that were timed.
+        median_us: Median in microseconds.
+        p95_us: 95th percentile in microseconds.
+        mean_us: Mean in microseconds.
+        min_us: Minimum in microseconds.
+        noise: Half the interquartile range of the medians of blocks of runs, as a fraction of the
+            median. Smaller differences are not significant.
+        throughput: Samples per second, at the median.
+        runs: Number of timed runs.
         threads: Number of threads.
-        xnnpack: Whether XNNPACK's kernels took over what they have.
-        memory: The most bytes that LiteRT took beyond the file and its own code; `None` where the
-            system does not say (it does on Linux).
+        xnnpack: Whether the XNNPACK delegate was used.
+        memory: Peak memory of LiteRT in bytes, without the file and its own code; `None` on systems
+            other than Linux.
     """
 
     median_us: float
@@ -51,18 +52,17 @@ class Latency:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a file costs.
+    """Latency, memory and size of a file.
 
-    `median_us`, `p95_us`, `noise`, `throughput` and `memory` can be read from it as those of the
-    first setting.
+    `median_us`, `p95_us`, `noise`, `throughput` and `memory` are those of the first setting.
 
     Attributes:
-        latencies: One `Latency` for each setting.
-        size: Bytes of the file.
+        latencies: One `Latency` per setting.
+        size: Size of the file in bytes.
         parameters: Number of weights and biases.
-        macs: Multiply-accumulate operations of one run; `None` where that cannot be told.
-        ops: How often each op occurs, by its name.
-        warmup: Number of runs before those that were timed.
+        macs: Multiply-accumulate operations of one run; `None` if unknown.
+        ops: Number of occurrences of each op, by name.
+        warmup: Number of untimed runs at the start.
     """
 
     latencies: tuple[Latency, ...]
@@ -74,31 +74,31 @@ class Benchmark:
 
     @property
     def median_us(self) -> float:
-        """The median of the first setting, in microseconds."""
+        """Median of the first setting in microseconds."""
         return self.latencies[0].median_us
 
     @property
     def p95_us(self) -> float:
-        """What 95 of 100 runs of the first setting stay below, in microseconds."""
+        """95th percentile of the first setting in microseconds."""
         return self.latencies[0].p95_us
 
     @property
     def noise(self) -> float:
-        """The noise of the first setting, as a share of its median."""
+        """Noise of the first setting, as a fraction of its median."""
         return self.latencies[0].noise
 
     @property
     def throughput(self) -> float:
-        """Samples a second with the first setting."""
+        """Samples per second with the first setting."""
         return self.latencies[0].throughput
 
     @property
     def memory(self) -> int | None:
-        """The most bytes that LiteRT took with the first setting."""
+        """Peak memory with the first setting in bytes."""
         return self.latencies[0].memory
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the numbers as JSON takes them."""
+        """Return the values as JSON types."""
         return asdict(self)
 
 
@@ -110,27 +110,27 @@ def benchmark(
     threads: int | Sequence[int] = 1,
     xnnpack: bool | Sequence[bool] = True,
 ) -> Benchmark:
-    """Times a .tflite file in LiteRT, and counts what it costs.
+    """Measure latency and memory of a .tflite file in LiteRT, and count its operations.
 
-    Only the runs are timed, not the copying of input and output. Each setting has a process of its
-    own with nothing else in it. The runs are done in blocks, the settings in turn, so that what
-    slows the machine down for a while slows all of them. A setting whose runs take longer than half
-    a minute is stopped there. The main graph is timed where a file has several signatures.
+    Only the runs are timed, without copying inputs and outputs. Each setting runs in its own child
+    process. Blocks of runs alternate between the settings, so that a temporarily slow machine
+    affects all of them. A setting stops after 30 seconds. In a file with several signatures, the
+    main graph is timed.
 
     Args:
         tflite: The file: what `to_tflite` returned, or a path.
-        runs: Number of runs to time for each setting. Defaults to 200.
-        warmup: Number of runs before that, not timed. Defaults to 20.
+        runs: Number of timed runs per setting. Defaults to 200.
+        warmup: Number of untimed runs before. Defaults to 20.
         threads: Number of threads, or several to compare. Defaults to 1.
-        xnnpack: Whether XNNPACK's kernels may take over, or `(True, False)` to compare. Defaults to
+        xnnpack: Whether to use the XNNPACK delegate, or `(True, False)` to compare. Defaults to
             `True`.
 
     Returns:
-        The `Benchmark`, with a `Latency` for each number of threads with and without XNNPACK.
+        The `Benchmark`, with one `Latency` per number of threads with and without XNNPACK.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not a .tflite model, or a number is out of range.
+        ValueError: If the file is not a .tflite model, or an argument is out of range.
         RuntimeError: If LiteRT cannot run the file.
 
     Example:
@@ -142,35 +142,37 @@ def benchmark(
     kernels = [xnnpack] if isinstance(xnnpack, bool) else list(xnnpack)
     _check(runs, warmup, thread_counts, kernels)
     path = tflite.path if isinstance(tflite, TFLiteModel) else tflite
-    content = read(path)
+    content = read_tflite(path)
     settings = list(product(kernels, thread_counts))
     with contextlib.ExitStack() as stack:
         runners = []
         for kernel, count in settings:
             runner = LiteRT(content, f"'{path}'", threads=count, xnnpack=kernel)
             runners.append(stack.enter_context(runner))
-        blocks = _blocks(runners, runs, warmup)
+        blocks = _time_blocks(runners, runs, warmup)
         memory = [runner.memory() for runner in runners]
     counted = cost(content)
     latencies = tuple(
-        _latency(blocks[i], _batch(runners[i]), count, kernel, memory[i])
+        _latency(blocks[i], runners[i].batch_size or 1, count, kernel, memory[i])
         for i, (kernel, count) in enumerate(settings)
     )
     return Benchmark(latencies, len(content), counted.parameters, counted.macs, counted.ops, warmup)
 
 
-def side_by_side(files: Mapping[str, TFLiteModel], runs: int) -> dict[str, Latency | RuntimeError]:
-    """Times several files in turn, block by block, on one thread.
+def compare_latency(
+    files: Mapping[str, TFLiteModel], runs: int
+) -> dict[str, Latency | RuntimeError]:
+    """Time several files on one thread, in alternating blocks of runs.
 
     Args:
         files: The files by name.
-        runs: Number of runs to time for each.
+        runs: Number of timed runs per file.
 
     Returns:
-        By name the `Latency`, or what LiteRT says of a file that it cannot run.
+        The `Latency` by name, or the error of a file that LiteRT cannot run.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If `runs` is out of range.
     """
     _check(runs, _WARMUP, [1], [True])
     found: dict[str, Latency | RuntimeError] = {}
@@ -178,13 +180,13 @@ def side_by_side(files: Mapping[str, TFLiteModel], runs: int) -> dict[str, Laten
         runners = {}
         for name, file in files.items():
             try:
-                runner = LiteRT(read(file.path), f"'{file.path}'")
+                runner = LiteRT(read_tflite(file.path), f"'{file.path}'")
                 runners[name] = stack.enter_context(runner)
             except RuntimeError as error:
                 found[name] = error
-        blocks = _blocks(list(runners.values()), runs, _WARMUP)
+        blocks = _time_blocks(list(runners.values()), runs, _WARMUP)
         for (name, runner), times in zip(runners.items(), blocks, strict=True):
-            found[name] = _latency(times, _batch(runner), 1, True, runner.memory())
+            found[name] = _latency(times, runner.batch_size or 1, 1, True, runner.memory())
     return found
 
 
@@ -198,17 +200,17 @@ def _check(runs: int, warmup: int, threads: list[int], kernels: list[bool]) -> N
             raise ValueError(f"Expected at least one value of {name}. Received: none. Name one.")
 
 
-def _blocks(runners: list[LiteRT], runs: int, warmup: int) -> list[list[np.ndarray]]:
-    """Returns the microseconds of the runs of each runner, block by block."""
+def _time_blocks(runners: list[LiteRT], runs: int, warmup: int) -> list[list[np.ndarray]]:
+    """Return the microseconds of the runs of each runner, per block."""
     for runner in runners:
-        runner.run(_example(runner))
+        runner.run(random_arrays(runner.inputs, runner.batch_size or 1))
         if warmup:
-            runner.time(warmup, _PATIENCE / _BLOCKS)
+            runner.time(warmup, _MAX_SECONDS / _BLOCKS)
     sizes = [len(part) for part in np.array_split(np.arange(runs), min(_BLOCKS, runs))]
     blocks: list[list[np.ndarray]] = [[] for _ in runners]
     for size in sizes:
         for runner, found in zip(runners, blocks, strict=True):
-            found.append(runner.time(size, _PATIENCE / len(sizes)) / 1000)
+            found.append(runner.time(size, _MAX_SECONDS / len(sizes)) / 1000)
     return blocks
 
 
@@ -230,18 +232,3 @@ def _latency(
         xnnpack=xnnpack,
         memory=memory,
     )
-
-
-def _batch(runner: LiteRT) -> int:
-    """Returns the number of samples of one run."""
-    return next(iter(runner.inputs.values()))[0][0] or 1
-
-
-def _example(runner: LiteRT) -> dict[str, np.ndarray]:
-    """Returns one batch: reals in [0, 1) and integers that are 0, which is a token of any model."""
-    rng = np.random.default_rng(0)
-    batch = {}
-    for name, (shape, dtype) in runner.inputs.items():
-        sizes = [size or 1 for size in shape]
-        batch[name] = rng.random(sizes, "float32") if dtype.kind == "f" else np.zeros(sizes, dtype)
-    return batch

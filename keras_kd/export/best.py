@@ -1,4 +1,4 @@
-"""Every format tried on one model, and the best kept that holds the accuracy."""
+"""Try all formats on a model and keep the best one within the accuracy limit."""
 
 import dataclasses
 import tempfile
@@ -9,14 +9,13 @@ from typing import Any
 import keras
 
 from keras_kd.export import calibration
-from keras_kd.export.attempt import Attempt
-from keras_kd.export.benchmark import side_by_side
+from keras_kd.export.benchmark import compare_latency
 from keras_kd.export.options import QUANTIZATIONS
 from keras_kd.export.tflite import to_tflite
-from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.export.tflite_model import Attempt, TFLiteModel
 from keras_kd.export.verification import VerificationError
 from keras_kd.files import atomic_write, require_writable
-from keras_kd.litert import signature
+from keras_kd.litert.signature import infer_signature
 
 _OBJECTIVES = ("latency", "size")
 
@@ -35,40 +34,40 @@ def best(
     verbose: int = 0,
     **options: Any,
 ) -> TFLiteModel:
-    """Tries all formats, and keeps the fastest or smallest file that holds the accuracy.
+    """Try all formats and keep the fastest or smallest file within the accuracy limit.
 
-    Each format is converted, and verified as in `to_tflite`. What cannot be made, or loses too
-    much, is dropped with its reason; nothing of it stays. The others are timed side by side, so
-    that what slows the machine down for a while slows all of them. Of files whose times differ by
-    less than the noise of the measurement, the smallest is taken.
+    Each format is converted and verified as in `to_tflite`. Formats that fail, or lose too much
+    accuracy, are dropped and the reason is recorded. The others are timed in alternation, so that a
+    temporarily slow machine affects all of them. Among files whose latencies differ by less than
+    the noise of the measurement, the smallest one is kept.
 
     Args:
         model: A built `keras.Model`.
-        data: Samples such as the model will see, to calibrate and to verify with: a
-            `tf.data.Dataset` of batches, or arrays; `(x, y)` with labels y.
-        path: Where to write, ending in `.tflite`, in a folder that exists. Defaults to
+        data: Representative samples for calibration and verification: a `tf.data.Dataset` of
+            batches, or arrays; `(x, y)` with labels y.
+        path: Where to write, ending in `.tflite`, in an existing folder. Defaults to
             `"model.tflite"`.
-        max_drop: Points of accuracy that the file may lose against the model. Defaults to 0.5.
+        max_drop: Percentage points of accuracy that the file may lose. Defaults to 0.5.
         objective: `"latency"`, on one thread of this machine, or `"size"`, in bytes. Defaults to
             `"latency"`.
-        formats: Which to try. Defaults to all of `kd.export.QUANTIZATIONS`.
-        verification: Samples to verify with in place of `data`, for example held out ones. Defaults
+        formats: Formats to try. Defaults to all of `kd.export.QUANTIZATIONS`.
+        verification: Samples to verify with instead of `data`, such as a validation set. Defaults
             to `None`.
-        tolerance: Relative difference (see `Score`) that an output may have where there are no
-            labels. Defaults to 0.1.
-        runs: How many runs of each file to time. Defaults to 200.
-        verbose: 1 for a line about each format, 0 for silence. Defaults to 0.
+        tolerance: Relative difference (see `Score`) allowed for an output without labels. Defaults
+            to 0.1.
+        runs: Number of timed runs per file. Defaults to 200.
+        verbose: 1 to print a line per format, 0 for no output. Defaults to 0.
         **options: Other arguments of `to_tflite`, such as `io_dtype` or `verification_samples`. A
-            format that cannot have one is dropped.
+            format that does not support one is dropped.
 
     Returns:
-        The file; its `tried` says what became of each format.
+        The file; its `tried` contains the result of each format.
 
     Raises:
         TypeError: If `model` is not a `keras.Model`.
-        ValueError: If an argument is wrong, the data is missing or does not fit the model.
-        RuntimeError: If no format holds the accuracy, or can be made at all.
-        OSError: If the folder does not exist or cannot be written.
+        ValueError: If an argument is invalid, or the data is missing or does not match the model.
+        RuntimeError: If no format succeeds within the accuracy limit.
+        OSError: If the folder does not exist or is not writable.
 
     Example:
         >>> tflite = best(model, train, "model.tflite", verification=test, objective="size")
@@ -76,9 +75,9 @@ def best(
         ('int8', '110.2 kB, more than the 32.1 kB of int8')
     """
     _check(max_drop, objective, formats)
-    # Data that fits no format is refused once, not by each.
-    inputs = signature.of_inputs(model, options.get("input_signature"))
-    calibration.samples(data, inputs, 1)
+    # Reject invalid data here, not once per format.
+    inputs = infer_signature(model, options.get("input_signature"))
+    calibration.take_samples(data, inputs, 1)
     require_writable(Path(path), ".tflite")
     with atomic_write(Path(path)) as temporary, tempfile.TemporaryDirectory() as folder:
         files, tried = {}, {}
@@ -97,12 +96,12 @@ def best(
                     tolerance=tolerance,
                     **options,
                 )
-                tried[quantization] = _made(files[quantization])
+                tried[quantization] = _succeeded(files[quantization])
             except (ValueError, RuntimeError, ModuleNotFoundError) as error:
-                tried[quantization] = _dropped(quantization, error)
+                tried[quantization] = _failed(quantization, error)
         if objective == "latency":
-            _time(files, tried, runs)
-        kept = _winner(files, tried, objective)
+            _measure_latency(files, tried, runs)
+        kept = _select(files, tried, objective)
         temporary.write_bytes(files[kept].path.read_bytes())
     return dataclasses.replace(files[kept], path=Path(path), tried=tuple(tried.values()))
 
@@ -124,68 +123,69 @@ def _check(max_drop: float, objective: str, formats: Sequence[str]) -> None:
         )
 
 
-def _made(file: TFLiteModel) -> Attempt:
+def _succeeded(file: TFLiteModel) -> Attempt:
     return Attempt(file.quantization, size=file.size, verification=file.verification)
 
 
-def _dropped(quantization: str, error: Exception) -> Attempt:
-    """Returns the attempt that came to an error; of a rejected file there is still the score."""
+def _failed(quantization: str, error: Exception) -> Attempt:
+    """Return a failed attempt; a rejected file has a size and scores."""
     if not isinstance(error, VerificationError):
         return Attempt(quantization, str(error))
     size = error.path.stat().st_size
     return Attempt(quantization, error.reason, size, verification=error.verification)
 
 
-def _time(files: dict[str, TFLiteModel], tried: dict[str, Attempt], runs: int) -> None:
-    """Times the files; one that LiteRT cannot run (it has flex ops) is dropped."""
-    for quantization, found in side_by_side(files, runs).items():
-        if isinstance(found, RuntimeError):
+def _measure_latency(files: dict[str, TFLiteModel], tried: dict[str, Attempt], runs: int) -> None:
+    """Time the files; drop those that LiteRT cannot run (with flex ops)."""
+    for quantization, latency in compare_latency(files, runs).items():
+        if isinstance(latency, RuntimeError):
             del files[quantization]
-            tried[quantization] = dataclasses.replace(tried[quantization], reason=str(found))
+            tried[quantization] = dataclasses.replace(tried[quantization], reason=str(latency))
         else:
             tried[quantization] = dataclasses.replace(
-                tried[quantization], latency_us=found.median_us, noise=found.noise
+                tried[quantization], latency_us=latency.median_us, noise=latency.noise
             )
 
 
-def _winner(files: dict[str, TFLiteModel], tried: dict[str, Attempt], objective: str) -> str:
-    """Returns the format to keep, and gives the others the reason why they are not.
+def _select(files: dict[str, TFLiteModel], tried: dict[str, Attempt], objective: str) -> str:
+    """Return the format to keep, and set the reasons of the others.
 
     Raises:
-        RuntimeError: If there is none.
+        RuntimeError: If no file is left.
     """
     if not files:
         reasons = "; ".join(f"{name}: {attempt.reason}" for name, attempt in tried.items())
         raise RuntimeError(
-            f"Expected a format that holds the accuracy. Received: none ({reasons}). Raise "
-            "max_drop or tolerance, or train with the rounding: "
+            f"Expected a format within max_drop and tolerance. Received: none ({reasons}). Raise "
+            "max_drop or tolerance, or use quantization-aware training: "
             "`kd.compression.quantize_aware`."
         )
-    held = [tried[name] for name in files]
+    candidates = [tried[name] for name in files]
     if objective == "latency":
-        fastest = min(held, key=lambda attempt: attempt.latency_us)
-        held = [attempt for attempt in held if _as_fast(attempt, fastest)]
-    kept = min(held, key=lambda attempt: attempt.size)
+        fastest = min(candidates, key=lambda attempt: attempt.latency_us)
+        candidates = [attempt for attempt in candidates if _is_as_fast(attempt, fastest)]
+    kept = min(candidates, key=lambda attempt: attempt.size)
     for name in set(files) - {kept.quantization}:
         tried[name] = dataclasses.replace(
-            tried[name], reason=_behind(tried[name], kept, held, objective)
+            tried[name], reason=_reason(tried[name], kept, candidates, objective)
         )
     return kept.quantization
 
 
-def _as_fast(attempt: Attempt, fastest: Attempt) -> bool:
+def _is_as_fast(attempt: Attempt, fastest: Attempt) -> bool:
     noise = fastest.noise * fastest.latency_us + attempt.noise * attempt.latency_us
     return attempt.latency_us - fastest.latency_us <= noise
 
 
-def _behind(attempt: Attempt, kept: Attempt, level: Sequence[Attempt], objective: str) -> str:
+def _reason(attempt: Attempt, kept: Attempt, candidates: Sequence[Attempt], objective: str) -> str:
+    """Return why an attempt was not kept."""
     size = (
         f"{attempt.size / 1000:.1f} kB, more than the {kept.size / 1000:.1f} kB of "
         f"{kept.quantization}"
     )
     if objective == "size":
         return size
-    if attempt in level:
+    if attempt in candidates:
         return f"as fast as {kept.quantization} within the noise, and {size}"
     return (
         f"{attempt.latency_us:.1f} µs, slower than the {kept.latency_us:.1f} µs of "

@@ -1,12 +1,11 @@
-"""The converter at work on a SavedModel, in this process or in one of its own.
+"""Run TensorFlow's converter on a SavedModel, in this process or in a child process.
 
-TensorFlow's converter can end the process that runs it. Graphs of ops that are known to convert are
+The converter can crash the process that runs it. Graphs of ops that are known to convert are
 converted in this process; others in a child, `python -m keras_kd.export.conversion FOLDER`, which
-costs the seconds that TensorFlow takes to start.
+takes some seconds to start TensorFlow.
 """
 
 import dataclasses
-import json
 import os
 import re
 import subprocess
@@ -18,16 +17,17 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_kd.export.calibration import batches_of
+from keras_kd.export.calibration import full_batches
+from keras_kd.files import read_json, write_json
 from keras_kd.litert.process import describe_exit
 
-#: Quantizations that need samples, to see which values the layers have.
+#: Formats that need samples to determine the ranges of the activations.
 CALIBRATED = ("int8", "int16x8")
 MODEL = "model"
 _REQUEST, _SAMPLES, _RESULT, _ERROR = "request.json", "samples.npz", "model.tflite", "error.txt"
-# The ops of Keras's layers, which convert, as tests and benchmarks show. (Loops do so too; it is
-# calibration that ends a process over them, and `to_tflite` does not let it come to that.)
-_HARMLESS = """
+# Ops of Keras layers that convert without a crash, as tests and benchmarks show. (So do loops; only
+# their calibration crashes, which `to_tflite` avoids.)
+_SAFE_OPS = """
     Add AddV2 ArgMax AvgPool BatchMatMulV2 BiasAdd Cast ConcatV2 Const Conv2D
     Conv2DBackpropInput DepthwiseConv2dNative Einsum Elu Equal Erf Erfc Exp ExpandDims
     FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel
@@ -44,17 +44,17 @@ _HARMLESS = """
 
 @dataclass(frozen=True)
 class Request:
-    """What the converter is asked for.
+    """Settings of the converter.
 
     Attributes:
         quantization: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` or `"int16x8"`.
         signatures: The SavedModel's signatures to convert, the main one first.
         io_dtype: Dtype of the inputs and outputs that are real numbers in the model.
-        per_channel: Whether weights have a scale for each channel.
-        allow_flex: Whether ops may be left to TensorFlow.
-        batch_size: Number of samples of one run, for the calibration.
-        rounds: Whether the model brings its own ranges, so that there is no calibration; ops
-            without one stay in float.
+        per_channel: Whether weights have one scale per channel.
+        allow_flex: Whether TensorFlow ops are allowed.
+        batch_size: Number of samples per run, for the calibration.
+        quantization_aware: Whether the graph contains its own ranges: it is not calibrated, and ops
+            without a range stay in float.
     """
 
     quantization: str
@@ -63,33 +63,33 @@ class Request:
     per_channel: bool
     allow_flex: bool
     batch_size: int
-    rounds: bool = False
+    quantization_aware: bool = False
 
 
 class ConversionError(Exception):
-    """What the converter says when it refuses, or what became of its process."""
+    """The error message of the converter, or how its process ended."""
 
 
 def convert(
     folder: Path, ops: set[str], request: Request, samples: dict[str, np.ndarray] | None
 ) -> bytes:
-    """Converts the SavedModel in a folder.
+    """Convert the SavedModel in a folder.
 
     Args:
-        folder: A folder for this conversion alone, with the SavedModel in `MODEL`.
-        ops: The kinds of ops in it.
-        request: What is asked for.
-        samples: Samples to calibrate with, by input.
+        folder: A folder for this conversion only, with the SavedModel in `MODEL`.
+        ops: The types of ops in it.
+        request: The settings.
+        samples: Calibration samples by input.
 
     Returns:
         The content of the .tflite file.
 
     Raises:
-        ConversionError: If the converter refuses the model, or ends its process over it.
+        ConversionError: If the converter fails or crashes.
     """
-    if ops <= set(_HARMLESS.split()):
+    if ops <= set(_SAFE_OPS.split()):
         return _convert(folder / MODEL, request, samples)
-    (folder / _REQUEST).write_text(json.dumps(dataclasses.asdict(request)))
+    write_json(folder / _REQUEST, dataclasses.asdict(request))
     if samples is not None:
         np.savez(folder / _SAMPLES, **samples)
     root = str(Path(__file__).parents[2])
@@ -107,8 +107,8 @@ def convert(
     return (folder / _RESULT).read_bytes()
 
 
-def unknown_ops(error: ConversionError) -> list[str]:
-    """Returns the ops that LiteRT lacks, where the converter refuses a model for them."""
+def missing_ops(error: ConversionError) -> list[str]:
+    """Return the ops that LiteRT lacks, if the converter failed for that reason."""
     return sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor", str(error))))
 
 
@@ -119,15 +119,15 @@ def _convert(model: Path, request: Request, samples: dict[str, np.ndarray] | Non
         converter.representative_dataset = lambda: (
             (key, batch) if several else batch
             for key in request.signatures
-            for batch in batches_of(samples, request.batch_size)
+            for batch in full_batches(samples, request.batch_size)
         )
     with warnings.catch_warnings():
-        # The converter itself makes the old interpreter, to calibrate.
+        # The converter itself calibrates with the deprecated interpreter.
         warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         try:
             return converter.convert()
-        except Exception as error:  # It raises what its many parts raise.
+        except Exception as error:  # The converter raises many types.
             raise ConversionError(str(error)) from error
 
 
@@ -137,7 +137,7 @@ def _converter(model: Path, request: Request) -> tf.lite.TFLiteConverter:
     )
     ops = tf.lite.OpsSet
     builtins = {
-        "int8": ops.TFLITE_BUILTINS if request.rounds else ops.TFLITE_BUILTINS_INT8,
+        "int8": ops.TFLITE_BUILTINS if request.quantization_aware else ops.TFLITE_BUILTINS_INT8,
         "int16x8": ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
     }.get(request.quantization, ops.TFLITE_BUILTINS)
     flex = [ops.SELECT_TF_OPS] if request.allow_flex else []
@@ -150,14 +150,14 @@ def _converter(model: Path, request: Request) -> tf.lite.TFLiteConverter:
         converter.target_spec.supported_types = [tf.float16]
     dtype = tf.dtypes.as_dtype(request.io_dtype)
     converter.inference_input_type = converter.inference_output_type = dtype
-    # TensorFlow has no public name for it.
+    # There is no public option for it.
     converter._experimental_disable_per_channel = not request.per_channel
     return converter
 
 
-def _serve(folder: Path) -> int:
-    """Answers the request that lies in a folder."""
-    fields = json.loads((folder / _REQUEST).read_text())
+def _run_request(folder: Path) -> int:
+    """Run the conversion described in a folder and return the exit status."""
+    fields = read_json(folder / _REQUEST)
     request = Request(**{**fields, "signatures": tuple(fields["signatures"])})
     samples = None
     if (folder / _SAMPLES).exists():
@@ -172,4 +172,4 @@ def _serve(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_serve(Path(sys.argv[1])))
+    sys.exit(_run_request(Path(sys.argv[1])))

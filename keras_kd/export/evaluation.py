@@ -1,4 +1,4 @@
-"""How good a .tflite file is on a data set, and how close to the Keras model it came from."""
+"""Evaluate a .tflite file on a data set and compare it with its Keras model."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,10 +9,10 @@ import numpy as np
 from keras import tree
 
 from keras_kd.export.metadata import Description, describe_content
-from keras_kd.export.scores import Evaluation, Tally
+from keras_kd.export.scores import Evaluation, ScoreCounter
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.litert import signature as signatures
-from keras_kd.litert.interpreter import LiteRT, read
+from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.models.taps import Tap, TappedModel
 
 
@@ -24,24 +24,24 @@ def evaluate(
     threshold: float = 0.5,
     signature: str | None = None,
 ) -> Evaluation:
-    """Runs a data set through a .tflite file with LiteRT, in a process of its own.
+    """Evaluate a .tflite file on a data set, with LiteRT in a child process.
 
-    An output's last axis holds its classes: (batch, classes), or (batch, height, width, classes)
-    for one answer in each place. Where that axis is 1, the answer is whether the value is above
-    `threshold`. A file of `to_tflite` that takes raw values is given the data set's as they were
-    before they were normalised; one that gives class numbers is compared in these.
+    The last axis of an output holds its classes: (batch, classes), or (batch, height, width,
+    classes) for dense predictions. If that axis is 1, the prediction is whether the value is above
+    `threshold`. A file that takes raw inputs receives the denormalized samples of the data set. A
+    file that returns class indices is compared by these.
 
     Args:
         tflite: The file: what `to_tflite` returned, or a path.
         dataset: Batches of `x`, `(x, y)` or `(x, y, weights)`, as the Keras model takes them: a
-            `tf.data.Dataset` or another iterable. Labels are integers (without or with a last axis
-            of 1; -1 where there is none) or one-hot. Of several outputs they are a dictionary by
-            name, in which some may be missing, or a tuple in the Keras model's order. Weights are
-            not used.
+            `tf.data.Dataset` or another iterable. Labels are integers (with or without a last axis
+            of 1; -1 for unlabeled) or one-hot. For several outputs they are a dictionary by name,
+            in which some may be missing, or a tuple in the Keras model's order. Weights are
+            ignored.
         model: The Keras model to compare with. Defaults to `None`.
-        threshold: Where "yes" begins for an output of one unit: 0.5 for probabilities, 0 for
-            logits. Defaults to `0.5`.
-        signature: Which of the file's signatures to run. Defaults to the first.
+        threshold: Decision threshold of an output of one unit: 0.5 for probabilities, 0 for logits.
+            Defaults to `0.5`.
+        signature: The signature to run. Defaults to the first.
 
     Returns:
         The `Evaluation`.
@@ -49,7 +49,7 @@ def evaluate(
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not a .tflite model, the data set is empty, or its samples or
-            labels do not fit the model.
+            labels do not match the model.
         RuntimeError: If LiteRT cannot run the file.
 
     Example:
@@ -58,91 +58,99 @@ def evaluate(
         (0.973, 0.998)
     """
     path = tflite.path if isinstance(tflite, TFLiteModel) else tflite
-    content = read(path)
-    about = describe_content(content)
-    inputs = about.inputs or (signatures.of_inputs(model).names if model is not None else None)
+    content = read_tflite(path)
+    description = describe_content(content)
+    inputs = description.inputs or None
+    if inputs is None and model is not None:
+        inputs = signatures.infer_signature(model).names
     with LiteRT(content, f"'{path}'", inputs=inputs, signature=signature) as runner:
-        return score(runner, about, dataset, model, threshold)
+        return evaluate_runner(runner, description, dataset, model, threshold)
 
 
-def score(
+def evaluate_runner(
     runner: LiteRT,
-    about: Description,
+    description: Description,
     dataset: Iterable[Any],
     model: keras.Model | None = None,
     threshold: float = 0.5,
-    doubtful: bool = False,
+    ignore_invalid_labels: bool = False,
 ) -> Evaluation:
-    """Runs a data set through an opened file. See `evaluate`.
+    """Evaluate an open file. See `evaluate`.
 
     Args:
         runner: The file.
-        about: What the file says of itself.
+        description: Its description.
         dataset: Batches.
         model: The Keras model to compare with. Defaults to `None`.
-        threshold: Where "yes" begins for an output of one unit. Defaults to `0.5`.
-        doubtful: Whether labels that are none of an output's classes are left out, not refused.
+        threshold: Decision threshold of an output of one unit. Defaults to `0.5`.
+        ignore_invalid_labels: Whether to ignore labels that are not classes of an output instead of
+            raising an error. Defaults to `False`.
     """
-    ordered = about.outputs.get(runner.signature)
-    tallies = {
-        name: Tally(name, threshold, about.answers.get(name) == "argmax", doubtful)
+    ordered = description.outputs.get(runner.signature)
+    counters = {
+        name: ScoreCounter(
+            name, threshold, description.answers.get(name) == "argmax", ignore_invalid_labels
+        )
         for name in ordered or runner.outputs
     }
     samples = 0
     for batch in dataset:
-        x, y = signatures.unpack(batch)
+        x, y = signatures.unpack_x_y(batch)
         x = tree.map_structure(np.asarray, x)
         given = signatures.by_name(x, list(runner.inputs))
-        answers = runner.run(about.ends.raw(given))
-        labels = {} if y is None else _labels(y, ordered, runner.outputs, doubtful)
-        expected = {} if model is None else _expected(model, x, about, runner, list(tallies))
-        for name, tally in tallies.items():
-            tally.add(answers[name], labels.get(name), expected.get(name))
+        outputs = runner.run(description.processing.to_file_inputs(given))
+        labels = {}
+        if y is not None:
+            labels = _labels_by_output(y, ordered, runner.outputs, ignore_invalid_labels)
+        expected = {}
+        if model is not None:
+            expected = _expected_outputs(model, x, description, runner, list(counters))
+        for name, counter in counters.items():
+            counter.add(outputs[name], labels.get(name), expected.get(name))
         samples += len(tree.flatten(x)[0])
     if not samples:
         raise ValueError(
-            "Expected a data set of at least one sample. Received: no sample at all. Check that it "
-            "is not empty or used up."
+            "Expected a data set of at least one sample. Received: no samples. Check that it is "
+            "not empty or exhausted."
         )
-    return Evaluation(samples, {name: tally.score() for name, tally in tallies.items()})
+    return Evaluation(samples, {name: counter.score() for name, counter in counters.items()})
 
 
-def _expected(
-    model: keras.Model, x: Any, about: Description, runner: LiteRT, outputs: list[str]
+def _expected_outputs(
+    model: keras.Model, x: Any, description: Description, runner: LiteRT, outputs: list[str]
 ) -> dict[str, np.ndarray]:
-    """Returns what the model gives in place of each output of the file.
+    """Return the values to compare each output of the file with.
 
     Raises:
-        ValueError: If it cannot be told which of the model's outputs is which of the file's.
+        ValueError: If the outputs of model and file do not correspond.
     """
-    if runner.signature in about.taps:
-        place = Tap(about.taps[runner.signature])
-        return {outputs[0]: keras.ops.convert_to_numpy(TappedModel(model, [place])(x)[1][place])}
+    if runner.signature in description.taps:
+        tap = Tap(description.taps[runner.signature])
+        return {outputs[0]: keras.ops.convert_to_numpy(TappedModel(model, [tap])(x)[1][tap])}
     samples = len(tree.flatten(x)[0])
-    # A model made under tf.distribute runs the batch on every replica and gives all the answers.
+    # A model created under tf.distribute returns the outputs of every replica.
     found = tree.map_structure(lambda value: value[:samples], model.predict_on_batch(x))
-    names, values = signatures.of_outputs(model, found), tree.flatten(found)
-    # The same model, made again, may have other names; their order is known or there is but one.
+    names, values = signatures.output_names(model, found), tree.flatten(found)
+    # A re-created model may have other names; then the order decides, if it is known.
     if (
         set(names) != set(outputs)
         and len(names) == len(outputs)
-        and (about.outputs or not names[1:])
+        and (description.outputs or not names[1:])
     ):
         names = outputs
     if set(names) != set(outputs):
         raise ValueError(
             f"Expected a model with the file's outputs {outputs}. Received: '{model.name}' with "
-            f"{list(names)}. Give the model that the file was made of."
+            f"{list(names)}. Pass the model that the file was exported from."
         )
-    return about.ends.expected(dict(zip(names, values, strict=True)))
+    return description.processing.expected_outputs(dict(zip(names, values, strict=True)))
 
 
-def _labels(
-    y: Any, ordered: tuple[str, ...] | None, outputs: tuple[str, ...], doubtful: bool
+def _labels_by_output(
+    y: Any, ordered: tuple[str, ...] | None, outputs: tuple[str, ...], ignore_invalid: bool
 ) -> dict[str, Any]:
-    """Returns the labels by the names of their outputs."""
     y = tree.map_structure(np.asarray, y)
-    if doubtful:
+    if ignore_invalid:
         try:
             labels = signatures.by_name(y, ordered or outputs)
         except ValueError:
@@ -150,7 +158,7 @@ def _labels(
         return {name: label for name, label in labels.items() if name in outputs}
     if ordered is None and len(outputs) > 1 and not isinstance(y, dict):
         raise ValueError(
-            f"Expected labels by name: the file does not tell the order of {list(outputs)}. "
+            f"Expected labels by name: the file does not record the order of {list(outputs)}. "
             f"Received: labels of type {type(y).__name__}. Make them a dictionary."
         )
     labels = signatures.by_name(y, ordered or outputs)

@@ -1,4 +1,4 @@
-"""Which layer of a quantized file loses how much, held against the same file in float32."""
+"""Quantization error of each layer of a file, compared with the same file in float32."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from keras_kd.export.conversion import CALIBRATED
 from keras_kd.export.metadata import Description, describe_content
 from keras_kd.export.options import MAIN, Options
 from keras_kd.export.saved_model import layer_of
-from keras_kd.export.tflite import converted
+from keras_kd.export.tflite import convert_model
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.litert import signature
 from keras_kd.litert.flatbuffer import operators, parse
-from keras_kd.litert.interpreter import LiteRT, read
+from keras_kd.litert.interpreter import LiteRT, read_tflite
+from keras_kd.litert.signature import Signature, infer_signature
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """How far one step of a quantized file is off.
+    """Error of one op of a quantized file.
 
     Attributes:
-        layer: The layer's path; several where the converter made one step of them.
-        op: LiteRT's name of the step.
-        shape: The shape of what it gives.
-        error: Root of the mean squared difference from float32, over the standard deviation of the
-            values in float32: what has been lost up to here.
-        added: How much more that is than at the worst of its inputs: what is lost here.
+        layer: Path of the layer; several if the converter merged them into one op.
+        op: LiteRT's name of the op.
+        shape: Shape of its output.
+        error: Root mean squared difference from float32, divided by the standard deviation of the
+            float32 values: the accumulated error.
+        added: Increase compared with the largest error of its inputs: the error of this op.
     """
 
     layer: str
@@ -43,72 +43,68 @@ class LayerError:
 def layer_errors(
     tflite: TFLiteModel | str | Path, model: keras.Model, data: Any, *, samples: int = 20
 ) -> tuple[LayerError, ...]:
-    """Runs samples through a quantized file and through the same model in float32, step by step.
+    """Compare each op of a quantized file with the same model in float32.
 
     Args:
         tflite: The quantized file: what `to_tflite` returned, or its path.
-        model: The Keras model that it was made of.
-        data: Samples such as the model takes: a `tf.data.Dataset` of batches, or arrays.
-        samples: How many of them to run. Defaults to 20.
+        model: The Keras model that it was exported from.
+        data: Samples as the model takes them: a `tf.data.Dataset` of batches, or arrays.
+        samples: Number of samples to run. Defaults to 20.
 
     Returns:
-        A `LayerError` for each step, in the order in which they run.
+        A `LayerError` per op, in the order of execution.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no .tflite file of `to_tflite`, or the samples do not fit.
-        RuntimeError: If LiteRT cannot run it.
+        ValueError: If `to_tflite` did not write the file, or the samples do not match the model.
+        RuntimeError: If LiteRT cannot run the file.
 
     Example:
-    >>> worst = max(layer_errors("model.tflite", model, test), key=lambda step: step.added)
-    >>> worst.layer, worst.added
-    ('depthwise', 0.31)
+        >>> worst = max(layer_errors("model.tflite", model, test), key=lambda step: step.added)
+        >>> worst.layer, worst.added
+        ('depthwise', 0.31)
     """
     path = tflite.path if isinstance(tflite, TFLiteModel) else tflite
-    content = read(path)
-    about = describe_content(content)
-    if about.quantization is None:
+    content = read_tflite(path)
+    description = describe_content(content)
+    if description.quantization is None:
         raise ValueError(
-            f"Expected a file that `to_tflite` wrote. Received: '{path}', which does not say how "
-            "it was made. Export the model again."
+            f"Expected a file that `to_tflite` wrote. Received: '{path}', which has no description "
+            "in its metadata. Export the model again."
         )
-    inputs = signature.of_inputs(model)
-    with LiteRT(content, f"'{path}'", inputs=about.inputs, keep_tensors=True) as quantized:
-        batch = next(iter(quantized.inputs.values()))[0][0]
-        plain = _in_float32(model, inputs, about, batch)
-        x = about.ends.raw(calibration.samples(data, inputs, samples))
-        with LiteRT(plain, "float32", inputs=about.inputs, keep_tensors=True) as exact:
-            errors = _errors(plain, exact, quantized, x, batch or 1)
-    names = frozenset(layer.name for layer in model._flatten_layers(include_self=False))
-    return _steps(plain, errors, names)
+    inputs = infer_signature(model)
+    names = description.inputs
+    with LiteRT(content, f"'{path}'", inputs=names, keep_tensors=True) as quantized:
+        batch = quantized.batch_size
+        reference = _convert_to_float32(model, inputs, description, batch)
+        x = description.processing.to_file_inputs(calibration.take_samples(data, inputs, samples))
+        with LiteRT(reference, "float32", inputs=names, keep_tensors=True) as exact:
+            errors = _tensor_errors(reference, exact, quantized, x, batch or 1)
+    layers = frozenset(layer.name for layer in model._flatten_layers(include_self=False))
+    return _op_errors(reference, errors, layers)
 
 
-def _in_float32(
-    model: keras.Model, inputs: signature.Signature, about: Description, batch: int | None
+def _convert_to_float32(
+    model: keras.Model, inputs: Signature, description: Description, batch: int | None
 ) -> bytes:
-    """Returns the same file in float32: with the same ends, and loops where it has them."""
-    taps = {key: about.taps.get(key) for key in about.outputs or (MAIN,)}
-    pairs = {name: (value.mean, value.std) for name, value in about.normalization.items()}
+    """Return the same file in float32, with the same pre- and post-processing and loops."""
+    taps = {key: description.taps.get(key) for key in description.outputs or (MAIN,)}
+    pairs = {name: (pair.mean, pair.std) for name, pair in description.normalization.items()}
     options = Options(
-        "float32",
-        batch,
-        "float32",
-        True,
-        False,
-        taps,
-        pairs or None,
-        about.raw_inputs,
-        dict(about.answers) or None,
-        None,
+        batch_size=batch,
+        signatures=taps,
+        normalization=pairs or None,
+        raw_inputs=description.raw_inputs,
+        answer=dict(description.answers) or None,
     )
-    loops = about.quantization not in CALIBRATED
-    return converted(model, inputs, options, None, loops)[0]
+    loops = description.quantization not in CALIBRATED
+    return convert_model(model, inputs, options, None, loops)[0]
 
 
-def _errors(
+def _tensor_errors(
     content: bytes, exact: LiteRT, quantized: LiteRT, x: dict[str, np.ndarray], batch: int
 ) -> dict[str, float]:
-    """Returns the relative error of each tensor that a step gives, by name."""
+    """Return the relative error of each op's outputs, by tensor name."""
     model = parse(content)
     graph = model.subgraphs[0]
     outputs = (index for _, operator in operators(model, graph) for index in operator.outputs)
@@ -120,10 +116,10 @@ def _errors(
         values = []
         for runner in (exact, quantized):
             runner.run(rows)
-            # Where a name is taken already, the converter puts a 1 behind it.
+            # The converter appends a 1 to names that exist already.
             values.append(runner.tensors([*names, *(f"{name}1" for name in names)]))
         for name, total in sums.items():
-            _add(total, values[0].get(name), values[1].get(name), values[1].get(f"{name}1"))
+            _accumulate(total, values[0].get(name), values[1].get(name), values[1].get(f"{name}1"))
     return {
         name: float(np.sqrt(squares / max(of_squares - of_values**2 / size, 1e-30)))
         for name, (size, squares, of_values, of_squares) in sums.items()
@@ -131,7 +127,9 @@ def _errors(
     }
 
 
-def _add(total: np.ndarray, exact: np.ndarray | None, *candidates: np.ndarray | None) -> None:
+def _accumulate(
+    total: np.ndarray, exact: np.ndarray | None, *candidates: np.ndarray | None
+) -> None:
     for value in candidates:
         if exact is not None and value is not None and value.shape == exact.shape:
             difference = value.astype("float64") - exact
@@ -144,27 +142,26 @@ def _add(total: np.ndarray, exact: np.ndarray | None, *candidates: np.ndarray | 
             return
 
 
-def _steps(
+def _op_errors(
     content: bytes, errors: dict[str, float], layers: frozenset[str]
 ) -> tuple[LayerError, ...]:
     model = parse(content)
     graph = model.subgraphs[0]
-    name_of = [tensor.name.decode() for tensor in graph.tensors]
-    ends = {end.tensorIndex: end.name.decode() for end in model.signatureDefs[0].outputs}
+    names = [tensor.name.decode() for tensor in graph.tensors]
+    outputs = {entry.tensorIndex: entry.name.decode() for entry in model.signatureDefs[0].outputs}
 
-    def worst(indices: Sequence[int]) -> float | None:
-        found = [errors.get(name_of[index]) for index in indices if index >= 0]
+    def largest(indices: Sequence[int]) -> float | None:
+        found = [errors.get(names[index]) for index in indices if index >= 0]
         return max((error for error in found if error is not None), default=None)
 
-    steps = []
+    results = []
     for op, operator in operators(model, graph):
-        error, output = worst(operator.outputs), operator.outputs[0]
+        error, output = largest(operator.outputs), operator.outputs[0]
         if error is None:
             continue
-        parts = name_of[output].split(";")
-        places = dict.fromkeys(layer_of(part, layers) for part in parts)
-        layer = ends.get(output) or " + ".join(places)
+        paths = dict.fromkeys(layer_of(part, layers) for part in names[output].split(";"))
+        layer = outputs.get(output) or " + ".join(paths)
         shape = tuple(map(int, graph.tensors[output].shape))
-        added = max(error - (worst(operator.inputs) or 0.0), 0.0)
-        steps.append(LayerError(layer, op, shape, error, added))
-    return tuple(steps)
+        added = max(error - (largest(operator.inputs) or 0.0), 0.0)
+        results.append(LayerError(layer, op, shape, error, added))
+    return tuple(results)

@@ -1,7 +1,7 @@
-"""What a .tflite file says of itself, in its metadata: names, normalisation, labels.
+"""Description of a .tflite file in its own metadata: names, normalization, labels.
 
-`to_tflite` writes it twice where there is something for an application: as JSON under `keras_kd`,
-and as the metadata of TensorFlow Lite, which Android's and MediaPipe's libraries read.
+`to_tflite` writes it as JSON under `keras_kd` and, if it contains labels or a normalization, also
+as TensorFlow Lite metadata, which the libraries of Android and MediaPipe read.
 """
 
 import json
@@ -10,27 +10,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keras_kd.export.pre_post_processing import Ends, Normalization
+from keras_kd.export.pre_post_processing import Normalization, Processing
 from keras_kd.export.tflite_metadata import tflite_metadata
 from keras_kd.litert.flatbuffer import add_metadata, read_metadata
-from keras_kd.litert.interpreter import read
+from keras_kd.litert.interpreter import read_tflite
 
 _NAME = "keras_kd"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a .tflite file says of itself; all of it empty where `to_tflite` did not write it.
+    """Description of a .tflite file; empty if `to_tflite` did not write the file.
 
     Attributes:
-        quantization: As `to_tflite` was asked for.
-        inputs: The names of the inputs, in the order of the Keras model's.
-        outputs: By signature: the names of the outputs, in the order of the Keras model's.
-        taps: By signature: the tap that it gives, where that is not the model's output.
-        normalization: By input: mean and std, `(raw - mean) / std` is what the model takes.
-        raw_inputs: Whether the file takes raw values and normalises them itself.
-        answers: By output: `"softmax"`, `"sigmoid"` or `"argmax"`, where the file applies it.
-        labels: By output: the names of its classes.
+        quantization: The format, one of `kd.export.QUANTIZATIONS`.
+        inputs: Names of the inputs, in the order of the Keras model's.
+        outputs: Names of the outputs by signature, in the order of the Keras model's.
+        taps: The tap of each signature that does not return the model's outputs.
+        normalization: Mean and std by input: `(raw - mean) / std` is the model's input.
+        raw_inputs: Whether the file takes raw inputs and normalizes them itself.
+        answers: `"softmax"`, `"sigmoid"` or `"argmax"` for each output that the file applies it to.
+        labels: Class names by output.
     """
 
     quantization: str | None = None
@@ -43,33 +43,33 @@ class Description:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def ends(self) -> Ends:
-        """What the file does beside the model."""
-        return Ends(self.normalization, self.raw_inputs, self.answers)
+    def processing(self) -> Processing:
+        """Pre- and post-processing in the file."""
+        return Processing(self.normalization, self.raw_inputs, self.answers)
 
 
 def describe(path: str | Path) -> Description:
-    """Reads what a .tflite file says of itself, without running it.
+    """Read the description of a .tflite file without running it.
 
     Args:
         path: The file.
 
     Returns:
-        The `Description`, empty if the file was not written by `to_tflite`.
+        The `Description`, empty if `to_tflite` did not write the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no .tflite file.
+        ValueError: If it is not a .tflite file.
 
     Example:
         >>> describe("model.tflite").labels
         {'logits': ('cat', 'dog')}
     """
-    return describe_content(read(path))
+    return describe_content(read_tflite(path))
 
 
 def describe_content(content: bytes) -> Description:
-    """Reads what the content of a .tflite file says of itself."""
+    """Read the description from the content of a .tflite file."""
     try:
         fields = json.loads(read_metadata(content, _NAME) or b"{}")
         normalization = {
@@ -81,16 +81,16 @@ def describe_content(content: bytes) -> Description:
         inputs = tuple(fields.pop("inputs", ()))
         return Description(inputs=inputs, normalization=normalization, **fields)
     except (ValueError, TypeError, AttributeError):
-        return Description()  # Damaged, or another's.
+        return Description()  # Damaged, or written by another program.
 
 
-def described(content: bytes, description: Description, shapes: Mapping[str, Any]) -> bytes:
-    """Returns a .tflite model that says of itself what it is.
+def embed_description(content: bytes, description: Description, shapes: Mapping[str, Any]) -> bytes:
+    """Return a .tflite model with its description in the metadata.
 
     Args:
         content: The model.
-        description: What it is.
-        shapes: The shapes of its inputs, by name.
+        description: Its description.
+        shapes: Shapes of its inputs, by name.
     """
     fields = {
         "quantization": description.quantization,
@@ -102,8 +102,8 @@ def described(content: bytes, description: Description, shapes: Mapping[str, Any
         "answers": description.answers,
         "labels": description.labels,
     }
-    ours = json.dumps({key: value for key, value in fields.items() if value}, separators=(",", ":"))
-    entries, files = {_NAME: ours.encode()}, {}
+    nonempty = {key: value for key, value in fields.items() if value}
+    entries, files = {_NAME: json.dumps(nonempty, separators=(",", ":")).encode()}, {}
     if description.labels or description.normalization:
         buffer, files = tflite_metadata(content, description, shapes)
         entries["TFLITE_METADATA"] = buffer

@@ -1,4 +1,4 @@
-"""What `to_tflite` was asked for, checked before anything is done."""
+"""Arguments of `to_tflite`, checked before the conversion starts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,32 +7,32 @@ from typing import Any
 from keras_kd.export.conversion import CALIBRATED, Request
 from keras_kd.export.weight_only import WEIGHT_ONLY, require_quantizer
 
-#: What `to_tflite` makes.
+#: Formats of `to_tflite`.
 QUANTIZATIONS = ("float32", "float16", "dynamic", *CALIBRATED, *WEIGHT_ONLY)
-#: The signature of a file that has one.
+#: Name of the only signature of a file.
 MAIN = "serving_default"
 _INTEGER_IO = {"int8": ("int8", "uint8"), "int16x8": ("int16",)}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a file shall be; the attributes are arguments of `to_tflite`.
+    """Properties of a .tflite file; see the arguments of `to_tflite`.
 
     Raises:
         ModuleNotFoundError: If ai-edge-quantizer is needed and not installed.
-        ValueError: If one is wrong, or does not go with another.
+        ValueError: If an option is invalid, or incompatible with another one.
     """
 
-    quantization: str
-    batch_size: int | None
-    io_dtype: str
-    per_channel: bool
-    allow_flex: bool
-    signatures: Mapping[str, str | None] | None
-    normalization: Any
-    raw_inputs: bool
-    answer: str | Mapping[str, str] | None
-    labels: Sequence[str] | Mapping[str, Sequence[str]] | None
+    quantization: str = "float32"
+    batch_size: int | None = 1
+    io_dtype: str = "float32"
+    per_channel: bool = True
+    allow_flex: bool = False
+    signatures: Mapping[str, str | None] | None = None
+    normalization: Any = None
+    raw_inputs: bool = False
+    answer: str | Mapping[str, str] | None = None
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         if self.quantization not in QUANTIZATIONS:
@@ -45,7 +45,7 @@ class Options:
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(
                 f"Expected a batch_size of at least 1, or None. Received: {self.batch_size}. Use 1 "
-                "for a model that is given one sample at a time."
+                "for an application that runs one sample at a time."
             )
         dtypes = ("float32", *_INTEGER_IO.get(self.quantization, ()))
         if self.io_dtype not in dtypes:
@@ -56,8 +56,8 @@ class Options:
         if not self.per_channel and self.quantization not in ("dynamic", *CALIBRATED):
             raise ValueError(
                 "Expected per_channel=True, unless the converter quantizes the weights (dynamic, "
-                f"int8, int16x8). Received: per_channel=False for {self.quantization!r}. Leave it "
-                "away."
+                f"int8, int16x8). Received: per_channel=False for {self.quantization!r}. Omit "
+                "`per_channel`."
             )
         self._check_signatures()
 
@@ -68,7 +68,7 @@ class Options:
 
     @property
     def request(self) -> Request:
-        """What the converter is asked for."""
+        """The converter's settings."""
         return Request(
             "float32" if self.quantization in WEIGHT_ONLY else self.quantization,
             tuple(self.taps),
@@ -86,6 +86,6 @@ class Options:
             )
         if len(self.taps) > 1 and self.quantization == "int16x8":
             raise ValueError(
-                "Expected one signature for int16x8: the converter gives wrong values for several. "
-                f"Received: {list(self.taps)}. Export a file for each."
+                "Expected one signature for int16x8: with several, the converter gives wrong "
+                f"values. Received: {list(self.taps)}. Export one file for each."
             )

@@ -1,4 +1,4 @@
-"""A Keras model as TensorFlow graphs in float32, with named inputs and outputs."""
+"""Trace a Keras model to TensorFlow graphs in float32, with named inputs and outputs."""
 
 import contextlib
 import re
@@ -11,54 +11,54 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.export.pre_post_processing import Ends
+from keras_kd.export.pre_post_processing import Processing
 from keras_kd.litert import signature
 from keras_kd.models.precision import compute_in_float32
 from keras_kd.models.taps import Tap, TappedModel
 
 
 @dataclass(frozen=True)
-class Traced:
-    """A model's graphs, one for each signature of the file.
+class TracedModel:
+    """The graphs of a model, one per signature of the file.
 
     Attributes:
-        variables: The model's variables, as TensorFlow has them.
-        functions: The graphs by the names of their signatures.
-        outputs: The names of each one's outputs, in the model's order.
-        shapes: The shapes of the model's own outputs, by their names.
-        ends: What the graphs do beside the model.
-        layers: The names of the model's layers.
+        variables: The model's TensorFlow variables.
+        functions: The graphs by signature name.
+        outputs: Names of the outputs by signature, in the model's order.
+        shapes: Shapes of the model's own outputs, by name.
+        processing: Pre- and post-processing in the graphs.
+        layers: Names of the model's layers.
     """
 
     variables: list[tf.Variable]
     functions: dict[str, Any]
     outputs: dict[str, tuple[str, ...]]
     shapes: dict[str, tuple[int | None, ...]]
-    ends: Ends
+    processing: Processing
     layers: frozenset[str]
 
     @property
     def ops(self) -> set[str]:
-        """The kinds of ops in the graphs."""
+        """The types of ops in the graphs."""
         return {node.op for node in self._nodes()}
 
     @property
-    def rounds(self) -> bool:
-        """Whether the model was trained with the rounding of int8: it brings its own ranges."""
+    def quantization_aware(self) -> bool:
+        """Whether the model was trained for int8 and contains its own ranges."""
         return any(op.startswith("FakeQuantWithMinMaxVars") for op in self.ops)
 
     @property
-    def loops(self) -> list[str]:
-        """The layers that loop and collect what they compute, whose calibration ends a process."""
-        return self.places("TensorListReserve", "EmptyTensorList")
+    def loop_layers(self) -> list[str]:
+        """Layers with a loop that collects results, whose calibration crashes the process."""
+        return self.layers_with("TensorListReserve", "EmptyTensorList")
 
-    def places(self, *ops: str) -> list[str]:
-        """The layers in which ops of some kinds are."""
+    def layers_with(self, *ops: str) -> list[str]:
+        """Return the layers that contain an op of the given types."""
         names = {node.name for node in self._nodes() if node.op in ops}
         return sorted({layer_of(name, self.layers) for name in names})
 
     def save(self, folder: Path) -> None:
-        """Writes the graphs as a SavedModel, from which they are converted."""
+        """Write the graphs as a SavedModel for the converter."""
         module = tf.Module()
         module.variables_ = self.variables
         tf.saved_model.save(module, str(folder), signatures=self.functions)
@@ -72,12 +72,12 @@ class Traced:
 
 
 def layer_of(node: str, layers: Set[str]) -> str:
-    """Returns the path of the layer that a node of a graph is in.
+    """Return the path of the layer that a node of a graph belongs to.
 
     Args:
-        node: The node's name, such as `sequential_1/dense_1/MatMul`: TensorFlow numbers names that
-            are taken.
-        layers: The names of the model's layers.
+        node: Name of the node, such as `sequential_1/dense_1/MatMul`; TensorFlow appends numbers to
+            repeated names.
+        layers: Names of the model's layers.
     """
     parts = node.split("/")[:-1] or [node]
     known = [part if part in layers else re.sub(r"_\d+$", "", part) for part in parts]
@@ -88,23 +88,24 @@ def trace(
     model: keras.Model,
     inputs: signature.Signature,
     batch_size: int | None,
-    ends: Callable[[Mapping[str, tuple[int | None, ...]]], Ends],
+    make_processing: Callable[[Mapping[str, tuple[int | None, ...]]], Processing],
     signatures: Mapping[str, str | None],
     loops: bool = True,
-) -> Traced:
-    """Traces a model once for each signature.
+) -> TracedModel:
+    """Trace a model once per signature.
 
     Args:
         model: A built model.
-        inputs: What it is called with.
-        batch_size: The batch size of the graphs, or `None` for any.
-        ends: Called with the shapes of the model's outputs by name: what the file does beside it.
-        signatures: The tap that each signature gives, `None` for the model's own outputs.
-        loops: Whether recurrent layers may loop; else they are written out, step by step.
+        inputs: Its inputs.
+        batch_size: Batch size of the graphs, or `None` for any.
+        make_processing: Called with the shapes of the model's outputs by name; returns the pre- and
+            post-processing.
+        signatures: The tap of each signature, `None` for the model's own outputs.
+        loops: Whether recurrent layers stay loops; otherwise they are unrolled.
 
     Raises:
-        ValueError: If the model makes weights when it is called: it was not built. If loops are to
-            be written out whose number of steps is free.
+        ValueError: If calling the model creates weights, because it was not built, or if the number
+            of steps of a loop to unroll is free.
     """
     specs = {
         name: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, name=name)
@@ -112,45 +113,46 @@ def trace(
     }
     before = len(model.variables)
     functions, outputs = {}, {}
-    with compute_in_float32(model), contextlib.nullcontext() if loops else _unrolled(model):
-        whole, names = _whole(model, inputs, specs)
-        shapes = {name: tuple(t.shape) for name, t in whole.structured_outputs.items()}
-        around = ends(shapes)
+    with compute_in_float32(model), contextlib.nullcontext() if loops else _unroll_layers(model):
+        main, names = _trace_model(model, inputs, specs)
+        shapes = {name: tuple(t.shape) for name, t in main.structured_outputs.items()}
+        processing = make_processing(shapes)
         for key, tap in signatures.items():
-            inner = whole if tap is None else _part(model, tap, inputs, specs)
-            functions[key] = _between(inner, around, specs, whole=tap is None)
+            inner = main if tap is None else _trace_tap(model, tap, inputs, specs)
+            functions[key] = _add_processing(inner, processing, specs, outputs=tap is None)
             outputs[key] = names if tap is None else (signature.identifier(tap),)
     if len(model.variables) != before:
         raise ValueError(
             f"Expected a built model. Received: model '{model.name}', some of whose layers had no "
-            "weights yet. Call it on a batch of data (`build` alone may not reach them), and train "
-            "or load it, before exporting it."
+            "weights yet. Call it on a batch of data (`build` may not reach all layers), and train "
+            "or load it, before the export."
         )
     layers = frozenset(layer.name for layer in model._flatten_layers(include_self=False))
-    return Traced([v.value for v in model.variables], functions, outputs, shapes, around, layers)
+    variables = [variable.value for variable in model.variables]
+    return TracedModel(variables, functions, outputs, shapes, processing, layers)
 
 
-def _whole(
+def _trace_model(
     model: keras.Model, inputs: signature.Signature, specs: Mapping[str, tf.TensorSpec]
 ) -> tuple[Any, tuple[str, ...]]:
-    """Returns the graph of a model, and the names of its outputs in order."""
+    """Return the graph of a model, and the names of its outputs in order."""
     names: list[str] = []
 
     def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = model(inputs.pack(tensors), training=False)
-        names[:] = signature.of_outputs(model, outputs)
+        names[:] = signature.output_names(model, outputs)
         return dict(zip(names, tree.flatten(outputs), strict=True))
 
     return tf.function(serve).get_concrete_function(**specs), tuple(names)
 
 
-def _part(
+def _trace_tap(
     model: keras.Model,
     tap: str,
     inputs: signature.Signature,
     specs: Mapping[str, tf.TensorSpec],
 ) -> Any:
-    """Returns the graph of what stands at a tap."""
+    """Return the graph of a model up to a tap."""
     place, name = Tap(tap), signature.identifier(tap)
     tapped = TappedModel(model, [place])
 
@@ -160,19 +162,21 @@ def _part(
     return tf.function(serve).get_concrete_function(**specs)
 
 
-def _between(inner: Any, ends: Ends, specs: Mapping[str, tf.TensorSpec], whole: bool) -> Any:
-    """Returns a graph with what the file does before it, and behind the model's own outputs."""
+def _add_processing(
+    inner: Any, processing: Processing, specs: Mapping[str, tf.TensorSpec], outputs: bool
+) -> Any:
+    """Return a graph with pre-processing and, for the model's outputs, post-processing."""
 
     def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = inner(**ends.enter(tensors))
-        return ends.leave(outputs) if whole else outputs
+        values = inner(**processing.preprocess(tensors))
+        return processing.postprocess(values) if outputs else values
 
     return tf.function(serve).get_concrete_function(**specs)
 
 
 @contextlib.contextmanager
-def _unrolled(model: keras.Model) -> Iterator[None]:
-    """Lets the recurrent layers unroll for a while.
+def _unroll_layers(model: keras.Model) -> Iterator[None]:
+    """Unroll the recurrent layers within a `with` block.
 
     Raises:
         ValueError: If the number of steps is free.
@@ -187,9 +191,9 @@ def _unrolled(model: keras.Model) -> Iterator[None]:
         if "Cannot unroll a RNN" not in str(error):
             raise
         raise ValueError(
-            f"Expected a fixed number of time steps, to write the recurrent layers out step by "
-            f"step. Received: model '{model.name}', where it is free. Build it on an input of "
-            'fixed length, or use quantization="dynamic" or "float16".'
+            f"Expected a fixed number of time steps, to unroll the recurrent layers. Received: "
+            f"model '{model.name}', where it is free. Build it on an input of fixed length, or use "
+            'quantization="dynamic" or "float16".'
         ) from error
     finally:
         for layer, unroll in zip(recurrent, before, strict=True):

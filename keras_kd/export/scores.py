@@ -1,4 +1,4 @@
-"""What a file scored on a data set, beside the Keras model it came from."""
+"""Scores of a file on a data set: accuracy, and differences from the Keras model."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -11,17 +11,17 @@ from keras_kd.training.labels import UNLABELED
 
 @dataclass(frozen=True)
 class Score:
-    """What one output of a file scored. Shares are in [0, 1].
+    """Scores of one output of a file.
 
     Attributes:
-        accuracy: Share of right answers; `None` without labels.
-        agreement: Share of answers (top-1) equal to the Keras model's; `None` without a model.
+        accuracy: Accuracy in [0, 1]; `None` without labels.
+        agreement: Fraction of predicted classes equal to the Keras model's; `None` without a model.
         max_difference: Largest absolute difference from the Keras model's output; `None` without a
-            model, or where the output is a class number.
-        mean_difference: Mean absolute difference from it.
-        relative_difference: Root of the mean squared difference from it, over the standard
-            deviation of the model's output: 0 is the same, 1 is as far off as a constant.
-        model_accuracy: The Keras model's own share of right answers.
+            model, or if the output is a class index.
+        mean_difference: Mean absolute difference.
+        relative_difference: Root mean squared difference, divided by the standard deviation of the
+            model's output: 0 for equal outputs, 1 for a constant output at their mean.
+        model_accuracy: Accuracy of the Keras model.
     """
 
     accuracy: float | None = None
@@ -33,7 +33,7 @@ class Score:
 
     @property
     def drop(self) -> float | None:
-        """Percentage points of accuracy that the file lost against the Keras model."""
+        """Percentage points of accuracy that the file loses compared with the Keras model."""
         if self.accuracy is None or self.model_accuracy is None:
             return None
         return 100 * (self.model_accuracy - self.accuracy)
@@ -41,13 +41,13 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a file scored on a data set.
+    """Scores of a file on a data set.
 
-    The attributes of `Score` can be read from the evaluation itself if there is one output.
+    If there is one output, the attributes of its `Score` are also attributes of the evaluation.
 
     Attributes:
         samples: Number of samples.
-        outputs: The score of each output, by its name.
+        outputs: The `Score` of each output, by name.
     """
 
     samples: int
@@ -55,41 +55,41 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float | None:
-        """The accuracy of the only output."""
+        """Accuracy of the only output."""
         return self._only.accuracy
 
     @property
     def agreement(self) -> float | None:
-        """The agreement of the only output with the Keras model's."""
+        """Agreement of the only output with the Keras model."""
         return self._only.agreement
 
     @property
     def max_difference(self) -> float | None:
-        """The largest absolute difference of the only output from the Keras model's."""
+        """Largest absolute difference of the only output from the Keras model's."""
         return self._only.max_difference
 
     @property
     def mean_difference(self) -> float | None:
-        """The mean absolute difference of the only output from the Keras model's."""
+        """Mean absolute difference of the only output from the Keras model's."""
         return self._only.mean_difference
 
     @property
     def relative_difference(self) -> float | None:
-        """The relative difference of the only output from the Keras model's."""
+        """Relative difference of the only output from the Keras model's."""
         return self._only.relative_difference
 
     @property
     def model_accuracy(self) -> float | None:
-        """The Keras model's own accuracy at the only output."""
+        """Accuracy of the Keras model at the only output."""
         return self._only.model_accuracy
 
     @property
     def drop(self) -> float | None:
-        """Percentage points of accuracy lost at the only output."""
+        """Percentage points of accuracy that the only output loses."""
         return self._only.drop
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the numbers as JSON takes them."""
+        """Return the values as JSON types."""
         outputs = {
             name: {**asdict(score), "drop": score.drop} for name, score in self.outputs.items()
         }
@@ -106,95 +106,104 @@ class Evaluation:
 
 
 @dataclass
-class Tally:
-    """What has been counted so far for one output.
+class ScoreCounter:
+    """Accumulates the scores of one output over batches.
 
     Attributes:
         name: The output.
-        threshold: Where "yes" begins for an output of one unit.
-        classes: Whether the file gives class numbers in place of what the model gives.
-        doubtful: Whether the labels may be none of this output's: then they count only if they are
-            classes of it, and the model is better at them than naming the most frequent one.
+        threshold: Decision threshold of an output of one unit.
+        class_indices: Whether the file returns class indices instead of the model's values.
+        ignore_invalid_labels: Whether labels may belong to something else: then they count only if
+            they are classes of this output, and the model predicts them better than the most
+            frequent class does.
     """
 
     name: str
     threshold: float
-    classes: bool = False
-    doubtful: bool = False
-    answers: int = 0
-    same: int = 0
-    right: int = 0
-    model_right: int = 0
+    class_indices: bool = False
+    ignore_invalid_labels: bool = False
+    compared: int = 0
+    equal: int = 0
+    correct: int = 0
+    model_correct: int = 0
     labels: Counter = field(default_factory=Counter)
-    unfit: bool = False
-    largest: float = 0.0
+    invalid_labels: bool = False
+    max_difference: float = 0.0
     sums: np.ndarray = field(default_factory=lambda: np.zeros(5))
 
     def add(
         self, values: np.ndarray, labels: np.ndarray | None, expected: np.ndarray | None
     ) -> None:
-        """Counts one batch: what the file gives, the labels, what the model gives."""
-        given = values if self.classes else answers_of(values, self.threshold)
-        of_model = None if expected is None else answers_of(expected, self.threshold)
-        if labels is not None and not self.unfit:
+        """Add a batch: outputs of the file, labels, outputs of the model."""
+        predicted = values if self.class_indices else predicted_classes(values, self.threshold)
+        by_model = None if expected is None else predicted_classes(expected, self.threshold)
+        if labels is not None and not self.invalid_labels:
             shape = values.shape if expected is None else expected.shape
-            self._count(labels, shape, given, of_model)
-        if of_model is not None:
-            self.same += int((given == of_model).sum())
-            self.answers += given.size
-            if not self.classes:
+            self._count_correct(labels, shape, predicted, by_model)
+        if by_model is not None:
+            self.equal += int((predicted == by_model).sum())
+            self.compared += predicted.size
+            if not self.class_indices:
                 self._compare(values.astype("float64"), expected.astype("float64"))
 
     def score(self) -> Score:
-        """Returns the shares and means of what was counted."""
-        labelled = self._labelled()
-        accuracy = self.right / labelled if labelled else None
-        if not self.answers:
+        """Return the scores of all batches."""
+        labeled = self._count_labeled()
+        accuracy = self.correct / labeled if labeled else None
+        if not self.compared:
             return Score(accuracy)
-        of_model = self.model_right / labelled if labelled else None
-        agreement = self.same / self.answers
-        if self.classes:
-            return Score(accuracy, agreement, model_accuracy=of_model)
+        model_accuracy = self.model_correct / labeled if labeled else None
+        agreement = self.equal / self.compared
+        if self.class_indices:
+            return Score(accuracy, agreement, model_accuracy=model_accuracy)
         size, distance, squares, total, total_squares = self.sums
         spread = np.sqrt(max(total_squares / size - (total / size) ** 2, 0.0))
         error = np.sqrt(squares / size)
-        # Of an output that never changes, any difference is infinitely large.
+        # The relative difference from a constant output is infinite.
         relative = error / spread if spread else (np.inf if error else 0.0)
         return Score(
-            accuracy, agreement, self.largest, float(distance / size), float(relative), of_model
+            accuracy,
+            agreement,
+            self.max_difference,
+            float(distance / size),
+            float(relative),
+            model_accuracy,
         )
 
-    def _count(
+    def _count_correct(
         self,
         labels: np.ndarray,
         shape: tuple[int, ...],
-        given: np.ndarray,
-        of_model: np.ndarray | None,
+        predicted: np.ndarray,
+        by_model: np.ndarray | None,
     ) -> None:
         try:
-            wanted = class_indices_of(self.name, labels, shape, self.classes and of_model is None)
+            indices_only = self.class_indices and by_model is None
+            classes = check_class_labels(self.name, labels, shape, indices_only)
         except ValueError:
-            if not self.doubtful:
+            if not self.ignore_invalid_labels:
                 raise
-            self.unfit = True
+            self.invalid_labels = True
             return
-        known = wanted != UNLABELED
-        self.right += int((given == wanted)[known].sum())
-        self.labels.update(wanted[known].tolist())
-        if of_model is not None:
-            self.model_right += int((of_model == wanted)[known].sum())
+        labeled = classes != UNLABELED
+        self.correct += int((predicted == classes)[labeled].sum())
+        self.labels.update(classes[labeled].tolist())
+        if by_model is not None:
+            self.model_correct += int((by_model == classes)[labeled].sum())
 
-    def _labelled(self) -> int:
-        """Returns the number of answers with a label that counts."""
-        if self.unfit or (
-            self.doubtful and self.model_right <= max(self.labels.values(), default=0)
+    def _count_labeled(self) -> int:
+        """Return the number of predictions with a valid label."""
+        most_frequent = max(self.labels.values(), default=0)
+        if self.invalid_labels or (
+            self.ignore_invalid_labels and self.model_correct <= most_frequent
         ):
             return 0
         return self.labels.total()
 
     def _compare(self, values: np.ndarray, expected: np.ndarray) -> None:
         distance = np.abs(values - expected)
-        self.largest = float(np.maximum(self.largest, distance.max()))  # NaN stays NaN.
+        # `np.maximum` propagates NaN.
+        self.max_difference = float(np.maximum(self.max_difference, distance.max()))
         self.sums += [
             distance.size,
             distance.sum(),
@@ -204,44 +213,45 @@ class Tally:
         ]
 
 
-def answers_of(values: np.ndarray, threshold: float) -> np.ndarray:
-    """Returns the class of each answer: where the last axis is largest, or yes (1) and no (0)."""
+def predicted_classes(values: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the predicted classes: the argmax of the last axis, or 0 and 1 for one unit."""
     if values.shape[-1] == 1:
         return (values[..., 0] > threshold).astype(np.int64)
     return values.argmax(-1)
 
 
-def class_indices_of(
-    name: str, labels: np.ndarray, shape: tuple[int, ...], only_classes: bool = False
+def check_class_labels(
+    name: str, labels: np.ndarray, shape: tuple[int, ...], indices_only: bool = False
 ) -> np.ndarray:
-    """Returns integer labels, one for each answer of an output.
+    """Return integer labels, one for each prediction of an output.
 
     Args:
         name: The output.
-        labels: Integers, without or with a last axis of 1, or one-hot (a row of noughts is none).
-        shape: The shape of its values.
-        only_classes: Whether its values are class numbers, of which it is not known how many.
+        labels: Integers, with or without a last axis of 1, or one-hot (zeros for unlabeled).
+        shape: Shape of its values.
+        indices_only: Whether its values are class indices, so that the number of classes is
+            unknown.
 
     Raises:
-        ValueError: If the labels are of another shape, or are no classes of the output.
+        ValueError: If the labels have another shape, or are not classes of the output.
     """
-    places = shape if only_classes else shape[:-1]
-    wide = labels.shape[:-1] == places and labels.shape[-1] > 1
-    if wide and (only_classes or labels.shape == shape):
+    positions = shape if indices_only else shape[:-1]
+    one_hot = labels.shape[:-1] == positions and labels.shape[-1] > 1
+    if one_hot and (indices_only or labels.shape == shape):
         return np.where((labels > 0).any(-1), labels.argmax(-1), UNLABELED)
-    if labels.shape == (*places, 1):
+    if labels.shape == (*positions, 1):
         labels = labels[..., 0]
-    count = np.inf if only_classes else max(shape[-1], 2)
-    if labels.shape != places:
+    count = np.inf if indices_only else max(shape[-1], 2)
+    if labels.shape != positions:
         raise ValueError(
-            f"Output '{name}': expected labels of shape {places} or {shape}, as its values. "
-            f"Received: shape {labels.shape}. Give one label, or one one-hot row, for each answer."
+            f"Output '{name}': expected labels of shape {positions} or {shape}, as its values. "
+            f"Received: shape {labels.shape}. Pass one label, or one one-hot row, per prediction."
         )
     classes = labels.astype(np.int64)
     if (classes != labels).any() or (classes < UNLABELED).any() or (classes >= count).any():
         raise ValueError(
-            f"Output '{name}': expected integer labels from 0 to {count - 1}, or -1 for none. "
-            f"Received: labels from {labels.min()} to {labels.max()}. Leave labels that are no "
-            "classes out of the dictionary of labels."
+            f"Output '{name}': expected integer labels from 0 to {count - 1}, or -1 for unlabeled. "
+            f"Received: labels from {labels.min()} to {labels.max()}. Omit labels that are not "
+            "classes from the dictionary of labels."
         )
     return classes

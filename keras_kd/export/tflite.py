@@ -1,4 +1,4 @@
-"""From a Keras model to a .tflite file: written whole, and held against the model before it is."""
+"""Convert a Keras model to a .tflite file that is verified before it is written."""
 
 import dataclasses
 import tempfile
@@ -10,16 +10,17 @@ import keras
 import numpy as np
 
 from keras_kd.export import calibration as calibration_data
-from keras_kd.export import pre_post_processing as ends
-from keras_kd.export import saved_model as tracing
-from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert, unknown_ops
-from keras_kd.export.metadata import Description, described
+from keras_kd.export import pre_post_processing, saved_model
+from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert, missing_ops
+from keras_kd.export.metadata import Description, embed_description
 from keras_kd.export.options import Options
+from keras_kd.export.pre_post_processing import Normalization, Processing
+from keras_kd.export.saved_model import TracedModel
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.export.verification import Proof
+from keras_kd.export.verification import Verification
 from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
 from keras_kd.files import atomic_write, require_writable
-from keras_kd.litert import signature
+from keras_kd.litert.signature import Signature, infer_signature
 
 
 def to_tflite(
@@ -44,71 +45,71 @@ def to_tflite(
     answer: str | Mapping[str, str] | None = None,
     labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
 ) -> TFLiteModel:
-    """Converts a Keras model to a .tflite file that LiteRT runs, and verifies it.
+    """Convert a Keras model to a .tflite file for LiteRT and verify it.
 
-    The file is run beside the model on `verification`, or on `calibration` where there is none. One
-    that loses more than `max_drop` points of accuracy or, where labels do not say, differs by more
-    than `tolerance`, is refused: it is kept as `NAME.rejected.tflite`, and what was under the name
-    before stays. Without samples, float32 and float16 are compared on made-up ones, and others are
-    run only.
+    The file and the model both run on `verification` (by default on `calibration`). A file that
+    loses more than `max_drop` points of accuracy or, without labels, differs by more than
+    `tolerance`, is rejected: it is saved as `NAME.rejected.tflite`, and an existing file at `path`
+    is kept. Without samples, float32 and float16 files are compared on random inputs; files of
+    other formats are only run.
 
-    The file is written whole or not at all. What could end the process, LiteRT and any conversion
-    of uncommon ops, runs in a process of its own. A model trained in mixed precision is converted
-    in float32. For int8 and int16x8, recurrent layers are written out step by step.
+    The file is written completely or not at all. LiteRT, and the conversion of uncommon ops, run in
+    child processes, because they can crash. A mixed-precision model is converted in float32. For
+    int8 and int16x8, recurrent layers are unrolled.
 
     Args:
         model: A built Functional, Sequential or subclassed `keras.Model`.
-        path: Where to write, ending in `.tflite`, in a folder that exists.
-        quantization: Defaults to `"float32"`, as trained. `"float16"` weights. `"dynamic"`: int8
-            weights, except of tensors of fewer than 1,024 values, and float activations. `"int8"`:
-            weights and activations; ops that have no 8-bit kernel stay in float32. `"int16x8"`:
-            8-bit weights and 16-bit activations, many times as slow, since LiteRT's kernels for it
-            are plain ones. `"weight_only_int8"`, `"int4"`: weights alone, computed in float, by
-            ai-edge-quantizer (`pip install 'keras_kd[quantizer]'`).
-        calibration: Samples such as the model will see, for int8 and int16x8: a `tf.data.Dataset`
-            of batches, or arrays. In both a tuple is `(x, ...)`, of which x is used; several
-            inputs are a list or a dictionary. A model from `kd.compression.quantize_aware` needs
-            none: it brings the ranges that it was trained with.
-        calibration_samples: How many samples to take, from the beginning. Defaults to 300.
-        verification: Samples to verify with, likewise; in `(x, y)`, labels y give the accuracy.
-            Defaults to `calibration`.
-        verification_samples: How many of them to take at most. Defaults to 1,000.
-        max_drop: Points of accuracy that the file may lose against the model. Defaults to 2.
-        tolerance: Relative difference (see `Score`) that an output without labels may have.
-            Defaults to 0.001 for float32, 0.02 for float16 and 0.5 for others.
-        batch_size: Number of samples of one run of the file, or `None` to leave it free, which
-            costs speed. Defaults to 1.
+        path: Where to write, ending in `.tflite`, in an existing folder.
+        quantization: Defaults to `"float32"`, unchanged. `"float16"`: float16 weights. `"dynamic"`:
+            int8 weights, except in tensors of fewer than 1,024 values, and float activations.
+            `"int8"`: int8 weights and activations; ops without an 8-bit kernel stay in float32.
+            `"int16x8"`: 8-bit weights and 16-bit activations, many times slower, because LiteRT has
+            only reference kernels for it. `"weight_only_int8"`, `"int4"`: quantized weights and
+            float computation, by ai-edge-quantizer (`pip install 'keras_kd[quantizer]'`).
+        calibration: Representative samples, for int8 and int16x8: a `tf.data.Dataset` of batches,
+            or arrays. In both, a tuple is `(x, ...)`, of which x is used; several inputs are a list
+            or a dictionary. A model from `kd.compression.quantize_aware` needs none: it contains
+            the ranges that it was trained with.
+        calibration_samples: Number of samples to use, from the beginning. Defaults to 300.
+        verification: Samples for the verification, in the same forms; with `(x, y)`, accuracy is
+            computed with the labels y. Defaults to `calibration`.
+        verification_samples: Maximum number of them to use. Defaults to 1,000.
+        max_drop: Percentage points of accuracy that the file may lose. Defaults to 2.
+        tolerance: Relative difference (see `Score`) allowed for an output without labels. Defaults
+            to 0.001 for float32, 0.02 for float16 and 0.5 for others.
+        batch_size: Number of samples per run of the file, or `None` for any number, which is
+            slower. Defaults to 1.
         io_dtype: Dtype of the inputs and outputs that are real numbers in the model: `"float32"`,
             for int8 also `"int8"` or `"uint8"`, for int16x8 also `"int16"`. Defaults to
             `"float32"`.
-        per_channel: Whether the weights of int8, int16x8 and dynamic have a scale for each channel;
-            a single one makes the file a little smaller. Defaults to `True`.
-        allow_flex: Whether ops that LiteRT lacks may be left to TensorFlow. Such a file needs an
-            application with the Flex delegate: Python's LiteRT has none. Defaults to `False`.
-        input_signature: What the model is called with, `tf.TensorSpec`s nested as its argument, for
-            a subclassed model that takes other than floats. Defaults to what the model says.
+        per_channel: Whether the weights of int8, int16x8 and dynamic have one scale per channel
+            instead of one per tensor, which makes the file a little larger. Defaults to `True`.
+        allow_flex: Whether to keep ops that LiteRT lacks as TensorFlow ops. Such a file needs an
+            application with the Flex delegate; Python's LiteRT has none. Defaults to `False`.
+        input_signature: `tf.TensorSpec`s nested as the model's argument, for a subclassed model
+            with inputs other than floats. Defaults to the inputs that the model records.
         signatures: Entry points of the file by name: a tap (a layer's name, `outer/inner` inside a
             nested model), or `None` for the model's outputs. The first one is the main graph.
             Defaults to one, `"serving_default"`, for the outputs.
-        normalization: `(mean, std)` if `(raw - mean) / std` made the model's input of raw values,
-            each a number or one for each channel; for several inputs a dictionary. Written into the
-            file, for the application to do. Defaults to `None`.
-        raw_inputs: Whether the file does it itself, and takes raw values. Samples given here are
-            still such as the model takes. Defaults to `False`.
-        answer: What the file gives in place of an output that is logits: `"softmax"`, `"sigmoid"`,
-            or `"argmax"`, the class number; for several outputs a dictionary. Defaults to `None`.
-        labels: Names of an output's classes, written into the file; for several outputs a
+        normalization: `(mean, std)` such that `(raw - mean) / std` is the model's input, each a
+            number or one per channel; for several inputs a dictionary. Written into the file's
+            metadata for the application. Defaults to `None`.
+        raw_inputs: Whether the file normalizes raw inputs itself. Samples passed here are still
+            normalized, as the model takes them. Defaults to `False`.
+        answer: Op that the file applies to an output of logits: `"softmax"`, `"sigmoid"`, or
+            `"argmax"` (the class index); for several outputs a dictionary. Defaults to `None`.
+        labels: Class names of an output, written into the metadata; for several outputs a
             dictionary. Defaults to `None`.
 
     Returns:
-        The file, as a `TFLiteModel`; its `verification` says what it scored.
+        The file as a `TFLiteModel`; its `verification` contains the scores.
 
     Raises:
         TypeError: If `model` is not a `keras.Model`.
-        ValueError: If an argument is wrong, or if the model cannot be converted as asked.
-        VerificationError: If the file answers otherwise than the model.
-        RuntimeError: If LiteRT or the converter fails over the model.
-        OSError: If the folder does not exist or cannot be written.
+        ValueError: If an argument is invalid, or the model cannot be converted.
+        VerificationError: If the outputs of the file differ too much from those of the model.
+        RuntimeError: If LiteRT or the converter fails.
+        OSError: If the folder does not exist or is not writable.
 
     Example:
         >>> tflite = to_tflite(model, "model.tflite", "int8", calibration=train, verification=test)
@@ -127,153 +128,159 @@ def to_tflite(
         answer,
         labels,
     )
-    inputs = signature.of_inputs(model, input_signature)
+    path = Path(path)
+    inputs = infer_signature(model, input_signature)
     data = calibration if verification is None else verification
-    made_up = (inputs.pack(calibration_data.made_up(inputs)),)
-    proof = Proof(data, verification_samples, made_up, max_drop, tolerance)
-    require_writable(Path(path), ".tflite")
-    with atomic_write(Path(path)) as temporary:
+    verify = Verification(data, verification_samples, (inputs.random_batch(),), max_drop, tolerance)
+    require_writable(path, ".tflite")
+    with atomic_write(path) as temporary:
         samples = None
         if quantization in CALIBRATED and calibration is not None:
-            samples = calibration_data.samples(calibration, inputs, calibration_samples)
-        content, about = converted(model, inputs, options, samples)
-        scores = proof.of(content, about, model, Path(path))
+            samples = calibration_data.take_samples(calibration, inputs, calibration_samples)
+        content, description = convert_model(model, inputs, options, samples)
+        scores = verify.run(content, description, model, path)
         temporary.write_bytes(content)
-    outputs = next(iter(about.outputs.values()))
-    return TFLiteModel(Path(path), quantization, about.inputs, outputs, scores)
+    outputs = next(iter(description.outputs.values()))
+    return TFLiteModel(path, quantization, description.inputs, outputs, scores)
 
 
-def converted(
+def convert_model(
     model: keras.Model,
-    inputs: signature.Signature,
+    inputs: Signature,
     options: Options,
     samples: Mapping[str, np.ndarray] | None,
     loops: bool | None = None,
 ) -> tuple[bytes, Description]:
-    """Returns the content of the file, and what it says of itself.
+    """Return the content of the file and its description.
 
     Args:
         model: A built model.
-        inputs: What it is called with.
-        options: What the file shall be.
-        samples: Samples to calibrate with, by input, such as the model takes; `None` for none.
-        loops: Whether recurrent layers loop in it. Defaults to where they can.
+        inputs: Its inputs.
+        options: Properties of the file.
+        samples: Calibration samples by input, as the model takes them; `None` for none.
+        loops: Whether recurrent layers stay loops. Defaults to `True` unless the format is
+            calibrated.
 
     Raises:
-        ValueError: If the model cannot be converted as asked.
-        RuntimeError: If the converter fails over it.
+        ValueError: If the model cannot be converted.
+        RuntimeError: If the converter fails.
     """
-    normalized = ends.normalizations(options.normalization, inputs.specs, options.raw_inputs)
-    traced = _traced(model, inputs, options, normalized, loops)
-    if traced.rounds:
+    normalization = pre_post_processing.parse_normalization(
+        options.normalization, inputs.specs, options.raw_inputs
+    )
+    traced = _trace(model, inputs, options, normalization, loops)
+    if traced.quantization_aware:
         samples = None
     elif samples is None and options.quantization in CALIBRATED:
-        calibration_data.samples(None, inputs, 1)  # Says what is missing.
+        calibration_data.take_samples(None, inputs, 1)  # Raises the error for missing data.
     if samples is not None and options.raw_inputs:
-        samples = calibration_data.raw(samples, normalized, options.io_dtype)
+        samples = calibration_data.denormalize(samples, normalization, options.io_dtype)
     content = _convert(model.name, traced, options, samples)
     if options.quantization in WEIGHT_ONLY:
         content = quantize_weights(content, options.quantization)
-    about = Description(
+    description = Description(
         options.quantization,
         inputs.names,
         traced.outputs,
         {key: tap for key, tap in options.taps.items() if tap is not None},
-        normalized,
+        normalization,
         options.raw_inputs,
-        traced.ends.answers,
-        ends.labels(options.labels, traced.shapes),
+        traced.processing.final_ops,
+        pre_post_processing.parse_labels(options.labels, traced.shapes),
     )
-    return described(content, about, {n: s.shape for n, s in inputs.specs.items()}), about
+    shapes = {name: spec.shape for name, spec in inputs.specs.items()}
+    return embed_description(content, description, shapes), description
 
 
-def _traced(
+def _trace(
     model: keras.Model,
-    inputs: signature.Signature,
+    inputs: Signature,
     options: Options,
-    normalized: Mapping[str, ends.Normalization],
+    normalization: Mapping[str, Normalization],
     loops: bool | None,
-) -> tracing.Traced:
-    """Returns the graphs of the model, without loops where these cannot be quantized.
+) -> TracedModel:
+    """Trace the model, without loops if the format is calibrated.
 
     Raises:
-        ValueError: If it has such a loop still.
+        ValueError: If a loop remains that cannot be quantized.
     """
 
-    def around(shapes: Mapping[str, Sequence[int | None]]) -> ends.Ends:
-        answers = ends.answers(options.answer, shapes)
-        ends.require_logits(model, answers, inputs)
-        return ends.Ends(normalized, options.raw_inputs, answers)
+    def make_processing(shapes: Mapping[str, Sequence[int | None]]) -> Processing:
+        final_ops = pre_post_processing.parse_answer(options.answer, shapes)
+        pre_post_processing.require_logits(model, final_ops, inputs)
+        return Processing(normalization, options.raw_inputs, final_ops)
 
-    arguments = (model, inputs, options.batch_size, around, options.taps)
-    traced = tracing.trace(*arguments)
-    if traced.rounds and options.quantization != "int8":
+    arguments = (model, inputs, options.batch_size, make_processing, options.taps)
+    traced = saved_model.trace(*arguments)
+    if traced.quantization_aware and options.quantization != "int8":
         raise ValueError(
-            f"Expected quantization='int8' for '{model.name}', which was trained with the rounding "
-            f"of int8. Received: {options.quantization!r}. For other files export the student that "
-            "it was trained from."
+            f"Expected quantization='int8' for '{model.name}', which was trained with "
+            f"quantize_aware. Received: {options.quantization!r}. For other formats, export the "
+            "student that it was trained from."
         )
-    looping = options.quantization not in CALIBRATED if loops is None else loops
-    if looping or traced.rounds or not traced.loops:
+    keep_loops = options.quantization not in CALIBRATED if loops is None else loops
+    if keep_loops or traced.quantization_aware or not traced.loop_layers:
         return traced
-    traced = tracing.trace(*arguments, loops=False)
-    if traced.loops:
+    traced = saved_model.trace(*arguments, loops=False)
+    if traced.loop_layers:
         raise ValueError(
             f"Expected layers that can be quantized to {options.quantization}. Received: a loop "
-            f"that is no recurrent layer of Keras (`map_fn`, `while_loop`) in {traced.loops}, "
+            f"outside Keras's recurrent layers (`map_fn`, `while_loop`) in {traced.loop_layers}, "
             'which the converter cannot calibrate. Use quantization="dynamic" or "float16", or '
-            "write the loop out."
+            "unroll the loop."
         )
     return traced
 
 
 def _convert(
     name: str,
-    traced: tracing.Traced,
+    traced: TracedModel,
     options: Options,
     samples: Mapping[str, np.ndarray] | None,
 ) -> bytes:
-    """Runs the converter, and says in the user's words what it refuses.
+    """Run the converter.
 
     Raises:
-        ValueError: If the model has ops that the file may not have, or needs a fixed batch size.
-        RuntimeError: If it fails in another way.
+        ValueError: If the model has unsupported ops, or needs a fixed batch size.
+        RuntimeError: If the converter fails for another reason.
     """
     with tempfile.TemporaryDirectory() as folder:
         traced.save(Path(folder) / MODEL)
         try:
-            request = dataclasses.replace(options.request, rounds=traced.rounds)
+            request = dataclasses.replace(
+                options.request, quantization_aware=traced.quantization_aware
+            )
             return convert(Path(folder), traced.ops, request, samples)
         except ConversionError as error:
-            refusal = _refusal(error, name, traced, options)
-            if refusal is not None:
-                raise ValueError(refusal) from error
+            message = _explain(error, name, traced, options)
+            if message is not None:
+                raise ValueError(message) from error
             raise RuntimeError(
-                f"Expected a model that TensorFlow's converter takes. Received: model '{name}', at "
-                f"which it stopped: {str(error)[:2000]}"
+                f"Expected a model that TensorFlow's converter supports. Received: model '{name}', "
+                f"for which it fails: {str(error)[:2000]}"
             ) from error
 
 
-def _refusal(
-    error: ConversionError, name: str, traced: tracing.Traced, options: Options
+def _explain(
+    error: ConversionError, name: str, traced: TracedModel, options: Options
 ) -> str | None:
-    """Returns what the converter's message means, where it is one of those that users meet."""
+    """Return a readable message for a common error of the converter, `None` for others."""
     if "'tf.TensorListReserve' op requires element_shape to be static" in str(error):
         return (
             f"Expected a fixed batch size for a model with a loop over time steps (LSTM, GRU, "
             f"another RNN). Received: model '{name}' with batch_size=None. Use batch_size=1, or "
-            "make these layers with `unroll=True`."
+            "create these layers with `unroll=True`."
         )
-    unknown = unknown_ops(error)
-    if not unknown:
+    missing = missing_ops(error)
+    if not missing:
         return None
     remedy = (
         "TensorFlow's Flex kernels do not have them either: use other layers."
         if options.allow_flex
-        else "Use other layers, or pass allow_flex=True to leave them to TensorFlow's kernels, for "
-        "an application that links the Flex delegate."
+        else "Use other layers, or pass allow_flex=True to keep them as TensorFlow ops, for an "
+        "application that links the Flex delegate."
     )
-    where = ", ".join(f"{op} (in {', '.join(traced.places(op)) or '?'})" for op in unknown)
+    where = ", ".join(f"{op} (in {', '.join(traced.layers_with(op)) or '?'})" for op in missing)
     return (
         f"Expected ops that are built into LiteRT. Received: model '{name}' with {where}. {remedy}"
     )

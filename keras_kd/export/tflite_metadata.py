@@ -1,8 +1,8 @@
-"""The metadata of TensorFlow Lite: what Android's and MediaPipe's libraries read in a file.
+"""TensorFlow Lite metadata, which the libraries of Android and MediaPipe read.
 
-A table of tables in the flatbuffer format `metadata_schema.fbs` (version 1.1.0 of tflite-support,
-https://github.com/tensorflow/tflite-support), kept in the model's metadata under TFLITE_METADATA.
-The labels lie in text files that are packed in behind the model.
+A flatbuffer in the format `metadata_schema.fbs` (version 1.1.0 of tflite-support,
+https://github.com/tensorflow/tflite-support), stored in the model's metadata under TFLITE_METADATA.
+The labels are in associated text files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,30 +13,30 @@ import numpy as np
 
 from keras_kd.litert.flatbuffer import parse
 
-# What the schema calls the parts of a content, of a process unit and of an associated file.
+# Enumeration values of content properties, process units and associated files.
 _FEATURE, _IMAGE = 1, 2
 _NORMALIZATION = 1
 _AXIS_LABELS, _VALUE_LABELS = 2, 3
-_COLOURS = {3: 1, 1: 2}  # RGB and GRAYSCALE, by the number of channels.
+_COLORS = {3: 1, 1: 2}  # RGB and GRAYSCALE, by the number of channels.
 
 
 def tflite_metadata(
     content: bytes, description: Any, shapes: Mapping[str, Sequence[int | None]]
 ) -> tuple[bytes, dict[str, str]]:
-    """Returns the metadata, and the texts of the label files that it speaks of.
+    """Return the metadata, and the label files that it refers to as texts by name.
 
     Args:
         content: A .tflite model.
         description: Its `Description`.
-        shapes: The shapes of its inputs, by name.
+        shapes: Shapes of its inputs, by name.
     """
-    inputs, outputs = _order(content)
+    inputs, outputs = _graph_order(content)
     files = {
         f"labels_{name}.txt" if len(description.labels) > 1 else "labels.txt": "\n".join(labels)
         for name, labels in description.labels.items()
     }
     names = dict(zip(description.labels, files, strict=True))
-    writer = _Writer()
+    writer = _TableWriter()
     graph = writer.table(
         11,
         {
@@ -45,26 +45,26 @@ def tflite_metadata(
         },
     )
     root = writer.table(8, {3: writer.tables([graph]), 7: writer.text("1.0.0")})
-    return writer.finished(root), files
+    return writer.finish(root), files
 
 
-def _input(writer: "_Writer", name: str, description: Any, shape: Sequence[int | None]) -> int:
+def _input(writer: "_TableWriter", name: str, description: Any, shape: Sequence[int | None]) -> int:
     units = None
     if name in description.normalization:
         given = description.normalization[name]
-        # What the file does itself is nothing for the application to do.
+        # A file that takes raw inputs leaves nothing to the application.
         mean, std = ((0.0,), (1.0,)) if description.raw_inputs else (given.mean, given.std)
         options = writer.table(2, {0: writer.floats(mean), 1: writer.floats(std)})
         units = writer.tables([writer.table(2, {1: options}, {0: _NORMALIZATION})])
     properties, kind = None, _FEATURE
-    if len(shape) == 4 and shape[-1] in _COLOURS:
-        properties, kind = writer.table(2, {}, {0: _COLOURS[shape[-1]]}), _IMAGE
+    if len(shape) == 4 and shape[-1] in _COLORS:
+        properties, kind = writer.table(2, {}, {0: _COLORS[shape[-1]]}), _IMAGE
     properties = properties or writer.table(1, {})
     content = writer.table(3, {1: properties}, {0: kind})
     return writer.table(7, {0: writer.text(name), 3: content, 4: units})
 
 
-def _output(writer: "_Writer", name: str, description: Any, files: Mapping[str, str]) -> int:
+def _output(writer: "_TableWriter", name: str, description: Any, files: Mapping[str, str]) -> int:
     labels = None
     if name in files:
         kind = _VALUE_LABELS if description.answers.get(name) == "argmax" else _AXIS_LABELS
@@ -74,22 +74,22 @@ def _output(writer: "_Writer", name: str, description: Any, files: Mapping[str, 
     return writer.table(7, {0: writer.text(name), 3: content, 6: labels})
 
 
-def _order(content: bytes) -> tuple[list[str], list[str]]:
-    """Returns the names of inputs and outputs in the order of the main graph's own lists."""
+def _graph_order(content: bytes) -> tuple[list[str], list[str]]:
+    """Return the names of inputs and outputs in the order of the main graph."""
     model = parse(content)
     graph = model.subgraphs[0]
     signature = next(s for s in model.signatureDefs if s.subgraphIndex == 0)
     return tuple(
-        [{end.tensorIndex: end.name.decode() for end in ends}[index] for index in indices]
-        for ends, indices in (
+        [{entry.tensorIndex: entry.name.decode() for entry in entries}[index] for index in indices]
+        for entries, indices in (
             (signature.inputs, graph.inputs),
             (signature.outputs, graph.outputs),
         )
     )
 
 
-class _Writer:
-    """Writes tables by the numbers of their fields."""
+class _TableWriter:
+    """Writes flatbuffer tables by field numbers."""
 
     def __init__(self) -> None:
         self._builder = flatbuffers.Builder(1024)
@@ -97,7 +97,7 @@ class _Writer:
     def table(
         self, fields: int, parts: Mapping[int, int | None], numbers: Mapping[int, int] | None = None
     ) -> int:
-        """Writes a table of so many fields: other parts, and numbers of one byte."""
+        """Write a table with a number of fields: offsets of other parts, and one-byte numbers."""
         self._builder.StartObject(fields)
         for slot, part in parts.items():
             if part is not None:
@@ -107,21 +107,21 @@ class _Writer:
         return self._builder.EndObject()
 
     def tables(self, parts: Sequence[int]) -> int:
-        """Writes a list of tables."""
+        """Write a vector of tables."""
         self._builder.StartVector(4, len(parts), 4)
         for part in reversed(parts):
             self._builder.PrependUOffsetTRelative(part)
         return self._builder.EndVector()
 
     def floats(self, values: Sequence[float]) -> int:
-        """Writes a list of numbers."""
+        """Write a vector of floats."""
         return self._builder.CreateNumpyVector(np.float32(values))
 
     def text(self, value: str) -> int:
-        """Writes a text."""
+        """Write a string."""
         return self._builder.CreateString(value)
 
-    def finished(self, root: int) -> bytes:
-        """Returns the bytes."""
+    def finish(self, root: int) -> bytes:
+        """Return the buffer."""
         self._builder.Finish(root, b"M001")
         return bytes(self._builder.Output())

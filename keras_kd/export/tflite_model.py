@@ -1,4 +1,4 @@
-"""A .tflite file that was written, and how to run it."""
+"""A written .tflite file, and the formats that `best` tried for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,22 +6,48 @@ from typing import Any
 
 import numpy as np
 
-from keras_kd.export.attempt import Attempt
 from keras_kd.export.scores import Evaluation
-from keras_kd.litert.interpreter import LiteRT, read
+from keras_kd.litert.interpreter import LiteRT, read_tflite
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Result of one format that `best` tried.
+
+    Attributes:
+        quantization: The format.
+        reason: Why it was not kept; `None` for the kept one.
+        size: Size of the file in bytes, `None` if there is none.
+        latency_us: Median time of one run on one thread, in microseconds; `None` if it was not
+            measured.
+        noise: Uncertainty of the latency, as a fraction of it.
+        verification: Scores of the file, compared with the Keras model.
+    """
+
+    quantization: str
+    reason: str | None = None
+    size: int | None = None
+    latency_us: float | None = None
+    noise: float | None = None
+    verification: Evaluation | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values as JSON types."""
+        scores = self.verification and self.verification.as_dict()
+        return {**vars(self), "verification": scores}
 
 
 @dataclass(frozen=True)
 class TFLiteModel:
-    """A .tflite file that was written, and how to run it.
+    """A written .tflite file.
 
     Attributes:
         path: The file.
         quantization: One of `kd.export.QUANTIZATIONS`.
-        inputs: The names of its inputs, in the order of the Keras model's.
-        outputs: The names of its (first signature's) outputs, in the order of the Keras model's.
-        verification: What it scored beside the Keras model; `None` where there were no samples.
-        tried: Where `best` wrote it: what became of each format.
+        inputs: Names of its inputs, in the order of the Keras model's.
+        outputs: Names of the outputs of its first signature, in the order of the Keras model's.
+        verification: Scores compared with the Keras model; `None` without samples.
+        tried: All formats that `best` tried, if `best` wrote the file.
     """
 
     path: Path
@@ -33,26 +59,26 @@ class TFLiteModel:
 
     @property
     def size(self) -> int:
-        """The size of the file in bytes."""
+        """Size of the file in bytes."""
         return self.path.stat().st_size
 
     def predict(self, x: Any, signature: str | None = None) -> np.ndarray | dict[str, np.ndarray]:
-        """Runs samples through the file with LiteRT, in a process of its own.
+        """Run samples through the file with LiteRT, in a child process.
 
         Args:
             x: An array (batch, ...) of any batch size, as the file takes it; several inputs as a
                 list or a dictionary.
-            signature: Which of the file's signatures to run. Defaults to the first.
+            signature: The signature to run. Defaults to the first.
 
         Returns:
             The output, (batch, ...); several outputs in a dictionary by name.
 
         Raises:
-            FileNotFoundError: If the file is gone.
-            ValueError: If the samples do not fit the model.
+            FileNotFoundError: If the file does not exist any more.
+            ValueError: If the samples do not match the model's inputs.
             RuntimeError: If LiteRT cannot run the file.
         """
-        content = read(self.path)
+        content = read_tflite(self.path)
         with LiteRT(content, f"'{self.path}'", inputs=self.inputs, signature=signature) as runner:
             outputs = runner.run(x)
         if len(outputs) == 1:

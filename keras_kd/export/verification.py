@@ -1,4 +1,4 @@
-"""The proof of an export: the file through LiteRT beside the Keras model, on real samples."""
+"""Verify an exported file: run it with LiteRT and compare it with the Keras model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,27 +9,26 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.export.evaluation import score
+from keras_kd.export.evaluation import evaluate_runner
 from keras_kd.export.metadata import Description
 from keras_kd.export.scores import Evaluation
 from keras_kd.files import atomic_write
 from keras_kd.litert.flatbuffer import flex_ops
 from keras_kd.litert.interpreter import LiteRT
 
-# By quantization, how far outputs without labels may be off: for those that nothing is rounded in,
-# whatever the samples are.
+# Default tolerances of formats whose error does not depend on the samples, and of the others.
 _TOLERANCES = {"float32": 1e-3, "float16": 2e-2}
-_MIXED, _ROUNDED = 5e-2, 0.5
+_MIXED_PRECISION_TOLERANCE, _QUANTIZED_TOLERANCE = 5e-2, 0.5
 _BATCH = 128
 
 
 class VerificationError(RuntimeError):
-    """A file that answers otherwise than the model that it was made of.
+    """A file whose outputs differ too much from those of its model.
 
     Attributes:
-        path: Where the file is kept, under a name that says that it was rejected.
-        verification: What it scored.
-        reason: In what it differs.
+        path: Where the rejected file was saved.
+        verification: Its scores.
+        reason: The difference.
     """
 
     def __init__(self, message: str, path: Path, verification: Evaluation, reason: str) -> None:
@@ -40,101 +39,103 @@ class VerificationError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What a file has to show.
+class Verification:
+    """Settings of a verification.
 
     Attributes:
         data: A `tf.data.Dataset` of batches, or arrays; `None` for none.
-        samples: How many samples to take at most.
-        made_up: Samples that stand in where there are none.
-        max_drop: Points of accuracy that an output with labels may lose.
-        tolerance: Relative difference that another output may have; `None` for what is usual.
+        samples: Maximum number of samples.
+        fallback: A batch of made-up samples, used without data.
+        max_drop: Percentage points of accuracy that an output with labels may lose.
+        tolerance: Relative difference allowed for an output without labels; `None` for the default
+            of the format.
     """
 
     data: Any
     samples: int
-    made_up: Any
+    fallback: Any
     max_drop: float
     tolerance: float | None
 
-    def of(
-        self, content: bytes, about: Description, model: keras.Model, path: Path
+    def run(
+        self, content: bytes, description: Description, model: keras.Model, path: Path
     ) -> Evaluation | None:
-        """Runs a file beside its model.
+        """Compare a file with its model.
 
         Args:
-            content: The file's content.
-            about: What it says of itself.
+            content: Content of the file.
+            description: Its description.
             model: The Keras model.
-            path: Where the file is meant to go.
+            path: Where the file will be written.
 
         Returns:
-            What the first signature scored, `None` without samples.
+            The scores of the first signature, `None` without data.
 
         Raises:
-            VerificationError: If it is too far off.
-            RuntimeError: If LiteRT does not run it.
+            VerificationError: If the difference is too large.
+            RuntimeError: If LiteRT cannot run the file.
         """
         if flex_ops(content):
-            return None  # Nothing here runs it.
-        found = []
-        for key in about.outputs:
+            return None  # Python's LiteRT cannot run them.
+        scores = []
+        data = self.fallback if self.data is None else self.data
+        # A mixed-precision model rounds where its float32 file does not.
+        mixed = any(layer.compute_dtype != "float32" for layer in model._flatten_layers())
+        for key in description.outputs:
             source = f"the conversion of '{model.name}'"
-            with LiteRT(content, source, inputs=about.inputs, signature=key) as runner:
-                data = self.made_up if self.data is None else self.data
-                # Labels that are none of an output's classes are left out.
-                batches = _first(data, self.samples)
-                found.append(score(runner, about, batches, model, doubtful=True))
-            # A model of mixed precision rounds where its file does not.
-            mixed = any(layer.compute_dtype != "float32" for layer in model._flatten_layers())
-            wrong = self._complaint(found[-1], about.quantization, mixed)
-            if wrong:
-                raise _rejected(wrong, content, path, found[-1])
-        return None if self.data is None else found[0]
+            with LiteRT(content, source, inputs=description.inputs, signature=key) as runner:
+                batches = _first_batches(data, self.samples)
+                scores.append(
+                    evaluate_runner(runner, description, batches, model, ignore_invalid_labels=True)
+                )
+            reason = self._find_failure(scores[-1], description.quantization, mixed)
+            if reason:
+                raise _reject(reason, content, path, scores[-1])
+        return None if self.data is None else scores[0]
 
-    def _complaint(self, scores: Evaluation, quantization: str, mixed: bool) -> str | None:
-        """Says what is wrong with a file, or nothing."""
+    def _find_failure(self, scores: Evaluation, quantization: str, mixed: bool) -> str | None:
+        """Return the reason to reject a file, `None` if there is none."""
         limit = self.tolerance
         if limit is None:
-            limit = _TOLERANCES.get(quantization, _ROUNDED)
-            limit = max(limit, _MIXED) if mixed else limit
+            limit = _TOLERANCES.get(quantization, _QUANTIZED_TOLERANCE)
+            limit = max(limit, _MIXED_PRECISION_TOLERANCE) if mixed else limit
         if self.data is None and quantization not in _TOLERANCES:
-            return None  # Rounding depends on the samples.
-        for name, found in scores.outputs.items():
-            # Comparisons with NaN are false, so they stand the other way round.
-            if found.drop is not None:
-                if not found.drop <= self.max_drop:
+            return None  # The error of quantization depends on the samples.
+        for name, score in scores.outputs.items():
+            # `not a <= b` is also true for NaN.
+            if score.drop is not None:
+                if not score.drop <= self.max_drop:
                     return (
-                        f"output '{name}' loses {found.drop:.2f} points of accuracy "
-                        f"({found.model_accuracy:.2%} to {found.accuracy:.2%}) on {scores.samples} "
+                        f"output '{name}' loses {score.drop:.2f} points of accuracy "
+                        f"({score.model_accuracy:.2%} to {score.accuracy:.2%}) on {scores.samples} "
                         f"samples, more than max_drop={self.max_drop:g}"
                     )
-            elif found.relative_difference is not None and not found.relative_difference <= limit:
+            elif score.relative_difference is not None and not score.relative_difference <= limit:
                 return (
-                    f"output '{name}' is off by {found.relative_difference:.3g} of its standard "
-                    f"deviation ({found.max_difference:.3g} at most, {found.agreement:.1%} same "
-                    f"answers) on {scores.samples} samples, more than tolerance={limit:g}"
+                    f"output '{name}' differs by {score.relative_difference:.3g} of its standard "
+                    f"deviation (at most {score.max_difference:.3g}, {score.agreement:.1%} "
+                    f"agreement) on {scores.samples} samples, more than tolerance={limit:g}"
                 )
         return None
 
 
-def _rejected(wrong: str, content: bytes, path: Path, scores: Evaluation) -> VerificationError:
-    """Keeps a file aside, and returns the error that names it."""
-    aside = path.with_name(f"{path.stem}.rejected.tflite")
-    with atomic_write(aside) as temporary:
+def _reject(reason: str, content: bytes, path: Path, scores: Evaluation) -> VerificationError:
+    """Save a rejected file under another name, and return the error that names it."""
+    rejected = path.with_name(f"{path.stem}.rejected.tflite")
+    with atomic_write(rejected) as temporary:
         temporary.write_bytes(content)
     return VerificationError(
-        f"Expected a file that answers as the Keras model does. Received: {wrong}. It is kept as "
-        f"'{aside}'. Look at `kd.export.layer_errors`, calibrate with more samples, use another "
-        "quantization, or allow more.",
-        aside,
+        f"Expected a file with the outputs of the Keras model. Received: {reason}. It is saved as "
+        f"'{rejected}'. Inspect it with `kd.export.layer_errors`, calibrate with more samples, use "
+        "another quantization, or allow a larger difference.",
+        rejected,
         scores,
-        wrong,
+        reason,
     )
 
 
-def _first(data: Any, limit: int) -> Iterator[Any]:
-    """Yields batches of the first samples of some data."""
+def _first_batches(data: Any, limit: int) -> Iterator[Any]:
+    """Yield batches of the first samples."""
     for batch in data if isinstance(data, tf.data.Dataset) else [data]:
         size = len(tree.flatten(batch)[0])
         for start in range(0, min(size, limit), _BATCH):

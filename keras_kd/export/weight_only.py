@@ -1,20 +1,20 @@
-"""Quantization of weights alone, by ai-edge-quantizer (the extra `keras_kd[quantizer]`)."""
+"""Weight-only quantization by ai-edge-quantizer (the extra `keras_kd[quantizer]`)."""
 
 import contextlib
 import io
 from typing import Any
 
-#: What it makes here: activations stay in float32.
+#: Formats with float32 activations.
 WEIGHT_ONLY = ("weight_only_int8", "int4")
 
 
 def quantize_weights(content: bytes, quantization: str) -> bytes:
-    """Quantizes the weights of a float32 model, with a scale for each channel.
+    """Quantize the weights of a float32 model, with one scale per channel.
 
     Args:
         content: The content of a float32 .tflite file.
-        quantization: `"weight_only_int8"`: 8 bits a weight, from its least to its greatest value;
-            `"int4"`: 4 bits, clipped where the squared error is least (OCTAV, Sakr et al. 2022).
+        quantization: `"weight_only_int8"`: 8 bits, from the minimum to the maximum; `"int4"`: 4
+            bits, clipped at the smallest squared error (OCTAV, Sakr et al. 2022).
 
     Returns:
         The content of the quantized file.
@@ -25,19 +25,19 @@ def quantize_weights(content: bytes, quantization: str) -> bytes:
     require_quantizer(quantization)
     from ai_edge_quantizer import quantizer, recipe
 
-    chosen = {
+    settings = {
         "weight_only_int8": recipe.weight_only_wi8_afp32,
         "int4": lambda: recipe.weight_only_wi4_afp32(recipe.AlgorithmName.OCTAV),
     }[quantization]()
-    with contextlib.redirect_stderr(io.StringIO()):  # Its progress bars cannot all be turned off.
-        result = quantizer.Quantizer(bytearray(content), chosen).quantize(
+    with contextlib.redirect_stderr(io.StringIO()):  # Some progress bars cannot be disabled.
+        result = quantizer.Quantizer(bytearray(content), settings).quantize(
             enable_progress_bar=False, enable_progress_report=False
         )
     return bytes(result.quantized_model)
 
 
 def require_quantizer(quantization: str) -> Any:
-    """Refuses a quantization for which ai-edge-quantizer is not there.
+    """Check that ai-edge-quantizer is installed.
 
     Raises:
         ModuleNotFoundError: If it is not installed.

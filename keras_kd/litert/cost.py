@@ -1,4 +1,4 @@
-"""What a .tflite file's graph costs, counted in its ops: multiplications and parameters."""
+"""Multiply-accumulate operations and parameters of a .tflite file, counted in its graph."""
 
 import math
 from collections import Counter
@@ -11,20 +11,20 @@ from ai_edge_litert import schema_py_generated as schema
 from keras_kd.litert.flatbuffer import operators, parse
 
 _INTEGERS = (schema.TensorType.INT32, schema.TensorType.INT64, schema.TensorType.BOOL)
-# Ops with a bias as their third input.
+# Ops whose third input is a bias.
 _WITH_BIAS = ("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run of a file's main graph takes.
+    """Cost of one run of a file's main graph.
 
     Attributes:
-        macs: Multiply-accumulate operations of its convolutions, dense layers and matrix products,
-            for one batch of the file's own size (1 where that is free); `None` where a shape or the
-            number of steps of a loop is not known.
+        macs: Multiply-accumulate operations of convolutions, dense layers and matrix products, for
+            one batch of the file's own size (1 if it is free); `None` if a shape or the number of
+            steps of a loop is unknown.
         parameters: Number of weights and biases.
-        ops: How often each op occurs, by its name.
+        ops: Number of occurrences of each op, by name.
     """
 
     macs: int | None
@@ -33,7 +33,7 @@ class Cost:
 
 
 def cost(content: bytes) -> Cost:
-    """Counts what a .tflite model costs.
+    """Count the multiplications, parameters and ops of a .tflite model.
 
     Raises:
         ValueError: If it is damaged.
@@ -42,13 +42,13 @@ def cost(content: bytes) -> Cost:
     ops = Counter(name for graph in model.subgraphs for name, _ in operators(model, graph))
     try:
         macs = _macs(model, model.subgraphs[0])
-    except _UnknownError:
+    except _UnknownSizeError:
         macs = None
     return Cost(macs, _parameters(model), dict(sorted(ops.items())))
 
 
-class _UnknownError(Exception):
-    """Something that is not known before the model runs."""
+class _UnknownSizeError(Exception):
+    """A shape or a number of steps is not known before the model runs."""
 
 
 def _macs(model: Any, graph: Any) -> int:
@@ -56,19 +56,19 @@ def _macs(model: Any, graph: Any) -> int:
     for name, operator in operators(model, graph):
         if name == "WHILE":
             body = model.subgraphs[operator.builtinOptions.bodySubgraphIndex]
-            total += _steps(model, operator) * _macs(model, body)
+            total += _loop_steps(model, operator) * _macs(model, body)
         else:
-            total += _macs_of(name, operator, graph)
+            total += _op_macs(name, operator, graph)
     return total
 
 
-def _macs_of(name: str, operator: Any, graph: Any) -> int:
-    """Returns the products of one op: of each output value, or of each input value."""
+def _op_macs(name: str, operator: Any, graph: Any) -> int:
+    """Return the products of one op: per output value, or per input value."""
 
     def shape(index: int) -> list[int]:
         sizes = graph.tensors[index].shape
         if sizes is None or any(size < 1 for size in sizes):
-            raise _UnknownError
+            raise _UnknownSizeError
         return [int(size) for size in sizes]
 
     inputs, output = operator.inputs, operator.outputs[0]
@@ -82,17 +82,17 @@ def _macs_of(name: str, operator: Any, graph: Any) -> int:
         "CONV_3D": lambda: math.prod(shape(inputs[1])[:-1]),
         "DEPTHWISE_CONV_2D": lambda: math.prod(shape(inputs[1])[1:3]),
         "FULLY_CONNECTED": lambda: shape(inputs[1])[-1],
-        "BATCH_MATMUL": lambda: shape(inputs[0])[-2 if _turned(operator) else -1],
+        "BATCH_MATMUL": lambda: shape(inputs[0])[-2 if _transposes_first(operator) else -1],
     }.get(name)
     return per_output() * math.prod(shape(output)) if per_output else 0
 
 
-def _turned(operator: Any) -> bool:
+def _transposes_first(operator: Any) -> bool:
     return bool(operator.builtinOptions and operator.builtinOptions.adjX)
 
 
-def _steps(model: Any, operator: Any) -> int:
-    """Returns how often a loop runs: the least constant that its condition compares with."""
+def _loop_steps(model: Any, operator: Any) -> int:
+    """Return the number of steps of a loop: the smallest constant in its condition."""
     graph = model.subgraphs[operator.builtinOptions.condSubgraphIndex]
     limits = []
     for name, compared in operators(model, graph):
@@ -101,12 +101,12 @@ def _steps(model: Any, operator: Any) -> int:
             if data is not None and len(data) in (4, 8):
                 limits.append(int(np.asarray(data, "uint8").view(f"int{8 * len(data)}")[0]))
     if not limits:
-        raise _UnknownError
+        raise _UnknownSizeError
     return min(limits)
 
 
 def _parameters(model: Any) -> int:
-    """Counts the constants that ops compute with, each buffer once."""
+    """Count the constants that ops compute with, each buffer once."""
     found = {}
     for graph in model.subgraphs:
         for name, operator in operators(model, graph):

@@ -1,4 +1,4 @@
-"""What is written in a .tflite file: its ops, its metadata, the texts packed in behind it."""
+"""Read and write the contents of a .tflite file: ops, metadata and associated files."""
 
 import io
 import struct
@@ -15,14 +15,14 @@ _DAMAGED = (struct.error, IndexError, TypeError, ValueError, OverflowError, Attr
 
 
 def flex_ops(content: bytes) -> list[str]:
-    """Returns the ops of a .tflite model that only TensorFlow can run, without `Flex`."""
+    """Return the ops of a .tflite model that need TensorFlow, without the prefix `Flex`."""
     codes = parse(content).operatorCodes or []
     custom = [code.customCode.decode() for code in codes if code.customCode]
     return [name.removeprefix("Flex") for name in custom if name.startswith("Flex")]
 
 
 def main_signature(content: bytes) -> str | None:
-    """Returns the name of the main graph's signature, `None` where it has none."""
+    """Return the name of the main graph's signature, `None` if it has none."""
     for signature in parse(content).signatureDefs or []:
         if signature.subgraphIndex == 0:
             return signature.signatureKey.decode()
@@ -30,7 +30,7 @@ def main_signature(content: bytes) -> str | None:
 
 
 def read_metadata(content: bytes, name: str) -> bytes | None:
-    """Returns a metadata entry of a .tflite model, `None` where it has none of that name."""
+    """Return a metadata entry of a .tflite model, `None` if it does not exist."""
     try:
         model = schema.Model.GetRootAs(content)
         for i in range(model.MetadataLength()):
@@ -43,13 +43,12 @@ def read_metadata(content: bytes, name: str) -> bytes | None:
 
 
 def add_metadata(content: bytes, entries: Mapping[str, bytes], files: Mapping[str, str]) -> bytes:
-    """Returns a .tflite model with metadata entries, and with text files packed in behind it.
+    """Return a .tflite model with metadata entries and associated text files.
 
     Args:
         content: The model.
         entries: Metadata by name.
-        files: Texts by file name; the model becomes a ZIP archive of them too, as TensorFlow Lite's
-            metadata has it.
+        files: Texts by file name, appended as a ZIP archive as TensorFlow Lite's metadata requires.
     """
     model = parse(content)
     model.metadata, model.buffers = list(model.metadata or []), list(model.buffers)
@@ -59,20 +58,20 @@ def add_metadata(content: bytes, entries: Mapping[str, bytes], files: Mapping[st
         buffer.data = np.frombuffer(value, "uint8")
         model.metadata.append(entry)
         model.buffers.append(buffer)
-    builder = _Aligned(len(content) + sum(map(len, entries.values())) + 1024)
+    builder = _AlignedBuilder(len(content) + sum(map(len, entries.values())) + 1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     if not files:
         return bytes(builder.Output())
     stream = io.BytesIO(bytes(builder.Output()))
-    with zipfile.ZipFile(stream, "a") as archive:  # It is put behind what is there.
+    with zipfile.ZipFile(stream, "a") as archive:  # Appends to the model.
         for name, text in files.items():
-            # A fixed date: the same model gives the same bytes.
+            # A fixed date, so that the same model gives the same bytes.
             archive.writestr(zipfile.ZipInfo(name), text)
     return stream.getvalue()
 
 
 def parse(content: bytes) -> Any:
-    """Returns a .tflite model as objects, all weights in its buffers.
+    """Parse a .tflite model, with all weights in its buffers.
 
     Raises:
         ValueError: If it is damaged.
@@ -80,7 +79,7 @@ def parse(content: bytes) -> Any:
     try:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
         for buffer in model.buffers or []:
-            # ai-edge-quantizer puts the weights of larger models behind the flatbuffer.
+            # ai-edge-quantizer appends the weights of larger models after the flatbuffer.
             if buffer.offset > 1:
                 end = buffer.offset + buffer.size
                 buffer.data = np.frombuffer(content[buffer.offset : end], "uint8")
@@ -94,16 +93,16 @@ def parse(content: bytes) -> Any:
 
 
 def operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the ops of one graph of a parsed model, each with its name."""
+    """Yield the name and the operator of each op of a graph."""
     for operator in graph.operators if graph.operators is not None else ():
         code = model.operatorCodes[operator.opcodeIndex]
-        # Small numbers stand in the old field, as they did before there was a new one.
+        # Numbers below 127 may be in the deprecated field only.
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         yield _NAMES.get(number, "CUSTOM"), operator
 
 
-class _Aligned(flatbuffers.Builder):
-    """Aligns the contents of tensors as the schema demands, which the generated code does not."""
+class _AlignedBuilder(flatbuffers.Builder):
+    """Aligns tensor buffers to 16 bytes, as the schema demands and the generated code omits."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
         return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)

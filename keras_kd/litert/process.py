@@ -1,4 +1,4 @@
-"""A child process that runs a .tflite file, so that a damaged one cannot end this one."""
+"""Child process for LiteRT: a file that crashes it does not crash this process."""
 
 import contextlib
 import signal
@@ -13,30 +13,29 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from keras_kd.litert import server as engine
+from keras_kd.litert import server
 
-#: Seconds after which an answer is no longer waited for.
-PATIENCE = 600.0
-_ENGINE = Path(engine.__file__)
-
-
-class EngineError(Exception):
-    """LiteRT's own complaint: the process lives on."""
+#: Seconds to wait for the reply to one request.
+TIMEOUT = 600.0
 
 
-class EngineProcess:
-    """A process with a .tflite file opened in it, which ends with this object.
+class LiteRTError(Exception):
+    """An error that LiteRT reports; its process is still running."""
+
+
+class ServerProcess:
+    """A child process with a .tflite file opened in it; it ends together with this object.
 
     Args:
         content: The bytes of the file.
-        source: What error messages call it.
+        source: Name of the file in error messages.
         threads: Number of threads.
-        xnnpack: Whether the XNNPACK delegate takes over what it can. Defaults to `True`.
+        xnnpack: Whether to use the XNNPACK delegate. Defaults to `True`.
         keep_tensors: Whether all tensors can be read. Defaults to `False`.
 
     Raises:
-        EngineError: If LiteRT does not open the file.
-        RuntimeError: If LiteRT ends the process over it, or does not come to an end.
+        LiteRTError: If LiteRT does not open the file.
+        RuntimeError: If the process crashes or does not reply in time.
     """
 
     def __init__(
@@ -50,15 +49,15 @@ class EngineProcess:
         self._source = source
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            # -P: the modules beside the script are none of its imports.
-            [sys.executable, "-P", str(_ENGINE)],
+            # -P: do not import the modules beside the script.
+            [sys.executable, "-P", str(Path(server.__file__))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
         )
-        self.close = weakref.finalize(self, _end, self._process, self._messages)
+        self.close = weakref.finalize(self, _terminate, self._process, self._messages)
         try:
-            self.ask(
+            self.request(
                 "open",
                 {"content": np.frombuffer(content, "uint8")},
                 threads=threads,
@@ -69,61 +68,60 @@ class EngineProcess:
             self.close()
             raise
 
-    def ask(
+    def request(
         self, method: str, arrays: Mapping[str, np.ndarray] | None = None, **arguments: Any
     ) -> Any:
-        """Asks for what a method of `Engine` gives.
+        """Call a method of `InterpreterServer` in the process and return its result.
 
         Raises:
-            EngineError: If LiteRT complains.
-            RuntimeError: If LiteRT ends the process, or does not come to an end.
+            LiteRTError: If LiteRT reports an error.
+            RuntimeError: If the process crashes or does not reply in time.
         """
         late, process = threading.Event(), self._process
-        timer = threading.Timer(PATIENCE, lambda: (late.set(), process.kill()))
+        timer = threading.Timer(TIMEOUT, lambda: (late.set(), process.kill()))
         timer.start()
         try:
-            engine.send(self._process.stdin, [method, arguments], arrays)
-            header, answer = engine.receive(self._process.stdout)
+            server.send(self._process.stdin, [method, arguments], arrays)
+            header, results = server.receive(self._process.stdout)
         except (EOFError, OSError) as error:
-            raise RuntimeError(self._epitaph(late.is_set())) from error
+            raise RuntimeError(self._describe_crash(late.is_set())) from error
         finally:
             timer.cancel()
         if "error" in header:
-            raise EngineError(header["message"].strip() or header["error"])
-        return answer or header["answer"]
+            raise LiteRTError(header["message"].strip() or header["error"])
+        return results or header["result"]
 
-    def _epitaph(self, late: bool) -> str:
-        """Returns what there is to say of a process that is gone."""
+    def _describe_crash(self, timed_out: bool) -> str:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         code = self._process.wait()
         self._messages.seek(0)
-        end = describe_exit(code, self._messages.read())
-        if late:
-            end = f"did not come to an end in {PATIENCE:g} seconds."
+        crash = describe_exit(code, self._messages.read())
+        if timed_out:
+            crash = f"did not finish within {TIMEOUT:g} seconds."
         return (
-            f"Expected a model that LiteRT runs. Received: {self._source}, over which LiteRT {end} "
-            "The file is damaged, or has an op that LiteRT gets into trouble with: export the "
-            "model again, or from other layers."
+            f"Expected a model that LiteRT can run. Received: {self._source}, with which LiteRT "
+            f"{crash} The file is damaged, or LiteRT fails on one of its ops: export the model "
+            "again, or from other layers."
         )
 
 
 def describe_exit(code: int, messages: bytes) -> str:
-    """Says how a child came to its end.
+    """Describe how a child process ended.
 
     Args:
         code: Its exit status, negative for a signal.
-        messages: What it wrote to standard error.
+        messages: Its standard error.
     """
-    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
+    cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
     lines = messages.decode(errors="replace").strip().splitlines()
-    last = f", its last words: {lines[-1][:300]!r}" if lines else ""
-    return f"ended its process {how} (this one lives on){last}."
+    last = f". Its last message: {lines[-1][:300]!r}" if lines else ""
+    return f"crashed in its own process with {cause}{last}."
 
 
-def _end(process: subprocess.Popen, messages: BinaryIO) -> None:
+def _terminate(process: subprocess.Popen, messages: BinaryIO) -> None:
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout, messages):
-        with contextlib.suppress(OSError):  # What could not be written is lost with it.
+        with contextlib.suppress(OSError):  # Unwritten data is lost with the process.
             stream.close()

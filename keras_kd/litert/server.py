@@ -1,7 +1,7 @@
-"""LiteRT itself, in a process of its own: `python engine.py` serves one .tflite file over a pipe.
+"""Child process that runs one .tflite file: `python server.py` serves requests over a pipe.
 
-A damaged file can end the process that runs it, so none runs in the user's. This file is started as
-a script and imports NumPy and LiteRT only, so that it is there in a fifth of a second.
+A damaged file can crash the process that runs it, so LiteRT never runs in the user's process. This
+file is started as a script and imports only NumPy and LiteRT, which keeps its start short.
 """
 
 import contextlib
@@ -15,57 +15,57 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-#: The signature of a file that has none.
+#: Key of a file without signatures.
 NO_SIGNATURE = ""
-_MEMORY = 8 * 2**30  # bytes that the process may ask for beyond what it starts with
+_MEMORY_LIMIT = 8 * 2**30  # Bytes that the process may allocate after its start.
 
 
-class Engine:
-    """A .tflite file, opened by LiteRT; each method answers one kind of request.
+class InterpreterServer:
+    """A .tflite file opened by LiteRT, with one method per kind of request.
 
     Args:
         content: The bytes of the file.
         threads: Number of threads.
-        xnnpack: Whether the XNNPACK delegate takes over what it can.
-        keep_tensors: Whether the values of all tensors are kept for `tensors`.
+        xnnpack: Whether to use the XNNPACK delegate.
+        keep_tensors: Whether to keep the values of all tensors for `tensors`.
     """
 
     def __init__(self, content: bytes, threads: int, xnnpack: bool, keep_tensors: bool) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        self._before = _memory()
-        plain = keep_tensors or not xnnpack
+        self._memory_before = _memory_usage()
+        resolver = OpResolverType.AUTO
+        if keep_tensors or not xnnpack:
+            resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors")
             self._interpreter = Interpreter(
                 model_content=content,
                 num_threads=threads,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-                if plain
-                else OpResolverType.AUTO,
+                experimental_op_resolver_type=resolver,
                 experimental_preserve_all_tensors=keep_tensors,
             )
 
     def describe(self) -> dict[str, Any]:
-        """Returns the inputs and outputs of each signature, by their names."""
+        """Return the inputs and outputs of each signature, by name."""
         signatures = self._interpreter.get_signature_list()
         if not signatures:
             inputs = {d["name"]: d for d in self._interpreter.get_input_details()}
             outputs = {d["name"]: d for d in self._interpreter.get_output_details()}
-            return {NO_SIGNATURE: _plain(inputs, outputs)}
-        # A runner that is kept would keep the interpreter from `invoke`.
+            return {NO_SIGNATURE: _as_json(inputs, outputs)}
+        # `invoke` fails while a signature runner exists, so none is kept.
         runners = {key: self._interpreter.get_signature_runner(key) for key in signatures}
         return {
-            key: _plain(runner.get_input_details(), runner.get_output_details())
+            key: _as_json(runner.get_input_details(), runner.get_output_details())
             for key, runner in runners.items()
         }
 
     def allocate(self) -> None:
-        """Makes room for the tensors, which fails where LiteRT has no kernel for an op."""
+        """Allocate the tensors. Fails if LiteRT has no kernel for an op."""
         self._interpreter.allocate_tensors()
 
     def run(self, signature: str, step: int, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Runs samples, `step` at a time, and returns the outputs by their names."""
+        """Run samples in batches of `step` and return the outputs by name."""
         total = len(next(iter(arrays.values())))
         call = self._run_without_signature
         if signature != NO_SIGNATURE:
@@ -77,7 +77,7 @@ class Engine:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def time(self, runs: int, seconds: float) -> dict[str, np.ndarray]:
-        """Times runs of the main graph on what it ran last, and stops after some seconds."""
+        """Time runs of the main graph on its last input, at most for some seconds."""
         times, end = [], time.perf_counter() + seconds
         while len(times) < runs and (not times or time.perf_counter() < end):
             start = time.perf_counter_ns()
@@ -86,22 +86,22 @@ class Engine:
         return {"nanoseconds": np.array(times, "int64")}
 
     def memory(self) -> int | None:
-        """Returns the peak of the bytes in use, less those before, the file's and LiteRT's code."""
-        now = _memory()
-        if not self._before or not now:
+        """Return the peak memory in bytes, without the start, the file and LiteRT's code."""
+        now = _memory_usage()
+        if not self._memory_before or not now:
             return None
-        code = now["RssFile"] - self._before["RssFile"]
-        return max(now["VmHWM"] - self._before["VmRSS"] - code, 0)
+        code = now["RssFile"] - self._memory_before["RssFile"]
+        return max(now["VmHWM"] - self._memory_before["VmRSS"] - code, 0)
 
     def tensors(self, names: list[str]) -> dict[str, np.ndarray]:
-        """Returns the real numbers that some tensors held or stood for in the last run, by name."""
+        """Return the dequantized values of some tensors in the last run, by name."""
         found = {}
         for detail in self._interpreter.get_tensor_details():
             if detail["name"] not in names or np.dtype(detail["dtype"]).kind not in "fiu":
                 continue
             with contextlib.suppress(ValueError):  # Some tensors are never filled.
                 values = self._interpreter.get_tensor(detail["index"])
-                found[detail["name"]] = dequantized(values, detail["quantization_parameters"])
+                found[detail["name"]] = dequantize(values, detail["quantization_parameters"])
         return found
 
     def _run_without_signature(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
@@ -116,21 +116,21 @@ class Engine:
         return {d["name"]: self._interpreter.get_tensor(d["index"]) for d in outputs}
 
 
-def dequantized(array: np.ndarray, quantization: Mapping[str, Any]) -> np.ndarray:
-    """Returns the real values that the integers of a tensor with scales stand for."""
+def dequantize(array: np.ndarray, quantization: Mapping[str, Any]) -> np.ndarray:
+    """Return the real values of a tensor; one without scales is returned unchanged."""
     scales, zeros = (np.asarray(quantization[key]) for key in ("scales", "zero_points"))
     if not len(scales):
         return array
     shape = [1] * array.ndim
     if len(scales) > 1:
         shape[quantization["quantized_dimension"]] = len(scales)
-    # In float64, then rounded once: a difference of integers is exact.
+    # In float64 the difference of the integers is exact and the product is rounded once.
     shifted = array.astype("float64") - zeros.reshape(shape if len(zeros) > 1 else ())
     return (shifted * scales.reshape(shape if len(scales) > 1 else ())).astype("float32")
 
 
 def send(stream: BinaryIO, header: Any, arrays: Mapping[str, np.ndarray] | None = None) -> None:
-    """Writes one message: a line of JSON, then the arrays' bytes."""
+    """Write one message: a line of JSON followed by the bytes of the arrays."""
     arrays = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
     specs = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
     stream.write(json.dumps([header, specs]).encode() + b"\n")
@@ -140,10 +140,10 @@ def send(stream: BinaryIO, header: Any, arrays: Mapping[str, np.ndarray] | None 
 
 
 def receive(stream: BinaryIO) -> tuple[Any, dict[str, np.ndarray]]:
-    """Reads one message.
+    """Read one message.
 
     Raises:
-        EOFError: If the other side is gone.
+        EOFError: If the other process has ended.
     """
     line = stream.readline()
     if not line.endswith(b"\n"):
@@ -153,8 +153,8 @@ def receive(stream: BinaryIO) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answers requests until there are no more; the first one opens the file."""
-    engine = None
+    """Process requests until the stream ends; the first one opens the file."""
+    server = None
     while True:
         try:
             (method, arguments), arrays = receive(requests)
@@ -163,25 +163,30 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         if arrays:
             arguments["arrays"] = arrays
         try:
-            if engine is None:
+            if server is None:
                 content = arguments.pop("arrays")["content"].tobytes()
-                engine, answer = Engine(content, **arguments), None
+                server, result = InterpreterServer(content, **arguments), None
             else:
-                answer = getattr(engine, method)(**arguments)
-        except Exception as error:  # Whatever it is, the other side says it in its own words.
+                result = getattr(server, method)(**arguments)
+        except Exception as error:  # The parent process reports any error of LiteRT.
             send(replies, {"error": type(error).__name__, "message": str(error)})
             continue
-        whole = isinstance(answer, dict) and all(isinstance(v, np.ndarray) for v in answer.values())
-        send(replies, {"answer": None if whole else answer}, answer if whole else None)
+        binary = isinstance(result, dict) and all(
+            isinstance(value, np.ndarray) for value in result.values()
+        )
+        send(replies, {"result": None if binary else result}, result if binary else None)
 
 
-def _plain(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the details of tensors in plain values, as JSON has them."""
-    ends = {"inputs": inputs, "outputs": outputs}
-    return {end: {name: _end(d) for name, d in details.items()} for end, details in ends.items()}
+def _as_json(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the details of input and output tensors as JSON values."""
+    sides = {"inputs": inputs, "outputs": outputs}
+    return {
+        side: {name: _tensor_as_json(detail) for name, detail in details.items()}
+        for side, details in sides.items()
+    }
 
 
-def _end(detail: Mapping[str, Any]) -> dict[str, Any]:
+def _tensor_as_json(detail: Mapping[str, Any]) -> dict[str, Any]:
     quantization = detail["quantization_parameters"]
     return {
         "tensor": detail["name"],
@@ -203,8 +208,8 @@ def _read_array(stream: BinaryIO, dtype: str, shape: list[int]) -> np.ndarray:
     return array
 
 
-def _memory() -> dict[str, int]:
-    """Returns the bytes in use, empty where the system does not say, and begins a new peak."""
+def _memory_usage() -> dict[str, int]:
+    """Return the memory in use in bytes and reset its peak; empty on systems other than Linux."""
     try:
         with open("/proc/self/status") as file:
             fields = dict(line.split(":", 1) for line in file)
@@ -216,20 +221,21 @@ def _memory() -> dict[str, int]:
 
 
 def _limit_memory() -> None:
-    """Lets a damaged size fail at once, not when the machine has no memory left."""
+    """Make a damaged tensor size fail immediately, before it exhausts the machine's memory."""
     try:
         import resource
 
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + _MEMORY, used + _MEMORY))
+        limit = used + _MEMORY_LIMIT
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     except (ImportError, OSError, ValueError):
-        return  # Another system, or a lower limit already.
+        return  # Another system, or a lower limit is set already.
 
 
 if __name__ == "__main__":
     _limit_memory()
-    # What LiteRT prints is none of the answers.
-    answers = os.fdopen(os.dup(1), "wb")
+    # Output that LiteRT prints goes to standard error, not between the replies.
+    replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(sys.stdin.buffer, answers)
+    serve(sys.stdin.buffer, replies)

@@ -1,4 +1,4 @@
-"""What goes into a model and comes out of it: names, shapes and dtypes, as its file has them."""
+"""Names, shapes and dtypes of a model's inputs and outputs, as in its .tflite file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import tree
 
@@ -14,11 +15,11 @@ from keras_kd.models.graph import is_graph, require_built
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs of a model: what it is called with, and a name for each tensor of it.
+    """Structure and names of a model's inputs.
 
     Attributes:
         structure: `tf.TensorSpec`s, nested as the model's argument; the batch size is `None`.
-        names: The names of the inputs, in the order in which `keras.tree.flatten` gives them.
+        names: Names of the inputs, in the order of `keras.tree.flatten`.
     """
 
     structure: Any
@@ -26,25 +27,31 @@ class Signature:
 
     @property
     def specs(self) -> dict[str, tf.TensorSpec]:
-        """The specification of each input by its name."""
+        """The `tf.TensorSpec` of each input, by name."""
         return dict(zip(self.names, tree.flatten(self.structure), strict=True))
 
     def pack(self, tensors: Mapping[str, Any]) -> Any:
-        """Returns named tensors in the structure that the model is called with."""
+        """Return named tensors in the structure that the model is called with."""
         return tree.pack_sequence_as(self.structure, [tensors[name] for name in self.names])
 
+    def random_batch(self, size: int = 8) -> Any:
+        """Return a batch of made-up samples in the structure that the model is called with."""
+        specs = {n: (s.shape, s.dtype.as_numpy_dtype) for n, s in self.specs.items()}
+        return self.pack(random_arrays(specs, size))
 
-def of_inputs(model: keras.Model, input_signature: Any = None) -> Signature:
-    """Returns the inputs of a built model.
+
+def infer_signature(model: keras.Model, input_signature: Any = None) -> Signature:
+    """Return the input signature of a built model.
 
     Args:
         model: A Functional, Sequential or subclassed model.
         input_signature: `tf.TensorSpec`s or `keras.InputSpec`s, nested as the model's argument, for
-            a model that cannot tell (a subclassed one that takes integers). Defaults to `None`.
+            a model that does not record them (a subclassed one with integer inputs). Defaults to
+            `None`.
 
     Raises:
         TypeError: If the model is not a `keras.Model`.
-        ValueError: If the model is not built, or does not know what it is called with.
+        ValueError: If the model is not built, or takes several arguments.
     """
     require_built(model, "The model to export")
     if input_signature is not None:
@@ -60,14 +67,14 @@ def of_inputs(model: keras.Model, input_signature: Any = None) -> Signature:
     return Signature(structure, tuple(by_name(structure, unique(defaults))))
 
 
-def of_outputs(model: keras.Model, outputs: Any) -> tuple[str, ...]:
-    """Returns the names of a model's outputs, in the order of `keras.tree.flatten`.
+def output_names(model: keras.Model, outputs: Any) -> tuple[str, ...]:
+    """Return the names of a model's outputs, in the order of `keras.tree.flatten`.
 
-    Keys of a dictionary come first, then Keras's own names, then `output_0`, `output_1`, ...
+    Dictionary keys have priority, then Keras's own names, then `output_0`, `output_1`, ...
 
     Args:
         model: The model.
-        outputs: What the model gave (tensors or arrays, nested).
+        outputs: Its outputs (tensors or arrays, nested).
     """
     count = len(tree.flatten(outputs))
     if isinstance(model, keras.Sequential):
@@ -79,10 +86,28 @@ def of_outputs(model: keras.Model, outputs: Any) -> tuple[str, ...]:
     return tuple(by_name(outputs, unique([identifier(name) for name in defaults])))
 
 
-def unpack(batch: Any) -> tuple[Any, Any]:
-    """Returns x and y of a batch; y is `None` if there is none.
+def random_arrays(
+    specs: Mapping[str, tuple[Sequence[int | None], Any]], size: int
+) -> dict[str, np.ndarray]:
+    """Return a batch of made-up samples: floats in [0, 1), and zeros for integer inputs.
 
-    Unlike `keras.utils.unpack_x_y_sample_weight` it leaves a list whole: several inputs, no labels.
+    Args:
+        specs: Shape (the batch first) and dtype of each input. Free dimensions become 1.
+        size: Number of samples.
+    """
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, (shape, dtype) in specs.items():
+        sizes = (size, *(length or 1 for length in shape[1:]))
+        real = np.issubdtype(dtype, np.floating)
+        arrays[name] = rng.random(sizes).astype(dtype) if real else np.zeros(sizes, dtype)
+    return arrays
+
+
+def unpack_x_y(batch: Any) -> tuple[Any, Any]:
+    """Return x and y of a batch; y is `None` if there is none.
+
+    Unlike `keras.utils.unpack_x_y_sample_weight`, a list is read as several inputs.
     """
     if not isinstance(batch, tuple):
         return batch, None
@@ -91,14 +116,14 @@ def unpack(batch: Any) -> tuple[Any, Any]:
 
 
 def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Returns the leaves of a structure by their names: its own keys, or `names` in order.
+    """Return the leaves of a structure by name: its own keys, or `names` in order.
 
     Args:
         values: Tensors, arrays or specifications: one, or several in lists, tuples or dictionaries.
-        names: The names of the leaves that have no key of their own.
+        names: Names of the leaves without a key of their own.
 
     Raises:
-        ValueError: If there are more or fewer leaves than names and the leaves have no keys.
+        ValueError: If some leaves have no key and their number differs from that of the names.
     """
     leaves = tree.flatten_with_path(values)
     keyed = [any(isinstance(step, str) for step in path) for path, _ in leaves]
@@ -114,30 +139,30 @@ def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def identifier(name: str) -> str:
-    """Returns a name as a signature can carry it: letters, digits and underscores."""
+    """Return a name with all but letters, digits and underscores replaced."""
     cleaned = re.sub(r"\W", "_", name)
     return f"_{cleaned}" if cleaned[:1].isdigit() else cleaned
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Returns the names, each repeated one (a layer used twice) with its position behind it."""
+    """Return the names; a repeated one (a layer used twice) gets its position as a suffix."""
     return [name if name not in names[:i] else f"{name}_{i}" for i, name in enumerate(names)]
 
 
 def _recorded_inputs(model: keras.Model) -> Any:
-    """Returns what a subclassed model was built with; the dtype, not recorded, is its default."""
+    """Return the specifications that a subclassed model was built with, in its default dtype."""
     config = model.get_build_config() or {}
     if "input_shape" not in config:
         raise ValueError(
             f"Expected a model that is called with one argument (an array, a list or a dictionary "
             f"of arrays). Received: model '{model.name}', built with {config}. Pass "
-            "`input_signature`, the `tf.TensorSpec`s of what it is called with."
+            "`input_signature`, the `tf.TensorSpec`s of its inputs."
         )
     return _map_shapes(config["input_shape"], model.input_dtype)
 
 
 def _map_shapes(shapes: Any, dtype: str) -> Any:
-    """Turns nested shapes into nested specifications (a shape is itself a tuple, or a list)."""
+    """Convert nested shapes (each a tuple or a list itself) to nested specifications."""
     if isinstance(shapes, Mapping):
         return {key: _map_shapes(shape, dtype) for key, shape in shapes.items()}
     if all(size is None or isinstance(size, int) for size in shapes):
@@ -146,11 +171,10 @@ def _map_shapes(shapes: Any, dtype: str) -> Any:
 
 
 def _free_batch(spec: Any) -> tf.TensorSpec:
-    """Returns the specification with any batch size."""
     return tf.TensorSpec((None, *spec.shape[1:]), spec.dtype)
 
 
 def _default_name(spec: Any, position: int) -> str:
-    """Returns the name of an input; one that Keras numbered has no meaning, and is not stable."""
+    """Return the name of an input; names that Keras numbers are not stable and are replaced."""
     name = getattr(spec, "name", None)
     return f"input_{position}" if not name or name.startswith("keras_tensor") else identifier(name)

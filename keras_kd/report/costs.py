@@ -11,7 +11,7 @@ from keras_kd.export.benchmark import benchmark
 from keras_kd.export.metadata import describe_content
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.litert.interpreter import read
+from keras_kd.litert.interpreter import read_tflite
 
 
 def cost_of(model: Any, runs: int) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def cost_of(model: Any, runs: int) -> dict[str, Any]:
             except (ValueError, RuntimeError) as error:
                 return {"kind": "Keras", "note": f"No file of it: {error}"}
     path = model.path if isinstance(model, TFLiteModel) else Path(model)
-    quantization = describe_content(read(path)).quantization
+    quantization = describe_content(read_tflite(path)).quantization
     return {"kind": f"{quantization or '.tflite'} file", **_measured(path, runs)}
 
 

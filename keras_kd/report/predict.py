@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.export.scores import class_indices_of
+from keras_kd.export.scores import check_class_labels
 from keras_kd.litert import signature as signatures
 from keras_kd.report.disagreements import Disagreements
 from keras_kd.report.metrics import Marks
@@ -69,7 +69,7 @@ def ask_all(
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:
-    x, y = signatures.unpack(batch)
+    x, y = signatures.unpack_x_y(batch)
     if y is None:
         raise ValueError(
             "Expected batches of (x, y). Received: batches without labels. Map the data set to "
@@ -87,7 +87,7 @@ def _labels(y: Any, answers: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray
             "of the output that is compared."
         )
     given, logs = answers
-    return class_indices_of(
+    return check_class_labels(
         "output", parts[0], given.shape if logs is None else logs.shape, logs is None
     )
 

@@ -8,7 +8,7 @@ from keras import tree
 
 from keras_kd.export.metadata import describe_content
 from keras_kd.litert import signature as signatures
-from keras_kd.litert.interpreter import LiteRT, read
+from keras_kd.litert.interpreter import LiteRT, read_tflite
 
 
 class Answerer:
@@ -28,7 +28,7 @@ class Answerer:
         self._model = model if isinstance(model, keras.Model) else None
         self._probabilities: bool | None = None
         if self._model is None:
-            content = read(model)
+            content = read_tflite(model)
             self._about = describe_content(content)
             self._runner = LiteRT(content, f"'{model}'", inputs=self._about.inputs or None)
 
@@ -62,7 +62,7 @@ class Answerer:
     def _outputs(self, x: Any) -> np.ndarray:
         if self._model is None:
             given = signatures.by_name(x, list(self._runner.inputs))
-            outputs = list(self._runner.run(self._about.ends.raw(given)).values())
+            outputs = list(self._runner.run(self._about.processing.to_file_inputs(given)).values())
         else:
             size = len(tree.flatten(x)[0])
             outputs = [value[:size] for value in tree.flatten(self._model.predict_on_batch(x))]

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops, tree
 
 from keras_kd.litert.cost import cost
-from keras_kd.litert.interpreter import LiteRT, read
+from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.litert.output_ops import FinalOp, final_op
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.base import BaseTeacher
@@ -38,7 +38,7 @@ class TFLiteTeacher(BaseTeacher):
         name: str | None,
     ) -> None:
         super().__init__(name or Path(path).stem, classes, outputs, preprocessing)
-        self._content = read(path)
+        self._content = read_tflite(path)
         self._file = LiteRT(self._content, f"'{path}'", threads or os.cpu_count() or 1)
         # The replicas of tf.distribute run in threads and share the interpreter.
         self._lock = threading.Lock()
