@@ -1,11 +1,10 @@
-"""Pruning, clustering and quantization-aware training of Keras 3 students, the teacher teaching."""
+"""Pruning, clustering, and quantization-aware training of Keras 3 students, with distillation."""
 
 from keras_kd.compression.cluster import cluster
-from keras_kd.compression.layer_plan import LayerPlan, LayerPlans
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result
 from keras_kd.compression.pipeline import PipelineResult, pipeline
 from keras_kd.compression.prune import prune
 from keras_kd.compression.quantize_aware import quantize_aware
-from keras_kd.compression.result import Result
 from keras_kd.compression.stage import Stage
 from keras_kd.compression.tfmot.convert import to_keras, to_tf_keras
 from keras_kd.compression.training import Training

@@ -1,4 +1,4 @@
-"""The weights of a tf_keras layer that tensorflow-model-optimization prunes and clusters."""
+"""The kernels of a tf_keras layer that can be pruned and clustered, and their statistics."""
 
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
@@ -17,52 +17,45 @@ _ATTRIBUTES = {
 }
 
 
-def kernels_of(layer: Any) -> Mapping[str, np.ndarray]:
-    """The kernels of a tf_keras layer by their names.
-
-    Args:
-        layer: A built tf_keras layer.
-
-    Returns:
-        Their values; none for a layer without kernels, or of a kind that is not known.
-    """
+def get_kernels(layer: Any) -> Mapping[str, np.ndarray]:
+    """Return the kernels of a built tf_keras layer by name; empty for a layer of another class."""
     kind = type(layer).__name__
     if kind == "Bidirectional":
         both = {"forward": layer.forward_layer, "backward": layer.backward_layer}
-        found = {side: kernels_of(one) for side, one in both.items()}
+        found = {side: get_kernels(one) for side, one in both.items()}
         if not all(found.values()):
             return {}
         return {f"{side}.{name}": k for side, ks in found.items() for name, k in ks.items()}
     if kind in ("LSTM", "GRU", "SimpleRNN", "RNN"):
-        return _of_cells(layer.cell)
+        return _get_cell_kernels(layer.cell)
     return {name: attrgetter(name)(layer).numpy() for name in _ATTRIBUTES.get(kind, ())}
 
 
-def noughts(kernels: Iterable[np.ndarray]) -> float:
-    """The share of noughts in some kernels."""
+def zero_fraction(kernels: Iterable[np.ndarray]) -> float:
+    """Return the fraction of zeros in kernels, 0 if there are no kernels."""
     kernels = list(kernels)
-    return sum(int((k == 0).sum()) for k in kernels) / sum(k.size for k in kernels)
+    return sum(int((k == 0).sum()) for k in kernels) / max(1, sum(k.size for k in kernels))
 
 
 def is_pruned(kernels: Iterable[np.ndarray]) -> bool:
-    """Whether kernels have been pruned: training alone makes no noughts."""
-    return noughts(kernels) >= 0.1
+    """Return whether kernels have been pruned; training alone makes no zeros."""
+    return zero_fraction(kernels) >= 0.1
 
 
 def is_clustered(kernel: np.ndarray, per_channel: bool) -> bool:
-    """Whether a kernel has been clustered: training alone makes no two weights alike.
+    """Return whether a kernel has been clustered; training alone makes no equal weights.
 
     Args:
-        kernel: The kernel, its output channels last.
-        per_channel: Whether the channels may have values of their own.
+        kernel: The kernel, with its output channels last.
+        per_channel: Whether each channel may have its own values.
     """
     channels = kernel.reshape(-1, kernel.shape[-1]).T if per_channel else [kernel.ravel()]
     counts = [(np.unique(c[c != 0]).size, np.count_nonzero(c)) for c in channels]
     return all(values <= weights / 2 for values, weights in counts)
 
 
-def _of_cells(cell: Any) -> Mapping[str, np.ndarray]:
-    cells = getattr(cell, "cells", [cell])
+def _get_cell_kernels(cell: Any) -> Mapping[str, np.ndarray]:
+    cells = cell.cells if type(cell).__name__ == "StackedRNNCells" else [cell]
     if not all(type(one).__name__ in _CELLS for one in cells):
         return {}
     return {

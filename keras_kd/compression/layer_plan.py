@@ -1,23 +1,25 @@
-"""What will happen to each layer, said before anything is trained."""
+"""What a compression does to each layer, and the result of the compression."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from keras_kd.compression.tfmot.convert import Bridged
+import keras
 
-#: What can happen to a layer.
-ACTIONS = ("pruned", "clustered", "quantized", "mended", "left", "refused")
+from keras_kd.files import text_table
+
+#: Values of `LayerPlan.action`.
+ACTIONS = ("pruned", "clustered", "quantized", "rewritten", "left", "refused")
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What will happen to one layer.
+    """What a compression does to one layer.
 
     Attributes:
-        name: The layer, `outer/inner` inside a nested model.
+        name: Name of the layer, `outer/inner` inside a nested model.
         kind: Its class.
         action: One of `ACTIONS`.
-        reason: Which of its weights, or why not; and what was changed, exactly, for it.
+        reason: The affected weights, or why there are none, and how the layer was rewritten.
     """
 
     name: str
@@ -26,62 +28,66 @@ class LayerPlan:
     reason: str = ""
 
 
-def require_known(skip: Sequence[str], bridged: Bridged) -> None:
-    """Refuses names of layers that there are not.
-
-    Args:
-        skip: Names of layers to leave alone.
-        bridged: The student in tf_keras.
-
-    Raises:
-        ValueError: When one is unknown.
-    """
-    unknown = set(skip) - set(bridged.layers)
-    if unknown:
-        raise ValueError(
-            f"`skip` must name layers of the student: {list(bridged.layers)}. "
-            f"Received: {sorted(unknown)}"
-        )
-
-
 class LayerPlans(tuple):
-    """The plans of all layers, in order; printed, a table."""
+    """The plans of all layers in order; prints as a table."""
 
     def __str__(self) -> str:
-        rows = [("layer", "kind", "what happens", "how, or why not")]
-        rows += [(plan.name, plan.kind, plan.action, plan.reason) for plan in self]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+        rows = [(plan.name, plan.kind, plan.action, plan.reason) for plan in self]
+        return text_table(("layer", "class", "action", "details"), rows)
 
     def named(self, action: str) -> list[str]:
-        """Names of the layers to which something happens."""
+        """Return the names of the layers with an action."""
         return [plan.name for plan in self if plan.action == action]
 
     def require(self, action: str, model: str) -> None:
-        """Refuses a plan that cannot be carried out.
+        """Check that the plans can be carried out.
 
         Raises:
-            ValueError: When some layer is refused, or to none of them anything happens.
+            ValueError: If a layer is refused, or no layer has the action.
         """
         refused = [plan for plan in self if plan.action == "refused"]
         if refused:
             reasons = "; ".join(f"'{plan.name}' ({plan.kind}): {plan.reason}" for plan in refused)
             raise ValueError(f"'{model}' has layers that cannot be {action}: {reasons}")
         if not self.named(action):
-            raise ValueError(
-                f"'{model}' has no layer that can be {action}. What happens to each:\n{self}"
-            )
+            raise ValueError(f"'{model}' has no layer that can be {action}. Its layers:\n{self}")
 
     def announce(self, action: str, model: str, verbose: str | int) -> None:
-        """Prints the plans unless `verbose` is 0.
+        """Print the plans unless `verbose` is 0.
 
         Raises:
-            ValueError: As `require`.
+            ValueError: As for `require`.
         """
         self.require(action, model)
         if verbose:
             print(self)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Result of a compression run.
+
+    Attributes:
+        model: The student: after pruning and clustering a plain `keras.Model` of the same class;
+            after quantization-aware training a `keras.Model` for
+            `kd.export.to_tflite(model, path, "int8")`.
+        history: The values of each epoch by name, as in `History.history`.
+        layers: What was done to each layer; prints as a table.
+    """
+
+    model: keras.Model
+    history: dict[str, list[float]]
+    layers: LayerPlans
+
+
+def check_skip(skip: Sequence[str], layers: Collection[str]) -> None:
+    """Check that `skip` contains names of layers only.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    unknown = set(skip) - set(layers)
+    if unknown:
+        raise ValueError(
+            f"`skip` must name layers of the student: {list(layers)}. Received: {sorted(unknown)}"
+        )

@@ -1,8 +1,7 @@
-"""Several compressions one after the other, as one call that goes on where it was stopped."""
+"""Several compression stages in one call, which resumes after an interruption."""
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,32 +11,32 @@ import keras
 import numpy as np
 
 from keras_kd.compression.cluster import cluster
-from keras_kd.compression.layer_plan import LayerPlans
+from keras_kd.compression.layer_plan import LayerPlans, Result
 from keras_kd.compression.prune import prune
-from keras_kd.compression.quantize_aware import quantize_aware, ready_to_quantize
-from keras_kd.compression.result import Result
-from keras_kd.compression.stage import Folder, Stage, described, save_student, save_weights
-from keras_kd.compression.tfmot.convert import read
+from keras_kd.compression.quantize_aware import prepare_student, quantize_aware
+from keras_kd.compression.stage import Stage, StageFolder, describe, save_student, save_weights
+from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.training import Training
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.files import read_json, write_json
 from keras_kd.models.copy import copy_model
 
 _FILE, _FACTS = "student.tflite", "file.json"
-_SAMPLES = 300
+_SAMPLES = 300  # For the calibration of an export.
 
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What comes of a pipeline.
+    """Result of a pipeline.
 
     Attributes:
         model: The student of the last stage.
-        history: By name what was measured in each epoch of each stage, `None` where it was not;
-            `"stage"` and `"epoch"` say which.
-        stages: The `Result` of each stage that trained.
-        file: The exported file, if there was an export; of one that was there already, without its
-            verification.
+        history: The values of each epoch of all stages by name, `None` where a stage does not have
+            a value; `"stage"` and `"epoch"` identify the epoch.
+        stages: The `Result` of each training stage.
+        file: The exported file, if there was an export; without its verification if the file was
+            exported by an earlier call.
     """
 
     model: keras.Model
@@ -55,32 +54,31 @@ def pipeline(
     monitor: str | None = "auto",
     **training: Any,
 ) -> PipelineResult:
-    """Distils, prunes, clusters, quantizes and exports a student, each stage after the last.
+    """Distill, prune, cluster, quantize, and export a student, one stage after the other.
 
-    Each stage starts from the best epoch of the one before it. What came of a stage is kept in a
-    folder of its own in the directory, whole or not at all: called again, the pipeline goes on with
-    the first stage that is not there yet. The folders of stages that gave a plain model hold it as
-    `student.keras`.
+    Each stage starts from the best epoch of the previous one. The result of each finished stage is
+    stored in its own folder in `directory`, so another call resumes with the first unfinished
+    stage. Folders of stages with a plain model contain it as `student.keras`.
 
     Args:
         stages: The stages, such as `[Stage("distill", epochs=20), Stage("prune", epochs=10),
-            Stage("quantize_aware", epochs=5), Stage("export")]`. After `"quantize_aware"` there can
-            only be an `"export"`, which comes last.
-        student: A built Functional or Sequential `keras.Model`; it stays as it is.
-        directory: Where to keep the stages; made if it is not there.
-        data: What to train on, in all stages that name no data of their own; see
-            `kd.compression.Training`. It also calibrates an export.
-        monitor: The entry of the history that tells the best epoch of a stage, `None` for the last
-            epoch. Defaults to `"val_loss"` where there is one.
-        **training: Other arguments of `kd.compression.Training` for all stages that name none of
+            Stage("quantize_aware", epochs=5), Stage("export")]`. Only an `"export"` can follow
+            `"quantize_aware"`, and it must be the last stage.
+        student: A built Functional or Sequential `keras.Model`, which is not changed.
+        directory: Where to store the stages; created if it does not exist.
+        data: Training data of all stages that do not set their own; see `kd.compression.Training`.
+            It also calibrates an export.
+        monitor: The entry of the history that determines the best epoch of a stage, or `None` for
+            the last epoch. Defaults to `"val_loss"` if there is one.
+        **training: Other arguments of `kd.compression.Training` for all stages that do not set
             their own: `loss`, `teachers`, `optimizer`, `validation_data`, ...
 
     Returns:
         The `PipelineResult`.
 
     Raises:
-        ValueError: When the stages cannot follow each other, an argument is wrong, or the directory
-            holds other stages.
+        ValueError: If the stages cannot follow each other, an argument is invalid, or the directory
+            contains other stages.
 
     Example:
         >>> Stage = kd.compression.Stage
@@ -97,7 +95,7 @@ def pipeline(
         >>> result.file.size
     """
     _check(stages)
-    read(student)  # Refuses what no stage could take.
+    open_student(student)  # Rejects a student that no stage supports.
     common = {"data": data, "monitor": monitor, **training}
     results, file, about = [], None, {}
     model = copy_model(student)
@@ -105,17 +103,17 @@ def pipeline(
         arguments = _arguments(stage, common)
         about = {
             "technique": stage.technique,
-            "arguments": described(arguments),
+            "arguments": describe(arguments),
             "student": [list(weight.shape) for weight in student.weights],
             "before": about,
         }
-        folder = Folder(Path(directory) / f"{number:02}-{stage.technique}", about)
+        folder = StageFolder(Path(directory) / f"{number:02}-{stage.technique}", about)
         if stage.technique == "export":
             file = _export(model, folder, arguments)
         else:
             results.append(_train(stage.technique, model, folder, arguments))
             model = results[-1].model
-    return PipelineResult(model, _history(stages, results), tuple(results), file)
+    return PipelineResult(model, _merge_history(stages, results), tuple(results), file)
 
 
 def _check(stages: Sequence[Stage]) -> None:
@@ -126,25 +124,25 @@ def _check(stages: Sequence[Stage]) -> None:
     for before, after in itertools.pairwise(stage.technique for stage in stages):
         if before == "export" or (before == "quantize_aware" and after != "export"):
             raise ValueError(
-                "Nothing but an export can follow on 'quantize_aware', and nothing on 'export'. "
+                "Only an export can follow 'quantize_aware', and nothing can follow 'export'. "
                 f"Received: '{after}' after '{before}'"
             )
 
 
 def _arguments(stage: Stage, common: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a stage, its own before those of all."""
+    """Return the arguments of a stage; its own take precedence over the common ones."""
     if stage.technique == "export":
         return {"quantization": "int8", **_export_data(common), **stage.arguments}
     merged = {**common, **stage.arguments}
     if merged["monitor"] == "auto":
-        judged = merged.get("validation_data") is not None and merged.get("loss") is not None
-        merged["monitor"] = "val_loss" if judged else None
+        validated = merged.get("validation_data") is not None and merged.get("loss") is not None
+        merged["monitor"] = "val_loss" if validated else None
     return merged
 
 
 def _export_data(common: Mapping[str, Any]) -> dict[str, Any]:
-    """What an export calibrates with, and what it is verified with."""
-    x = list(Training(data=common["data"], epochs=1, loss="mse").samples(_SAMPLES))
+    """Return the calibration and verification data of an export."""
+    x = list(Training(data=common["data"], epochs=1, loss="mse").sample_batches(_SAMPLES))
     calibration = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *x)
     found = {"calibration": calibration}
     if common.get("validation_data") is not None:
@@ -153,11 +151,11 @@ def _export_data(common: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _train(
-    technique: str, model: keras.Model, folder: Folder, arguments: Mapping[str, Any]
+    technique: str, model: keras.Model, folder: StageFolder, arguments: Mapping[str, Any]
 ) -> Result:
-    """The result of a stage: run now, or loaded."""
+    """Run a training stage, or load its result."""
     if folder.done:
-        return folder.load(_like(technique, model, arguments))
+        return folder.load(_build_result_model(technique, model, arguments))
     run = {"distill": _distill, "prune": prune, "cluster": cluster}.get(technique, quantize_aware)
     save = save_weights if technique == "quantize_aware" else save_student
 
@@ -166,50 +164,51 @@ def _train(
         save(result.model, path)
         return result
 
-    return folder.keep(write)
+    return folder.run(write)
 
 
-def _like(technique: str, model: keras.Model, arguments: Mapping[str, Any]) -> keras.Model:
-    """A model of the kind that a stage makes of one, its weights still to come."""
+def _build_result_model(
+    technique: str, model: keras.Model, arguments: Mapping[str, Any]
+) -> keras.Model:
+    """Return a model with the structure that a stage produces, to load its weights into."""
     if technique != "quantize_aware":
         return copy_model(model)
     own = ("preserve_sparsity", "preserve_clusters", "custom")
-    form = {name: arguments[name] for name in own if name in arguments}
+    options = {name: arguments[name] for name in own if name in arguments}
     plan = Training(**{name: value for name, value in arguments.items() if name not in own})
-    return ready_to_quantize(model, plan, **form).shell.model
+    return prepare_student(model, plan, **options).wrapped.model
 
 
 def _distill(student: keras.Model, **training: Any) -> Result:
-    """Trains a copy of a student as it is."""
     model = copy_model(student)
-    return Result(model, Training(**training).distil(model), LayerPlans())
+    return Result(model, Training(**training).distill(model), LayerPlans())
 
 
-def _export(model: keras.Model, folder: Folder, arguments: Mapping[str, Any]) -> TFLiteModel:
+def _export(model: keras.Model, folder: StageFolder, arguments: Mapping[str, Any]) -> TFLiteModel:
     path = folder.path / _FILE
     if folder.done:
-        facts = json.loads((folder.path / _FACTS).read_text())
+        facts = read_json(folder.path / _FACTS)
         inputs, outputs = tuple(facts["inputs"]), tuple(facts["outputs"])
         return TFLiteModel(path, facts["quantization"], inputs, outputs)
-    made = []
+    files = []
 
-    def write(where: Path) -> Result:
-        file = to_tflite(model, where / _FILE, **arguments)
+    def write(target: Path) -> Result:
+        file = to_tflite(model, target / _FILE, **arguments)
         facts = {name: getattr(file, name) for name in ("quantization", "inputs", "outputs")}
-        (where / _FACTS).write_text(json.dumps(facts) + "\n")
-        made.append(file)
+        write_json(target / _FACTS, facts)
+        files.append(file)
         return Result(model, {}, LayerPlans())
 
-    folder.keep(write)
-    return dataclasses.replace(made[0], path=path)
+    folder.run(write)
+    return dataclasses.replace(files[0], path=path)
 
 
-def _history(stages: Sequence[Stage], results: Sequence[Result]) -> dict[str, list[Any]]:
-    """One history of all the stages."""
-    trained = [stage.technique for stage in stages if stage.technique != "export"]
+def _merge_history(stages: Sequence[Stage], results: Sequence[Result]) -> dict[str, list[Any]]:
+    """Return one history of all training stages."""
+    techniques = [stage.technique for stage in stages if stage.technique != "export"]
     names = list(dict.fromkeys(name for result in results for name in result.history))
     history = {"stage": [], "epoch": [], **{name: [] for name in names}}
-    for technique, result in zip(trained, results, strict=True):
+    for technique, result in zip(techniques, results, strict=True):
         epochs = max(map(len, result.history.values()), default=0)
         history["stage"] += [technique] * epochs
         history["epoch"] += range(1, epochs + 1)

@@ -1,4 +1,4 @@
-"""Pruning: small weights become nought while the student, taught, learns to do without them."""
+"""Magnitude pruning: the smallest weights become zero during the training."""
 
 import math
 import warnings
@@ -8,13 +8,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.compression.kernels import kernels_of, noughts
-from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, require_known
-from keras_kd.compression.result import Result
-from keras_kd.compression.tfmot import imports as legacy_keras
-from keras_kd.compression.tfmot.convert import Bridged, bridged_student, to_keras
+from keras_kd.compression.kernels import get_kernels, zero_fraction
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, check_skip
+from keras_kd.compression.tfmot.convert import convert_student, to_keras
 from keras_kd.compression.tfmot.layers import Custom
-from keras_kd.compression.tfmot.wrapper import encase
+from keras_kd.compression.tfmot.pruning import (
+    get_custom_prunable_weights,
+    is_schedule,
+    make_schedule,
+    wrap_for_pruning,
+)
+from keras_kd.compression.tfmot.wrapper import wrap
 from keras_kd.compression.training import Training
 
 _POOLINGS = ("avg", "max")
@@ -33,40 +37,38 @@ def prune(
     custom: Custom | None = None,
     **training: Any,
 ) -> Result:
-    """Prunes a student by magnitude, step by step, while it is trained.
+    """Prune a student by magnitude, gradually during the training.
 
-    In each layer the smallest weights become nought: kernels of dense and convolutional layers, the
-    pointwise ones of separable layers, embeddings and recurrent kernels; biases, batch norms and
-    depthwise kernels are left. A pruned file is as large as before and compresses better.
+    In each layer the smallest weights become zero: kernels of dense and convolutional layers, the
+    pointwise kernels of separable layers, embeddings, and recurrent kernels. Biases, batch norms,
+    and depthwise kernels are not pruned. A pruned file has the same size and compresses better.
 
     Args:
-        student: A built Functional or Sequential `keras.Model`, trained; it stays as it is.
-        sparsity: The share of noughts in each pruned kernel, in [0, 1); or (m, n) for m noughts in
+        student: A built and trained Functional or Sequential `keras.Model`, which is not changed.
+        sparsity: The fraction of zeros in each pruned kernel, in [0, 1); or (m, n) for m zeros in
             each n consecutive weights along the input channels. Defaults to 0.8.
-        data: What to train on; see `kd.compression.Training`.
-        epochs: How often to go through it.
-        schedule: The share of the steps over which the sparsity grows from 0, fast at first (a
-            cubic, Zhu & Gupta 2017); 0 prunes in the first step. Or a
-            `tfmot.sparsity.keras.PruningSchedule`. With (m, n) all is pruned in the first step.
-            Defaults to 0.5.
-        block_size: Weights of matrices become nought in blocks of this height and width; kernels
-            that are no matrices are then left. Defaults to (1, 1).
-        block_pooling: What a block is judged by: the `"avg"` or `"max"` of its magnitudes. Defaults
-            to `"avg"`.
-        skip: Names of layers to leave alone. Defaults to none.
+        data: Training data; see `kd.compression.Training`.
+        epochs: Number of epochs.
+        schedule: The fraction of the steps over which the sparsity grows from 0, fast at first
+            (cubic); 0 prunes in the first step. Or a `tfmot.sparsity.keras.PruningSchedule`. With
+            (m, n), all weights are pruned in the first step. Defaults to 0.5.
+        block_size: Height and width of the blocks in which weights of matrices become zero; kernels
+            of other ranks are not pruned then. Defaults to (1, 1).
+        block_pooling: The magnitude of a block, `"avg"` or `"max"`. Defaults to `"avg"`.
+        skip: Names of layers not to prune. Defaults to none.
         custom: As for `to_tf_keras`. A custom tf_keras layer that is a
             `tfmot.sparsity.keras.PrunableLayer` is pruned too. Defaults to `None`.
-        **training: The other arguments of `kd.compression.Training`: `optimizer`, `loss`,
-            `metrics`, `teachers`, `losses`, `student_loss_weight`, `weighting`, `noise`,
-            `validation_data`, `callbacks`, `batch_size`, `monitor`, `verbose`, ...
+        **training: Other arguments of `kd.compression.Training`: `optimizer`, `loss`, `metrics`,
+            `teachers`, `losses`, `student_loss_weight`, `weighting`, `noise`, `validation_data`,
+            `callbacks`, `batch_size`, `monitor`, `verbose`, ...
 
     Returns:
         The `Result`: a plain `keras.Model` like the student, and the history with `sparsity`.
 
     Raises:
-        ValueError: When an argument is out of range, a layer cannot be carried over to tf_keras, or
-            there is nothing to prune.
-        ImportError: When tensorflow-model-optimization is not installed.
+        ValueError: If an argument is out of range, a layer cannot be converted to tf_keras, or no
+            layer can be pruned.
+        ImportError: If tensorflow-model-optimization is not installed.
 
     Example:
         >>> result = kd.compression.prune(
@@ -80,121 +82,91 @@ def prune(
         Zhu & Gupta 2017, arXiv:1710.01878.
     """
     plan = Training(data=data, epochs=epochs, **training)
-    wrapping = _wrapping(sparsity, block_size, block_pooling)
-    bridged = bridged_student(student, custom)
-    layers = plan_pruning(bridged, wrapping, skip)
+    options = _wrapper_options(sparsity, block_size, block_pooling)
+    steps = _growth_steps(schedule, plan)
+    target = None if isinstance(sparsity, tuple | list) else sparsity
+    converted = convert_student(student, custom)
+    check_skip(skip, converted.layers)
+    layers = LayerPlans(
+        _plan(layer, options, path in skip)
+        for path, chain in converted.layers.items()
+        for layer in chain
+    )
     layers.announce("pruned", student.name, plan.verbose)
-    final = sparsity if isinstance(sparsity, float | int) else None
-    schedules = _Schedules(schedule, final, plan)
-    wrapped, wrappers = _wrapped(bridged, layers.named("pruned"), wrapping, schedules)
-
-    def masked() -> dict[str, float]:
-        """The optimizer's last step is undone where weights are nought."""
-        for wrapper in wrappers:
-            wrapper.pruning_obj.weight_mask_op()
-        return {"sparsity": _sparsity(wrappers)}
-
-    reached = _reached(wrappers, schedules)
-    history = plan.fit(encase(student, bridged, wrapped), masked, reached)
-    if not reached():
-        warnings.warn(
-            f"The training of '{student.name}' ended at a sparsity of {_sparsity(wrappers):.3f}, "
-            f"before the {final} that was asked for. Let it run on, or make `schedule` shorter.",
-            stacklevel=2,
-        )
-    stripped = legacy_keras.tfmot().sparsity.keras.strip_pruning(wrapped)
-    return Result(to_keras(stripped, student), history, layers)
-
-
-def plan_pruning(bridged: Bridged, wrapping: dict[str, Any], skip: Sequence[str]) -> LayerPlans:
-    """What pruning will do to each layer.
-
-    Args:
-        bridged: The student in tf_keras.
-        wrapping: Arguments of tfmot's wrapper.
-        skip: Names of layers to leave alone.
-
-    Returns:
-        The plans.
-
-    Raises:
-        ValueError: When `skip` has a name that there is not.
-    """
-    require_known(skip, bridged)
-    return LayerPlans(
-        _plan(path, link, wrapping, path in skip)
-        for path, links in bridged.layers.items()
-        for link in links
+    pruned = wrap_for_pruning(
+        converted,
+        layers.named("pruned"),
+        options,
+        lambda calls: schedule if steps is None else make_schedule(target, steps, calls),
     )
 
+    def sparsity_now() -> float:
+        return zero_fraction(map(np.asarray, pruned.weights))
 
-def _plan(path: str, layer: Any, wrapping: dict[str, Any], skipped: bool) -> LayerPlan:
-    """What will happen to one tf_keras layer."""
-    tfmot = legacy_keras.tfmot()
+    def measure() -> dict[str, float]:
+        pruned.apply_masks()
+        return {"sparsity": sparsity_now()}
+
+    least = 0.0 if steps is None or target is None else _smallest_sparsity(pruned.weights, target)
+    history = plan.fit(
+        wrap(student, converted, pruned.model), measure, lambda: sparsity_now() >= least
+    )
+    if sparsity_now() < least:
+        warnings.warn(
+            f"The training of '{student.name}' ended at a sparsity of {sparsity_now():.3f}, before "
+            f"the target of {target}. Train longer, or pass a smaller `schedule`.",
+            stacklevel=2,
+        )
+    return Result(to_keras(pruned.strip(), student), history, layers)
+
+
+def _plan(layer: Any, options: dict[str, Any], skipped: bool) -> LayerPlan:
+    """Return what pruning does to a tf_keras layer."""
     kind = type(layer).__name__
-    kernels = {} if kind == "Bidirectional" else kernels_of(layer)
-    if isinstance(layer, tfmot.sparsity.keras.PrunableLayer):
-        kernels = {weight.name: weight for weight in layer.get_prunable_weights()}
+    kernels = get_custom_prunable_weights(layer)
+    if kernels is None:
+        kernels = {} if kind == "Bidirectional" else get_kernels(layer)
     ranks = {len(kernel.shape) for kernel in kernels.values()}
     if not layer.weights:
         reason = "no weights"
     elif not kernels:
-        reason = f"tensorflow-model-optimization prunes no {kind}"
+        reason = f"tensorflow-model-optimization does not prune {kind}"
     elif skipped:
         reason = "skipped"
     elif not layer.trainable:
         reason = "frozen"
-    elif wrapping["block_size"] != (1, 1) and ranks != {2}:
-        reason = "blocks need a matrix"
-    elif wrapping["sparsity_m_by_n"] and not ranks <= {2, 4}:
-        reason = "m by n needs a dense layer or a two-dimensional convolution"
+    elif options["block_size"] != (1, 1) and ranks != {2}:
+        reason = "blocks require a matrix"
+    elif options["sparsity_m_by_n"] and not ranks <= {2, 4}:
+        reason = "m of n requires a dense layer or a two-dimensional convolution"
     else:
         return LayerPlan(layer.name, kind, "pruned", " and ".join(kernels))
     return LayerPlan(layer.name, kind, "left", reason)
 
 
-class _Schedules:
-    """The pruning schedules of the layers."""
-
-    def __init__(self, schedule: Any, final: float | None, plan: Training) -> None:
-        self.given = schedule
-        self.final = final
-        base = legacy_keras.tfmot().sparsity.keras.PruningSchedule
-        self.own = not isinstance(schedule, base)
-        if not self.own:
-            return
-        if not isinstance(schedule, int | float) or not 0 <= schedule <= 1:
-            raise ValueError(
-                "`schedule` must be the share of the steps over which the sparsity grows, from 0 "
-                f"to 1, or a tfmot.sparsity.keras.PruningSchedule. Received: schedule={schedule!r}"
-            )
-        self.steps = max(1, round(schedule * plan.steps)) if schedule else 1
-
-    def of(self, calls: int) -> Any:
-        """The schedule of a layer that runs some times in each step, and counts each time."""
-        if not self.own:
-            return self.given
-        tfmot = legacy_keras.tfmot().sparsity.keras
-        steps = self.steps * calls
-        # The last update must fall on the last step, or the sparsity stays below.
-        frequency = max(1, min(100 * calls, steps // 10))
-        end = steps // frequency * frequency
-        if self.final is None or end <= 1:
-            return tfmot.ConstantSparsity(self.final or 0.5, 1, 1, frequency=1)
-        return tfmot.PolynomialDecay(0.0, self.final, 0, end, frequency=frequency)
-
-
-def _wrapping(sparsity: Any, block_size: Any, block_pooling: str) -> dict[str, Any]:
-    """The arguments of tfmot's wrapper, checked."""
-    by_n = isinstance(sparsity, tuple | list)
-    if by_n:
-        fine = len(sparsity) == 2 and all(isinstance(x, int) for x in sparsity)
-        fine = fine and 0 < sparsity[0] < sparsity[1]
-    else:
-        fine = isinstance(sparsity, int | float) and 0 <= sparsity < 1
-    if not fine:
+def _growth_steps(schedule: Any, plan: Training) -> int | None:
+    """Return over how many steps the sparsity grows, or `None` for a schedule of tfmot."""
+    if is_schedule(schedule):
+        return None
+    if not isinstance(schedule, int | float) or not 0 <= schedule <= 1:
         raise ValueError(
-            "`sparsity` must be a share in [0, 1), or (m, n) with 0 < m < n for m noughts in each "
+            "`schedule` must be the fraction of the steps over which the sparsity grows, from 0 "
+            f"to 1, or a tfmot.sparsity.keras.PruningSchedule. Received: schedule={schedule!r}"
+        )
+    return max(1, round(schedule * plan.steps)) if schedule else 1
+
+
+def _wrapper_options(sparsity: Any, block_size: Any, block_pooling: str) -> dict[str, Any]:
+    """Check the structure arguments and return those of `prune_low_magnitude`."""
+    m_by_n = isinstance(sparsity, tuple | list)
+    if m_by_n:
+        valid = len(sparsity) == 2 and all(isinstance(x, int) for x in sparsity)
+        valid = valid and 0 < sparsity[0] < sparsity[1]
+    else:
+        valid = isinstance(sparsity, int | float) and 0 <= sparsity < 1
+    if not valid:
+        raise ValueError(
+            "`sparsity` must be a fraction in [0, 1), or (m, n) with 0 < m < n for m zeros in each "
             f"n consecutive weights. Received: sparsity={sparsity!r}"
         )
     blocks = tuple(block_size)
@@ -202,9 +174,9 @@ def _wrapping(sparsity: Any, block_size: Any, block_pooling: str) -> dict[str, A
         raise ValueError(
             f"`block_size` must be a height and a width. Received: block_size={block_size!r}"
         )
-    if by_n and blocks != (1, 1):
+    if m_by_n and blocks != (1, 1):
         raise ValueError(
-            "Choose one structure: blocks, or m noughts in each n weights. "
+            "Choose one structure: blocks, or m zeros in each n weights. "
             f"Received: sparsity={sparsity}, block_size={block_size}"
         )
     if block_pooling not in _POOLINGS:
@@ -214,39 +186,12 @@ def _wrapping(sparsity: Any, block_size: Any, block_pooling: str) -> dict[str, A
     return {
         "block_size": blocks,
         "block_pooling_type": block_pooling.upper(),
-        "sparsity_m_by_n": tuple(sparsity) if by_n else None,
+        "sparsity_m_by_n": tuple(sparsity) if m_by_n else None,
     }
 
 
-def _wrapped(
-    bridged: Bridged, names: Sequence[str], wrapping: dict[str, Any], schedules: _Schedules
-) -> tuple[Any, list[Any]]:
-    """The tf_keras model with tfmot's wrappers around the layers to prune, and the wrappers."""
-    tf_keras, tfmot = legacy_keras.tf_keras(), legacy_keras.tfmot()
-    wrappers = []
-
-    def wrap(layer: Any) -> Any:
-        if layer.name not in names:
-            return layer
-        schedule = schedules.of(len(layer.inbound_nodes))
-        wrappers.append(tfmot.sparsity.keras.prune_low_magnitude(layer, schedule, **wrapping))
-        return wrappers[-1]
-
-    wrapped = tf_keras.models.clone_model(bridged.flat, clone_function=wrap)
-    for wrapper in wrappers:
-        wrapper.pruning_step.assign(0)
-    return wrapped, wrappers
-
-
-def _sparsity(wrappers: Sequence[Any]) -> float:
-    """The share of noughts in all the pruned weights."""
-    return noughts(np.asarray(w) for wrapper in wrappers for w, _, _ in wrapper.pruning_vars)
-
-
-def _reached(wrappers: Sequence[Any], schedules: _Schedules) -> Any:
-    """A function that tells whether the weights are as sparse as they shall be."""
-    if schedules.final is None or not schedules.own:
-        return lambda: True
-    sizes = [math.prod(w.shape) for wrapper in wrappers for w, _, _ in wrapper.pruning_vars]
-    least = sum(size - max(1, round(size * (1 - schedules.final))) for size in sizes) / sum(sizes)
-    return lambda: _sparsity(wrappers) >= least - 1 / sum(sizes)
+def _smallest_sparsity(weights: Sequence[Any], target: float) -> float:
+    """Return the sparsity from which the target counts as reached; each kernel rounds its own."""
+    sizes = [math.prod(weight.shape) for weight in weights]
+    zeros = sum(size - max(1, round(size * (1 - target))) for size in sizes)
+    return (zeros - 1) / sum(sizes)

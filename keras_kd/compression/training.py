@@ -1,4 +1,4 @@
-"""Trains a student that runs in tf_keras, the teachers still teaching: `Distiller` does it."""
+"""Training of students during a compression, with `Distiller`."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_kd.compression.callbacks import AtEpochEnd, KeepBest, adapted
-from keras_kd.compression.tfmot.taps import LegacyTapped
-from keras_kd.compression.tfmot.wrapper import Shell
+from keras_kd.compression.callbacks import KeepBest, LogAtEpochEnd
+from keras_kd.compression.tfmot.callbacks import adapt_callbacks
+from keras_kd.compression.tfmot.taps import TfKerasTappedModel
+from keras_kd.compression.tfmot.wrapper import WrappedModel
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.objective import DistillationObjective, as_losses, student_tap
 from keras_kd.teachers.knowledge import unpack_batch
@@ -26,14 +27,14 @@ class LegacyDistiller(Distiller):
         **kwargs: The other arguments of `Distiller`.
     """
 
-    def __init__(self, shell: Shell, **kwargs: Any) -> None:
+    def __init__(self, shell: WrappedModel, **kwargs: Any) -> None:
         # Past Keras, which has not set the model up yet.
         object.__setattr__(self, "_shell", shell)
         super().__init__(shell.model, **kwargs)
 
     def make_objective(self, student: keras.Model, *arguments: Any) -> DistillationObjective:
         """The objective, its taps those of the Keras 3 model that the student came from."""
-        tapped = functools.partial(LegacyTapped, self._shell)
+        tapped = functools.partial(TfKerasTappedModel, self._shell)
         return DistillationObjective(self._shell.origin, *arguments, tapped=tapped)
 
 
@@ -42,18 +43,17 @@ class Training:
     """How a compressed student is trained: the arguments that all techniques share.
 
     Args:
-        data: What `Distiller.fit` takes: a `tf.data.Dataset` of (x, y) or (x, y, sample_weight)
-            batches, a tuple of such arrays, or x alone where no labels are used.
-        epochs: How often to go through it.
-        optimizer: A name or a `keras.optimizers.Optimizer`, of which a copy is used. Defaults to
-            `"adam"`.
-        loss: The loss on the labels, as for `keras.Model.compile`; `None` means that labels are not
-            used. Defaults to `None`.
+        data: As for `Distiller.fit`: a `tf.data.Dataset` of (x, y) or (x, y, sample_weight)
+            batches, a tuple of such arrays, or x alone if no labels are used.
+        epochs: Number of epochs.
+        optimizer: A name or a `keras.optimizers.Optimizer`, which is copied. Defaults to `"adam"`.
+        loss: The loss on the labels, as for `keras.Model.compile`; `None` uses no labels. Defaults
+            to `None`.
         metrics: As for `keras.Model.compile`. Defaults to none.
         teachers: As for `Distiller`; `None` trains without a teacher. Defaults to `None`.
-        losses: As for `Distiller`. Defaults to soft targets where there are teachers.
-        student_loss_weight: Weight of the loss on the labels. Defaults to 0.5 with teachers and to
-            1 without.
+        losses: As for `Distiller`. Defaults to soft targets if there are teachers.
+        student_loss_weight: Weight of the loss on the labels. Defaults to 0.5 with teachers, 1
+            without.
         weighting: As for `Distiller`. Defaults to `None`.
         noise: As for `Distiller`. Defaults to `None`.
         combine: As for `Distiller`. Defaults to `"losses"`.
@@ -62,18 +62,17 @@ class Training:
         augment: As for `Distiller`. Defaults to `None`.
         same_view: As for `Distiller`. Defaults to `False`.
         validation_data: As for `keras.Model.fit`. Defaults to `None`.
-        callbacks: Callbacks of keras, or of tf_keras (these see the tf_keras model). Defaults to
+        callbacks: Callbacks of keras, or of tf_keras, which get the tf_keras model. Defaults to
             none.
-        batch_size: Samples of a batch, where `data` holds arrays. Defaults to 32.
-        steps_per_epoch: Steps of an epoch, for a data set that does not know its length. Defaults
-            to `None`.
-        monitor: The entry of the history whose best epoch gives the weights, such as
-            `"val_accuracy"`; `None` takes the last epoch. Defaults to `None`.
+        batch_size: Samples per batch if `data` contains arrays. Defaults to 32.
+        steps_per_epoch: Steps per epoch, for a dataset of unknown length. Defaults to `None`.
+        monitor: The entry of the history whose best epoch determines the weights, such as
+            `"val_accuracy"`; `None` uses the last epoch. Defaults to `None`.
         verbose: As for `keras.Model.fit`. Defaults to `"auto"`.
 
     Raises:
-        ValueError: When there is nothing to learn from, or a number is out of range.
-        TypeError: When the optimizer is not one of Keras 3's.
+        ValueError: If there is neither a teacher nor a loss, or a number is out of range.
+        TypeError: If the optimizer is not a Keras 3 optimizer.
     """
 
     data: Any
@@ -100,12 +99,12 @@ class Training:
     terms: list = field(init=False)
 
     def __post_init__(self) -> None:
-        taught = self.teachers is not None
-        object.__setattr__(self, "terms", as_losses(self.losses) if taught else [])
-        if not taught and (self.losses is not None or self.loss is None):
+        distills = self.teachers is not None
+        object.__setattr__(self, "terms", as_losses(self.losses) if distills else [])
+        if not distills and (self.losses is not None or self.loss is None):
             raise ValueError(
-                "There is nothing to learn from: pass `teachers`, or a `loss` on the labels, or "
-                f"both. Received: teachers=None, loss={self.loss!r}, losses={self.losses!r}"
+                "There is nothing to train on: pass `teachers`, a `loss` on the labels, or both. "
+                f"Received: teachers=None, loss={self.loss!r}, losses={self.losses!r}"
             )
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(
@@ -114,13 +113,13 @@ class Training:
             )
         if not isinstance(self.optimizer, (str, keras.optimizers.Optimizer)):
             raise TypeError(
-                "`optimizer` must be a name or a keras.optimizers.Optimizer (Keras 3's, not "
-                f"tf_keras's). Received: {self.optimizer!r} (of type "
+                "`optimizer` must be a name or a keras.optimizers.Optimizer (of Keras 3, not "
+                f"tf_keras). Received: {self.optimizer!r} (of type "
                 f"{type(self.optimizer).__name__})"
             )
 
-    def tapped(self, student: keras.Model) -> list[str]:
-        """Names of the student's hidden taps."""
+    def student_taps(self, student: keras.Model) -> list[str]:
+        """Return the names of the student's hidden taps."""
         first = as_teachers(self.teachers)[0].model if self.terms and self.teachers else None
         for loss in self.terms:
             loss.choose_taps(first, student)
@@ -129,27 +128,27 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """Steps of all the epochs.
+        """Number of steps of all epochs.
 
         Raises:
-            ValueError: When the data set does not know its length.
+            ValueError: If the length of the dataset is unknown.
         """
         if self.steps_per_epoch is not None:
             return self.epochs * self.steps_per_epoch
         if not isinstance(self.data, tf.data.Dataset):
-            return self.epochs * -(-len(self._arrays[0]) // self.batch_size)
+            return self.epochs * -(-self._array_length // self.batch_size)
         count = int(self.data.cardinality())
         if count < 1:
             raise ValueError(
-                "The data set does not know how many batches it has, and pruning must know when it "
-                "is half through. Pass `steps_per_epoch`, or use "
+                "The number of batches of the dataset is unknown, and the pruning schedule depends "
+                "on it. Pass `steps_per_epoch`, or use "
                 "`data.apply(tf.data.experimental.assert_cardinality(...))`. "
                 f"Received: a cardinality of {count}"
             )
         return self.epochs * count
 
-    def samples(self, count: int) -> Iterator[Any]:
-        """The x of the first batches that hold so many samples, if there are as many."""
+    def sample_batches(self, count: int) -> Iterator[Any]:
+        """Yield the x of the first batches, until they contain at least `count` samples."""
         seen = 0
         for x in self._batches():
             yield x
@@ -158,61 +157,56 @@ class Training:
                 return
 
     def _batches(self) -> Iterator[Any]:
-        """The x of each batch."""
+        """Yield the x of each batch."""
         if isinstance(self.data, tf.data.Dataset):
             for batch in self.data:
                 yield unpack_batch(keras.utils.unpack_x_y_sample_weight(batch)[0])[0]
             return
-        x = self.data[0] if isinstance(self.data, tuple) else self.data
-        for start in range(0, len(self._arrays[0]), self.batch_size):
+        for start in range(0, self._array_length, self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield keras.tree.map_structure(lambda array, part=part: array[part], x)
+            yield keras.tree.map_structure(lambda array, part=part: array[part], self._array_x)
 
     @property
-    def _arrays(self) -> list[Any]:
-        x = self.data[0] if isinstance(self.data, tuple) else self.data
-        return keras.tree.flatten(x)
+    def _array_x(self) -> Any:
+        return self.data[0] if isinstance(self.data, tuple) else self.data
+
+    @property
+    def _array_length(self) -> int:
+        return len(keras.tree.flatten(self._array_x)[0])
 
     def fit(
         self,
-        shell: Shell,
-        each_epoch: Callable[[], dict[str, float]] = dict,
+        wrapped: WrappedModel,
+        measure: Callable[[], dict[str, float]] = dict,
         ready: Callable[[], bool] = lambda: True,
     ) -> dict[str, list[float]]:
-        """Trains a student that runs in tf_keras.
+        """Train a student that runs in tf_keras and return the history.
 
         Args:
-            shell: The student; its weights are changed.
-            each_epoch: Runs at the end of each epoch; what it returns is written into the history.
-            ready: Whether an epoch counts for `monitor`.
-
-        Returns:
-            The history.
+            wrapped: The student; its weights are changed.
+            measure: Called at the end of each epoch; returns values for the history.
+            ready: Returns whether an epoch counts for `monitor`.
         """
-        distiller = LegacyDistiller(shell, **self._taught)
-        # What tensorflow-model-optimization does in a step is none of XLA's.
+        distiller = LegacyDistiller(wrapped, **self._distiller_arguments)
+        # XLA does not support the operations of tensorflow-model-optimization in a step.
         self._compile(distiller, jit_compile=False)
-        best = self._best(shell.layer.variables, ready)
-        callbacks = [AtEpochEnd(each_epoch), *best, *adapted(self.callbacks, shell.layer.legacy)]
-        return self._fit(distiller, callbacks)
+        best = self._keep_best(wrapped.layer.variables, ready)
+        adapted = adapt_callbacks(self.callbacks, wrapped.layer.tf_keras_model)
+        return self._fit(distiller, [LogAtEpochEnd(measure), *best, *adapted])
 
-    def distil(self, student: keras.Model) -> dict[str, list[float]]:
-        """Trains a Keras 3 student, without compressing it.
+    def distill(self, student: keras.Model) -> dict[str, list[float]]:
+        """Train a Keras 3 student without compressing it and return the history.
 
         Args:
             student: The student; its weights are changed.
-
-        Returns:
-            The history.
         """
-        distiller = Distiller(student, **self._taught)
+        distiller = Distiller(student, **self._distiller_arguments)
         self._compile(distiller)
-        best = self._best(student.variables)
-        return self._fit(distiller, [*best, *adapted(self.callbacks)])
+        best = self._keep_best(student.variables)
+        return self._fit(distiller, [*best, *adapt_callbacks(self.callbacks)])
 
     @property
-    def _taught(self) -> dict[str, Any]:
-        """The arguments of the distiller."""
+    def _distiller_arguments(self) -> dict[str, Any]:
         weight = self.student_loss_weight
         if weight is None:
             weight = 0.5 if self.terms else 1.0
@@ -226,11 +220,10 @@ class Training:
 
     def _compile(self, distiller: Distiller, **kwargs: Any) -> None:
         metrics = list(self.metrics) if isinstance(self.metrics, tuple) else self.metrics
-        distiller.compile(
-            copy_optimizer(self.optimizer), self.loss, metrics=metrics or None, **kwargs
-        )
+        optimizer = copy_optimizer(self.optimizer)
+        distiller.compile(optimizer, self.loss, metrics=metrics or None, **kwargs)
 
-    def _best(
+    def _keep_best(
         self, variables: Sequence[keras.Variable], ready: Callable[[], bool] = lambda: True
     ) -> list[keras.callbacks.Callback]:
         return [] if self.monitor is None else [KeepBest(variables, self.monitor, ready)]

@@ -1,1 +1,1 @@
-"""The tf_keras engine of pruning, clustering and quantization-aware training."""
+"""tf_keras engine for pruning, clustering, and quantization-aware training."""

@@ -1,225 +1,184 @@
-"""From Keras 3 to tf_keras and back: the same graph, the same weights, checked on random input."""
+"""Conversion of Keras 3 models to tf_keras and back: same graph, same weights, same outputs."""
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import tree
 
-from keras_kd.compression.tfmot import imports as legacy_keras
-from keras_kd.compression.tfmot import rewrites as rewriting
-from keras_kd.compression.tfmot.layers import Custom, translated
+from keras_kd.compression.tfmot import rewrites
+from keras_kd.compression.tfmot.converted_model import ConvertedModel
+from keras_kd.compression.tfmot.imports import import_tf_keras
+from keras_kd.compression.tfmot.layers import Custom, LayerConverter
 from keras_kd.compression.tfmot.parity import check_parity
-from keras_kd.compression.tfmot.rewrites import Chains
+from keras_kd.compression.tfmot.rewrites import Replacements
 from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import Call, Graph, is_graph, open_graph, require_built
 
 
-@dataclass(frozen=True)
-class Bridged:
-    """A tf_keras model that computes what a Keras 3 model computes.
-
-    Attributes:
-        model: The tf_keras model.
-        graph: The opened graph of the Keras 3 model.
-        chains: What stands for the layers that were changed on the way.
-        layers: For each layer of the Keras 3 model, by its path, the tf_keras layers that stand for
-            it; none where it was fused into another.
-        front: What runs before the tf_keras model: a Keras 3 model with a list of outputs.
-    """
-
-    model: Any
-    graph: Graph
-    chains: Chains
-    layers: dict[str, list[Any]]
-    front: keras.Model
-
-    @property
-    def flat(self) -> Any:
-        """The tf_keras model with lists of inputs and outputs: wrapping loses other structures."""
-        return type(self.model)(self.model.inputs, self.model.outputs, name=self.model.name)
-
-    def run(self, x: Any, model: Any = None) -> list[Any]:
-        """Runs the tf_keras model, or another one of its inputs, in inference mode.
-
-        Args:
-            x: A batch, as the Keras 3 model takes it.
-            model: A tf_keras model of the same inputs. Defaults to the model itself.
-
-        Returns:
-            A list of its outputs.
-        """
-        values = tree.flatten(self.front(x, training=False))
-        given = values if len(values) > 1 else values[0]
-        return tree.flatten((model or self.flat)(given, training=False))
-
-
 def to_tf_keras(model: keras.Model, custom: Custom | None = None, fuse_relu: bool = True) -> Any:
-    """Rebuilds a Keras 3 model in tf_keras, the Keras that tensorflow-model-optimization takes.
+    """Convert a Keras 3 model to tf_keras, which tensorflow-model-optimization requires.
 
-    The layers keep their names, those of nested models become `outer/inner` of one flat model, and
-    the weights are copied. Layers that tf_keras computes otherwise are refused; weightless
-    layers and keras.ops that it does not have run as they are inside a small layer. In the
-    end both models are run on random input and must agree to 1e-5 of the largest output.
+    Layers keep their names and weights; layers of nested models are called `outer/inner` in one
+    flat model. Weightless layers and keras.ops that tf_keras does not have run unchanged inside a
+    small layer, and layers that it computes differently are rejected. Finally, the outputs of both
+    models on random inputs must agree to 1e-5 of the largest output.
 
     Args:
-        model: A built Functional or Sequential `keras.Model` of float32 weights.
-        custom: What stands for custom layers: by class (or its name), a function that takes the
+        model: A built Functional or Sequential `keras.Model` with float32 weights.
+        custom: Replacements of custom layers, by class or class name: a function that takes the
             layer and returns a tf_keras layer with weights of the same shapes in the same order, or
-            `"as_is"` for a layer without weights that runs on TensorFlow tensors. Defaults to none.
-        fuse_relu: Whether a ReLU behind a convolution or dense layer becomes that layer's own
-            activation, without which quantization-aware training passes it by. Defaults to `True`.
+            `"as_is"` for a layer without weights that runs on TensorFlow tensors. Defaults to
+            `None`.
+        fuse_relu: Whether a ReLU after a convolution or dense layer becomes the activation of that
+            layer, which quantization-aware training requires. Defaults to `True`.
 
     Returns:
-        A `tf_keras.Model`, not compiled.
+        An uncompiled `tf_keras.Model`.
 
     Raises:
-        TypeError: When `model` is not a Keras 3 model.
-        ValueError: When it is subclassed or not built, when a layer cannot be translated exactly
-            (named, with the way out), or when the two models do not agree.
-        ImportError: When tf_keras is not installed.
+        TypeError: If `model` is not a Keras 3 model.
+        ValueError: If the model is subclassed or not built, a layer cannot be converted exactly, or
+            the outputs of the two models differ.
+        ImportError: If tf_keras is not installed.
 
     Example:
-        >>> legacy = kd.compression.to_tf_keras(student)
-        >>> legacy = kd.compression.to_tf_keras(
-        ...     student, custom={Scale: lambda layer: LegacyScale(layer.units)}
+        >>> converted = kd.compression.to_tf_keras(student)
+        >>> converted = kd.compression.to_tf_keras(
+        ...     student, custom={Scale: lambda layer: TfKerasScale(layer.units)}
         ... )
     """
-    chains = Chains()
-    graph = read(model)
-    rewriting.split_activations(graph, chains)
+    replacements = Replacements()
+    graph = open_student(model)
+    rewrites.split_activations(graph, replacements)
     if fuse_relu:
-        rewriting.fuse_relu(graph, chains)
-    return bridge(model, graph, chains, custom).model
+        rewrites.fuse_relu(graph, replacements)
+    return convert_graph(model, graph, replacements, custom).model
 
 
 def to_keras(legacy: Any, model: keras.Model) -> keras.Model:
-    """Takes the weights of a tf_keras model back into a copy of the Keras 3 model it came from.
+    """Copy a Keras 3 model, with the weights of the tf_keras model that was made from it.
 
     Args:
-        legacy: What `to_tf_keras` made of the model, trained; of a model wrapped by
-            tensorflow-model-optimization, what its `strip_pruning` or `strip_clustering` returns.
-        model: The Keras 3 model; it stays as it is.
-
-    Returns:
-        A copy of the Keras 3 model with the weights of the other.
+        legacy: The trained result of `to_tf_keras`, or of `strip_pruning` or `strip_clustering` if
+            tensorflow-model-optimization wrapped its layers.
+        model: The Keras 3 model, which is not changed.
 
     Raises:
-        ValueError: When a layer is missing or has weights of other shapes.
+        ValueError: If a layer is missing or has weights of other shapes.
 
     Example:
         >>> pruned = tfmot.sparsity.keras.strip_pruning(wrapped)
         >>> student = kd.compression.to_keras(pruned, student)
     """
-    graph = read(model)
-    ours = {layer.name: layer for layer in legacy.layers}
+    graph = open_student(model)
+    converted_layers = {layer.name: layer for layer in legacy.layers}
     values = {}
-    for path, layer in _weighted(graph).items():
-        theirs = _values(layer, ours[path]) if path in ours else []
-        shapes = [tuple(value.shape) for value in theirs]
-        wanted = [tuple(weight.shape) for weight in layer.weights]
-        if shapes != wanted:
+    for path, layer in _weighted_layers(graph).items():
+        found = (
+            _get_converted_weights(layer, converted_layers[path])
+            if path in converted_layers
+            else []
+        )
+        shapes = [tuple(value.shape) for value in found]
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        if shapes != expected:
             raise ValueError(
-                f"The layer '{path}' of '{model.name}' has weights of shapes {wanted}. Received: "
+                f"The layer '{path}' of '{model.name}' has weights of shapes {expected}. Received: "
                 f"a tf_keras model whose layer of that name has {shapes or 'none'}. Pass the model "
-                "that to_tf_keras made of this one, its wrappers stripped."
+                "that to_tf_keras made from this one, with stripped wrappers."
             )
-        values.update(zip(map(id, layer.weights), theirs, strict=True))
+        values.update(zip(map(id, layer.weights), found, strict=True))
     copy = copy_model(model)
-    # What is not in the graph (a counter, say) keeps its value.
+    # Variables outside the graph, such as a counter, keep their values.
     copy.set_weights([values.get(id(w), w.numpy()) for w in model.weights])
     return copy
 
 
-def read(model: keras.Model) -> Graph:
-    """Opens the graph of a student, with the models nested in it.
+def open_student(model: keras.Model) -> Graph:
+    """Open the graph of a student and of its nested models.
 
     Raises:
-        TypeError: When it is not a `keras.Model`.
-        ValueError: When it is not built, or subclassed.
+        TypeError: If it is not a `keras.Model`.
+        ValueError: If it is not built, or subclassed.
     """
     require_built(model, "The student")
     if not is_graph(model):
         raise ValueError(
-            f"Compression takes a Functional or Sequential model, whose graph it can rebuild. "
+            f"Compression requires a Functional or Sequential model, whose graph it can rebuild. "
             f"Received: '{model.name}' ({type(model).__name__}), which is subclassed. Build it "
             "with the functional API: keras.Model(inputs, outputs)."
         )
     return open_graph(model)
 
 
-def bridged_student(student: keras.Model, custom: Custom | None) -> Bridged:
-    """A student in tf_keras, with its logits where they can be tapped.
-
-    Args:
-        student: The Keras 3 model.
-        custom: What stands for custom layers.
-
-    Returns:
-        The tf_keras model, with what became of each layer.
+def convert_student(student: keras.Model, custom: Custom | None) -> ConvertedModel:
+    """Convert a student to tf_keras, with separate softmax and sigmoid layers to tap the logits.
 
     Raises:
         ValueError: As for `to_tf_keras`.
     """
-    chains, graph = Chains(), read(student)
-    rewriting.split_activations(graph, chains, rewriting.PROBABILITIES)
-    return bridge(student, graph, chains, custom)
+    replacements, graph = Replacements(), open_student(student)
+    rewrites.split_activations(graph, replacements, rewrites.PROBABILITIES)
+    return convert_graph(student, graph, replacements, custom)
 
 
-def bridge(
+def convert_graph(
     model: keras.Model,
     graph: Graph,
-    chains: Chains,
+    replacements: Replacements,
     custom: Custom | None = None,
     starts: Sequence[keras.KerasTensor] | None = None,
-) -> Bridged:
-    """Rebuilds an opened graph in tf_keras.
+) -> ConvertedModel:
+    """Convert an opened graph to tf_keras.
 
     Args:
         model: The Keras 3 model.
         graph: Its graph.
-        chains: What stands for some of its layers.
-        custom: What stands for custom layers.
-        starts: The tensors of the graph at which the tf_keras model begins, one for each input;
-            what lies before them stays in Keras 3. Defaults to the inputs.
-
-    Returns:
-        The tf_keras model, with what became of each layer.
+        replacements: Rewritten layers of the graph.
+        custom: As for `to_tf_keras`. Defaults to `None`.
+        starts: The tensors at which the tf_keras model starts, one per input; layers before them
+            stay in Keras 3. Defaults to the inputs.
 
     Raises:
-        ValueError: When a layer cannot be translated exactly or the models do not agree.
+        ValueError: If a layer cannot be converted exactly, or the outputs differ.
     """
-    tf_keras = legacy_keras.tf_keras()
-    begin = graph.inputs if starts is None else list(starts)
+    tf_keras = import_tf_keras()
+    starts = graph.inputs if starts is None else list(starts)
     inputs = tree.map_structure(
-        lambda x: tf_keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), begin
+        lambda x: tf_keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), starts
     )
-    tensors = dict(zip(map(id, tree.flatten(begin)), tree.flatten(inputs), strict=True))
+    tensors = dict(zip(map(id, tree.flatten(starts)), tree.flatten(inputs), strict=True))
+    converter = LayerConverter(custom, lambda inner: to_tf_keras(inner, custom, fuse_relu=False))
     layers: dict[str, list[Any]] = {}
-    for call in in_order(graph, tree.flatten(begin)):
+    for call in sort_calls(graph, tree.flatten(starts)):
+        chain = _convert_chain(call, replacements, converter, layers)
         value = None
-        for i, link in enumerate(_chain(call, chains, custom, layers)):
-            value = _apply(link, call, tensors) if i == 0 else link(value)
-        results = [tensors[id(call.inputs[0])]] if value is None else tree.flatten(value)
-        tensors.update(zip(map(id, call.outputs), results, strict=True))
+        for i, layer in enumerate(chain):
+            value = layer(value) if i else _apply(layer, call, tensors)
+        if not chain:  # Fused into another layer.
+            value = tensors[id(call.inputs[0])]
+        tensors.update(zip(map(id, call.outputs), tree.flatten(value), strict=True))
     outputs = tree.map_structure(lambda x: tensors[id(x)], graph.outputs)
-    legacy = tf_keras.Model(inputs, _unwrapped(outputs), name=model.name)
-    _copy_weights(graph, chains, layers)
-    front = keras.Model(graph.inputs, [keras.layers.Identity()(x) for x in tree.flatten(begin)])
-    bridged = Bridged(legacy, graph, chains, layers, front)
-    check_parity(model, bridged, tensors)
-    return bridged
+    if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
+        (outputs,) = outputs
+    converted = tf_keras.Model(inputs, outputs, name=model.name)
+    _copy_weights(graph, replacements, layers)
+    identities = [keras.layers.Identity()(x) for x in tree.flatten(starts)]
+    front = keras.Model(graph.inputs, identities)
+    result = ConvertedModel(converted, graph, replacements, layers, front)
+    check_parity(model, result, tensors)
+    return result
 
 
-def in_order(graph: Graph, starts: Sequence[keras.KerasTensor] = ()) -> list[Call]:
-    """The calls that the outputs depend on, each after those that make what it takes.
+def sort_calls(graph: Graph, starts: Sequence[keras.KerasTensor] = ()) -> list[Call]:
+    """Return the calls that the outputs depend on, in an order in which they can run.
 
     Args:
         graph: The opened graph.
-        starts: Tensors whose own makers do not count. Defaults to none.
+        starts: Tensors whose makers are not included. Defaults to none.
     """
     ordered, done = [], {id(graph.maker(x)) for x in starts}
     waiting = [graph.maker(x) for x in reversed(tree.flatten(graph.outputs))]
@@ -237,33 +196,36 @@ def in_order(graph: Graph, starts: Sequence[keras.KerasTensor] = ()) -> list[Cal
     return ordered
 
 
-def _chain(
-    call: Call, chains: Chains, custom: Custom | None, layers: dict[str, list[Any]]
+def _convert_chain(
+    call: Call,
+    replacements: Replacements,
+    converter: LayerConverter,
+    layers: dict[str, list[Any]],
 ) -> list[Any]:
-    """The tf_keras layers that stand for the layer of a call, made once."""
-    from keras_kd.compression.tfmot.keras3_op_layer import AsItIs
+    """Return the tf_keras layers of a call, which are created at the first call of the layer."""
+    from keras_kd.compression.tfmot.keras3_op_layer import Keras3OpLayer
 
     known = layers.get(call.path)
-    if known is not None and not any(isinstance(link, AsItIs) for link in known):
+    # An operation layer contains the arguments of one call.
+    if known is not None and not any(isinstance(layer, Keras3OpLayer) for layer in known):
         return known
     suffix = "" if known is None else f"_{len(known)}"
-    made = []
-    for i, link in enumerate(chains.of(call.path, call.layer)):
-        name = call.path if i == 0 else f"{call.path}/{link.name}"
+    chain = []
+    for i, layer in enumerate(replacements.chain(call.path, call.layer)):
+        name = call.path if i == 0 else f"{call.path}/{layer.name}"
         arguments = (_arguments(call),) if i == 0 else ()
-        made.append(translated(link, name + suffix, custom, *arguments))
-    layers[call.path] = [*(known or []), *made]
-    return made
+        chain.append(converter.convert(layer, name + suffix, *arguments))
+    layers[call.path] = [*(known or []), *chain]
+    return chain
 
 
 def _arguments(call: Call) -> tuple[tuple, dict[str, Any]]:
-    """What a call is given, without what each Keras finds out for itself.
+    """Return the arguments of a call without those that each Keras determines itself.
 
-    A `training` that was written into the graph is overridden by that of `fit` and `predict`, and a
-    mask that came with a tensor is computed anew.
+    `fit` and `predict` override a `training` from the graph, and the mask of a tensor is computed
+    again.
     """
-    first = call.inputs[0]
-    implied = getattr(first, "_keras_mask", None)
+    implied = getattr(call.inputs[0], "_keras_mask", None)
     kwargs = {
         name: value
         for name, value in call.kwargs.items()
@@ -273,14 +235,15 @@ def _arguments(call: Call) -> tuple[tuple, dict[str, Any]]:
 
 
 def _apply(layer: Any, call: Call, tensors: dict[int, Any]) -> Any:
-    from keras_kd.compression.tfmot.keras3_op_layer import AsItIs
+    """Call a tf_keras layer with the arguments of a call in the Keras 3 graph."""
+    from keras_kd.compression.tfmot.keras3_op_layer import Keras3OpLayer
 
     arguments = _arguments(call)
-    if isinstance(layer, AsItIs):
-        given = [tensors[id(x)] for x in _tensors(arguments)]
-        return layer(given[0] if len(given) == 1 else given)
+    if isinstance(layer, Keras3OpLayer):
+        inputs = [tensors[id(x)] for x in _tensors(arguments)]
+        return layer(inputs[0] if len(inputs) == 1 else inputs)
     (first, *others), kwargs = tree.map_structure(lambda x: tensors.get(id(x), x), arguments)
-    # The two do not agree on the order of arguments, and wrappers take the first one only.
+    # The order of arguments differs between the two, and wrappers only pass the first one on.
     names = list(inspect.signature(call.layer.call).parameters)
     return layer(first, **dict(zip(names[1:], others, strict=False)), **kwargs)
 
@@ -289,43 +252,43 @@ def _tensors(arguments: Any) -> list[keras.KerasTensor]:
     return [part for part in tree.flatten(arguments) if isinstance(part, keras.KerasTensor)]
 
 
-def _unwrapped(outputs: Any) -> Any:
-    single = isinstance(outputs, (list, tuple)) and len(outputs) == 1
-    return outputs[0] if single else outputs
+def _weights(layer: Any) -> list[keras.Variable]:
+    """Return the weights of a layer or operation."""
+    return layer.weights if isinstance(layer, keras.layers.Layer) else []
 
 
-def _values(layer: keras.layers.Layer, legacy: Any) -> list[np.ndarray]:
-    """The weights of a tf_keras layer in the order of the Keras 3 layer's."""
+def _get_converted_weights(layer: keras.layers.Layer, converted: Any) -> list[np.ndarray]:
+    """Return the weights of a tf_keras layer in the order of the Keras 3 layer."""
     if not isinstance(layer, keras.layers.MultiHeadAttention):
-        return legacy.get_weights()
-    # Once it has been clustered its kernels come first.
-    named = {tuple(w.name.split(":")[0].split("/")[-2:]): w.numpy() for w in legacy.weights}
+        return converted.get_weights()
+    # Clustering moves the kernels to the front.
+    named = {tuple(w.name.split(":")[0].split("/")[-2:]): w.numpy() for w in converted.weights}
     return [named[tuple(weight.path.split("/")[-2:])] for weight in layer.weights]
 
 
-def _weighted(graph: Graph) -> dict[str, keras.layers.Layer]:
-    """The innermost layers that have weights, by path; those of a `Normalization` are constants."""
-    reached = {call.path: call.layer for call in in_order(graph)}
+def _weighted_layers(graph: Graph) -> dict[str, keras.layers.Layer]:
+    """Return the innermost layers with weights by path, except `Normalization` (constants)."""
+    reached = {call.path: call.layer for call in sort_calls(graph)}
     return {
         path: layer
         for path, layer in reached.items()
-        if getattr(layer, "weights", None) and not isinstance(layer, keras.layers.Normalization)
+        if _weights(layer) and not isinstance(layer, keras.layers.Normalization)
     }
 
 
-def _copy_weights(graph: Graph, chains: Chains, layers: dict[str, list[Any]]) -> None:
-    for path, layer in _weighted(graph).items():
-        for ours, theirs in zip(chains.of(path, layer), layers.get(path, []), strict=False):
-            _copy(path, ours, theirs)
+def _copy_weights(graph: Graph, replacements: Replacements, layers: dict[str, list[Any]]) -> None:
+    for path, layer in _weighted_layers(graph).items():
+        chain = replacements.chain(path, layer)
+        for source, target in zip(chain, layers.get(path, []), strict=False):
+            _copy_layer_weights(path, source, target)
 
 
-def _copy(path: str, ours: Any, theirs: Any) -> None:
-    """Copies the weights of one layer."""
-    given = [tuple(weight.shape) for weight in getattr(ours, "weights", [])]
-    taken = [tuple(weight.shape) for weight in theirs.weights]
-    if given != taken:
+def _copy_layer_weights(path: str, source: Any, target: Any) -> None:
+    shapes = [tuple(weight.shape) for weight in _weights(source)]
+    expected = [tuple(weight.shape) for weight in target.weights]
+    if shapes != expected:
         raise ValueError(
-            f"The layer '{path}' ({type(ours).__name__}) has weights of shapes {given}, and the "
-            f"tf_keras layer that stands for it {taken}. They must be the same, in the same order."
+            f"The layer '{path}' ({type(source).__name__}) has weights of shapes {shapes}, and its "
+            f"tf_keras layer has {expected}. They must be the same, in the same order."
         )
-    theirs.set_weights([np.asarray(weight) for weight in getattr(ours, "weights", [])])
+    target.set_weights([np.asarray(weight) for weight in _weights(source)])

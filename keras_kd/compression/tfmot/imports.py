@@ -1,8 +1,8 @@
-"""Where Keras 2 comes in: tf_keras and tensorflow-model-optimization, imported when first used.
+"""Lazy imports of tf_keras and tensorflow-model-optimization.
 
-tensorflow-model-optimization works on tf_keras models only, and while it is imported it points
-`tf.keras` at tf_keras for the whole process. Here `tf.keras` and the environment are as they were
-once the import is done, so that Keras 3 trains and exports in the same process, before and after.
+tensorflow-model-optimization works on tf_keras models only, and importing it points `tf.keras` at
+tf_keras for the whole process. `import_tfmot` restores `tf.keras` and the environment afterwards,
+so Keras 3 can train and export in the same process, before and after the import.
 """
 
 import contextlib
@@ -18,38 +18,38 @@ _SWITCH = "TF_USE_LEGACY_KERAS"
 
 
 @functools.cache
-def tf_keras() -> ModuleType:
-    """Imports tf_keras.
+def import_tf_keras() -> ModuleType:
+    """Import tf_keras.
 
     Raises:
-        ImportError: When it is not installed.
+        ImportError: If it is not installed.
     """
-    return _imported("tf_keras", "tf-keras")
+    return _import("tf_keras", "tf-keras")
 
 
 @functools.cache
-def tfmot() -> ModuleType:
-    """Imports tensorflow-model-optimization.
+def import_tfmot() -> ModuleType:
+    """Import tensorflow-model-optimization.
 
     Raises:
-        ImportError: When it, or tf_keras, is not installed.
+        ImportError: If it or tf_keras is not installed.
     """
-    legacy, legacy_v1 = tf_keras(), _imported("tf_keras.api._v1.keras", "tf-keras")
-    with _standing_for_tf_keras(legacy, legacy_v1):
-        return _imported("tensorflow_model_optimization", "tensorflow-model-optimization")
+    tf_keras, tf_keras_v1 = import_tf_keras(), _import("tf_keras.api._v1.keras", "tf-keras")
+    with _tf_keras_as_tf_dot_keras(tf_keras, tf_keras_v1):
+        return _import("tensorflow_model_optimization", "tensorflow-model-optimization")
 
 
 @contextlib.contextmanager
-def _standing_for_tf_keras(legacy: ModuleType, legacy_v1: ModuleType) -> Iterator[None]:
-    """Lets `tf.keras` be tf_keras for a while, and puts everything back.
+def _tf_keras_as_tf_dot_keras(tf_keras: ModuleType, tf_keras_v1: ModuleType) -> Iterator[None]:
+    """Make `tf.keras` point at tf_keras, and restore everything at the end.
 
-    `tf.keras` is a lazy module that settles for good on one Keras when it is first touched. It is
-    taken out of TensorFlow's namespace meanwhile, so that it is not touched.
+    `tf.keras` is a lazy module that resolves to one Keras for good when it is first accessed, so it
+    is replaced in TensorFlow's namespace rather than accessed.
     """
-    places = {tf: legacy, tf.compat.v2: legacy, tf.compat.v1: legacy_v1}
-    before = {module: vars(module)["keras"] for module in places}
+    modules = {tf: tf_keras, tf.compat.v2: tf_keras, tf.compat.v1: tf_keras_v1}
+    before = {module: vars(module)["keras"] for module in modules}
     switch = os.environ.get(_SWITCH)
-    for module, keras in places.items():
+    for module, keras in modules.items():
         module.keras = keras
     try:
         yield
@@ -62,7 +62,7 @@ def _standing_for_tf_keras(legacy: ModuleType, legacy_v1: ModuleType) -> Iterato
             os.environ[_SWITCH] = switch
 
 
-def _imported(module: str, package: str) -> ModuleType:
+def _import(module: str, package: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
-"""The tf_keras layer that runs a weightless Keras 3 layer or keras.ops operation itself.
+"""A tf_keras layer that runs a weightless Keras 3 layer or keras.ops operation.
 
-Imports tf_keras, so it is itself imported where it is needed only.
+Importing this module imports tf_keras, so it is only imported inside functions.
 """
 
 import itertools
@@ -12,22 +12,22 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.compression.tfmot import imports as legacy_keras
+from keras_kd.compression.tfmot.imports import import_tf_keras
 
-tf_keras = legacy_keras.tf_keras()
+tf_keras = import_tf_keras()
 
-# A tf_keras layer is copied through its configuration, which can hold no operation.
-_runs: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+# tf_keras copies a layer through its configuration, which cannot contain an operation.
+_op_calls: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 _numbers = itertools.count()
 
 
-class Run:
-    """One call of an operation, its tensors left open.
+class OpCall:
+    """A call of an operation whose tensors are supplied later.
 
     Args:
         operation: A Keras 3 layer or operation.
-        args: What it is called with, symbolic tensors standing for tensors.
-        kwargs: The same by name.
+        args: Positional arguments; symbolic tensors are placeholders.
+        kwargs: Keyword arguments, likewise.
     """
 
     def __init__(self, operation: Any, args: tuple, kwargs: Mapping[str, Any]) -> None:
@@ -35,49 +35,49 @@ class Run:
         self.arguments = (tuple(args), dict(kwargs))
 
     def __call__(self, tensors: list[tf.Tensor]) -> Any:
-        """Calls the operation on tensors, in the order of the symbolic ones."""
-        given = iter(tensors)
+        """Call the operation on tensors, in the order of the placeholders."""
+        remaining = iter(tensors)
         args, kwargs = tree.map_structure(
-            lambda x: next(given) if isinstance(x, keras.KerasTensor) else x, self.arguments
+            lambda x: next(remaining) if isinstance(x, keras.KerasTensor) else x, self.arguments
         )
         return self.operation(*args, **kwargs)
 
 
 @tf_keras.saving.register_keras_serializable(package="keras_kd")
-class AsItIs(tf_keras.layers.Layer):
-    """Runs a Keras 3 operation on TensorFlow's tensors: keras.ops work on them.
+class Keras3OpLayer(tf_keras.layers.Layer):
+    """Runs a Keras 3 operation on TensorFlow tensors, which keras.ops accepts.
 
-    It can be copied as long as the layer that was made first lives, and not be loaded from a file.
+    The layer can be copied while the original exists. It cannot be loaded from a file.
 
     Args:
-        number: The number of the `Run` in this process.
+        number: Number of the `OpCall` in this process.
         name: Name of the layer.
     """
 
     def __init__(self, number: int, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.number = number
-        # TensorFlow tracks what is assigned to a layer; a Keras 3 object is not for it to track.
-        object.__setattr__(self, "run", _runs[number])
+        # TensorFlow tracks the attributes of a layer and cannot track a Keras 3 object.
+        object.__setattr__(self, "op_call", _op_calls[number])
         self._supports_masking = True
 
     @classmethod
-    def of(cls, run: Run, name: str) -> "AsItIs":
-        """Makes the layer of a run."""
+    def from_call(cls, op_call: OpCall, name: str) -> "Keras3OpLayer":
+        """Create the layer of a call."""
         number = next(_numbers)
-        _runs[number] = run
+        _op_calls[number] = op_call
         return cls(number, name, dtype="float32", autocast=False)
 
     def call(self, inputs: Any) -> Any:
-        """Runs the operation on a tensor, or on a list of them."""
-        return self.run(tf.nest.flatten(inputs))
+        """Run the operation on a tensor or a list of tensors."""
+        return self.op_call(tf.nest.flatten(inputs))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Passes the mask on where the operation does."""
-        operation = self.run.operation
+        """Pass the mask on if the operation supports masking."""
+        operation = self.op_call.operation
         passes = isinstance(operation, keras.layers.Layer) and operation.supports_masking
         return mask if passes and not tf.nest.is_nested(mask) else None
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the constructor arguments."""
         return {**super().get_config(), "number": self.number}

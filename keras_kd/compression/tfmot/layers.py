@@ -1,4 +1,4 @@
-"""A Keras 3 layer as the tf_keras layer that computes the same, or a refusal that says why not."""
+"""Conversion of single Keras 3 layers to tf_keras layers that compute the same."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.compression.tfmot import imports as legacy_keras
+from keras_kd.compression.tfmot.imports import import_tf_keras
 from keras_kd.models.graph import is_graph
 
-#: By class or registered name: what makes the tf_keras layer of a layer, or `"as_is"`.
+#: By class or registered name: a function that creates the tf_keras layer, or `"as_is"`.
 Custom = Mapping[type | str, Callable[[keras.layers.Layer], Any] | str]
 
 _SAME = """
@@ -30,11 +30,11 @@ RandomRotation RandomZoom RandomTranslation RandomBrightness RandomContrast
 _ACTIVATIONS = """
 linear relu sigmoid tanh softmax softplus softsign exponential elu selu gelu silu swish mish
 """
-#: Layers computed alike by both, from the same arguments: held against each other in the tests.
+#: Layers that compute the same in both from the same arguments; the tests compare each.
 SAME = frozenset(_SAME.split())
-#: Activations that are the same function in both, by name.
+#: Names of the activations that are the same function in both.
 ACTIVATIONS = frozenset(_ACTIVATIONS.split())
-#: Arguments that tf_keras lacks, with the values at which they change nothing.
+#: Arguments that tf_keras lacks, with the values that have no effect.
 _NEUTRAL = {
     "antialias": (False,),
     "autocast": (True,),
@@ -47,176 +47,212 @@ _NEUTRAL = {
     "use_gate": (False,),
     "value_range": ((0, 255), [0, 255]),
 }
-#: Arguments without a meaning for what is computed, or for a layer whose neutral ones are neutral.
+#: Arguments that do not change the result, or only together with non-neutral ones.
 _IGNORED = ("dtype", "fill_mode", "fill_value", "name", "seed", "trainable", "build_config")
 _ONE_TENSOR = ((keras.KerasTensor((None,)),), {})
 _RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 
 
-def translated(
-    layer: Any,
-    path: str,
-    custom: Custom | None = None,
-    arguments: tuple[tuple, dict[str, Any]] = _ONE_TENSOR,
-) -> Any:
-    """The tf_keras layer that computes what a Keras 3 layer (or keras.ops operation) computes.
+class LayerConverter:
+    """Converts Keras 3 layers to tf_keras layers that compute exactly the same.
 
     Args:
-        layer: A layer or operation of a Keras 3 model.
-        path: Its path in the model: the name of the new layer, and its name in messages.
-        custom: What to make of layers that are none of Keras's own.
-        arguments: What it is called with, positional and by name: for an operation that runs as it
-            is. Defaults to a single tensor.
-
-    Returns:
-        A tf_keras layer without weights yet.
-
-    Raises:
-        ValueError: When there is none that computes exactly the same.
+        custom: Replacements of custom layers, as for `to_tf_keras`.
+        convert_model: Converts a Functional or Sequential model inside a wrapper layer.
     """
-    made = _custom(layer, path, custom or {}, arguments)
-    if made is not None:
-        return made
-    if not isinstance(layer, keras.layers.Layer):
-        return _as_it_is(layer, path, arguments)
-    _check_own(layer, path)
-    kind = type(layer).__name__
-    if kind == "Normalization":
-        return _normalization(layer, path)
-    if kind in _WRAPPERS:
-        return _WRAPPERS[kind](layer, path, custom)
-    if kind in SAME and not (kind == "Activation" and not understood(layer.activation)):
-        return _from_config(layer, path)
-    if layer.variables:
-        raise ValueError(
-            f"{_called(layer, path)} has no counterpart in tf_keras. Replace it in the student, or "
-            f"say what stands for it: custom={{keras.layers.{kind}: function}}, a function that "
-            "takes this layer and returns a tf_keras layer with the same weights."
+
+    def __init__(self, custom: Custom | None, convert_model: Callable[[keras.Model], Any]) -> None:
+        self.custom = custom or {}
+        self.convert_model = convert_model
+        self._wrappers = {
+            "TimeDistributed": self._convert_time_distributed,
+            "Bidirectional": self._convert_bidirectional,
+            "RNN": self._convert_rnn,
+            "StackedRNNCells": self._convert_stacked_cells,
+        }
+
+    def convert(
+        self, layer: Any, path: str, arguments: tuple[tuple, dict[str, Any]] = _ONE_TENSOR
+    ) -> Any:
+        """Return the tf_keras layer of a Keras 3 layer or keras.ops operation, without weights.
+
+        Args:
+            layer: A layer or operation of a Keras 3 model.
+            path: Its path in the model, which becomes the name of the new layer.
+            arguments: Positional and keyword arguments of the call, for an operation. Defaults to a
+                single tensor.
+
+        Raises:
+            ValueError: If no tf_keras layer computes exactly the same.
+        """
+        converted = self._convert_custom(layer, path, arguments)
+        if converted is not None:
+            return converted
+        if not isinstance(layer, keras.layers.Layer):
+            return _wrap_operation(layer, path, arguments)
+        _check_convertible(layer, path)
+        kind = type(layer).__name__
+        if kind in self._wrappers:
+            return self._wrappers[kind](layer, path)
+        if kind == "Normalization":
+            return _convert_normalization(layer, path)
+        other_activation = kind == "Activation" and not is_shared_activation(layer.activation)
+        if kind in SAME and not other_activation:
+            return _convert_from_config(layer, path)
+        if layer.variables:
+            raise ValueError(
+                f"{_describe(layer, path)} has no counterpart in tf_keras. Replace it in the "
+                f"student, or pass custom={{keras.layers.{kind}: function}} with a function that "
+                "takes this layer and returns a tf_keras layer with the same weights."
+            )
+        return _wrap_operation(layer, path, arguments)
+
+    def _convert_custom(self, layer: Any, path: str, arguments: tuple) -> Any:
+        """Return the layer that `custom` specifies, or `None`."""
+        names = [type(layer), type(layer).__name__, keras.saving.get_registered_name(type(layer))]
+        make = next((self.custom[name] for name in names if name in self.custom), None)
+        if make is None:
+            return None
+        if make == "as_is":
+            return _wrap_operation(layer, path, arguments)
+        converted = make(layer)
+        if not isinstance(converted, import_tf_keras().layers.Layer):
+            raise TypeError(
+                f"custom[{type(layer).__name__}] must return a tf_keras layer. Received: "
+                f"{converted!r} for the layer '{path}'"
+            )
+        converted._name = path
+        return converted
+
+    def _convert_time_distributed(self, layer: Any, path: str) -> Any:
+        inner = self._convert_inner(layer.layer)
+        return import_tf_keras().layers.TimeDistributed(inner, name=path)
+
+    def _convert_bidirectional(self, layer: Any, path: str) -> Any:
+        return import_tf_keras().layers.Bidirectional(
+            self._convert_inner(layer.forward_layer),
+            merge_mode=layer.merge_mode,
+            backward_layer=self._convert_inner(layer.backward_layer),
+            name=path,
         )
-    return _as_it_is(layer, path, arguments)
+
+    def _convert_rnn(self, layer: Any, path: str) -> Any:
+        return _convert_from_config(layer, path, cell=self._convert_inner(layer.cell))
+
+    def _convert_stacked_cells(self, layer: Any, path: str) -> Any:
+        cells = [self._convert_inner(cell) for cell in layer.cells]
+        return import_tf_keras().layers.StackedRNNCells(cells, name=path)
+
+    def _convert_inner(self, layer: Any) -> Any:
+        """Convert a layer or model inside another layer."""
+        return self.convert_model(layer) if is_graph(layer) else self.convert(layer, layer.name)
 
 
-def _as_it_is(operation: Any, path: str, arguments: tuple[tuple, dict[str, Any]]) -> Any:
-    """A tf_keras layer that runs a weightless Keras 3 layer or operation itself."""
-    from keras_kd.compression.tfmot.keras3_op_layer import AsItIs, Run
-
-    if isinstance(operation, keras.layers.Layer) and operation.variables:
-        raise ValueError(
-            f"{_called(operation, path)} cannot run as it is, since it has weights or a random "
-            "state. Give a function that returns a tf_keras layer instead of 'as_is'."
-        )
-    return AsItIs.of(Run(operation, *arguments), name=path)
-
-
-def understood(activation: Any) -> bool:
-    """Whether tf_keras has an activation of Keras 3 under the same name."""
+def is_shared_activation(activation: Any) -> bool:
+    """Return whether an activation of Keras 3 has the same name and function in tf_keras."""
     name = getattr(activation, "__name__", None)
     return name in ACTIVATIONS and keras.activations.get(name) is activation
 
 
-def _custom(layer: Any, path: str, custom: Custom, arguments: tuple) -> Any:
-    """What the user's mapping makes of a layer, or `None` where it says nothing."""
-    names = [type(layer), type(layer).__name__, keras.saving.get_registered_name(type(layer))]
-    maker = next((custom[name] for name in names if name in custom), None)
-    if maker is None:
-        return None
-    if maker == "as_is":
-        return _as_it_is(layer, path, arguments)
-    made = maker(layer)
-    if not isinstance(made, legacy_keras.tf_keras().layers.Layer):
-        raise TypeError(
-            f"custom[{type(layer).__name__}] must return a tf_keras layer. Received: {made!r} for "
-            f"the layer '{path}'"
+def _wrap_operation(operation: Any, path: str, arguments: tuple[tuple, dict[str, Any]]) -> Any:
+    """Return a tf_keras layer that runs a weightless Keras 3 layer or operation."""
+    from keras_kd.compression.tfmot.keras3_op_layer import Keras3OpLayer, OpCall
+
+    if isinstance(operation, keras.layers.Layer) and operation.variables:
+        raise ValueError(
+            f"{_describe(operation, path)} cannot run in tf_keras unchanged, because it has "
+            "weights or a random state. Pass a function that returns a tf_keras layer instead of "
+            "'as_is'."
         )
-    made._name = path
-    return made
+    return Keras3OpLayer.from_call(OpCall(operation, *arguments), name=path)
 
 
-def _check_own(layer: keras.layers.Layer, path: str) -> None:
-    """Refuses what is none of Keras's own layers, and weights that are no float32."""
+def _check_convertible(layer: keras.layers.Layer, path: str) -> None:
+    """Reject layers that are not part of Keras, and weights other than float32."""
     if isinstance(layer, keras.Model):
         raise ValueError(
-            f"{_called(layer, path)} is a subclassed model or is given a mask, so its layers "
-            "cannot be translated one by one. Build it with the functional API, without a mask."
+            f"{_describe(layer, path)} is a subclassed model or receives a mask, so its layers "
+            "cannot be converted one by one. Build it with the functional API, without a mask."
         )
     if not type(layer).__module__.startswith("keras."):
         raise ValueError(
-            f"{_called(layer, path)} is a custom layer. Say what stands for it: "
-            f"custom={{{type(layer).__name__}: function}}, where the function takes this layer and "
-            "returns a tf_keras layer with the same weights, or 'as_is' if it has no weights."
+            f"{_describe(layer, path)} is a custom layer. Pass "
+            f"custom={{{type(layer).__name__}: function}} with a function that takes this layer "
+            "and returns a tf_keras layer with the same weights, or 'as_is' if it has no weights."
         )
     wrong = sorted({v.dtype for v in layer.weights if "float" in v.dtype} - {"float32"})
     if wrong or layer.dtype_policy.quantization_mode is not None:
         raise ValueError(
-            f"{_called(layer, path)} has weights of {wrong or layer.dtype_policy.name}; "
-            "compression takes float32 (mixed precision is fine). Load the weights into the same "
-            "model made in float32."
+            f"{_describe(layer, path)} has weights of {wrong or layer.dtype_policy.name}; "
+            "compression requires float32 (mixed precision works). Load the weights into the same "
+            "model built in float32."
         )
 
 
-def _from_config(layer: keras.layers.Layer, path: str, **more: Any) -> Any:
-    """The tf_keras layer of the same name from the arguments that both have."""
+def _convert_from_config(layer: keras.layers.Layer, path: str, **more: Any) -> Any:
+    """Return the tf_keras layer of the same class name, from the arguments that both have."""
     kind = type(layer).__name__
-    cls = getattr(legacy_keras.tf_keras().layers, kind)
+    cls = getattr(import_tf_keras().layers, kind)
     known = _parameters(cls)
     arguments = {"name": path, "trainable": layer.trainable, "dtype": "float32", **more}
     if isinstance(layer, keras.layers.RNN):
-        # Taken, though no argument of its own.
+        # tf_keras accepts it, although it is not in the signature.
         arguments["zero_output_for_mask"] = layer.zero_output_for_mask
     for key, value in layer.get_config().items():
         new = _RENAMED.get(kind, {}).get(key, key)
-        if new in arguments or new.endswith("_initializer") or new == "bias_initializer":
+        if new in arguments or new in _IGNORED or new.endswith("_initializer"):
             continue
-        if new in known and new not in _IGNORED:
-            arguments[new] = _argument(layer, path, new, value)
-        elif new not in _IGNORED and value not in _NEUTRAL.get(new, ()):
+        if new in known:
+            arguments[new] = _convert_argument(layer, path, new, value)
+        elif value not in _NEUTRAL.get(new, ()):
+            hint = "" if layer.variables else f", or pass custom={{keras.layers.{kind}: 'as_is'}}"
             raise ValueError(
-                f"{_called(layer, path)} has {key}={value!r}, which tf_keras does not have. Make "
-                f"the layer without it{_as_is(layer)}."
+                f"{_describe(layer, path)} has {key}={value!r}, which tf_keras does not have. Use "
+                f"the layer without it{hint}."
             )
     return cls(**arguments)
 
 
-def _argument(layer: keras.layers.Layer, path: str, key: str, value: Any) -> Any:
-    """An argument in tf_keras's terms."""
+def _convert_argument(layer: keras.layers.Layer, path: str, key: str, value: Any) -> Any:
     if key.endswith("activation"):
-        return _activation(layer, path, key)
+        return _convert_activation(layer, path, key)
     if key.endswith(("_regularizer", "_constraint")):
-        return _serialized(layer, path, key, value)
+        return _convert_regularizer_or_constraint(layer, path, key, value)
     return value
 
 
-def _activation(layer: keras.layers.Layer, path: str, key: str) -> str:
-    # An RNN keeps its activations in its cell.
-    function = getattr(layer, key)
-    if not understood(function):
+def _convert_activation(layer: keras.layers.Layer, path: str, key: str) -> str:
+    function = getattr(layer, key)  # An RNN delegates to its cell, which holds the activations.
+    if not is_shared_activation(function):
         name = getattr(function, "__name__", type(function).__name__)
         raise ValueError(
-            f"{_called(layer, path)} has {key}={name!r}, which tf_keras does not have or computes "
-            f"otherwise. Use one of {sorted(ACTIVATIONS)} inside it, or a "
-            "keras.layers.Activation of its own behind it."
+            f"{_describe(layer, path)} has {key}={name!r}, which tf_keras does not have or "
+            f"computes differently. Use one of {sorted(ACTIVATIONS)} inside it, or a separate "
+            "keras.layers.Activation after it."
         )
     return function.__name__
 
 
-def _serialized(layer: keras.layers.Layer, path: str, key: str, value: Any) -> Any:
-    """A regularizer or constraint; those of Keras's own are the same in both."""
+def _convert_regularizer_or_constraint(
+    layer: keras.layers.Layer, path: str, key: str, value: Any
+) -> Any:
+    """Convert a serialized regularizer or constraint of Keras, which is the same in both."""
     if value is None:
         return None
-    module = legacy_keras.tf_keras()
-    module = module.regularizers if key.endswith("_regularizer") else module.constraints
-    own = isinstance(value, dict) and str(value.get("module")).startswith("keras.")
-    cls = getattr(module, value["class_name"], None) if own else None
+    tf_keras = import_tf_keras()
+    module = tf_keras.regularizers if key.endswith("_regularizer") else tf_keras.constraints
+    built_in = isinstance(value, dict) and str(value.get("module")).startswith("keras.")
+    cls = getattr(module, value["class_name"], None) if built_in else None
     if cls is None:
         raise ValueError(
-            f"{_called(layer, path)} has {key}={value!r}, which is none of Keras's own. Remove it "
+            f"{_describe(layer, path)} has {key}={value!r}, which is not part of Keras. Remove it "
             "from the student."
         )
     return cls(**value["config"])
 
 
 def _parameters(cls: type) -> set[str]:
-    """Names of the arguments that a tf_keras layer takes."""
+    """Return the names of the arguments that a tf_keras layer accepts."""
     found = set()
     for parent in cls.__mro__:
         if "__init__" in vars(parent):
@@ -227,12 +263,12 @@ def _parameters(cls: type) -> set[str]:
     return found
 
 
-def _normalization(layer: keras.layers.Layer, path: str) -> Any:
-    """Its mean and variance become constants, as they are once the layer has been adapted."""
+def _convert_normalization(layer: keras.layers.Layer, path: str) -> Any:
+    """Convert an adapted `Normalization`; its mean and variance become constants."""
     config = layer.get_config()
     mean, variance = (np.asarray(x) for x in (layer.mean, layer.variance))
     kept = [mean.shape[i] for i in layer._keep_axis] if layer.axis else []
-    return legacy_keras.tf_keras().layers.Normalization(
+    return import_tf_keras().layers.Normalization(
         axis=config["axis"],
         mean=mean.reshape(kept) if kept else mean.item(),
         variance=variance.reshape(kept) if kept else variance.item(),
@@ -242,50 +278,5 @@ def _normalization(layer: keras.layers.Layer, path: str) -> Any:
     )
 
 
-def _time_distributed(layer: Any, path: str, custom: Custom | None) -> Any:
-    inner = _inner(layer.layer, custom)
-    return legacy_keras.tf_keras().layers.TimeDistributed(inner, name=path)
-
-
-def _bidirectional(layer: Any, path: str, custom: Custom | None) -> Any:
-    return legacy_keras.tf_keras().layers.Bidirectional(
-        _inner(layer.forward_layer, custom),
-        merge_mode=layer.merge_mode,
-        backward_layer=_inner(layer.backward_layer, custom),
-        name=path,
-    )
-
-
-def _rnn(layer: Any, path: str, custom: Custom | None) -> Any:
-    return _from_config(layer, path, cell=_inner(layer.cell, custom))
-
-
-def _stacked(layer: Any, path: str, custom: Custom | None) -> Any:
-    cells = [_inner(cell, custom) for cell in layer.cells]
-    return legacy_keras.tf_keras().layers.StackedRNNCells(cells, name=path)
-
-
-def _inner(layer: Any, custom: Custom | None) -> Any:
-    """A layer inside another one."""
-    if is_graph(layer):
-        from keras_kd.compression.tfmot.convert import to_tf_keras
-
-        return to_tf_keras(layer, custom, fuse_relu=False)
-    return translated(layer, layer.name, custom)
-
-
-_WRAPPERS = {
-    "TimeDistributed": _time_distributed,
-    "Bidirectional": _bidirectional,
-    "RNN": _rnn,
-    "StackedRNNCells": _stacked,
-}
-
-
-def _as_is(layer: keras.layers.Layer) -> str:
-    kind = type(layer).__name__
-    return "" if layer.variables else f", or pass custom={{keras.layers.{kind}: 'as_is'}}"
-
-
-def _called(layer: Any, path: str) -> str:
+def _describe(layer: Any, path: str) -> str:
     return f"The layer '{path}' ({type(layer).__name__})"

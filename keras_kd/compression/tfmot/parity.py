@@ -1,4 +1,4 @@
-"""Whether two models agree, on random input, and if not, from which layer on."""
+"""Comparison of a Keras 3 model and its tf_keras model on random inputs."""
 
 from typing import Any
 
@@ -6,51 +6,53 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_kd.compression.tfmot import imports as legacy_keras
+from keras_kd.compression.tfmot.converted_model import ConvertedModel
+from keras_kd.compression.tfmot.imports import import_tf_keras
 from keras_kd.models.graph import Graph
 from keras_kd.models.precision import compute_in_float32
 
-#: Largest difference allowed, as a part of the largest output.
+#: Largest accepted difference, relative to the largest output.
 TOLERANCE = 1e-5
 _SAMPLES = 2
-_SIZE = 16  # of a dimension that a model leaves open
+_SIZE = 16  # Size of each unspecified dimension.
 
 
-def check_parity(model: keras.Model, bridged: Any, tensors: dict[int, Any]) -> None:
-    """Refuses a tf_keras model that does not compute what a Keras 3 model computes.
+def check_parity(model: keras.Model, converted: ConvertedModel, tensors: dict[int, Any]) -> None:
+    """Check that a tf_keras model computes the same as the Keras 3 model.
 
     Args:
         model: The Keras 3 model.
-        bridged: What became of it: a `Bridged`.
-        tensors: For each symbolic tensor of the graph, by its id, the one that stands for it.
+        converted: Its conversion.
+        tensors: The tf_keras tensor of each symbolic tensor of the graph, by id.
 
     Raises:
-        ValueError: When outputs or regularisation losses differ, with the first layer that does.
+        ValueError: If outputs or regularization losses differ; names the first layer that differs.
     """
-    x = random_input(bridged.graph)
+    x = random_input(converted.graph)
     with compute_in_float32(model):
-        apart = _distance(model(x, training=False), bridged.run(x))
-    if apart > TOLERANCE:
+        difference = _relative_difference(model(x, training=False), converted.run(x))
+    if difference > TOLERANCE:
         raise ValueError(
-            f"The tf_keras model does not compute what '{model.name}' computes: on random input "
-            f"they differ by {apart:.2g} of the largest output, where {TOLERANCE:g} is allowed. "
-            f"{_culprit(bridged, tensors, x)} Replace that layer in the student, or map it "
-            "with `custom`."
+            f"The tf_keras model does not compute the same as '{model.name}': on random inputs "
+            f"they differ by {difference:.2g} of the largest output, and at most {TOLERANCE:g} is "
+            f"accepted. {_first_difference(converted, tensors, x)} Replace that layer in the "
+            "student, or map it with `custom`."
         )
-    both = (model, bridged.model)
-    ours, theirs = (float(sum(keras.ops.sum(loss) for loss in m.losses)) for m in both)
-    if abs(ours - theirs) > TOLERANCE * max(abs(ours), 1e-30):
+    keras_loss, tf_keras_loss = (
+        float(sum(keras.ops.sum(loss) for loss in m.losses)) for m in (model, converted.model)
+    )
+    if abs(keras_loss - tf_keras_loss) > TOLERANCE * max(abs(keras_loss), 1e-30):
         raise ValueError(
-            f"The regularisation losses of '{model.name}' ({ours:.6g}) are not those of the "
-            f"tf_keras model ({theirs:.6g}). Remove the regularizers that tf_keras computes "
-            "otherwise."
+            f"The regularization losses of '{model.name}' ({keras_loss:.6g}) differ from those of "
+            f"the tf_keras model ({tf_keras_loss:.6g}). Remove the regularizers that tf_keras "
+            "computes differently."
         )
 
 
 def random_input(graph: Graph, samples: int = _SAMPLES) -> Any:
-    """Random samples such as a model takes, nested as its inputs: integers are small tokens."""
+    """Return random samples in the structure of a graph's inputs; integers are small tokens."""
     rng = np.random.default_rng(0)
-    tokens = _tokens(graph)
+    tokens = _vocabulary_size(graph)
 
     def sample(tensor: keras.KerasTensor) -> np.ndarray:
         shape = (samples, *(_SIZE if size is None else size for size in tensor.shape[1:]))
@@ -63,17 +65,17 @@ def random_input(graph: Graph, samples: int = _SAMPLES) -> Any:
     return tree.map_structure(sample, graph.inputs)
 
 
-def _tokens(graph: Graph) -> int:
-    """How many tokens every embedding of a model knows."""
+def _vocabulary_size(graph: Graph) -> int:
+    """Return the number of tokens that every embedding of a graph has."""
     layers = [calls[0].layer for calls in graph.calls.values()]
     sizes = [x.input_dim for x in layers if isinstance(x, keras.layers.Embedding)]
     return min([*sizes, 100])
 
 
-def _distance(ours: Any, theirs: Any) -> float:
-    """The largest difference over the largest value, over all tensors of two structures."""
+def _relative_difference(first: Any, second: Any) -> float:
+    """Return the largest difference divided by the largest value, over all tensors."""
     worst = 0.0
-    flat = [[np.asarray(x, "float64") for x in tree.flatten(part)] for part in (ours, theirs)]
+    flat = [[np.asarray(x, "float64") for x in tree.flatten(part)] for part in (first, second)]
     for one, other in zip(*flat, strict=True):
         if one.shape != other.shape or not np.array_equal(np.isfinite(one), np.isfinite(other)):
             return float("inf")
@@ -83,20 +85,19 @@ def _distance(ours: Any, theirs: Any) -> float:
     return worst
 
 
-def _culprit(bridged: Any, tensors: dict[int, Any], x: Any) -> str:
-    """The sentence that names the first layer whose outputs differ."""
-    shown = [
+def _first_difference(converted: ConvertedModel, tensors: dict[int, Any], x: Any) -> str:
+    """Return a sentence that names the first layer whose outputs differ."""
+    compared = [
         (path, output, tensors[id(output)])
-        for path, calls in bridged.graph.calls.items()
+        for path, calls in converted.graph.calls.items()
         for call in calls
         for output in call.outputs
         if id(output) in tensors
     ]
-    inputs = bridged.graph.inputs
-    ours = keras.Model(inputs, [output for _, output, _ in shown])(x, training=False)
-    tf_keras = legacy_keras.tf_keras()
-    theirs = bridged.run(x, tf_keras.Model(bridged.model.inputs, [t for _, _, t in shown]))
-    for (path, _, _), one, other in zip(shown, ours, theirs, strict=True):
-        if _distance(one, other) > TOLERANCE:
+    inputs = converted.graph.inputs
+    expected = keras.Model(inputs, [output for _, output, _ in compared])(x, training=False)
+    model = import_tf_keras().Model(converted.model.inputs, [tensor for _, _, tensor in compared])
+    for (path, _, _), one, other in zip(compared, expected, converted.run(x, model), strict=True):
+        if _relative_difference(one, other) > TOLERANCE:
             return f"The first layer that differs is '{path}'."
     return ""
