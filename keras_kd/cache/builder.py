@@ -1,247 +1,233 @@
-"""A knowledge cache, built: the teachers run once over the data, each block written as it fills."""
+"""Building of a knowledge cache: one pass of the teachers, written block by block."""
 
-import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_kd.cache.manifest import NAME, Block, Manifest, read_json, write_json
+from keras_kd.cache.keys import Dataset
+from keras_kd.cache.manifest import MANIFEST, Block, Manifest, read_json
 from keras_kd.cache.reader import Reader
-from keras_kd.cache.schema import INPUTS, KEYS, Content
-from keras_kd.cache.teacher_pass import Interview
-from keras_kd.cache.writer import RowWriter, forget_progress, locked, require_room
+from keras_kd.cache.schema import DIGESTS, KEYS, CacheSchema
+from keras_kd.cache.teacher_pass import TeacherPass, library_versions
+from keras_kd.cache.writer import RowWriter, check_disk_space, lock_folder, remove_build_files
+from keras_kd.files import write_json
 from keras_kd.teachers.knowledge import CacheError
-from keras_kd.version import __version__
 
-_BEGUN = "building.json"
-_PROBE = 256  # samples
-_BLOCK = 8 * 2**20  # bytes
-_BLOCK_ROWS = 4096
+_BUILDING = "building.json"
+_PROBE_SAMPLES = 256
+_MAX_BLOCK_BYTES = 8 * 2**20
+_MAX_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be built, and of what.
+class BuildPlan:
+    """What to build.
 
     Attributes:
-        content: What the cache will be of.
-        interview: The teachers.
-        batches: What they are shown, a data set of `Batch`.
+        schema: The schema of the cache.
+        teacher_pass: The teachers.
+        batches: A data set of `TeacherBatch`.
         verbose: 1 to show the progress, 0 for silence.
     """
 
-    content: Content
-    interview: Interview
-    batches: tf.data.Dataset
+    schema: CacheSchema
+    teacher_pass: TeacherPass
+    batches: Dataset
     verbose: int
 
 
-def build(plan: Plan, folder: Path) -> None:
-    """Builds a cache, or goes on with one; a whole one of the same content is left as it is.
-
-    Args:
-        plan: What to build.
-        folder: Where.
+def build(plan: BuildPlan, folder: Path) -> None:
+    """Build a cache or resume a build; leave a complete cache with the same schema unchanged.
 
     Raises:
-        CacheError: When the folder holds a cache of something else, or the data set gives other
-            samples when it is read again.
-        RuntimeError: When another process is building there.
-        OSError: When the disk is full; what was written stays, and the next call goes on.
+        CacheError: If the folder holds another cache, or the data set changes between passes.
+        RuntimeError: If another process is building in the folder.
+        OSError: If the disk is full; a second call resumes the build.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    probe, batch_size = _Seen.of_first(plan.batches)
-    # A whole one is only read, so by any number of processes at once.
-    if _is_whole(folder, plan, probe):
+    probe, batch_size = _probe_inputs(plan.batches)
+    # A complete cache is only read, so it needs no lock.
+    if _is_complete(folder, plan, probe):
         return
-    with locked(folder):
-        if _is_whole(folder, plan, probe):
-            return  # Another process has built it meanwhile.
-        _begin(folder, plan, batch_size)
-        writer = RowWriter(folder, plan.content.columns, plan.content.block_rows)
+    with lock_folder(folder):
+        if _is_complete(folder, plan, probe):
+            return  # Another process has built it in the meantime.
+        _start(folder, plan, batch_size)
+        writer = RowWriter(folder, plan.schema.columns, plan.schema.block_rows)
         try:
-            _fill(folder, writer, plan, probe)
-            complete(folder, plan.content, writer, writer.finish())
+            _write_rows(folder, writer, plan, probe)
+            write_manifest(folder, plan.schema, writer, writer.finish())
         except OSError as error:
             raise OSError(
                 error.errno,
                 f"KnowledgeCache '{folder}': writing failed after {writer.rows:,} samples "
-                f"({error.strerror}). Make room and build again: it goes on from there",
+                f"({error.strerror}). Free some space and build again to resume",
             ) from error
         finally:
             writer.close()
 
 
 def block_rows(row_bytes: int) -> int:
-    """Samples of a block: up to 8 MB."""
-    return max(1, min(_BLOCK_ROWS, _BLOCK // row_bytes))
+    """Return the number of samples per block: at most 8 MiB."""
+    return max(1, min(_MAX_BLOCK_ROWS, _MAX_BLOCK_BYTES // row_bytes))
 
 
-def made_with() -> dict[str, str]:
-    """The versions that a manifest notes."""
-    return {
-        "python": platform.python_version(),
-        "keras_kd": __version__,
-        "keras": keras.__version__,
-        # Not its metadata: it may be installed as tensorflow-cpu.
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
-    }
+class _InputDigests:
+    """Digests of the inputs of some samples by key.
 
-
-class _Seen:
-    """Digests of the inputs of some samples, by key."""
+    Args:
+        keys: (samples,), int64.
+        digests: (samples,) or (samples, views), int64.
+    """
 
     def __init__(self, keys: np.ndarray, digests: np.ndarray) -> None:
         order = np.argsort(keys, kind="stable")
         self._keys, self._digests = keys[order], digests[order]
 
-    @classmethod
-    def of_first(cls, batches: tf.data.Dataset) -> tuple["_Seen", int]:
-        """Of the first samples of a data set; also the size of its first batch."""
-        keys, digests = [], []
-        for batch in batches:
-            keys.append(batch.keys.numpy())
-            digests.append(batch.digests.numpy())
-            if sum(map(len, keys)) >= _PROBE:
-                break
-        if not keys:
-            raise CacheError("KnowledgeCache: there is nothing to teach. Received: no samples")
-        _require_unique(np.concatenate(keys))
-        return cls(np.concatenate(keys), np.concatenate(digests)), len(keys[0])
-
-    def require_in(self, reader: Reader) -> None:
-        """Refuses a cache that holds other inputs for these keys."""
-        for view in range(reader.manifest.content.views):
+    def check_cache(self, reader: Reader) -> None:
+        """Raise a `CacheError` if a cache has other inputs for these keys."""
+        for view in range(reader.manifest.schema.views):
             digests = self._digests if self._digests.ndim == 1 else self._digests[:, view]
-            reader.require_inputs(self._keys, np.full(len(self._keys), view), digests)
+            reader.check_inputs(self._keys, np.full(len(self._keys), view), digests)
 
-    def has(self, keys: np.ndarray) -> np.ndarray:
-        """Which of some keys it knows."""
+    def contains(self, keys: np.ndarray) -> np.ndarray:
+        """Return for each key whether it is known."""
         if not len(self._keys):
             return np.zeros(len(keys), bool)
-        return self._keys[self._places(keys)] == keys
+        return self._keys[self._locate(keys)] == keys
 
-    def contradicts(self, keys: np.ndarray, digests: np.ndarray) -> np.ndarray:
-        """Keys of samples whose inputs are others now."""
-        known = self.has(keys)
-        differ = self._digests[self._places(keys[known])] != digests[known]
-        return keys[known][differ if differ.ndim == 1 else differ.any(axis=1)]
+    def changed(self, keys: np.ndarray, digests: np.ndarray) -> np.ndarray:
+        """Return the keys of known samples whose inputs differ."""
+        known = self.contains(keys)
+        differs = self._digests[self._locate(keys[known])] != digests[known]
+        return keys[known][differs if differs.ndim == 1 else differs.any(axis=1)]
 
-    def _places(self, keys: np.ndarray) -> np.ndarray:
+    def _locate(self, keys: np.ndarray) -> np.ndarray:
         return np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
 
 
-def _begin(folder: Path, plan: Plan, batch_size: int) -> None:
-    """Notes what is being built, or checks that it is what was begun."""
-    if (folder / _BEGUN).exists():
-        begun = Content.from_json(read_json(folder / _BEGUN))
-        if begun != plan.content:
+def _probe_inputs(batches: Dataset) -> tuple[_InputDigests, int]:
+    """Return the digests of the first samples of a data set, and the size of its first batch."""
+    keys, digests = [], []
+    for batch in batches:
+        keys.append(batch.keys.numpy())
+        digests.append(batch.digests.numpy())
+        if sum(map(len, keys)) >= _PROBE_SAMPLES:
+            break
+    if not keys:
+        raise CacheError("KnowledgeCache: the data set is empty. Received: no samples")
+    _check_unique(np.concatenate(keys))
+    return _InputDigests(np.concatenate(keys), np.concatenate(digests)), len(keys[0])
+
+
+def _start(folder: Path, plan: BuildPlan, batch_size: int) -> None:
+    """Record what is being built, or compare it with the record of an interrupted build."""
+    if (folder / _BUILDING).exists():
+        started = CacheSchema.from_json(read_json(folder / _BUILDING))
+        if started != plan.schema:
             raise CacheError(
-                f"KnowledgeCache '{folder}': a build was begun there with other "
-                f"{begun.differences(plan.content)}. Go on with what it was begun with, choose "
+                f"KnowledgeCache '{folder}': an unfinished build there has other "
+                f"{started.differences(plan.schema)}. Resume it with its own arguments, choose "
                 "another path, or delete the folder."
             )
         return
-    forget_progress(folder, *plan.content.columns)
-    require_room(folder, batch_size * plan.content.row_bytes * max(0, _count(plan.batches) or 0))
-    write_json(folder / _BEGUN, plan.content.to_json())
+    remove_build_files(folder, *plan.schema.columns)
+    samples = batch_size * max(0, int(plan.batches.cardinality()))
+    check_disk_space(folder, samples * plan.schema.row_bytes)
+    write_json(folder / _BUILDING, asdict(plan.schema))
 
 
-def _fill(folder: Path, writer: RowWriter, plan: Plan, probe: _Seen) -> None:
-    """Asks the teachers about all samples that have no row yet."""
-    views = plan.content.views
-    written = _Seen(writer.read(KEYS), writer.read(INPUTS))
-    bar = keras.utils.Progbar(_count(plan.batches), verbose=plan.verbose, unit_name="batch")
+def _write_rows(folder: Path, writer: RowWriter, plan: BuildPlan, probe: _InputDigests) -> None:
+    """Run the teachers on all samples that have no row yet."""
+    views, count = plan.schema.views, int(plan.batches.cardinality())
+    written = _InputDigests(writer.read(KEYS), writer.read(DIGESTS))
+    bar = keras.utils.Progbar(
+        count if count >= 0 else None, verbose=plan.verbose, unit_name="batch"
+    )
     for batch in plan.batches:
         keys, digests = batch.keys.numpy(), batch.digests.numpy()
-        _require_steady(folder, plan, probe.contradicts(keys, digests))
-        _require_begun(folder, written.contradicts(keys, digests))
-        fresh = ~written.has(keys)
-        if fresh.any():
-            answers = plan.interview(batch.x if fresh.all() else batch.only(fresh, views))
+        _check_repeatable(folder, plan, probe.changed(keys, digests))
+        _check_resumed(folder, written.changed(keys, digests))
+        new = ~written.contains(keys)
+        if new.any():
+            values = plan.teacher_pass(batch.x if new.all() else batch.select(new, views))
             if views > 1:
-                answers = {f: v.reshape(-1, views, *v.shape[1:]) for f, v in answers.items()}
-            writer.append({KEYS: keys[fresh], INPUTS: digests[fresh], **answers})
+                values = {f: v.reshape(-1, views, *v.shape[1:]) for f, v in values.items()}
+            writer.append({KEYS: keys[new], DIGESTS: digests[new], **values})
         bar.add(1)
 
 
-def complete(folder: Path, content: Content, writer: RowWriter, blocks: tuple[Block, ...]) -> None:
-    """Writes the manifest: from here on it is a cache.
+def write_manifest(
+    folder: Path, schema: CacheSchema, writer: RowWriter, blocks: tuple[Block, ...]
+) -> None:
+    """Write the manifest, which completes the cache.
 
     Args:
         folder: The cache's folder.
-        content: What it is of.
-        writer: The writer of its rows, finished.
-        blocks: Its blocks.
+        schema: Its schema.
+        writer: The finished writer of its rows.
+        blocks: The blocks that it wrote.
 
     Raises:
-        CacheError: When two samples have the same key.
+        CacheError: If two samples have the same key.
     """
     keys = writer.read(KEYS)
     try:
-        _require_unique(keys)
+        _check_unique(keys)
     except CacheError:
-        forget_progress(folder, _BEGUN, *content.columns)
+        remove_build_files(folder, _BUILDING, *schema.columns)
         raise
     indexed = np.array_equal(keys, np.arange(len(keys)))
     if indexed:
         blocks = tuple(block.without(KEYS) for block in blocks)
-    Manifest(content, len(keys), indexed, blocks, made_with()).write(folder)
-    forget_progress(folder, _BEGUN, *([KEYS] if indexed else []))
+    Manifest(schema, len(keys), indexed, blocks, library_versions()).write(folder)
+    remove_build_files(folder, _BUILDING, *([KEYS] if indexed else []))
 
 
-def _is_whole(folder: Path, plan: Plan, probe: _Seen) -> bool:
-    """Whether there is a whole cache; one that is not the one that was asked for is refused."""
-    if not (folder / NAME).exists():
+def _is_complete(folder: Path, plan: BuildPlan, probe: _InputDigests) -> bool:
+    """Return whether the cache is complete; raise an error if it is another one."""
+    if not (folder / MANIFEST).exists():
         return False
     manifest = Manifest.read(folder)
-    if manifest.content != plan.content:
+    if manifest.schema != plan.schema:
         raise CacheError(
-            f"KnowledgeCache '{folder}': there is a cache already, with other "
-            f"{manifest.content.differences(plan.content)}. Choose another path, or delete the "
-            "folder to build it anew."
+            f"KnowledgeCache '{folder}': the path has a cache with other "
+            f"{manifest.schema.differences(plan.schema)}. Choose another path, or delete the "
+            "folder to build a new one."
         )
-    probe.require_in(Reader(folder, manifest))
+    probe.check_cache(Reader(folder, manifest))
     return True
 
 
-def _require_steady(folder: Path, plan: Plan, differ: np.ndarray) -> None:
-    """Refuses samples that are others on a second look; what was written of them is of no use."""
-    if len(differ):
-        forget_progress(folder, _BEGUN, *plan.content.columns)
+def _check_repeatable(folder: Path, plan: BuildPlan, changed: np.ndarray) -> None:
+    """Reject samples that change between passes, and remove the rows written so far."""
+    if len(changed):
+        remove_build_files(folder, _BUILDING, *plan.schema.columns)
         raise CacheError(
-            f"KnowledgeCache '{folder}': the sample with the key {differ[0]} has another input "
-            "when the data set is read again: it is shuffled, or augmented at random, so the "
-            "teachers' answers could not be found again. Build from samples in a fixed order "
-            "(shuffle after `join`), or give them keys before `shuffle` with kd.keyed; for "
-            "augmentation pass views=... and a stateless augment=..."
+            f"KnowledgeCache '{folder}': the sample with key {changed[0]} has another input "
+            "when the data set is read again: it is shuffled, or augmented at random, so `join` "
+            "could not find the teacher outputs. Build from samples in a fixed order (shuffle "
+            "after `join`), or give them keys before `shuffle` with kd.keyed; for augmentation "
+            "pass views=... and a stateless augment=..."
         )
 
 
-def _require_begun(folder: Path, differ: np.ndarray) -> None:
-    """Refuses to go on with other samples than a stopped build had."""
-    if len(differ):
+def _check_resumed(folder: Path, changed: np.ndarray) -> None:
+    """Reject samples that differ from those of the interrupted build."""
+    if len(changed):
         raise CacheError(
-            f"KnowledgeCache '{folder}': a build was begun there with another input for the sample "
-            f"with the key {differ[0]}. Go on with the same data set, choose another path, or "
-            "delete the folder."
+            f"KnowledgeCache '{folder}': an unfinished build there has another input for the "
+            f"sample with key {changed[0]}. Resume it with the same data set, choose another path, "
+            "or delete the folder."
         )
 
 
-def _require_unique(keys: np.ndarray) -> None:
+def _check_unique(keys: np.ndarray) -> None:
     ordered = np.sort(keys)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
+    duplicates = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(duplicates):
         raise CacheError(
-            "KnowledgeCache: each sample must have a key of its own. Received: the key "
-            f"{twice[0]} twice"
+            f"KnowledgeCache: keys must be unique. Received: the key {duplicates[0]} twice"
         )
-
-
-def _count(batches: tf.data.Dataset) -> int | None:
-    count = int(batches.cardinality())
-    return count if count >= 0 else None

@@ -1,4 +1,4 @@
-"""What a data set's inputs are like, and whether they are single samples or batches."""
+"""Specifications of inputs: shapes, dtypes, and whether they are single samples or batches."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,81 +6,81 @@ from typing import Any
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.cache.keys import require_dense
+from keras_kd.cache.keys import check_dense
+from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import CacheError
-from keras_kd.teachers.teacher import Teacher
 
 Inputs = tuple[tuple[tuple[int | None, ...], str], ...]
 
 
-def described(x: Any, batched: bool) -> Inputs:
-    """Shape and type of each part of one sample.
+def sample_inputs(x: Any, batched: bool) -> Inputs:
+    """Return the shape and dtype of each tensor of one sample.
 
     Args:
         x: Specification of the inputs.
-        batched: Whether it is that of batches.
+        batched: Whether it specifies batches.
     """
     parts = tree.flatten(x)
     return tuple((tuple(part.shape)[1 if batched else 0 :], part.dtype.name) for part in parts)
 
 
-def is_batched(x: Any, inputs: Inputs, what: str) -> bool:
-    """Whether inputs are batches of some samples, or these samples one by one.
+def is_batched(x: Any, inputs: Inputs, owner: str) -> bool:
+    """Return whether inputs are batches of the given samples or single samples.
 
     Args:
         x: Specification of the inputs.
-        inputs: What one sample is like.
-        what: What messages begin with.
+        inputs: Shape and dtype of each tensor of one sample.
+        owner: Start of the messages.
 
     Raises:
-        CacheError: When they are neither.
+        CacheError: If they are neither.
     """
-    require_dense(x, what)
-    several = all(part.shape.rank for part in tree.flatten(x))
-    if several and _agree(described(x, batched=True), inputs):
+    check_dense(x, owner)
+    has_axis = all(part.shape.rank for part in tree.flatten(x))
+    if has_axis and _are_compatible(sample_inputs(x, batched=True), inputs):
         return True
-    if _agree(described(x, batched=False), inputs):
+    if _are_compatible(sample_inputs(x, batched=False), inputs):
         return False
     raise CacheError(
-        f"{what}: the inputs of one sample must be {_in_words(inputs)}, as they were when the "
-        f"teachers saw them, or batches of them. Received: {_in_words(described(x, False))}"
+        f"{owner}: the inputs of one sample must be {_format(inputs)}, as when the cache was "
+        f"built, or batches of them. Received: {_format(sample_inputs(x, False))}"
     )
 
 
-def teachers_take_batches(teachers: Sequence[Teacher], x: Any) -> bool:
-    """Whether a data set's inputs are batches for the teachers, or single samples.
+def takes_batches(teachers: Sequence[BaseTeacher], x: Any) -> bool:
+    """Return whether a data set's inputs are batches for the teachers or single samples.
 
     Args:
         teachers: The teachers.
         x: Specification of the inputs.
 
     Raises:
-        CacheError: When the teachers can take neither.
+        CacheError: If the teachers accept neither.
     """
-    require_dense(x, "KnowledgeCache.build")
-    if _taken(teachers[0], x):
+    check_dense(x, "KnowledgeCache.build")
+    if _accepts(teachers[0], x):
         return True
-    if _taken(teachers[0], tree.map_structure(_one_more, x)):
+    if _accepts(teachers[0], tree.map_structure(_add_batch_axis, x)):
         return False
     received = ", ".join(f"{part.dtype.name} {tuple(part.shape)}" for part in tree.flatten(x))
     raise CacheError(
         f"KnowledgeCache.build: teacher '{teachers[0].name}' takes batches of shape "
-        f"{teachers[0].input_shapes}, and the data set must give x, (x, y) or (x, y, "
-        f"sample_weight) with such x, single or in batches. Received: x of {received}"
+        f"{teachers[0].input_shapes}, so the data set must return x, (x, y) or (x, y, "
+        f"sample_weight) with such x, as single samples or batches. Received: x of {received}"
     )
 
 
-def _one_more(spec: tf.TensorSpec) -> tf.TensorSpec:
+def _add_batch_axis(spec: tf.TensorSpec) -> tf.TensorSpec:
     return tf.TensorSpec((None, *spec.shape), spec.dtype)
 
 
-def _taken(teacher: Teacher, x: Any) -> bool:
-    """Whether a teacher takes such a batch, through its preprocessing."""
+def _accepts(teacher: BaseTeacher, x: Any) -> bool:
+    """Return whether a teacher, with its preprocessing, accepts such a batch."""
     if teacher.preprocessing is not None:
         try:
             x = tf.function(teacher.preprocessing).get_concrete_function(x).structured_outputs
         except (ValueError, TypeError, IndexError):
-            return False  # Written for batches, and given single samples.
+            return False  # The preprocessing expects batches and x is a single sample.
     parts, shapes = tree.flatten(x), teacher.input_shapes
     if shapes is None:
         return all(part.shape.rank and part.shape[0] is None for part in parts)
@@ -90,12 +90,12 @@ def _taken(teacher: Teacher, x: Any) -> bool:
     )
 
 
-def _agree(one: Inputs, other: Inputs) -> bool:
+def _are_compatible(one: Inputs, other: Inputs) -> bool:
     return len(one) == len(other) and all(
         a[1] == b[1] and tf.TensorShape(a[0]).is_compatible_with(b[0])
         for a, b in zip(one, other, strict=True)
     )
 
 
-def _in_words(inputs: Sequence[tuple[tuple, str]]) -> str:
+def _format(inputs: Inputs) -> str:
     return ", ".join(f"{dtype} {shape}" for shape, dtype in inputs)

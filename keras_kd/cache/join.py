@@ -1,4 +1,4 @@
-"""Knowledge joined to the samples of a `tf.data.Dataset`: one look-up for each batch."""
+"""Joining of cached teacher outputs to a data set: one lookup per batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,120 +9,123 @@ import tensorflow as tf
 from keras_kd.cache.input_specs import is_batched
 from keras_kd.cache.keys import (
     CHUNK,
-    has_one_size,
+    Dataset,
+    assert_cardinality,
+    check_dataset,
+    has_fixed_shapes,
     input_digests,
+    is_infinite,
     key_numbers,
-    key_of,
     keyed,
-    numbered_batches,
-    require_dataset,
-    split,
+    number_batches,
+    split_element,
+    split_key,
 )
 from keras_kd.cache.reader import Reader
-from keras_kd.cache.schema import Content, StoredTap
-from keras_kd.cache.top_k import restored
-from keras_kd.cache.views import Augment, chosen_views, draw, with_draws
+from keras_kd.cache.schema import CacheSchema, StoredTap
+from keras_kd.cache.top_k import restore_logits
+from keras_kd.cache.views import Augment, add_random_numbers, draw_views, make_views
 from keras_kd.teachers.knowledge import CacheError, JoinedInputs, tap_key, teacher_key
 from keras_kd.training.graph_errors import marked
 from keras_kd.training.tf_data import disable_autotune
 
-#: One batch in so many is checked again after its samples were.
-_EVERY = 16
+#: After all samples were checked once, one batch in this many is checked again.
+_CHECK_INTERVAL = 16
 
 
 def join(
-    reader: Reader,
-    dataset: tf.data.Dataset,
-    augment: Augment | None = None,
-    seed: int | None = None,
-) -> tf.data.Dataset:
-    """The data set with a `Lesson` in place of x; see `KnowledgeCache.join`."""
-    require_dataset(dataset, "KnowledgeCache.join")
-    content, what = reader.manifest.content, f"KnowledgeCache '{reader.folder}'"
-    _require_augment(content, augment, what)
-    x, key = key_of(split(dataset.element_spec)[0])
-    batched = is_batched(x, content.inputs, what)
+    reader: Reader, dataset: Dataset, augment: Augment | None = None, seed: int | None = None
+) -> Dataset:
+    """Return the data set with `JoinedInputs` in place of x; see `KnowledgeCache.join`."""
+    check_dataset(dataset, "KnowledgeCache.join")
+    schema, owner = reader.manifest.schema, f"KnowledgeCache '{reader.folder}'"
+    _check_augment(schema, augment, owner)
+    x, key = split_key(split_element(dataset.element_spec)[0])
+    batched = is_batched(x, schema.inputs, owner)
     if key is None:
-        _require_size(reader, dataset, batched)
-    teach = _teach(reader, augment)
+        _check_size(reader, dataset, batched)
     if batched:
-        batches = dataset if key is not None else numbered_batches(dataset)
-        return disable_autotune(_mapped(teach, batches, augment, seed).prefetch(tf.data.AUTOTUNE))
+        batches = dataset if key is not None else number_batches(dataset)
+        joined = _join_batches(reader, batches, augment, seed)
+        return disable_autotune(joined.prefetch(tf.data.AUTOTUNE))
     samples = dataset if key is not None else keyed(dataset)
-    count, size = samples.cardinality(), CHUNK if has_one_size(samples) else 1
-    joined = disable_autotune(_mapped(teach, samples.batch(size), augment, seed).unbatch())
-    return joined.apply(tf.data.experimental.assert_cardinality(count)) if count >= 0 else joined
+    batches = samples.batch(CHUNK if has_fixed_shapes(samples) else 1)
+    joined = disable_autotune(_join_batches(reader, batches, augment, seed).unbatch())
+    return assert_cardinality(joined, int(samples.cardinality()))
 
 
-def _mapped(
-    teach: Callable[..., tuple],
-    batches: tf.data.Dataset,
-    augment: Augment | None,
-    seed: int | None,
-) -> tf.data.Dataset:
+def _join_batches(
+    reader: Reader, batches: Dataset, augment: Augment | None, seed: int | None
+) -> Dataset:
+    add_outputs = _make_map(reader, augment)
     if augment is not None:
-        return with_draws(batches, seed).map(teach, num_parallel_calls=tf.data.AUTOTUNE)
-    # A data set of x alone hands over x itself, which is a tuple with names.
-    return batches.map(lambda *element: teach(None, element), num_parallel_calls=tf.data.AUTOTUNE)
+        batches = add_random_numbers(batches, seed)
+        return batches.map(add_outputs, num_parallel_calls=tf.data.AUTOTUNE)
+    # `*element`: an element without labels is a Keyed, a tuple that `map` would unpack.
+    return batches.map(
+        lambda *element: add_outputs(None, element), num_parallel_calls=tf.data.AUTOTUNE
+    )
 
 
-class LookUp:
-    """The rows of one joined data set, batch after batch.
+class RowLookup:
+    """Looks up the rows of one joined data set, batch by batch.
 
-    The digest of each input is taken when the sample is first seen and for one batch in sixteen
-    after that: it would cost as much as the rest of the look-up. Batches come from several threads,
-    which at worst take a digest once more.
-
-    Args:
-        reader: The cache.
+    The digest of an input is compared when its sample first comes and in one batch of sixteen
+    later, because it takes as long as the rest of the lookup. Batches come from several threads,
+    which may at worst compare a digest once more.
     """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._seen = np.zeros(len(reader.inputs), bool)
+        self._checked = np.zeros(len(reader.digests), bool)
         self._batches = 0
 
     def take(self, keys: np.ndarray, views: np.ndarray) -> list[np.ndarray]:
-        """The rows of a batch by file, in the order of `Reader.values`; and whether to check it."""
-        places = self._reader.places(keys, views)
+        """Return a batch's rows in the order of `Reader.values`, and whether to check its inputs.
+
+        Args:
+            keys: (batch,), the samples' keys.
+            views: (batch,), the index of each sample's view.
+        """
+        rows = self._reader.locate(keys, views)
         self._batches += 1
-        doubt = self._batches % _EVERY == 0 or not self._seen[places].all()
-        return [*(values.take(places, axis=0) for values in self._reader.values.values()), doubt]
+        check = self._batches % _CHECK_INTERVAL == 0 or not self._checked[rows].all()
+        return [*(values.take(rows, axis=0) for values in self._reader.values.values()), check]
 
     def check(self, keys: np.ndarray, views: np.ndarray, digests: np.ndarray) -> bool:
-        """Refuses inputs that the teachers did not see."""
-        self._reader.require_inputs(keys, views, digests)
-        self._seen[self._reader.places(keys, views)] = True
+        """Raise a `CacheError` if the inputs of a batch are not those of the build."""
+        self._reader.check_inputs(keys, views, digests)
+        self._checked[self._reader.locate(keys, views)] = True
         return True
 
 
-def _teach(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
-    """A map over keyed batches, each with a random number."""
-    content, look_up = reader.manifest.content, LookUp(reader)
-    columns = {file: content.columns[file] for file in reader.values}
-    shapes = [shape if content.views == 1 else shape[1:] for shape, _ in columns.values()]
+def _make_map(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
+    """Return a function that adds teacher outputs to a batch with keys and a random number."""
+    schema, lookup = reader.manifest.schema, RowLookup(reader)
+    columns = {file: schema.columns[file] for file in reader.values}
+    shapes = [shape if schema.views == 1 else shape[1:] for shape, _ in columns.values()]
     types = [tf.as_dtype(dtype) for _, dtype in columns.values()]
-    take, check_rows = _marking_errors(look_up.take), _marking_errors(look_up.check)
+    take, check_inputs = _marking_errors(lookup.take), _marking_errors(lookup.check)
 
-    def teach(number: Any, element: Any) -> tuple:
-        (x, key), rest = split(element)
+    def add_outputs(number: Any, element: Any) -> tuple:
+        (x, key), rest = split_element(element)
         keys = key_numbers(key)
-        views = draw(number, keys, content.views) if augment else tf.zeros_like(keys)
+        views = draw_views(number, keys, schema.views) if augment else tf.zeros_like(keys)
         if augment is not None:
-            x = chosen_views(augment, content.seed, x, keys, views)
-        *found, doubt = tf.numpy_function(take, [keys, views], [*types, tf.bool])
+            x = make_views(augment, schema.seed, x, keys, views)
+        *values, must_check = tf.numpy_function(take, [keys, views], [*types, tf.bool])
 
         def check() -> Any:
-            return tf.numpy_function(check_rows, [keys, views, input_digests(x)], tf.bool)
+            return tf.numpy_function(check_inputs, [keys, views, input_digests(x)], tf.bool)
 
-        with tf.control_dependencies([tf.cond(doubt, check, lambda: tf.constant(True))]):
+        with tf.control_dependencies([tf.cond(must_check, check, lambda: tf.constant(True))]):
             rows = {
-                file: tf.ensure_shape(values, (None, *shape))
-                for file, values, shape in zip(columns, found, shapes, strict=True)
+                file: tf.ensure_shape(value, (None, *shape))
+                for file, value, shape in zip(columns, values, shapes, strict=True)
             }
-        return (JoinedInputs(x, _said(content, rows)), *rest)
+        return (JoinedInputs(x, _teacher_outputs(schema, rows)), *rest)
 
-    return teach
+    return add_outputs
 
 
 def _marking_errors(function: Callable) -> Callable:
@@ -137,45 +140,45 @@ def _marking_errors(function: Callable) -> Callable:
     return run
 
 
-def _said(content: Content, rows: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _teacher_outputs(schema: CacheSchema, rows: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         teacher_key(number, teacher.name, teacher.fingerprint): {
-            tap_key(tap.name, tap.serves): _value(tap, content, rows) for tap in teacher.taps
+            tap_key(tap.name, tap.serves): _tap_value(tap, schema, rows) for tap in teacher.taps
         }
-        for number, teacher in enumerate(content.teachers)
+        for number, teacher in enumerate(schema.teachers)
     }
 
 
-def _value(tap: StoredTap, content: Content, rows: dict[str, Any]) -> Any:
-    parts = [rows[file] for file in tap.columns(content.dtype)]
-    value = parts[0] if tap.top_k is None else restored(*parts, tap.shape[-1])
+def _tap_value(tap: StoredTap, schema: CacheSchema, rows: dict[str, Any]) -> Any:
+    parts = [rows[file] for file in tap.columns(schema.dtype)]
+    value = parts[0] if tap.top_k is None else restore_logits(*parts, tap.shape[-1])
     return tf.cast(value, tap.dtype)
 
 
-def _require_augment(content: Content, augment: Augment | None, what: str) -> None:
+def _check_augment(schema: CacheSchema, augment: Augment | None, owner: str) -> None:
     if augment is not None and not callable(augment):
-        raise TypeError(f"{what}: `augment` must be a function. Received: augment={augment!r}")
-    if (content.views > 1) != (augment is not None):
-        wanted = (
-            f"it holds {content.views} views of each sample, so pass the `augment` that made them"
-            if content.views > 1
-            else "it was built without views, so the samples cannot be augmented: the teachers saw "
-            "them as they are. Build it with `views` and `augment`"
+        raise TypeError(f"{owner}: `augment` must be a function. Received: augment={augment!r}")
+    if (schema.views > 1) != (augment is not None):
+        reason = (
+            f"it has {schema.views} views of each sample, so pass the `augment` that made them"
+            if schema.views > 1
+            else "it was built without views, so its samples cannot be augmented. Build it with "
+            "`views` and `augment`"
         )
-        raise CacheError(f"{what}: {wanted}. Received: augment={augment!r}")
+        raise CacheError(f"{owner}: {reason}. Received: augment={augment!r}")
 
 
-def _require_size(reader: Reader, dataset: tf.data.Dataset, batched: bool) -> None:
-    """Refuses a data set that says itself that it has more samples than the cache."""
-    count = int(dataset.cardinality())
-    if count == tf.data.INFINITE_CARDINALITY:
+def _check_size(reader: Reader, dataset: Dataset, batched: bool) -> None:
+    """Reject a data set that is known to have more samples than the cache."""
+    if is_infinite(dataset):
         raise CacheError(
-            f"KnowledgeCache '{reader.folder}': the data set repeats without end, so its samples "
+            f"KnowledgeCache '{reader.folder}': the data set repeats indefinitely, so its samples "
             "cannot be numbered. Call `repeat` after `join`, or give them keys with kd.keyed "
             "before it."
         )
+    count = int(dataset.cardinality())
     if not batched and count > reader.manifest.rows:
         raise CacheError(
-            f"KnowledgeCache '{reader.folder}': it holds {reader.manifest.rows:,} samples. "
-            f"Received: a data set of {count:,}. This is another one than it was built with."
+            f"KnowledgeCache '{reader.folder}': it has {reader.manifest.rows:,} samples. Received: "
+            f"a data set of {count:,}. It was built with another data set."
         )

@@ -1,4 +1,4 @@
-"""Samples that carry their key, and digests of their inputs: what ties knowledge to its sample."""
+"""Keys of samples and digests of their inputs."""
 
 from typing import Any
 
@@ -7,17 +7,19 @@ from keras import tree
 
 from keras_kd.teachers.knowledge import Keyed
 
-#: Samples that are taken together where single ones are given: one call for all of them.
+Dataset = tf.data.Dataset
+
+#: Number of single samples that are processed together.
 CHUNK = 256
 
 
-def keyed(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Gives each sample its number as a key that travels with it.
+def keyed(dataset: Dataset) -> Dataset:
+    """Give each sample its index as a key.
 
-    Use it *before* `shuffle`, on single samples that come in the same order each time. Then
-    shuffle, repeat, batch and map as you like; `KnowledgeCache.join` finds the knowledge by the
-    key. Where the samples have an identity of their own, such as `tfds_id`, map them to
-    `(kd.Keyed(x, key), y)` instead.
+    Apply it *before* `shuffle`, to single samples that come in the same order each time. The key
+    stays with its sample through shuffle, repeat, batch and map, and `KnowledgeCache.join` uses it
+    to find the teacher outputs. If samples have an identifier of their own, such as `tfds_id`, map
+    them to `(kd.Keyed(x, key), y)` instead.
 
     Args:
         dataset: Single samples x, (x, y) or (x, y, sample_weight).
@@ -26,118 +28,114 @@ def keyed(dataset: tf.data.Dataset) -> tf.data.Dataset:
         The same samples with a `kd.Keyed` in place of x.
 
     Raises:
-        TypeError: When it is no `tf.data.Dataset`.
-        ValueError: When the samples have keys already.
+        TypeError: If it is not a `tf.data.Dataset`.
+        ValueError: If the samples already have keys.
 
     Example:
         >>> train = cache.join(kd.keyed(samples).shuffle(60_000).batch(128))
     """
-    require_dataset(dataset, "keyed")
-    if isinstance(split(dataset.element_spec)[0], Keyed):
-        raise ValueError("keyed: the samples have keys already. Received: x is a kd.Keyed")
-    if not has_one_size(dataset):
-        numbered = dataset.enumerate()
-        return numbered.map(lambda key, sample: _with_key(sample, key))
+    check_dataset(dataset, "keyed")
+    if isinstance(split_element(dataset.element_spec)[0], Keyed):
+        raise ValueError("keyed: the samples already have keys. Received: x is a kd.Keyed")
+    if not has_fixed_shapes(dataset):
+        return dataset.enumerate().map(lambda key, sample: _add_key(sample, key))
 
-    # A map over each sample costs much more than one over chunks that are taken apart again.
-    def number(i: Any, chunk: Any) -> tuple:
+    # Mapping chunks and unbatching them is much faster than mapping each sample.
+    def add_keys(i: Any, chunk: Any) -> tuple:
         size = tf.shape(tree.flatten(chunk)[0], tf.int64)[0]
-        return _with_key(chunk, i * CHUNK + tf.range(size))
+        return _add_key(chunk, i * CHUNK + tf.range(size))
 
-    count = dataset.cardinality()
-    numbered = dataset.batch(CHUNK).enumerate().map(number).unbatch()
-    return (
-        numbered.apply(tf.data.experimental.assert_cardinality(count)) if count >= 0 else numbered
-    )
+    numbered = dataset.batch(CHUNK).enumerate().map(add_keys).unbatch()
+    return assert_cardinality(numbered, int(dataset.cardinality()))
 
 
-def numbered_batches(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches that come in the same order each time, each sample with its number as the key."""
+def number_batches(dataset: Dataset) -> Dataset:
+    """Give each sample of batches in a fixed order its index as a key."""
 
-    def number(first: Any, element: Any) -> tuple:
-        x, rest = split(element)
+    def add_keys(first: Any, element: Any) -> tuple:
+        x, rest = split_element(element)
         size = tf.shape(tree.flatten(x)[0], tf.int64)[0]
         return first + size, (Keyed(x, first + tf.range(size)), *rest)
 
-    return dataset.scan(tf.constant(0, tf.int64), number)
+    return dataset.scan(tf.constant(0, tf.int64), add_keys)
 
 
-def has_one_size(samples: tf.data.Dataset) -> bool:
-    """Whether all samples are known to have the same shapes, so that they can be put together."""
+def has_fixed_shapes(samples: Dataset) -> bool:
+    """Return whether all samples have the same, known shapes, so that they can be batched."""
     return all(spec.shape.is_fully_defined() for spec in tree.flatten(samples.element_spec))
 
 
-def split(element: Any) -> tuple[Any, tuple]:
-    """The inputs of a data set's element (or of its specification), and what follows them."""
+def is_infinite(dataset: Dataset) -> bool:
+    """Return whether a data set repeats without end."""
+    return int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
+
+
+def assert_cardinality(dataset: Dataset, count: int) -> Dataset:
+    """Return the data set with a known number of elements; a negative number means unknown."""
+    if count < 0:
+        return dataset
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def split_element(element: Any) -> tuple[Any, tuple]:
+    """Return the inputs of a data set's element, or of its specification, and the rest."""
     return (element[0], element[1:]) if type(element) is tuple else (element, ())
 
 
-def key_of(x: Any) -> tuple[Any, Any]:
-    """The inputs without their key, and the key or `None`."""
+def split_key(x: Any) -> tuple[Any, Any]:
+    """Return the inputs without their key, and the key or `None`."""
     return (x.x, x.key) if isinstance(x, Keyed) else (x, None)
 
 
 def key_numbers(key: Any) -> Any:
-    """Keys as int64: whole numbers as they are, strings by a digest."""
+    """Return keys as int64; strings are hashed."""
     if key.dtype == tf.string:
         return tf.strings.to_hash_bucket_fast(key, 2**63 - 1)
     return tf.cast(key, tf.int64)
 
 
 def input_digests(x: Any) -> Any:
-    """A digest of each sample's inputs, to the last bit.
+    """Return a digest of each sample's inputs, exact to the last bit.
 
     Args:
-        x: A batch: tensors, or a structure of them.
+        x: A batch: a structure of tensors.
 
     Returns:
         int64 tensor (batch,).
     """
-    digests = [_fingerprint(_bytes(part)) for part in tree.flatten(x)]
-    joint = digests[0] if len(digests) == 1 else _fingerprint(tf.concat(digests, axis=1))
+    digests = [tf.fingerprint(_flatten_samples(part)) for part in tree.flatten(x)]
+    joint = digests[0] if len(digests) == 1 else tf.fingerprint(tf.concat(digests, axis=1))
     return tf.bitcast(joint, tf.int64)
 
 
-def require_dataset(dataset: Any, what: str) -> None:
-    """Refuses what is no `tf.data.Dataset`.
-
-    Raises:
-        TypeError: When it is none.
-    """
-    if not isinstance(dataset, tf.data.Dataset):
+def check_dataset(dataset: Any, owner: str) -> None:
+    """Raise a `TypeError` if it is not a `tf.data.Dataset`."""
+    if not isinstance(dataset, Dataset):
         raise TypeError(
-            f"{what}: expected a tf.data.Dataset; make one of arrays with "
+            f"{owner}: expected a tf.data.Dataset; make one from arrays with "
             "tf.data.Dataset.from_tensor_slices((x, y)). "
             f"Received: {type(dataset).__name__}"
         )
 
 
-def require_dense(x: Any, what: str) -> None:
-    """Refuses inputs that are no plain tensors.
-
-    Raises:
-        TypeError: When one is ragged or sparse.
-    """
+def check_dense(x: Any, owner: str) -> None:
+    """Raise a `TypeError` if an input is ragged or sparse."""
     for spec in tree.flatten(x):
         if not isinstance(spec, tf.TensorSpec):
             raise TypeError(
-                f"{what}: the inputs must be dense tensors; pad them to one size first, the same "
-                f"for each sample. Received: {type(spec).__name__}"
+                f"{owner}: the inputs must be dense tensors; pad all samples to the same size "
+                f"first. Received: {type(spec).__name__}"
             )
 
 
-def _with_key(sample: Any, key: Any) -> tuple:
-    x, rest = split(sample)
+def _add_key(sample: Any, key: Any) -> tuple:
+    x, rest = split_element(sample)
     return (Keyed(x, key), *rest)
 
 
-def _bytes(part: Any) -> Any:
+def _flatten_samples(part: Any) -> Any:
     if part.dtype == tf.string:
         part = tf.strings.to_hash_bucket_fast(part, 2**63 - 1)
     if part.dtype == tf.bool:
         part = tf.cast(part, tf.uint8)
     return tf.reshape(part, (tf.shape(part)[0], -1))
-
-
-def _fingerprint(rows: Any) -> Any:
-    return tf.fingerprint(rows)

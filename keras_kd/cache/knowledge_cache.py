@@ -1,48 +1,46 @@
-"""What the teachers say, kept on disk: asked once, learned from in every epoch."""
+"""Teacher outputs on disk, computed once and read in every epoch."""
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_kd.cache.builder import Plan, block_rows, build
+from keras_kd.cache.builder import BuildPlan, block_rows, build
 from keras_kd.cache.cached_teacher import CachedTeacher
-from keras_kd.cache.input_specs import described, teachers_take_batches
+from keras_kd.cache.input_specs import sample_inputs, takes_batches
 from keras_kd.cache.join import join
-from keras_kd.cache.keys import key_of, require_dataset, split
-from keras_kd.cache.manifest import NAME, Manifest
-from keras_kd.cache.reader import Reader
-from keras_kd.cache.schema import DTYPES, Content
-from keras_kd.cache.shards import checked_shard, merge, part_folder
-from keras_kd.cache.teacher_batches import taught
-from keras_kd.cache.teacher_pass import Interview
+from keras_kd.cache.keys import Dataset, check_dataset, is_infinite, split_element, split_key
+from keras_kd.cache.manifest import MANIFEST, Manifest
+from keras_kd.cache.reader import Reader, check_blocks
+from keras_kd.cache.schema import DTYPES, CacheSchema
+from keras_kd.cache.shards import merge_shards, resolve_shard, shard_folder
+from keras_kd.cache.teacher_pass import TeacherPass, teacher_batches
 from keras_kd.cache.views import Augment
 from keras_kd.teachers.knowledge import CacheError
 from keras_kd.teachers.teacher import Teacher, as_teachers
 
 
 class KnowledgeCache:
-    """Knowledge on disk: what frozen teachers say of each sample of a data set, found by its key.
+    """Outputs of frozen teachers for each sample of a data set, on disk.
 
-    A frozen teacher says the same of the same sample in every epoch. `build` asks once and writes;
-    `join` gives the data set with the knowledge in it, on which `Distiller.fit` and
-    `TeacherClass.fit` train without running a teacher. Noise, weighting and class maps act on it as
-    on a live teacher's words.
+    A frozen teacher returns the same outputs for the same sample in every epoch. `build` computes
+    them once and writes them; `join` adds them to the data set, and `Distiller.fit` and
+    `TeacherClass.fit` then train without running a teacher. Noise, weighting and class maps apply
+    to them as to the outputs of a live teacher.
 
-    On disk each tap is one `.npy` file, a row for each sample, which NumPy reads alone
-    (`np.load(file, mmap_mode="r")`), and `manifest.json` says what it is of. Nothing is taken on
-    trust: the inputs of each sample that is joined are held against a digest of those that the
-    teachers saw, the teachers against a fingerprint, the rows against checksums.
+    On disk each tap is a `.npy` file with a row per sample, which NumPy can read by itself
+    (`np.load(file, mmap_mode="r")`), and `manifest.json` describes the cache. The inputs of joined
+    samples are verified by a digest, the teachers by a fingerprint, and the rows by checksums.
 
     Args:
-        path: The folder that `build` wrote.
+        path: A folder written by `build`.
 
     Raises:
-        FileNotFoundError: When there is no cache there.
-        CacheError: When it is unfinished, damaged or cut short (a `ValueError`).
+        FileNotFoundError: If there is no cache in the folder.
+        CacheError: If the cache is unfinished, damaged or truncated (a `ValueError`).
 
     Example:
         >>> samples = kd.datasets.load("mnist", batch_size=None, shuffle=False)
@@ -53,11 +51,11 @@ class KnowledgeCache:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        if not (self.path / NAME).is_file():
-            begun = self.path.is_dir() and any(self.path.iterdir())
+        if not (self.path / MANIFEST).is_file():
+            unfinished = self.path.is_dir() and any(self.path.iterdir())
             raise FileNotFoundError(
-                f"KnowledgeCache '{self.path}': there is no {NAME}"
-                + (", so its build did not finish. Build again: it goes on." if begun else ".")
+                f"KnowledgeCache '{self.path}': there is no {MANIFEST}"
+                + (", so its build did not finish. Build again to resume." if unfinished else ".")
                 + " Write one with KnowledgeCache.build."
             )
         self.manifest = Manifest.read(self.path)
@@ -68,7 +66,7 @@ class KnowledgeCache:
     def build(
         cls,
         teachers: keras.Model | Teacher | Sequence[keras.Model | Teacher],
-        dataset: tf.data.Dataset,
+        dataset: Dataset,
         path: str | os.PathLike,
         taps: str | Sequence[str | None] | None = None,
         dtype: str = "float16",
@@ -80,130 +78,129 @@ class KnowledgeCache:
         batch_size: int = 128,
         verbose: int = 1,
     ) -> "KnowledgeCache":
-        """Runs the teachers once over some data and writes what they say.
+        """Run the teachers once over a data set and write their outputs.
 
-        Memory stays the same whatever the size. A build that is stopped goes on where it was when
-        it is called again; a whole cache of the same content is opened as it is.
+        Memory use does not depend on the size of the data set. Calling it again resumes an
+        interrupted build, or opens a complete cache with the same arguments.
 
         Args:
             teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either.
-            dataset: A `tf.data.Dataset` of x, (x, y) or (x, y, sample_weight), single samples or
-                batches, that gives the same samples in the same order each time; or samples with
-                keys (`kd.keyed`), in any order.
-            path: A folder, made if need be.
-            taps: The places that are stored, by name; `None` for the logits of the output. Of an
-                output the logits are stored, of a hidden layer what it gives. Defaults to the
-                output.
-            dtype: `"float16"`, or `"float32"` for the very values. Defaults to `"float16"`.
-            top_k: Of the logits of an output, keep the k largest and the mass of the rest; they are
-                joined with that mass spread evenly over the other classes, which a temperature
-                near 1 bears and a high one does not. Defaults to `None`: all.
-            views: How many augmented views of each sample the teachers see. Their pixels are not
-                stored: `join` makes them again. Defaults to 1, the sample as it is.
+            dataset: A `tf.data.Dataset` of x, (x, y) or (x, y, sample_weight), as single samples or
+                batches, in the same order each time; or samples with keys (`kd.keyed`) in any
+                order.
+            path: A folder; created if it does not exist.
+            taps: Names of the layers or outputs to store; `None` for the output. The logits of an
+                output are stored, and the values of a hidden layer. Defaults to the output.
+            dtype: `"float16"`, or `"float32"` for exact values. Defaults to `"float16"`.
+            top_k: Number of logits of an output to store, the largest ones, with the mass of the
+                others. `join` spreads that mass evenly over the other classes, which is a good
+                approximation at temperatures near 1 and a bad one at high temperatures. Defaults
+                to `None`, all logits.
+            views: Number of augmented views of each sample. Their pixels are not stored; `join`
+                computes them again. Defaults to 1, the unchanged sample.
             augment: With several views, a function of one sample's x and a seed, int64 (2,), that
-                gives the augmented x. The same seed must give the same pixels: take its random
-                numbers from `tf.random.stateless_uniform` and `tf.image.stateless_random_*`.
+                returns the augmented x. The same seed must give the same pixels: use
+                `tf.random.stateless_uniform` and `tf.image.stateless_random_*`.
             seed: Seed of the views. Defaults to 0.
-            shard: (i, n) for the i-th of n machines: it asks its teachers about every n-th sample
-                and writes a part into the folder; `merge` makes one cache of the parts. Defaults
-                to `None`: all samples, or under a multi-worker strategy of `tf.distribute` the
-                worker's own part.
-            batch_size: Samples of a batch for the teachers, where `dataset` gives single samples.
+            shard: (i, n) for the i-th of n machines: it processes every n-th sample and writes a
+                shard into the folder; `merge` makes one cache from the shards. Defaults to `None`:
+                all samples, or the worker's shard under a multi-worker strategy of `tf.distribute`.
+            batch_size: Samples per batch for the teachers, if `dataset` has single samples.
                 Defaults to 128.
-            verbose: 1 for a progress bar with the time left, 0 for silence. Defaults to 1.
+            verbose: 1 for a progress bar with the remaining time, 0 for silence. Defaults to 1.
 
         Returns:
             The `KnowledgeCache`.
 
         Raises:
-            CacheError: When the data set gives other samples when it is read again (a random
-                augmentation, a shuffle), `path` holds a cache of something else, or a value does
-                not fit `dtype`.
-            RuntimeError: When another process is building there.
-            OSError: When the disk is full.
+            CacheError: If the data set has other samples when it is read again (a random
+                augmentation, a shuffle), `path` has another cache, or a value does not fit `dtype`.
+            RuntimeError: If another process is building in the folder.
+            OSError: If the disk is full.
         """
         teachers = as_teachers(teachers)
         names = list(taps) if isinstance(taps, (list, tuple)) else [taps]
-        _check(teachers, dataset, names, dtype, batch_size)
+        _check_arguments(teachers, dataset, names, dtype, batch_size)
         _check_views(views, augment)
-        shard = checked_shard(shard)
-        x, _ = key_of(split(dataset.element_spec)[0])
-        batched = teachers_take_batches(teachers, x)
-        batches = taught(dataset, batched, batch_size, shard, views, augment, seed)
-        interview = Interview(teachers, names, batches.element_spec.x, dtype, top_k)
-        content = Content(
-            teachers=interview.stored,
-            inputs=described(x, batched),
+        shard = resolve_shard(shard)
+        x, _ = split_key(split_element(dataset.element_spec)[0])
+        batched = takes_batches(teachers, x)
+        batches = teacher_batches(dataset, batched, batch_size, shard, views, augment, seed)
+        teacher_pass = TeacherPass(teachers, names, batches.element_spec.x, dtype, top_k)
+        schema = CacheSchema(
+            teachers=teacher_pass.stored,
+            inputs=sample_inputs(x, batched),
             dtype=dtype,
             views=views,
             seed=seed if views > 1 else None,
             shard=shard,
             block_rows=1,
         )
-        content = content.with_blocks(block_rows(content.row_bytes))
-        folder = Path(path) if shard is None else part_folder(Path(path), *shard)
-        build(Plan(content, interview, batches, verbose), folder)
+        schema = replace(schema, block_rows=block_rows(schema.row_bytes))
+        folder = Path(path) if shard is None else shard_folder(Path(path), *shard)
+        build(BuildPlan(schema, teacher_pass, batches, verbose), folder)
         return cls(folder)
 
     @classmethod
     def merge(cls, path: str | os.PathLike) -> "KnowledgeCache":
-        """Makes one cache of the parts that `build(..., shard=(i, n))` wrote.
+        """Make one cache from the shards that `build(..., shard=(i, n))` wrote.
 
         Args:
-            path: The folder that all parts are in, copied there if they were built elsewhere.
-                Afterwards they may be deleted.
+            path: The folder with all shards; copy those of other machines into it. The shards can
+                be deleted afterwards.
 
         Returns:
-            The whole `KnowledgeCache`.
+            The complete `KnowledgeCache`.
 
         Raises:
-            FileNotFoundError: When there are no parts.
-            CacheError: When one is missing or damaged, or they are not parts of the same.
-            RuntimeError: When another process is at it.
+            FileNotFoundError: If there are no shards.
+            CacheError: If a shard is missing or damaged, or the shards do not match.
+            RuntimeError: If another process is merging in the folder.
         """
-        merge(Path(path))
+        merge_shards(Path(path))
         return cls(path)
 
     @property
     def teachers(self) -> tuple[CachedTeacher, ...]:
-        """The teachers as the cache knows them, for `Distiller`: no model is loaded."""
-        return tuple(CachedTeacher(t, str(self.path)) for t in self.manifest.content.teachers)
+        """The teachers for `Distiller`, without their models."""
+        return tuple(CachedTeacher(t, str(self.path)) for t in self.manifest.schema.teachers)
 
     def __len__(self) -> int:
-        """How many samples it holds."""
+        """Number of samples."""
         return self.manifest.rows
 
     def join(
         self,
-        dataset: tf.data.Dataset,
+        dataset: Dataset,
         augment: Augment | None = None,
         seed: int | None = None,
         verify: bool = True,
-    ) -> tf.data.Dataset:
-        """Gives each sample what the teachers said of it.
+    ) -> Dataset:
+        """Add the teacher outputs to a data set.
 
         Args:
-            dataset: The data set that the cache was built with: in the same order, or with keys
-                (`kd.keyed`), then shuffled, repeated and batched as you like. Joining batches is
-                fastest. What is not joined stays as it is: labels, sample weights.
-            augment: For a cache of several views, the function that made them: each sample comes as
-                one of its views, drawn anew in each epoch.
-            seed: Seed of these draws. Defaults to `None`: another one each time.
-            verify: Whether to hold all that is on disk against its checksums, which reads it once,
-                when the first data set is joined. Defaults to `True`.
+            dataset: The data set of the build: in the same order, or with keys (`kd.keyed`) and
+                then shuffled, repeated and batched as needed. Joining batches is fastest. Labels
+                and sample weights stay unchanged.
+            augment: For a cache with several views, the function that made them. Each sample comes
+                as one of its views, drawn anew in each epoch.
+            seed: Seed of these draws. Defaults to `None`, a random one.
+            verify: Whether to compare the files with their checksums, which reads them once, when
+                the first data set is joined. Defaults to `True`.
 
         Returns:
-            A data set with a `Lesson` in place of x, for `Distiller.fit` and `TeacherClass.fit`.
+            A data set for `Distiller.fit` and `TeacherClass.fit`, with a tuple of x and the teacher
+            outputs in place of x.
 
         Raises:
-            CacheError: When `augment` is missing or not wanted, the inputs are of another kind, the
-                data set has more samples than the cache, or what is on disk was damaged. While the
-                data are read: when a sample's input is not the one that the teachers saw (each is
-                looked at when it first comes, and one batch in sixteen later on).
+            CacheError: If `augment` is missing or not allowed, the inputs have another shape or
+                dtype, the data set has more samples than the cache, or a file is damaged. While the
+                data set is read: if a sample's input is not the one that the teachers received
+                (checked when it first comes, and in one of sixteen batches later).
         """
         joined = join(self._reader, dataset, augment, seed)
         if verify and not self._verified:
-            self._reader.verify()
+            check_blocks(self.path, self.manifest)
             self._verified = True
         return joined
 
@@ -215,24 +212,24 @@ def _check_views(views: int, augment: Any) -> None:
         )
     if (views > 1) != callable(augment):
         raise ValueError(
-            "KnowledgeCache.build: several `views` are made by `augment`, a function of a sample "
-            "and a seed, and one view is the sample as it is. "
+            "KnowledgeCache.build: several `views` need `augment`, a function of a sample and a "
+            "seed, and a single view takes none. "
             f"Received: views={views}, augment={augment!r}"
         )
 
 
-def _check(
+def _check_arguments(
     teachers: Sequence[Teacher],
     dataset: Any,
     taps: Sequence[Any],
     dtype: str,
     batch_size: int,
 ) -> None:
-    require_dataset(dataset, "KnowledgeCache.build")
+    check_dataset(dataset, "KnowledgeCache.build")
     if not teachers or any(teacher.is_cached for teacher in teachers):
         raise ValueError(
-            "KnowledgeCache.build: pass at least one live teacher; those of a cache have no model "
-            f"to run. Received: teachers={[teacher.name for teacher in teachers]}"
+            "KnowledgeCache.build: pass at least one live teacher; teachers of a cache have no "
+            f"model to run. Received: teachers={[teacher.name for teacher in teachers]}"
         )
     if not taps or not all(isinstance(tap, (str, type(None))) for tap in taps):
         raise ValueError(
@@ -240,9 +237,7 @@ def _check(
             f"output. Received: taps={taps!r}"
         )
     if len(set(taps)) < len(taps):
-        raise ValueError(
-            f"KnowledgeCache.build: each of `taps` may come once. Received: taps={taps!r}"
-        )
+        raise ValueError(f"KnowledgeCache.build: `taps` must be unique. Received: taps={taps!r}")
     if dtype not in DTYPES:
         raise ValueError(
             f"KnowledgeCache.build: `dtype` must be one of {DTYPES}. Received: dtype={dtype!r}"
@@ -252,8 +247,8 @@ def _check(
             "KnowledgeCache.build: `batch_size` must be at least 1. "
             f"Received: batch_size={batch_size}"
         )
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+    if is_infinite(dataset):
         raise CacheError(
-            "KnowledgeCache.build: the data set repeats without end. Take the `repeat` away, or "
-            "call it after `join`."
+            "KnowledgeCache.build: the data set repeats indefinitely. Remove `repeat`, or call it "
+            "after `join`."
         )

@@ -1,19 +1,18 @@
-"""What a knowledge cache says of itself: `manifest.json`, read with suspicion."""
+"""The manifest of a knowledge cache, `manifest.json`; everything read from it is checked."""
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_kd.cache.schema import KEYS, Content, whole
+from keras_kd import files
+from keras_kd.cache.schema import KEYS, CacheSchema, Columns, parse_int
 from keras_kd.teachers.knowledge import CacheError
 
-NAME = "manifest.json"
+MANIFEST = "manifest.json"
 FORMAT = "keras_kd knowledge cache"
 VERSION = 1
-_LARGEST_MANIFEST = 256 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Block:
     """Samples that were written together.
 
     Attributes:
-        first: Row of the first.
-        last: Row after the last.
+        first: Row of the first sample.
+        last: Row after the last sample.
         checksums: By file, the CRC-32 of their bytes.
     """
 
@@ -31,64 +30,70 @@ class Block:
     checksums: dict[str, int]
 
     def without(self, file: str) -> "Block":
-        """The block without one of the files."""
+        """Return the block without one of the files."""
         checksums = {name: crc for name, crc in self.checksums.items() if name != file}
         return Block(self.first, self.last, checksums)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A whole cache.
+    """The description of a complete cache.
 
     Attributes:
-        content: What it is of.
-        rows: How many samples it holds.
-        indexed: Whether the key of each sample is its row, so that there is no file of keys.
-        blocks: Its blocks in order; together they are all the rows.
-        made_with: Versions of the libraries that built it.
+        schema: The schema.
+        rows: Number of samples.
+        indexed: Whether each sample's key is its row, so that there is no file of keys.
+        blocks: The blocks in order; together they are all rows.
+        made_with: Versions of the libraries that built the cache.
     """
 
-    content: Content
+    schema: CacheSchema
     rows: int
     indexed: bool
     blocks: tuple[Block, ...]
     made_with: dict[str, str]
 
     @property
-    def columns(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """By file, the shape and type of one sample's row."""
-        found = self.content.columns
+    def columns(self) -> Columns:
+        """The columns on disk."""
+        columns = self.schema.columns
         if self.indexed:
-            del found[KEYS]
-        return found
+            del columns[KEYS]
+        return columns
 
     def write(self, folder: Path) -> None:
-        """Writes it into the folder, whole or not at all."""
-        value = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        write_json(folder / NAME, {**value, "checksum": checksum(value)})
+        """Write the manifest into the folder, completely or not at all."""
+        fields = asdict(self)
+        value = {
+            "format": FORMAT,
+            "version": VERSION,
+            "content": fields.pop("schema"),
+            **fields,
+        }
+        files.write_json(folder / MANIFEST, {**value, "checksum": checksum(value)})
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
-        """Reads and checks it.
+        """Read and check the manifest in a folder.
 
         Raises:
-            CacheError: When it is damaged, or of a version that is not known.
+            CacheError: If it is damaged or has an unknown version.
         """
-        value = read_json(folder / NAME)
+        value = read_json(folder / MANIFEST)
         if value.get("format") != FORMAT or value.get("version") != VERSION:
             raise CacheError(
-                f"KnowledgeCache '{folder}': expected a manifest of the format '{FORMAT}', version "
+                f"KnowledgeCache '{folder}': expected a manifest of format '{FORMAT}', version "
                 f"{VERSION}. Received: {value.get('format')!r}, version {value.get('version')!r}. "
                 "Build the cache again, or use the version of keras_kd that wrote it."
             )
         try:
             if value.pop("checksum") != checksum(value):
-                raise ValueError("it does not fit its checksum")
+                raise ValueError("its checksum does not match")
             manifest = cls(
-                content=Content.from_json(value["content"]),
-                rows=whole(value["rows"]),
+                schema=CacheSchema.from_json(value["content"]),
+                rows=parse_int(value["rows"]),
                 indexed=bool(value["indexed"]),
-                blocks=tuple(_block(block) for block in value["blocks"]),
+                blocks=tuple(_parse_block(block) for block in value["blocks"]),
                 made_with={str(k): str(v) for k, v in value["made_with"].items()},
             )
             _check_blocks(manifest)
@@ -101,49 +106,32 @@ class Manifest:
 
 
 def checksum(value: dict[str, Any]) -> str:
-    """SHA-256 of what a JSON file says, however it is laid out."""
+    """Return the SHA-256 of a JSON value, independent of its formatting."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file under another name and renames it, so that no half of it is ever seen."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that holds a dict.
+    """Read a JSON file of a cache.
 
     Raises:
-        CacheError: When it is too large or no such thing.
+        CacheError: If it is too large or does not contain a JSON object.
     """
-    if path.stat().st_size > _LARGEST_MANIFEST:
-        raise CacheError(f"KnowledgeCache: '{path}' is larger than a manifest ever is.")
     try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CacheError(
-            f"KnowledgeCache: '{path}' is no JSON ({error}). Build the cache again."
-        ) from error
-    if not isinstance(value, dict):
-        raise CacheError(f"KnowledgeCache: '{path}' holds no manifest. Build the cache again.")
-    return value
+        return files.read_json(path)
+    except ValueError as error:
+        raise CacheError(f"KnowledgeCache: {error} Build the cache again.") from error
 
 
-def _block(value: dict[str, Any]) -> Block:
-    checksums = {str(file): whole(crc) for file, crc in value["checksums"].items()}
-    return Block(whole(value["first"]), whole(value["last"]), checksums)
+def _parse_block(value: dict[str, Any]) -> Block:
+    checksums = {str(file): parse_int(crc) for file, crc in value["checksums"].items()}
+    return Block(parse_int(value["first"]), parse_int(value["last"]), checksums)
 
 
 def _check_blocks(manifest: Manifest) -> None:
     ends = [0, *(block.last for block in manifest.blocks)]
     firsts = [*(block.first for block in manifest.blocks), manifest.rows]
     if ends != firsts:
-        raise ValueError("its blocks are not all the rows, one after the other")
+        raise ValueError("its blocks do not cover the rows in order")
     for block in manifest.blocks:
         if set(block.checksums) != set(manifest.columns):
-            raise ValueError(f"the block from row {block.first} has not a checksum for each file")
+            raise ValueError(f"the block from row {block.first} needs one checksum per file")

@@ -1,125 +1,122 @@
-"""A finished cache, read: rows by key, each input held against the one that was taught."""
+"""Reading of a complete cache: rows by key, and checks of the inputs."""
 
 from pathlib import Path
 
 import numpy as np
 
 from keras_kd.cache.manifest import Manifest
-from keras_kd.cache.schema import INPUTS, KEYS
-from keras_kd.cache.writer import damaged_file, open_column
+from keras_kd.cache.schema import DIGESTS, KEYS
+from keras_kd.cache.writer import find_damaged_file, open_column
 from keras_kd.teachers.knowledge import CacheError
 
 
 class Reader:
-    """The rows of a cache, on disk.
+    """The rows of a cache, memory-mapped.
 
     Args:
         folder: The cache's folder.
         manifest: Its manifest.
 
     Raises:
-        CacheError: When a file is missing, cut short, or not what the manifest says.
+        CacheError: If a file is missing, truncated, or does not match the manifest.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
-        opened = {
+        columns = {
             file: open_column(folder, file, shape, dtype, manifest.rows)
             for file, (shape, dtype) in manifest.columns.items()
         }
-        self._order = self._sorted = None
+        self._order = self._sorted_keys = None
         if not manifest.indexed:
-            keys = np.asarray(opened.pop(KEYS))
+            keys = np.asarray(columns.pop(KEYS))
             self._order = np.argsort(keys, kind="stable")
-            self._sorted = keys[self._order]
-        views = manifest.content.views
-        #: By file, the values with the views of all samples one after the other.
+            self._sorted_keys = keys[self._order]
+        views = manifest.schema.views
+        #: By file, one row per view: the views of a sample are consecutive.
         self.values = {
             file: column if views == 1 else column.reshape(-1, *column.shape[2:])
-            for file, column in opened.items()
+            for file, column in columns.items()
         }
-        self.inputs = self.values.pop(INPUTS)
+        self.digests = self.values.pop(DIGESTS)
 
-    def verify(self) -> None:
-        """Reads every block and holds it against its checksum.
-
-        Raises:
-            CacheError: When one differs; the message names file and rows.
-        """
-        for block in self.manifest.blocks:
-            file = damaged_file(self.folder, self.manifest.columns, block)
-            if file is not None:
-                raise CacheError(
-                    f"KnowledgeCache '{self.folder}': rows {block.first} to {block.last - 1} of "
-                    f"'{file}' are not those that were written. The file was damaged: build the "
-                    "cache again, or copy it again."
-                )
-
-    def rows(self, keys: np.ndarray) -> np.ndarray:
-        """The rows of some keys.
-
-        Raises:
-            CacheError: When there is none for one of them.
-        """
-        if self._sorted is None:
-            unknown = (keys < 0) | (keys >= self.manifest.rows)
-            places = keys
-        else:
-            at = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
-            unknown = self._sorted[at] != keys
-            places = self._order[at]
-        if unknown.any():
-            raise CacheError(self._unknown(int(keys[unknown][0])))
-        return places
-
-    def places(self, keys: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """Where the columns of `values` hold a view of each sample.
-
-        Raises:
-            CacheError: When there is none for one of the keys.
-        """
-        count = self.manifest.content.views
-        return self.rows(keys) if count == 1 else self.rows(keys) * count + views
-
-    def require_inputs(self, keys: np.ndarray, views: np.ndarray, digests: np.ndarray) -> None:
-        """Refuses inputs that are not those that the teachers saw.
+    def locate(self, keys: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """Return the rows of `values` of one view per sample.
 
         Args:
             keys: (batch,), the samples' keys.
-            views: (batch,), which view of each.
-            digests: (batch,), digests of the inputs that the student is to see.
+            views: (batch,), the index of each sample's view.
 
         Raises:
-            CacheError: When one differs, or a key is unknown.
+            CacheError: If a key is not in the cache.
         """
-        differ = self.inputs.take(self.places(keys, views)) != digests
-        if differ.any():
-            raise CacheError(self._changed(int(keys[differ][0])))
-
-    def _unknown(self, key: int) -> str:
-        shard = self.manifest.content.shard
-        if shard is not None:
-            which = f"It is part {shard[0]} of {shard[1]}: join what KnowledgeCache.merge makes."
+        if self._sorted_keys is None:
+            unknown = (keys < 0) | (keys >= self.manifest.rows)
+            rows = keys
         else:
-            which = "This is another data set, or has other keys, than the cache was built with."
+            at = np.searchsorted(self._sorted_keys, keys)
+            at = np.minimum(at, len(self._sorted_keys) - 1)
+            unknown = self._sorted_keys[at] != keys
+            rows = self._order[at]
+        if unknown.any():
+            raise CacheError(self._unknown_key_message(int(keys[unknown][0])))
+        count = self.manifest.schema.views
+        return rows if count == 1 else rows * count + views
+
+    def check_inputs(self, keys: np.ndarray, views: np.ndarray, digests: np.ndarray) -> None:
+        """Check that the inputs are those of the build.
+
+        Args:
+            keys: (batch,), the samples' keys.
+            views: (batch,), the index of each sample's view.
+            digests: (batch,), the digests of the inputs.
+
+        Raises:
+            CacheError: If a digest differs, or a key is not in the cache.
+        """
+        differs = self.digests.take(self.locate(keys, views)) != digests
+        if differs.any():
+            raise CacheError(self._changed_input_message(int(keys[differs][0])))
+
+    def _unknown_key_message(self, key: int) -> str:
+        shard = self.manifest.schema.shard
+        if shard is not None:
+            hint = f"It is shard {shard[0]} of {shard[1]}: join the result of KnowledgeCache.merge."
+        else:
+            hint = "The cache was built with another data set or other keys."
         return (
-            f"KnowledgeCache '{self.folder}': of the sample with the key {key} it holds nothing "
-            f"among its {self.manifest.rows:,} samples. {which}"
+            f"KnowledgeCache '{self.folder}': the key {key} is not among its "
+            f"{self.manifest.rows:,} samples. {hint}"
         )
 
-    def _changed(self, key: int) -> str:
-        views = self.manifest.content.views
-        if views > 1:
-            cure = "`augment` must be the function that the cache was built with."
+    def _changed_input_message(self, key: int) -> str:
+        if self.manifest.schema.views > 1:
+            hint = "`augment` must be the function that the cache was built with."
         else:
-            cure = (
-                "Join the samples before anything random is done to them, in the order in which "
-                "they were taught, or give them keys before `shuffle` with kd.keyed. Knowledge of "
-                "augmented samples is built with `views` and `augment`."
+            hint = (
+                "Join the samples before any random operation and in the order of the build, or "
+                "give them keys before `shuffle` with kd.keyed. For augmented samples, build the "
+                "cache with `views` and `augment`."
             )
         return (
-            f"KnowledgeCache '{self.folder}': the input of the sample with the key {key} is not "
-            f"the one that the teachers saw: it was shuffled, augmented, or is of another data "
-            f"set. {cure}"
+            f"KnowledgeCache '{self.folder}': the input of the sample with key {key} differs from "
+            f"the one that the teachers received: it was shuffled, augmented, or comes from "
+            f"another data set. {hint}"
         )
+
+
+def check_blocks(folder: Path, manifest: Manifest) -> None:
+    """Compare every block on disk with its checksum.
+
+    Raises:
+        CacheError: If one does not match; the message names the file and the rows.
+    """
+    for block in manifest.blocks:
+        file = find_damaged_file(folder, manifest.columns, block)
+        if file is not None:
+            raise CacheError(
+                f"KnowledgeCache '{folder}': rows {block.first} to {block.last - 1} of '{file}' do "
+                "not match their checksum. The file is damaged: build the cache again, or copy it "
+                "again."
+            )

@@ -1,8 +1,8 @@
-"""What a knowledge cache is of: teachers, taps, inputs, and the columns that they fill."""
+"""The schema of a knowledge cache: teachers, taps, inputs, and the columns on disk."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,26 +10,29 @@ import numpy as np
 from keras_kd.teachers.fingerprint import Fingerprint
 from keras_kd.teachers.knowledge import SERVES
 
-#: The columns beside the teachers': the key of each sample, and a digest of each input.
-KEYS, INPUTS = "keys.npy", "inputs.npy"
+#: The columns besides the teacher outputs: each sample's key, and a digest of each of its inputs.
+KEYS, DIGESTS = "keys.npy", "inputs.npy"
 DTYPES = ("float16", "float32")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.npy")
-_LARGEST_ROW = 2**31  # bytes
+_MAX_ROW_BYTES = 2**31
+
+#: By file, the shape and dtype of one sample's row.
+Columns = dict[str, tuple[tuple[int, ...], str]]
 
 
 @dataclass(frozen=True)
 class StoredTap:
-    """What is stored of one teacher at one tap.
+    """The stored values of one teacher at one tap.
 
     Attributes:
         name: The tap's name, `None` for the output.
-        serves: What it can be asked for as, one of `lesson.SERVES`.
-        activation: `"softmax"` or `"sigmoid"` where the teacher itself applies it to these logits.
-        shape: Shape of one sample's value, as the teacher gives it.
-        dtype: Its type, as the teacher gives it.
-        file: The file of the values.
-        top_k: How many logits are kept, or `None` for all. Then `file` holds the logits, and two
-            more files their classes and the rest's mass.
+        serves: What the values can be used as, one of `knowledge.SERVES`.
+        activation: `"softmax"` or `"sigmoid"` if the teacher applies it to these logits.
+        shape: Shape of one sample's value, as the teacher returns it.
+        dtype: Its dtype, as the teacher returns it.
+        file: The file with the values.
+        top_k: Number of logits to keep, or `None` for all. With `top_k`, `file` contains the logits
+            and two more files contain their classes and the mass of the others.
     """
 
     name: str | None
@@ -40,29 +43,29 @@ class StoredTap:
     file: str
     top_k: int | None = None
 
-    def columns(self, dtype: str) -> dict[str, tuple[tuple[int, ...], str]]:
-        """By file, the shape and type of one sample's part."""
+    def columns(self, dtype: str) -> Columns:
+        """Return the columns of the tap, stored in `dtype`."""
         if self.top_k is None:
             return {self.file: (self.shape, dtype)}
-        *places, classes = self.shape
+        *positions, classes = self.shape
         stem = self.file.removesuffix(".npy")
         return {
-            self.file: ((*places, self.top_k), dtype),
-            f"{stem}.classes.npy": ((*places, self.top_k), class_type(classes)),
-            f"{stem}.rest.npy": (tuple(places), dtype),
+            self.file: ((*positions, self.top_k), dtype),
+            f"{stem}.classes.npy": ((*positions, self.top_k), class_dtype(classes)),
+            f"{stem}.rest.npy": (tuple(positions), dtype),
         }
 
 
 @dataclass(frozen=True)
 class StoredTeacher:
-    """What is known of a teacher without the teacher.
+    """The description of a teacher.
 
     Attributes:
         name: Its name.
-        classes: As `kd.Teacher(classes=...)`.
-        parameters: How many weights it has.
+        classes: As for `kd.Teacher(classes=...)`.
+        parameters: Number of its weights.
         fingerprint: Text of its `Fingerprint`.
-        taps: What is stored of it.
+        taps: Its stored taps.
     """
 
     name: str
@@ -73,17 +76,17 @@ class StoredTeacher:
 
 
 @dataclass(frozen=True)
-class Content:
-    """What a cache is of: known before the first teacher runs.
+class CacheSchema:
+    """Everything that is known of a cache before the first teacher runs.
 
     Attributes:
         teachers: The teachers.
-        inputs: Shape and type of each part of one sample's input.
-        dtype: In what the knowledge is stored.
-        views: How many augmented views there are of each sample, 1 for the sample as it is.
+        inputs: Shape and dtype of each tensor of one sample's input.
+        dtype: The dtype of the stored values.
+        views: Number of augmented views of each sample; 1 for the unchanged sample.
         seed: Seed of the views.
-        shard: (i, n) where the cache holds the i-th of n parts, or `None` for the whole.
-        block_rows: Samples of a block: each has a checksum of its own.
+        shard: (i, n) for the i-th of n shards, or `None` for a whole cache.
+        block_rows: Samples per block; each block has a checksum.
     """
 
     teachers: tuple[StoredTeacher, ...]
@@ -95,114 +98,106 @@ class Content:
     block_rows: int
 
     @property
-    def columns(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """By file, the shape and type of one sample's row; the keys' file comes first."""
-        found = {KEYS: ((), "int64"), INPUTS: ((), "int64")}
+    def columns(self) -> Columns:
+        """The columns; the keys come first."""
+        columns: Columns = {KEYS: ((), "int64"), DIGESTS: ((), "int64")}
         for teacher in self.teachers:
             for tap in teacher.taps:
-                found.update(tap.columns(self.dtype))
+                columns.update(tap.columns(self.dtype))
         if self.views == 1:
-            return found
+            return columns
         return {
             file: (shape if file == KEYS else (self.views, *shape), dtype)
-            for file, (shape, dtype) in found.items()
+            for file, (shape, dtype) in columns.items()
         }
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one sample."""
+        """Bytes per sample."""
         return sum(row_bytes(*column) for column in self.columns.values())
 
-    def with_blocks(self, rows: int) -> "Content":
-        """The same in blocks of so many samples."""
-        return replace(self, block_rows=rows)
-
-    def differences(self, other: "Content") -> str:
-        """In words, what differs between two contents."""
+    def differences(self, other: "CacheSchema") -> str:
+        """Return the names of the parts in which two schemas differ."""
         own, others = asdict(self), asdict(other)
-        words = [name for name in own if name != "teachers" and own[name] != others[name]]
-        names = [[teacher.name for teacher in one.teachers] for one in (self, other)]
+        parts = [name for name in own if name != "teachers" and own[name] != others[name]]
+        names = [[teacher.name for teacher in schema.teachers] for schema in (self, other)]
         if names[0] != names[1]:
-            words.append(f"teachers ({names[0]}, not {names[1]})")
+            parts.append(f"teachers ({names[0]}, not {names[1]})")
         else:
             for one, two in zip(self.teachers, other.teachers, strict=True):
                 prints = Fingerprint.parse(one.fingerprint), Fingerprint.parse(two.fingerprint)
-                words += [
+                parts += [
                     f"{part} of teacher '{one.name}'" for part in prints[0].differences(prints[1])
                 ]
                 if one.taps != two.taps:
-                    words.append(f"taps of teacher '{one.name}'")
-        return ", ".join(words) or "classes of the teachers"
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
+                    parts.append(f"taps of teacher '{one.name}'")
+        return ", ".join(parts) or "classes of the teachers"
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Content":
-        """From plain values."""
+    def from_json(cls, value: dict[str, Any]) -> "CacheSchema":
+        """Return the schema from the JSON of `dataclasses.asdict`; reject other values."""
         return cls(
-            teachers=tuple(_teacher(teacher) for teacher in value["teachers"]),
+            teachers=tuple(_parse_teacher(teacher) for teacher in value["teachers"]),
             inputs=tuple((tuple(shape), str(dtype)) for shape, dtype in value["inputs"]),
-            dtype=_one_of(value["dtype"], DTYPES),
-            views=whole(value["views"], 1),
+            dtype=_parse_choice(value["dtype"], DTYPES),
+            views=parse_int(value["views"], 1),
             seed=None if value["seed"] is None else int(value["seed"]),
-            shard=None if value["shard"] is None else tuple(whole(v) for v in value["shard"]),
-            block_rows=whole(value["block_rows"], 1),
+            shard=None if value["shard"] is None else tuple(parse_int(v) for v in value["shard"]),
+            block_rows=parse_int(value["block_rows"], 1),
         )
 
 
-def class_type(classes: int) -> str:
-    """The smallest type that numbers so many classes."""
+def class_dtype(classes: int) -> str:
+    """Return the smallest integer dtype for class indices."""
     return next(t for t in ("uint8", "uint16", "uint32") if classes <= np.iinfo(t).max + 1)
 
 
 def row_bytes(shape: Sequence[int], dtype: str) -> int:
-    """Bytes of one row of a column."""
+    """Return the bytes of one row of a column."""
     size = np.dtype(dtype).itemsize
     for side in shape:
         size *= side
-    if size > _LARGEST_ROW:
+    if size > _MAX_ROW_BYTES:
         raise ValueError(f"a sample of shape {tuple(shape)} would take {size} bytes")
     return size
 
 
-def _teacher(value: dict[str, Any]) -> StoredTeacher:
+def parse_int(value: Any, minimum: int = 0) -> int:
+    """Return an integer from JSON if it is at least `minimum`, else raise a ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value < 2**62:
+        raise ValueError(f"expected an integer of at least {minimum}, received {value!r}")
+    return value
+
+
+def _parse_choice(value: Any, allowed: Sequence[Any]) -> Any:
+    if value not in allowed:
+        raise ValueError(f"expected one of {allowed}, received {value!r}")
+    return value
+
+
+def _parse_teacher(value: dict[str, Any]) -> StoredTeacher:
     Fingerprint.parse(value["fingerprint"])
     return StoredTeacher(
         name=str(value["name"]),
         classes=None if value["classes"] is None else tuple(value["classes"]),
-        parameters=whole(value["parameters"]),
+        parameters=parse_int(value["parameters"]),
         fingerprint=str(value["fingerprint"]),
-        taps=tuple(_tap(tap) for tap in value["taps"]),
+        taps=tuple(_parse_tap(tap) for tap in value["taps"]),
     )
 
 
-def _tap(value: dict[str, Any]) -> StoredTap:
+def _parse_tap(value: dict[str, Any]) -> StoredTap:
     if not _FILE.fullmatch(value["file"]):
-        raise ValueError(f"a file may not be called {value['file']!r}")
+        raise ValueError(f"the file name {value['file']!r} is not allowed")
     tap = StoredTap(
         name=None if value["name"] is None else str(value["name"]),
-        serves=_one_of(value["serves"], SERVES),
-        activation=_one_of(value["activation"], (None, "softmax", "sigmoid")),
-        shape=tuple(whole(size, 1) for size in value["shape"]),
+        serves=_parse_choice(value["serves"], SERVES),
+        activation=_parse_choice(value["activation"], (None, "softmax", "sigmoid")),
+        shape=tuple(parse_int(size, 1) for size in value["shape"]),
         dtype=str(np.dtype(value["dtype"])) if value["dtype"] != "bfloat16" else "bfloat16",
         file=value["file"],
-        top_k=None if value["top_k"] is None else whole(value["top_k"], 1),
+        top_k=None if value["top_k"] is None else parse_int(value["top_k"], 1),
     )
     for column in tap.columns("float32").values():
         row_bytes(*column)
     return tap
-
-
-def whole(value: Any, least: int = 0) -> int:
-    """A whole number of at least so much; else a ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**62:
-        raise ValueError(f"expected a whole number of at least {least}, received {value!r}")
-    return value
-
-
-def _one_of(value: Any, allowed: Sequence[Any]) -> Any:
-    if value not in allowed:
-        raise ValueError(f"expected one of {allowed}, received {value!r}")
-    return value

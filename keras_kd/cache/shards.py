@@ -1,4 +1,4 @@
-"""Parts of a cache, built on several machines, made one."""
+"""Shards of a cache from several machines, and their merge."""
 
 import re
 from collections.abc import Sequence
@@ -8,28 +8,29 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_kd.cache.builder import complete
-from keras_kd.cache.manifest import NAME, Manifest
-from keras_kd.cache.schema import KEYS
-from keras_kd.cache.writer import RowWriter, damaged_file, locked, open_column, require_room
+from keras_kd.cache.builder import write_manifest
+from keras_kd.cache.manifest import MANIFEST, Manifest
+from keras_kd.cache.reader import check_blocks
+from keras_kd.cache.schema import KEYS, CacheSchema
+from keras_kd.cache.writer import RowWriter, check_disk_space, lock_folder, open_column
 from keras_kd.teachers.knowledge import CacheError
 
-_PART = re.compile(r"part-(\d+)-of-(\d+)")
+_SHARD = re.compile(r"part-(\d+)-of-(\d+)")
 
 
-def part_folder(path: Path, i: int, n: int) -> Path:
-    """Where a part is written."""
+def shard_folder(path: Path, i: int, n: int) -> Path:
+    """Return the folder of a shard."""
     return path / f"part-{i:05}-of-{n:05}"
 
 
-def checked_shard(shard: Sequence[int] | None) -> tuple[int, int] | None:
-    """The shard of this machine; without one, that of a multi-worker strategy.
+def resolve_shard(shard: Sequence[int] | None) -> tuple[int, int] | None:
+    """Return the checked shard of this machine; by default that of a multi-worker strategy.
 
     Raises:
-        ValueError: When it is no (i, n) with i from 0 to n - 1.
+        ValueError: If it is not (i, n) with i from 0 to n - 1.
     """
     if shard is None:
-        return _of_worker()
+        return _worker_shard()
     i, n = (int(number) for number in shard)
     if not 0 <= i < n:
         raise ValueError(
@@ -39,38 +40,31 @@ def checked_shard(shard: Sequence[int] | None) -> tuple[int, int] | None:
     return (i, n)
 
 
-def merge(path: Path) -> None:
-    """Writes one cache from the parts in a folder; see `KnowledgeCache.merge`."""
-    parts = _parts(path)
-    manifests = [Manifest.read(part) for part in parts]
-    _require_alike(path, parts, manifests)
-    for part, manifest in zip(parts, manifests, strict=True):
-        for block in manifest.blocks:
-            file = damaged_file(part, manifest.columns, block)
-            if file is not None:
-                raise CacheError(
-                    f"KnowledgeCache '{part}': rows {block.first} to {block.last - 1} of '{file}' "
-                    "are not those that were written. Copy the part again, or build it again."
-                )
-    content = replace(manifests[0].content, shard=None)
-    with locked(path):
-        if (path / NAME).exists():
+def merge_shards(path: Path) -> None:
+    """Write one cache from the shards in a folder; see `KnowledgeCache.merge`."""
+    shards = _list_shards(path)
+    manifests = [Manifest.read(shard) for shard in shards]
+    schema = _common_schema(path, shards, manifests)
+    for shard, manifest in zip(shards, manifests, strict=True):
+        check_blocks(shard, manifest)
+    with lock_folder(path):
+        if (path / MANIFEST).exists():
             return
-        require_room(path, content.row_bytes * sum(manifest.rows for manifest in manifests))
-        writer = RowWriter(path, content.columns, content.block_rows)
+        check_disk_space(path, schema.row_bytes * sum(manifest.rows for manifest in manifests))
+        writer = RowWriter(path, schema.columns, schema.block_rows)
         try:
-            _copy(writer, parts, manifests)
-            complete(path, content, writer, writer.finish())
+            _copy_rows(writer, shards, manifests)
+            write_manifest(path, schema, writer, writer.finish())
         finally:
             writer.close()
 
 
-def _copy(writer: RowWriter, parts: Sequence[Path], manifests: Sequence[Manifest]) -> None:
-    """Appends the rows of all parts, in order of their keys where these are their numbers."""
+def _copy_rows(writer: RowWriter, shards: Sequence[Path], manifests: Sequence[Manifest]) -> None:
+    """Append the rows of all shards, in the order of their keys if these are indices."""
     columns = {
         file: [
-            open_column(part, file, *column, manifest.rows)
-            for part, manifest in zip(parts, manifests, strict=True)
+            open_column(shard, file, *column, manifest.rows)
+            for shard, manifest in zip(shards, manifests, strict=True)
         ]
         for file, column in writer.columns.items()
     }
@@ -86,51 +80,55 @@ def _copy(writer: RowWriter, parts: Sequence[Path], manifests: Sequence[Manifest
         for file, (shape, dtype) in writer.columns.items():
             block[file] = np.empty((len(rows), *shape), dtype)
             for number, values in enumerate(columns[file]):
-                mine = owner == number
-                block[file][mine] = values.take(rows[mine] - firsts[number], axis=0)
+                own = owner == number
+                block[file][own] = values.take(rows[own] - firsts[number], axis=0)
         writer.append(block)
 
 
-def _parts(path: Path) -> list[Path]:
+def _list_shards(path: Path) -> list[Path]:
     found = {}
     for folder in sorted(path.iterdir()) if path.is_dir() else ():
-        name = _PART.fullmatch(folder.name)
+        name = _SHARD.fullmatch(folder.name)
         if name:
             found[int(name[1]), int(name[2])] = folder
     if not found:
         raise FileNotFoundError(
-            f"KnowledgeCache '{path}': there are no parts to merge. Write them with "
+            f"KnowledgeCache '{path}': there are no shards to merge. Write them with "
             "KnowledgeCache.build(..., shard=(i, n))."
         )
     counts = {n for _, n in found}
     missing = sorted({(i, n) for n in counts for i in range(n)} - set(found))
-    unfinished = [folder.name for folder in found.values() if not (folder / NAME).is_file()]
+    unfinished = [folder.name for folder in found.values() if not (folder / MANIFEST).is_file()]
     if len(counts) > 1 or missing or unfinished:
         raise CacheError(
-            f"KnowledgeCache '{path}': all parts of one number must be there and finished. "
-            f"Received: {[folder.name for folder in found.values()]}, of which unfinished: "
-            f"{unfinished}; missing: {missing}"
+            f"KnowledgeCache '{path}': all n shards (i, n) of one n must be there and finished. "
+            f"Received: {[folder.name for folder in found.values()]}; unfinished: {unfinished}; "
+            f"missing: {missing}"
         )
     return list(found.values())
 
 
-def _require_alike(path: Path, parts: Sequence[Path], manifests: Sequence[Manifest]) -> None:
-    whole = replace(manifests[0].content, shard=None)
-    for part, manifest in zip(parts, manifests, strict=True):
-        other = replace(manifest.content, shard=None)
-        if other != whole:
+def _common_schema(
+    path: Path, shards: Sequence[Path], manifests: Sequence[Manifest]
+) -> CacheSchema:
+    """Return the schema of the merged cache; reject shards with different ones."""
+    schema = replace(manifests[0].schema, shard=None)
+    for shard, manifest in zip(shards, manifests, strict=True):
+        other = replace(manifest.schema, shard=None)
+        if other != schema:
             raise CacheError(
-                f"KnowledgeCache '{path}': the parts are not of the same: '{part.name}' has other "
-                f"{whole.differences(other)} than '{parts[0].name}'. Build it again."
+                f"KnowledgeCache '{path}': the shards do not match: '{shard.name}' has other "
+                f"{schema.differences(other)} than '{shards[0].name}'. Build it again."
             )
-    if (path / NAME).exists() and Manifest.read(path).content != whole:
+    if (path / MANIFEST).exists() and Manifest.read(path).schema != schema:
         raise CacheError(
-            f"KnowledgeCache '{path}': there is a cache already, of something else than the parts. "
-            "Delete its files, or move the parts to a folder of their own."
+            f"KnowledgeCache '{path}': the path has a cache that does not match the shards. Delete "
+            "its files, or move the shards to another folder."
         )
+    return schema
 
 
-def _of_worker() -> tuple[int, int] | None:
+def _worker_shard() -> tuple[int, int] | None:
     resolver = tf.distribute.get_strategy().cluster_resolver
     if resolver is None:
         return None

@@ -1,30 +1,115 @@
-"""The teachers asked for a cache: what is stored of each, and one compiled pass that says it."""
+"""One pass of the teachers over a data set: its batches, and the outputs to store."""
 
+import platform
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import keras
+import numpy as np
 import tensorflow as tf
+from keras import tree
 
+from keras_kd.cache.keys import (
+    Dataset,
+    input_digests,
+    key_numbers,
+    keyed,
+    number_batches,
+    split_element,
+    split_key,
+)
 from keras_kd.cache.schema import StoredTap, StoredTeacher
-from keras_kd.cache.top_k import compressed, require_top_k
+from keras_kd.cache.top_k import check_top_k, compress_logits
+from keras_kd.cache.views import Augment, make_all_views
 from keras_kd.models.taps import Tap
-from keras_kd.teachers.knowledge import CacheError
+from keras_kd.teachers.knowledge import CacheError, Keyed
 from keras_kd.teachers.teacher import Teacher
+from keras_kd.training.tf_data import disable_autotune
+from keras_kd.version import __version__
 
 
-class Interview:
-    """Teachers that are asked at some taps, batch after batch.
+class TeacherBatch(NamedTuple):
+    """A batch for the teachers.
+
+    Attributes:
+        x: The inputs. With V views per sample, the views of a sample are consecutive.
+        keys: int64 (batch,), the samples' keys.
+        digests: int64 (batch,), or (batch, V), digests of the inputs.
+    """
+
+    x: Any
+    keys: Any
+    digests: Any
+
+    def select(self, chosen: Any, views: int) -> Any:
+        """Return the inputs of the samples for which `chosen` is true."""
+        chosen = chosen.repeat(views)
+        return tree.map_structure(lambda part: tf.boolean_mask(part, chosen), self.x)
+
+
+def teacher_batches(
+    dataset: Dataset,
+    batched: bool,
+    batch_size: int,
+    shard: tuple[int, int] | None = None,
+    views: int = 1,
+    augment: Augment | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Return a data set of `TeacherBatch`.
+
+    Args:
+        dataset: Samples or batches, with keys or in a fixed order.
+        batched: Whether they are batches.
+        batch_size: Samples per batch, if they are single samples.
+        shard: (i, n) for every n-th sample from the i-th on.
+        views: Number of views per sample.
+        augment: The augmentation, with several views.
+        seed: Seed of the views.
+    """
+    has_key = split_key(split_element(dataset.element_spec)[0])[1] is not None
+    if batched and shard is None and views == 1:
+        batches = dataset if has_key else number_batches(dataset)
+    else:
+        samples = dataset.unbatch() if batched else dataset
+        samples = samples if has_key else keyed(samples)
+        if shard is not None:
+            i, n = shard
+            samples = samples.filter(
+                lambda *sample: tf.math.floormod(key_numbers(split_element(sample)[0].key), n) == i
+            )
+        if views > 1:
+            samples = samples.map(
+                lambda *sample: (make_all_views(augment, seed, split_element(sample)[0], views),),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+        batches = samples.batch(max(1, batch_size // views))
+    return disable_autotune(
+        batches.map(lambda *element: _teacher_batch(split_element(element)[0], views)).prefetch(2)
+    )
+
+
+def _teacher_batch(batch: Keyed, views: int) -> TeacherBatch:
+    keys, x = key_numbers(batch.key), batch.x
+    if views == 1:
+        return TeacherBatch(x, keys, input_digests(x))
+    x = tree.map_structure(lambda part: tf.reshape(part, (-1, *part.shape[2:])), x)
+    return TeacherBatch(x, keys, tf.reshape(input_digests(x), (-1, views)))
+
+
+class TeacherPass:
+    """Runs teachers on batches and returns the values to store.
 
     Args:
         teachers: The teachers.
-        taps: The names of the taps, `None` for the output.
+        taps: Names of the taps, `None` for the output.
         inputs: Specification of a batch of inputs.
-        dtype: In what the answers are stored.
-        top_k: How many logits of an output are kept, or `None`.
+        dtype: The dtype of the stored values.
+        top_k: Number of logits of an output to keep, or `None`.
 
     Raises:
-        ValueError: When a tap does not exist, has no fixed size, or `top_k` does not fit it.
+        ValueError: If a tap does not exist, has no fixed size, or does not fit `top_k`.
     """
 
     def __init__(
@@ -36,13 +121,13 @@ class Interview:
         top_k: int | None,
     ) -> None:
         self._dtype = dtype
-        self._wanted = [[_served(teacher, name) for name in taps] for teacher in teachers]
+        self._choices = [[_choose_tap(teacher, name) for name in taps] for teacher in teachers]
         self._members = [
-            teacher.watch([tap for tap, _, _ in wanted])
-            for teacher, wanted in zip(teachers, self._wanted, strict=True)
+            teacher.watch([tap for tap, _, _ in choices])
+            for teacher, choices in zip(teachers, self._choices, strict=True)
         ]
-        self._say = tf.function(self._said, input_signature=[inputs])
-        graph = self._say.get_concrete_function()
+        self._run_teachers = tf.function(self._outputs, input_signature=[inputs])
+        graph = self._run_teachers.get_concrete_function()
         files = _file_names(teachers, taps)
         self.stored = tuple(
             StoredTeacher(
@@ -51,72 +136,66 @@ class Interview:
                 parameters=teacher.parameters,
                 fingerprint=str(teacher.fingerprint(inputs)),
                 taps=tuple(
-                    _stored(teacher, *one, value, files.pop(0), top_k)
-                    for one, value in zip(wanted, teacher_outputs, strict=True)
+                    _stored_tap(teacher, *choice, value, files.pop(0), top_k)
+                    for choice, value in zip(choices, outputs, strict=True)
                 ),
             )
-            for teacher, wanted, teacher_outputs in zip(
-                teachers, self._wanted, graph.structured_outputs, strict=True
+            for teacher, choices, outputs in zip(
+                teachers, self._choices, graph.structured_outputs, strict=True
             )
         )
-        self._ask = tf.function(self._answers, input_signature=[inputs])
+        self._run = tf.function(self._values, input_signature=[inputs])
 
     def __call__(self, x: Any) -> dict[str, Any]:
-        """Runs each teacher once.
-
-        Args:
-            x: A batch.
-
-        Returns:
-            By file, an array of what is stored.
+        """Run each teacher once on a batch and return an array per file.
 
         Raises:
-            CacheError: When an answer is not finite, or too large for the type it is stored in.
+            CacheError: If a value is not finite, or too large for the stored dtype.
         """
-        answers, fine, largest = self._ask(x)
-        for teacher, teacher_outputs, bounds in zip(self.stored, fine, largest, strict=True):
-            for tap, one, bound in zip(teacher.taps, teacher_outputs, bounds, strict=True):
-                if not one:
-                    raise CacheError(self._not_finite(teacher.name, tap, float(bound)))
-        return {file: values.numpy() for file, values in answers.items()}
+        values, finite, largest = self._run(x)
+        for teacher, flags, maxima in zip(self.stored, finite, largest, strict=True):
+            for tap, flag, maximum in zip(teacher.taps, flags, maxima, strict=True):
+                if not flag:
+                    raise CacheError(self._not_finite_message(teacher.name, tap, float(maximum)))
+        return {file: value.numpy() for file, value in values.items()}
 
-    def _said(self, x: Any) -> list[list[Any]]:
-        """For each teacher, in order of the taps, what it says."""
-        teacher_outputs = [member(x) for member in self._members]
+    def _outputs(self, x: Any) -> list[list[Any]]:
+        """Return the outputs of each teacher in the order of the taps."""
+        outputs = [member(x) for member in self._members]
         return [
-            [outputs[tap] for tap, _, _ in wanted]
-            for outputs, wanted in zip(teacher_outputs, self._wanted, strict=True)
+            [by_tap[tap] for tap, _, _ in choices]
+            for by_tap, choices in zip(outputs, self._choices, strict=True)
         ]
 
-    def _answers(self, x: Any) -> tuple[dict[str, Any], list, list]:
-        answers, fine, largest = {}, [], []
-        for teacher, teacher_outputs in zip(self.stored, self._say(x), strict=True):
-            kept = [tf.cast(value, self._dtype) for value in teacher_outputs]
-            fine.append([tf.reduce_all(tf.math.is_finite(value)) for value in kept])
-            largest.append([tf.reduce_max(tf.abs(value)) for value in teacher_outputs])
+    def _values(self, x: Any) -> tuple[dict[str, Any], list, list]:
+        """Return the values to store by file, and per tap whether they are finite and their max."""
+        values, finite, largest = {}, [], []
+        for teacher, outputs in zip(self.stored, self._run_teachers(x), strict=True):
+            kept = [tf.cast(value, self._dtype) for value in outputs]
+            finite.append([tf.reduce_all(tf.math.is_finite(value)) for value in kept])
+            largest.append([tf.reduce_max(tf.abs(value)) for value in outputs])
             for tap, value in zip(teacher.taps, kept, strict=True):
-                parts = [value] if tap.top_k is None else compressed(value, tap.top_k)
-                answers.update(zip(tap.columns(self._dtype), parts, strict=True))
-        return answers, fine, largest
+                parts = [value] if tap.top_k is None else compress_logits(value, tap.top_k)
+                values.update(zip(tap.columns(self._dtype), parts, strict=True))
+        return values, finite, largest
 
-    def _not_finite(self, name: str, tap: StoredTap, largest: float) -> str:
-        where = "the output" if tap.name is None else f"'{tap.name}'"
+    def _not_finite_message(self, name: str, tap: StoredTap, largest: float) -> str:
+        where = str(Tap(tap.name))
         if largest < float("inf"):
             return (
-                f"KnowledgeCache: teacher '{name}' says {largest:g} at {where}, too large for "
+                f"KnowledgeCache: teacher '{name}' returns {largest:g} at {where}, too large for "
                 f"{self._dtype}. Pass dtype='float32'."
             )
         return (
-            f"KnowledgeCache: teacher '{name}' gave NaN or infinite values at {where}. Look at its "
-            "preprocessing and at the samples it is shown."
+            f"KnowledgeCache: teacher '{name}' returned NaN or infinite values at {where}. Check "
+            "its preprocessing and the samples."
         )
 
 
-def _served(teacher: Teacher, name: str | None) -> tuple[Tap, str, str | None]:
-    """The tap that is stored under a name, what it can be asked for as, and its activation.
+def _choose_tap(teacher: Teacher, name: str | None) -> tuple[Tap, str, str | None]:
+    """Return the tap to store, what its values can be used as, and the teacher's activation.
 
-    Of an output the logits are stored. A hidden tap is stored as it stands, which are logits too
-    where it says so.
+    The logits of an output are stored. A hidden tap is stored unchanged.
     """
     logits = Tap(name, logits=True)
     if name is None or name in teacher.output_names:
@@ -126,7 +205,7 @@ def _served(teacher: Teacher, name: str | None) -> tuple[Tap, str, str | None]:
     return Tap(name), "values", None
 
 
-def _stored(
+def _stored_tap(
     teacher: Teacher,
     tap: Tap,
     serves: str,
@@ -138,14 +217,14 @@ def _stored(
     shape = tuple(value.shape)[1:]
     if None in shape:
         raise CacheError(
-            f"KnowledgeCache: what teacher '{teacher.name}' has at {tap} has the shape "
-            f"{tuple(value.shape)}, so its size differs from sample to sample and has no place in "
-            "a table. Bring all samples to one size first, or choose a tap of a fixed size."
+            f"KnowledgeCache: teacher '{teacher.name}' has values of shape {tuple(value.shape)} at "
+            f"{tap}, whose size may differ between samples. Resize all samples to one size first, "
+            "or choose a tap of a fixed size."
         )
-    kept = None
-    if top_k is not None and tap.logits:
-        kept = require_top_k(top_k, shape, activation, teacher.name)
-    return StoredTap(tap.name, serves, activation, shape, value.dtype.name, file, kept)
+    top_k = top_k if tap.logits else None
+    if top_k is not None:
+        check_top_k(top_k, shape, activation, teacher.name)
+    return StoredTap(tap.name, serves, activation, shape, value.dtype.name, file, top_k)
 
 
 def _file_names(teachers: Sequence[Teacher], taps: Sequence[str | None]) -> list[str]:
@@ -160,3 +239,15 @@ def _file_names(teachers: Sequence[Teacher], taps: Sequence[str | None]) -> list
 
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:60]
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries, for the manifest."""
+    return {
+        "python": platform.python_version(),
+        "keras_kd": __version__,
+        "keras": keras.__version__,
+        # Its metadata may be those of tensorflow-cpu.
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+    }

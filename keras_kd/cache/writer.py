@@ -1,50 +1,52 @@
-"""Rows on disk: `.npy` files that grow together, block by block, each block with a checksum."""
+"""Writing of cache rows: `.npy` files that grow block by block, with a checksum per block."""
 
 import contextlib
-import fcntl
+import io
 import json
 import math
 import os
+import platform
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from keras_kd.cache.manifest import Block
-from keras_kd.cache.schema import row_bytes
+from keras_kd.cache.schema import Columns, row_bytes
+from keras_kd.files import atomic_write
 from keras_kd.teachers.knowledge import CacheError
 
 _JOURNAL = "journal.jsonl"
-_LOCK = ".lock"
-#: Bytes of the header of each file; NumPy itself pads to a multiple of 64.
-_HEADER = 256
+_LOCK, _LOCK_OWNER = ".lock", ".lock-owner"
+#: Bytes of each file's header: a constant, so that the final number of rows can replace it.
+_HEADER_BYTES = 256
 
 
 class RowWriter:
-    """Appends rows to the files of a cache that is being built, and goes on where one stopped.
+    """Appends rows to the files of an unfinished cache, and resumes after an interruption.
 
-    A block counts once its line is in the journal, after its bytes were written. The files' headers
-    say nought rows until the end, so that nothing looks whole before it is.
+    A block counts once its line is in the journal, which is written after the block. Until the end
+    the headers state zero rows, so an unfinished file cannot be mistaken for a complete one.
 
     Args:
         folder: The cache's folder.
-        columns: By file, the shape and type of one row.
-        block_rows: Rows of a block.
+        columns: The columns.
+        block_rows: Rows per block.
     """
 
-    def __init__(
-        self, folder: Path, columns: dict[str, tuple[tuple[int, ...], str]], block_rows: int
-    ) -> None:
+    def __init__(self, folder: Path, columns: Columns, block_rows: int) -> None:
         self.folder = folder
         self.columns = columns
         self.block_rows = block_rows
-        self.blocks = self._survivors()
+        self.blocks = self._read_journal()
         self._pending = {file: [] for file in columns}
         self._files = {file: self._open(file) for file in columns}
-        self._keep(self.blocks)
+        with atomic_write(folder / _JOURNAL) as temporary:
+            temporary.write_text("".join(map(_journal_line, self.blocks)))
         self._journal = (folder / _JOURNAL).open("a")
 
     @property
@@ -53,16 +55,16 @@ class RowWriter:
         return self.blocks[-1].last if self.blocks else 0
 
     def append(self, rows: dict[str, np.ndarray]) -> None:
-        """Adds rows; they are on disk once their block is full.
+        """Add rows; a block is written as soon as it is full.
 
         Args:
-            rows: By file, an array of as many rows as the others.
+            rows: By file, arrays of the same length.
         """
         for file, values in rows.items():
             shape, dtype = self.columns[file]
             if values.shape[1:] != shape or values.dtype != np.dtype(dtype):
                 raise ValueError(
-                    f"'{file}' takes rows of shape {shape} and type {dtype}. "
+                    f"'{file}' takes rows of shape {shape} and dtype {dtype}. "
                     f"Received: {values.shape[1:]}, {values.dtype}"
                 )
             self._pending[file].append(values)
@@ -70,35 +72,39 @@ class RowWriter:
             self._write_block(self.block_rows)
 
     def read(self, file: str) -> np.ndarray:
-        """The rows of a file that are in finished blocks."""
+        """Return the rows of a file that are in finished blocks."""
         shape, dtype = self.columns[file]
         values = np.fromfile(
-            self.folder / file, dtype, offset=_HEADER, count=self.rows * math.prod(shape)
+            self.folder / file, dtype, offset=_HEADER_BYTES, count=self.rows * math.prod(shape)
         )
         return values.reshape(self.rows, *shape)
 
     def finish(self) -> tuple[Block, ...]:
-        """Writes what is left and the headers, and makes sure that all of it is on disk."""
+        """Write the remaining rows and the headers, and flush everything to disk."""
         left = sum(map(len, self._pending[next(iter(self.columns))]))
         if left:
             self._write_block(left)
         for file, handle in self._files.items():
-            os.pwrite(handle, header(*self.columns[file], self.rows), 0)
-            os.fsync(handle)
+            handle.seek(0)
+            handle.write(npy_header(*self.columns[file], self.rows))
+            os.fsync(handle.fileno())
         return tuple(self.blocks)
 
     def close(self) -> None:
-        """Closes the files; what was not a full block is lost."""
+        """Close the files; rows outside a finished block are dropped."""
         self._journal.close()
         for handle in self._files.values():
-            os.close(handle)
+            handle.close()
 
-    def _open(self, file: str) -> int:
-        handle = os.open(self.folder / file, os.O_RDWR | os.O_CREAT, 0o644)
+    def _open(self, file: str) -> io.FileIO:
+        path = self.folder / file
+        path.touch()
+        # Unbuffered, so that a full disk raises an error in `write`.
+        handle = path.open("r+b", buffering=0)
         shape, dtype = self.columns[file]
-        os.ftruncate(handle, _HEADER + self.rows * row_bytes(shape, dtype))
-        os.pwrite(handle, header(shape, dtype, 0), 0)
-        os.lseek(handle, 0, os.SEEK_END)
+        handle.truncate(_HEADER_BYTES + self.rows * row_bytes(shape, dtype))
+        handle.write(npy_header(shape, dtype, 0))
+        handle.seek(0, os.SEEK_END)
         return handle
 
     def _write_block(self, size: int) -> None:
@@ -109,49 +115,52 @@ class RowWriter:
             content = memoryview(np.ascontiguousarray(values[:size]).reshape(-1).view("uint8"))
             checksums[file] = zlib.crc32(content)
             while content:
-                content = content[os.write(self._files[file], content) :]
+                content = content[self._files[file].write(content) :]
         block = Block(self.rows, self.rows + size, checksums)
-        self._journal.write(json.dumps(asdict(block)) + "\n")
+        self._journal.write(_journal_line(block))
         self._journal.flush()
         self.blocks.append(block)
 
-    def _survivors(self) -> list[Block]:
-        """The blocks of the journal, up to the first whose bytes are not what was written."""
+    def _read_journal(self) -> list[Block]:
+        """Return the blocks of the journal up to the first whose checksum does not match."""
         path, blocks = self.folder / _JOURNAL, []
         for line in path.read_text().splitlines() if path.exists() else ():
             try:
                 block = Block(**json.loads(line))
             except (ValueError, TypeError):
-                break  # The line that was being written when the process was killed.
-            if damaged_file(self.folder, self.columns, block):
+                break  # The process was killed while it wrote this line.
+            if find_damaged_file(self.folder, self.columns, block):
                 break
             blocks.append(block)
         return blocks
 
-    def _keep(self, blocks: Sequence[Block]) -> None:
-        temporary = self.folder / f"{_JOURNAL}.tmp"
-        temporary.write_text("".join(json.dumps(asdict(block)) + "\n" for block in blocks))
-        os.replace(temporary, self.folder / _JOURNAL)
+
+def _journal_line(block: Block) -> str:
+    return json.dumps(asdict(block)) + "\n"
 
 
-def header(shape: Sequence[int], dtype: str, rows: int) -> bytes:
-    """The header of a `.npy` file of so many rows, always of the same length."""
-    described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, *shape)}
-    text = repr(described).encode().ljust(_HEADER - 11) + b"\n"
-    if len(text) != _HEADER - 10:
+def npy_header(shape: Sequence[int], dtype: str, rows: int) -> bytes:
+    """Return the header of a `.npy` file of version 1.0, always of the same length."""
+    fields = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": (rows, *shape),
+    }
+    magic = np.lib.format.magic(1, 0)
+    size = _HEADER_BYTES - len(magic) - 2
+    text = repr(fields).encode().ljust(size - 1) + b"\n"
+    if len(text) != size:
         raise ValueError(f"a shape that does not fit a header. Received: {tuple(shape)}")
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    return magic + size.to_bytes(2, "little") + text
 
 
-def damaged_file(
-    folder: Path, columns: dict[str, tuple[tuple[int, ...], str]], block: Block
-) -> str | None:
-    """The file in which a block's bytes are not those that were written, or `None`."""
+def find_damaged_file(folder: Path, columns: Columns, block: Block) -> str | None:
+    """Return the first file whose bytes of a block do not match their checksum, or `None`."""
     for file, (shape, dtype) in columns.items():
         size = row_bytes(shape, dtype)
         try:
             with (folder / file).open("rb") as handle:
-                handle.seek(_HEADER + block.first * size)
+                handle.seek(_HEADER_BYTES + block.first * size)
                 content = handle.read((block.last - block.first) * size)
         except OSError:
             return file
@@ -161,71 +170,74 @@ def damaged_file(
 
 
 def open_column(folder: Path, file: str, shape: Sequence[int], dtype: str, rows: int) -> np.ndarray:
-    """A file of a finished cache as an array that lies on disk.
+    """Return a column of a complete cache as a memory-mapped array.
 
     Raises:
-        CacheError: When it is not there, or not as long as the manifest says.
+        CacheError: If the file is missing, or its length or header does not match.
     """
     path = folder / file
-    wanted = _HEADER + rows * row_bytes(shape, dtype)
-    found = path.stat().st_size if path.is_file() else None
-    if found != wanted:
-        received = "no such file" if found is None else f"{found:,} bytes"
+    expected = _HEADER_BYTES + rows * row_bytes(shape, dtype)
+    size = path.stat().st_size if path.is_file() else None
+    if size != expected:
+        received = "no such file" if size is None else f"{size:,} bytes"
         raise CacheError(
-            f"KnowledgeCache '{folder}': '{file}' must have {wanted:,} bytes. Received: "
-            f"{received}. It was cut short or replaced: build the cache again, or copy it whole."
+            f"KnowledgeCache '{folder}': '{file}' must have {expected:,} bytes. Received: "
+            f"{received}. It was truncated or replaced: build the cache again, or copy it "
+            "completely."
         )
     with path.open("rb") as handle:
-        if handle.read(_HEADER) != header(shape, dtype, rows):
+        if handle.read(_HEADER_BYTES) != npy_header(shape, dtype, rows):
             raise CacheError(
-                f"KnowledgeCache '{folder}': '{file}' is damaged: its header must say {rows:,} "
+                f"KnowledgeCache '{folder}': '{file}' is damaged: its header must declare {rows:,} "
                 f"rows of {tuple(shape)}, {dtype}. Build the cache again, or copy it again."
             )
     values = np.load(path, mmap_mode="r", allow_pickle=False)
-    # Without the subclass, whose every index costs ten times the copy.
+    # Indexing np.memmap itself takes ten times as long as the copy.
     return values.view(np.ndarray)
 
 
-def forget_progress(folder: Path, *files: str) -> None:
-    """Takes away what only a build needs."""
-    for file in (_JOURNAL, f"{_JOURNAL}.tmp", *files):
+def remove_build_files(folder: Path, *files: str) -> None:
+    """Remove the journal and other files that only a build needs."""
+    for file in (_JOURNAL, *files):
         (folder / file).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from building in the same folder; a process that dies lets go.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from building in the same folder until this one ends.
 
     Raises:
-        RuntimeError: When another one is at it.
+        RuntimeError: If another process holds the lock.
     """
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    owner = folder / _LOCK_OWNER
+    lock = filelock.FileLock(folder / _LOCK)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            other = os.read(handle, 200).decode(errors="replace")
-            raise RuntimeError(
-                f"KnowledgeCache '{folder}': another process ({other}) is building it. Wait until "
-                "it is done, or give this one a path of its own."
-            ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()} on {os.uname().nodename}".encode(), 0)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        # The lock file itself cannot be read on Windows while it is locked.
+        process = owner.read_text(errors="replace") if owner.exists() else "unknown"
+        raise RuntimeError(
+            f"KnowledgeCache '{folder}': another process ({process}) is building it. Wait until "
+            "it has finished, or choose another path."
+        ) from None
+    try:
+        owner.write_text(f"{os.getpid()} on {platform.node()}")
         yield
     finally:
-        os.close(handle)
+        owner.unlink(missing_ok=True)
+        lock.release()
 
 
-def require_room(folder: Path, needed: int) -> None:
-    """Refuses to begin what the disk cannot hold.
+def check_disk_space(folder: Path, needed: int) -> None:
+    """Check that the disk has room for `needed` bytes.
 
     Raises:
-        OSError: When it has fewer bytes left.
+        OSError: If it has fewer bytes left.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
-            f"KnowledgeCache '{folder}': the knowledge takes {needed / 1e9:.2f} GB and the disk "
-            f"has {free / 1e9:.2f} GB left. Make room, store fewer taps, or pass dtype='float16' "
-            "or top_k=..."
+            f"KnowledgeCache '{folder}': the teacher outputs take {needed / 1e9:.2f} GB and the "
+            f"disk has {free / 1e9:.2f} GB left. Free some space, store fewer taps, or pass "
+            "dtype='float16' or top_k=..."
         )

@@ -333,7 +333,7 @@ class Distiller(ReplicatedModel):
             )
         lesson = joined_spec(x)
         if lesson is not None and self.teachers:
-            self.objective.ensemble.locate(lesson.teacher_outputs, lesson.x)
+            self.objective.ensemble.locate_teacher_outputs(lesson.teacher_outputs, lesson.x)
         elif any(teacher.is_cached for teacher in self.teachers):
             raise ValueError(
                 f"'{self.name}' has teachers that are only on disk, so it learns from a data set "
@@ -406,7 +406,7 @@ class Distiller(ReplicatedModel):
                 "cannot see the student's view. Received: same_view=True"
             )
         with tf.init_scope():  # The weights of a live teacher are looked at here, once.
-            found = self.objective.ensemble.locate(teacher_outputs, x)
+            found = self.objective.ensemble.locate_teacher_outputs(teacher_outputs, x)
         return [{tap: teacher_outputs[k][t] for tap, (k, t) in places.items()} for places in found]
 
     def _said_checks(self, knowledge: Knowledge | None) -> list[Any]:

@@ -165,12 +165,12 @@ class DistillationObjective(keras.layers.Layer):
         """
         if self.ensemble is None:
             return Knowledge()
-        at = self.ensemble.weighed_at
+        at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
         labels = per_output(y, named[0] if named else None, self.student.output_names)
         if teacher_outputs is None:
             return self.ensemble(x, labels, replica)
-        return self.ensemble.weigh(teacher_outputs, labels, replica)
+        return self.ensemble.combine_outputs(teacher_outputs, labels, replica)
 
     def term(
         self,

@@ -1,1 +1,1 @@
-"""The teachers: frozen models, what they say of a batch, and how much each one counts."""
+"""Teachers: frozen models, their outputs for a batch, and their weights."""

@@ -1,4 +1,4 @@
-"""What tells one teacher from another: its weights, its configuration, its preprocessing."""
+"""Digests that identify a teacher: of its weights, configuration and preprocessing."""
 
 import contextlib
 import hashlib
@@ -12,18 +12,18 @@ import numpy as np
 from keras import ops, tree
 
 _LENGTH = 16
-#: Sizes that are not known are taken as this when a preprocessing is tried.
+#: Replaces unknown sizes when a preprocessing is run on samples.
 _SIZE = 32
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Digests of what decides a teacher's answers.
+    """Digests of everything that determines a teacher's outputs.
 
     Attributes:
-        weights: Of the shapes, types and bytes of all weights.
-        config: Of the model's configuration (names of layers do not count) and of how it is read.
-        preprocessing: Of what the preprocessing makes of two samples; empty without one.
+        weights: Digest of the shapes, types and bytes of all weights.
+        config: Digest of the model's configuration without layer names, and of `outputs`.
+        preprocessing: Digest of two preprocessed samples; empty without a preprocessing.
     """
 
     weights: str
@@ -35,17 +35,17 @@ class Fingerprint:
 
     @classmethod
     def parse(cls, text: str) -> "Fingerprint":
-        """The fingerprint that `str` gave."""
+        """Return the fingerprint from its `str`."""
         return cls(*text.split("-"))
 
     def differences(self, other: "Fingerprint") -> list[str]:
-        """In which parts two fingerprints differ."""
+        """Return the names of the parts in which two fingerprints differ."""
         own, others = asdict(self), asdict(other)
         return [part for part in own if own[part] != others[part]]
 
 
 def weights_digest(model: keras.Model) -> str:
-    """The digest of a model's weights, seeds and metrics left out."""
+    """Return the digest of a model's weights, without seeds and metrics."""
     digest = hashlib.sha256()
     for weight in model.weights:
         value = np.ascontiguousarray(ops.convert_to_numpy(weight))
@@ -55,14 +55,13 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def config_digest(model: keras.Model, *more: Any) -> str:
-    """The digest of a model's configuration, whatever its layers are called.
+    """Return the digest of a model's configuration without layer names.
+
+    For a subclassed model without a configuration, it is the digest of the class name.
 
     Args:
         model: The model.
-        *more: What else decides its answers, as plain values.
-
-    Returns:
-        A digest. Of a subclassed model without a configuration, the class is all that counts.
+        *more: Other JSON values that determine its outputs.
     """
     described = [f"{type(model).__module__}.{type(model).__qualname__}"]
     with contextlib.suppress(NotImplementedError, TypeError):
@@ -71,25 +70,22 @@ def config_digest(model: keras.Model, *more: Any) -> str:
 
 
 def digest_of(value: Any) -> str:
-    """The digest of a structure of plain values; others count by their type."""
+    """Return the digest of a JSON value; other objects are represented by their type."""
     text = json.dumps(value, sort_keys=True, default=lambda other: type(other).__qualname__)
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
 
 
 def bytes_digest(content: bytes) -> str:
-    """The digest of a file's content."""
+    """Return the digest of a file's content."""
     return hashlib.sha256(content).hexdigest()[:_LENGTH]
 
 
 def preprocessing_digest(preprocessing: Callable[[Any], Any] | None, inputs: Any) -> str:
-    """The digest of what a preprocessing makes of two samples, always the same ones.
+    """Return the digest of two fixed samples after a preprocessing; empty without one.
 
     Args:
         preprocessing: A callable on a batch, or `None`.
-        inputs: What it takes: a structure of things with a shape (batch first) and a dtype.
-
-    Returns:
-        A digest, empty without a preprocessing.
+        inputs: Specification of a batch: a structure of objects with a shape and a dtype.
     """
     if preprocessing is None:
         return ""
@@ -109,28 +105,28 @@ def _samples(spec: Any) -> Any:
 
 
 def _without_names(config: Any) -> Any:
-    """The configuration with each layer's name replaced by its number in order."""
+    """Return the configuration with each layer name replaced by its index."""
     numbers: dict[str, str] = {}
-    for name in _names(config):
+    for name in _layer_names(config):
         numbers.setdefault(name, f"#{len(numbers)}")
-    return _renamed(config, numbers)
+    return _replace_names(config, numbers)
 
 
-def _names(config: Any) -> Iterator[str]:
+def _layer_names(config: Any) -> Iterator[str]:
     if isinstance(config, dict):
-        # A data type's policy has a name too, which does count.
+        # A dtype policy has a "name" that must stay.
         if isinstance(config.get("name"), str) and len(config) > 1:
             yield config["name"]
         for value in config.values():
-            yield from _names(value)
+            yield from _layer_names(value)
     elif isinstance(config, (list, tuple)):
         for value in config:
-            yield from _names(value)
+            yield from _layer_names(value)
 
 
-def _renamed(config: Any, numbers: dict[str, str]) -> Any:
+def _replace_names(config: Any, numbers: dict[str, str]) -> Any:
     if isinstance(config, dict):
-        return {key: _renamed(value, numbers) for key, value in config.items()}
+        return {key: _replace_names(value, numbers) for key, value in config.items()}
     if isinstance(config, (list, tuple)):
-        return [_renamed(value, numbers) for value in config]
+        return [_replace_names(value, numbers) for value in config]
     return numbers.get(config, config) if isinstance(config, str) else config

@@ -1,4 +1,4 @@
-"""Noise on what a teacher says: a regulariser, and many teachers for the price of one."""
+"""Noise on teacher outputs: a regularizer, and many teachers for the cost of one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,31 +13,31 @@ KINDS = ("multiplicative", "additive")
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class LogitNoise(keras.layers.Layer):
-    """Gaussian noise on the teacher's logits, for some of the samples, new in each step.
+    """Gaussian noise on the teacher's logits, drawn anew in each training step.
 
     With z the logits of a sample and ξ ~ N(0, stddev²):
 
-        multiplicative: z' = (1 + ξ) · z, one ξ for each sample
-        additive:       z' = z + ξ, one ξ for each logit
+        multiplicative: z' = (1 + ξ) · z, one ξ per sample
+        additive:       z' = z + ξ, one ξ per logit
 
-    The multiplicative noise leaves the order of the classes (reversed where ξ < −1) and makes the
-    teacher surer or less sure; the same number added to all logits of a sample would do nothing.
+    Multiplicative noise changes the teacher's confidence and keeps the order of the classes
+    (reversed if ξ < −1).
 
-    A sample is perturbed with the given probability; each step, each teacher and each replica draws
-    anew. Weights of the teachers are computed before the noise. There is none in `evaluate`, for no
-    teacher runs there. The state of the generator is part of a checkpoint, so a resumed run draws
-    what the run would have drawn.
+    Each sample is perturbed with the given probability, independently for each step, teacher and
+    replica. The weights of the teachers are computed before the noise. `evaluate` runs no teacher
+    and has no noise. Checkpoints contain the generator's state, so a resumed run draws the same
+    noise as an uninterrupted one.
 
     Args:
         stddev: Standard deviation of ξ, a hyperparameter: relative to the logit if multiplicative,
             in logits if additive.
         probability: Probability that a sample is perturbed, a hyperparameter. Defaults to 1.
         kind: `"multiplicative"` or `"additive"`. Defaults to `"multiplicative"`.
-        taps: Hidden taps of the teacher whose values are perturbed too, by name. Defaults to none.
-        seed: Seed of the draws. Defaults to `None`: taken from `keras.utils.set_random_seed`.
+        taps: Names of hidden taps of the teacher to perturb as well. Defaults to none.
+        seed: Random seed. Defaults to `None`, taken from `keras.utils.set_random_seed`.
 
     Raises:
-        ValueError: When `stddev` is negative, `probability` is not in [0, 1] or `kind` is unknown.
+        ValueError: If `stddev` is negative, `probability` is not in [0, 1] or `kind` is unknown.
 
     Example:
         >>> kd.Distiller(student, teacher, noise=kd.noise.LogitNoise(1.0, probability=0.5))
@@ -67,34 +67,31 @@ class LogitNoise(keras.layers.Layer):
         self.taps = list(taps)
         self.seed = seed
         self.seeds = _ReplicaSeeds(seed)
-        # Keras saves no generator's state of its own accord; as a variable of the layer it is kept.
+        # Keras saves a generator's state only if it is a variable of the layer.
         self.seed_state = self.seeds.state
         self.built = True
 
     def call(self, values: Any, replica: Any = 0) -> Any:
-        """Perturbs what one teacher says.
+        """Return the perturbed outputs of one teacher, in the same shape and dtype.
 
         Args:
-            values: Logits (batch, ..., classes), or a hidden tap (batch, ...).
-            replica: Number of the replica under `tf.distribute`. Defaults to 0.
-
-        Returns:
-            A tensor of the same shape and dtype.
+            values: Logits (batch, ..., classes), or the values of a hidden tap (batch, ...).
+            replica: Index of the replica under `tf.distribute`. Defaults to 0.
         """
         self.seeds.replica = replica
         shape = ops.shape(values)
-        # In float32 also for half precision: the tails of the draw would be lost.
-        drawn = (shape[0], *[1] * (len(shape) - 1))
-        each = drawn if self.kind == "multiplicative" else shape
-        noise = keras.random.normal(each, dtype="float32", seed=self.seeds)
-        chosen = keras.random.uniform(drawn, dtype="float32", seed=self.seeds)
-        chosen = ops.cast(chosen < ops.cast(self.probability, "float32"), "float32")
-        noise = noise * chosen * ops.cast(self.stddev, "float32")
+        # float32 also for half precision, which would lose the tails of the distribution.
+        per_sample = (shape[0], *[1] * (len(shape) - 1))
+        noise_shape = per_sample if self.kind == "multiplicative" else shape
+        noise = keras.random.normal(noise_shape, dtype="float32", seed=self.seeds)
+        draws = keras.random.uniform(per_sample, dtype="float32", seed=self.seeds)
+        perturbed = ops.cast(draws < ops.cast(self.probability, "float32"), "float32")
+        noise = noise * perturbed * ops.cast(self.stddev, "float32")
         noise = ops.cast(noise, values.dtype)
         return values * (1 + noise) if self.kind == "multiplicative" else values + noise
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the constructor arguments."""
         return {
             "stddev": float(self.stddev),
             "probability": float(self.probability),
@@ -106,13 +103,13 @@ class LogitNoise(keras.layers.Layer):
 
 
 class _ReplicaSeeds(keras.random.SeedGenerator):
-    """Seeds that differ from replica to replica; its own generator gives all of them the same."""
+    """Seeds that differ between replicas, which share the state of the generator."""
 
     replica: Any = 0
 
     def next(self, ordered: bool = True) -> Any:
         seed = super().next(ordered)
-        # A large odd number keeps the replicas' seeds away from those that users choose.
+        # A large odd factor keeps the replicas' seeds apart from seeds that users choose.
         return seed + ops.stack(
             [ops.cast(self.replica, seed.dtype) * 2654435761, ops.cast(0, seed.dtype)]
         )

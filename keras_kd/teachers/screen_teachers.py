@@ -1,4 +1,4 @@
-"""Teachers ranked on a validation set before training: who is worth asking at all."""
+"""Ranking of teachers on a validation set before training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ _LOGITS = Tap(None, logits=True)
 
 @dataclass(frozen=True)
 class RankedTeacher:
-    """One teacher on the validation set.
+    """Results of one teacher on the validation set.
 
     Attributes:
         teacher: The teacher.
-        cross_entropy: Mean cross-entropy with the labels, in nats.
-        accuracy: Part of the labels that it finds most likely.
+        cross_entropy: Mean cross-entropy on the labels, in nats.
+        accuracy: Fraction of correct predictions.
         kept: Whether it was kept.
     """
 
@@ -35,11 +35,11 @@ class RankedTeacher:
 
 @dataclass(frozen=True)
 class ScreeningReport:
-    """What `screen_teachers` found; `str` gives it as a table.
+    """Result of `screen_teachers`; `str` formats it as a table.
 
     Attributes:
-        ranking: The teachers, the lowest cross-entropy first.
-        samples: How many labelled samples they were ranked on.
+        ranking: The teachers, lowest cross-entropy first.
+        samples: Number of labeled samples.
     """
 
     ranking: tuple[RankedTeacher, ...]
@@ -47,7 +47,7 @@ class ScreeningReport:
 
     @property
     def teachers(self) -> list[Teacher]:
-        """Those that were kept, the best first."""
+        """The kept teachers, best first."""
         return [row.teacher for row in self.ranking if row.kept]
 
     def __str__(self) -> str:
@@ -68,23 +68,22 @@ def screen_teachers(
     threshold: float | None = None,
     print_fn: Callable[[str], None] | None = print,
 ) -> ScreeningReport:
-    """Ranks teachers by their cross-entropy on a validation set, and keeps the better ones.
+    """Rank teachers by their cross-entropy on a validation set and keep the best ones.
 
     Args:
         teachers: Models or teachers with the same classes.
-        dataset: Batches of (x, y), such as a `tf.data.Dataset`; not the student's training data,
-            on which an overfitted teacher looks best.
-        keep: How many are kept.
-        threshold: Instead of `keep`: those whose mean cross-entropy is at most so many nats above
-            the best one's.
-        print_fn: Called with the report. Defaults to `print`; `None` for silence.
+        dataset: Batches of (x, y), for example a `tf.data.Dataset`. Do not use the training data,
+            on which an overfitted teacher ranks first.
+        keep: Number of teachers to keep.
+        threshold: Alternative to `keep`: keep teachers whose mean cross-entropy exceeds the best
+            one's by at most this many nats.
+        print_fn: Function that prints the report, or `None`. Defaults to `print`.
 
     Returns:
-        A `ScreeningReport`; its `teachers` go into `Distiller`.
+        A `ScreeningReport`; pass its `teachers` to `Distiller`.
 
     Raises:
-        ValueError: When not exactly one of `keep` and `threshold` is given, or no sample has a
-            label.
+        ValueError: If not exactly one of `keep` and `threshold` is given, or no sample has a label.
 
     Example:
         >>> report = kd.screen_teachers(teachers, validation, keep=3)
@@ -101,14 +100,14 @@ def screen_teachers(
             f"screen_teachers: there are {len(teachers)} teachers, so `keep` must be from 1 to "
             f"{len(teachers)}. Received: keep={keep}"
         )
-    losses, right, samples = _measured(teachers, dataset)
+    losses, accuracies, samples = _evaluate(teachers, dataset)
     if not samples:
         raise ValueError("screen_teachers: no sample of the data set has a label")
     limit = np.sort(losses)[keep - 1] if threshold is None else losses.min() + threshold
     order = np.argsort(losses, kind="stable")
     kept = [i for i in order if losses[i] <= limit][:keep]
     ranking = tuple(
-        RankedTeacher(teachers[i], float(losses[i]), float(right[i]), i in kept) for i in order
+        RankedTeacher(teachers[i], float(losses[i]), float(accuracies[i]), i in kept) for i in order
     )
     report = ScreeningReport(ranking, samples)
     if print_fn is not None:
@@ -116,20 +115,20 @@ def screen_teachers(
     return report
 
 
-def _measured(teachers: Sequence[Teacher], dataset: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mean cross-entropy and accuracy of each teacher, and the number of labelled samples."""
+def _evaluate(teachers: Sequence[Teacher], dataset: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the mean cross-entropy and accuracy of each teacher, and the labeled samples."""
     watched = [teacher.watch([_LOGITS]) for teacher in teachers]
-    losses, right, samples = np.zeros(len(teachers)), np.zeros(len(teachers)), 0
+    losses, correct, samples = np.zeros(len(teachers)), np.zeros(len(teachers)), 0
     for batch in dataset:
         x, y = batch[0], batch[1]
         logits = ops.stack([ops.cast(member(x)[_LOGITS], "float32") for member in watched])
-        values, labelled = cross_entropy(logits, y)
+        values, labeled = cross_entropy(logits, y)
         target = class_indices(y, logits.shape[1:])
         hits = ops.cast(ops.argmax(logits, axis=-1), target.dtype) == target
         axes = tuple(range(2, len(hits.shape)))
         hits = ops.mean(ops.cast(hits, "float32"), axis=axes) if axes else hits
-        known = np.asarray(labelled)
+        known = np.asarray(labeled)
         losses += np.sum(np.asarray(values)[:, known], axis=1)
-        right += np.sum(np.asarray(hits)[:, known], axis=1)
+        correct += np.sum(np.asarray(hits)[:, known], axis=1)
         samples += int(known.sum())
-    return losses / max(samples, 1), right / max(samples, 1), samples
+    return losses / max(samples, 1), correct / max(samples, 1), samples
