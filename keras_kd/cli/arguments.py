@@ -1,46 +1,303 @@
-"""Values of the command line, refused where they are out of range."""
+"""Arguments of every command. Imports neither Keras nor TensorFlow, so that help is immediate."""
 
 import argparse
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
-from keras_kd import losses
-from keras_kd.losses import DistillationLoss
-
-UNSAFE = (
-    "run Python code that a model file holds (a Lambda layer's): only for files whose maker you "
-    "trust, since it runs with your rights"
+#: Formats of `kd.export.to_tflite`, repeated here because importing them imports TensorFlow.
+QUANTIZATIONS = (
+    *("float32", "float16", "dynamic", "int8", "int16x8"),
+    *("weight_only_int8", "int4"),
+)
+BEST = "best"
+XNNPACK = {"on": True, "off": False}
+_DATA = (
+    "'digits', a name of TensorFlow Datasets ('mnist', 'fashion_mnist', ...), or a folder with "
+    "train, test, ... saved by tf.data.Dataset.save, or with train.npz, test.npz, ... (arrays x "
+    "and y)"
+)
+_UNSAFE = (
+    "run Python code stored in a model file (in a Lambda layer); only for files from a source that "
+    "you trust, because the code runs with your permissions"
 )
 
 
-def whole(text: str) -> int:
-    """Returns a whole number of at least 1."""
+def positive_int(text: str) -> int:
+    """Parse a whole number of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text}")
     return number
 
 
-def positive(text: str) -> float:
-    """Returns a number above 0."""
-    return _above(text, 0.0, exclusive=True)
-
-
-def not_negative(text: str) -> float:
-    """Returns a number of at least 0."""
-    return _above(text, 0.0, exclusive=False)
-
-
-def loss(name: str) -> DistillationLoss:
-    """Returns a distillation loss by its name, with its defaults."""
-    try:
-        return losses.get(name)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _above(text: str, least: float, exclusive: bool) -> float:
+def positive_float(text: str) -> float:
+    """Parse a finite number above 0."""
     number = float(text)
-    if not math.isfinite(number) or number < least or (exclusive and number == least):
-        word = "above" if exclusive else "of at least"
-        raise argparse.ArgumentTypeError(f"expected a number {word} {least:g}, not {text}")
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text}")
     return number
+
+
+def non_negative_float(text: str) -> float:
+    """Parse a finite number of at least 0."""
+    number = float(text)
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, not {text}")
+    return number
+
+
+def _add_data(parser: argparse.ArgumentParser, required: bool, train: bool = True) -> None:
+    """Add `--data` and the options that select its splits."""
+    group = parser.add_argument_group("data")
+    group.add_argument("--data", metavar="NAME_OR_DIR", required=required, help=_DATA)
+    if train:
+        group.add_argument(
+            "--train-split",
+            default="train",
+            metavar="SPLIT",
+            help="split for training or calibration (default: train)",
+        )
+    group.add_argument(
+        "--test-split",
+        metavar="SPLIT",
+        help="split for evaluation (default: test, or validation if there is no test)",
+    )
+
+
+def _add_distill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("teacher", metavar="TEACHER.keras", help="a trained model")
+    parser.add_argument("student", metavar="STUDENT.keras", help="a built model, trained or not")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="output folder")
+    _add_data(parser, required=True)
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--loss",
+        action="append",
+        metavar="NAME",
+        help="loss between the outputs of teacher and student, such as soft_targets, logits_mse, "
+        "dist; may be repeated (default: soft_targets)",
+    )
+    group.add_argument(
+        "--temperature",
+        type=positive_float,
+        help="softmax temperature of the losses (default: that of the loss)",
+    )
+    group.add_argument(
+        "--student-loss-weight",
+        type=non_negative_float,
+        default=0.5,
+        metavar="WEIGHT",
+        help="weight of the loss on the labels; 0 trains from the teacher alone (default: 0.5)",
+    )
+    group.add_argument("--epochs", type=positive_int, default=30, help="(default: 30)")
+    group.add_argument("--batch-size", type=positive_int, default=128, help="(default: 128)")
+    group.add_argument(
+        "--learning-rate",
+        type=positive_float,
+        default=5e-3,
+        metavar="RATE",
+        help="initial learning rate (default: 0.005)",
+    )
+    group.add_argument(
+        "--seed", type=int, default=0, help="seed of the sample order and dropout (default: 0)"
+    )
+    group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL.keras", help="a trained model")
+    parser.add_argument(
+        "--quantization",
+        choices=[*QUANTIZATIONS, BEST],
+        default="float32",
+        help="the format; best tries all of them and keeps the best one within --max-drop "
+        "(default: float32)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE.tflite",
+        type=Path,
+        help="output file (default: the path of the model, ending in .tflite)",
+    )
+    _add_data(parser, required=False)
+    group = parser.add_argument_group("file")
+    group.add_argument(
+        "--max-drop",
+        type=non_negative_float,
+        metavar="POINTS",
+        help="largest drop in accuracy, in percentage points (default: 2, for best 0.5)",
+    )
+    group.add_argument(
+        "--objective",
+        choices=["latency", "size"],
+        help="criterion of best: the fastest or the smallest file (default: latency)",
+    )
+    group.add_argument(
+        "--io-dtype",
+        choices=["float32", "int8", "uint8", "int16"],
+        default="float32",
+        help="type of inputs and outputs (default: float32)",
+    )
+    group.add_argument(
+        "--answer",
+        choices=["softmax", "sigmoid", "argmax"],
+        help="operation to append to an output of logits (default: none)",
+    )
+    group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
+
+
+def _add_benchmark(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.tflite", help="a .tflite file from any converter")
+    parser.add_argument(
+        "--runs", type=positive_int, default=200, help="number of timed runs (default: 200)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive_int,
+        nargs="+",
+        default=[1],
+        metavar="N",
+        help="number of threads, or several numbers to compare (default: 1)",
+    )
+    parser.add_argument(
+        "--xnnpack",
+        choices=list(XNNPACK),
+        nargs="+",
+        default=["on"],
+        help="whether to use the XNNPACK delegate, or both to compare (default: on)",
+    )
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models",
+        metavar="[NAME=]FILE",
+        nargs="+",
+        help="a .keras or .tflite file, and its name in the report (default: the file name)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        default="report.html",
+        help="output file, ending in .html, .md or .json (default: report.html)",
+    )
+    _add_data(parser, required=True, train=False)
+    group = parser.add_argument_group("report")
+    group.add_argument(
+        "--teacher", metavar="NAME", help="model to compare the others with (default: the first)"
+    )
+    group.add_argument(
+        "--student",
+        metavar="NAME",
+        help="model whose disagreements with the teacher are shown (default: the last)",
+    )
+    group.add_argument(
+        "--history",
+        action="append",
+        default=[],
+        metavar="NAME=FILE.json",
+        help="learning curves of a model, as written by distill; may be repeated",
+    )
+    group.add_argument("--title", help="heading of the report")
+    group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("keras-kd-demo"),
+        help="output folder (default: keras-kd-demo)",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=positive_int,
+        default=100,
+        help="epochs of the student; the teacher trains for at most 30 (default: 100)",
+    )
+
+
+@dataclass(frozen=True)
+class Command:
+    """Help and arguments of one command; the module of its name contains `run`."""
+
+    summary: str
+    description: str
+    examples: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+COMMANDS = {
+    "distill": Command(
+        "train a student from a teacher",
+        """\
+Train the student in STUDENT.keras from the teacher in TEACHER.keras and from the labels, with Adam
+and a learning rate that decays to zero. Write student.keras and history.json to DIR.""",
+        """\
+examples:
+  keras-kd distill teacher.keras student.keras --data digits --out distilled
+  keras-kd distill teacher.keras student.keras --data fashion_mnist --out distilled \\
+      --epochs 60 --learning-rate 0.01 --temperature 4
+  keras-kd distill teacher.keras student.keras --data ./mine --out distilled \\
+      --loss logits_mse --student-loss-weight 0""",
+        _add_distill,
+    ),
+    "export": Command(
+        "write a verified .tflite file",
+        """\
+Convert MODEL.keras to a .tflite file for LiteRT and compare the file with the model on the test
+split. The file is written only if it passes.""",
+        """\
+examples:
+  keras-kd export student.keras --quantization int8 --data digits
+  keras-kd export student.keras --quantization best --objective size --data digits
+  keras-kd export student.keras --quantization float16 --out half.tflite""",
+        _add_export,
+    ),
+    "benchmark": Command(
+        "measure the latency of a .tflite file",
+        """\
+Measure the latency and the memory of FILE.tflite in LiteRT, in a separate process, and count its
+parameters and operations. Differences smaller than the noise are not significant.""",
+        """\
+examples:
+  keras-kd benchmark student.tflite
+  keras-kd benchmark student.tflite --threads 1 2 4 --xnnpack on off --json""",
+        _add_benchmark,
+    ),
+    "report": Command(
+        "compare models and files on one page",
+        """\
+Compare .keras and .tflite files on the test split and write one page: a single HTML file that needs
+no network, or Markdown or JSON. The first model is the teacher, the last one the student.""",
+        """\
+examples:
+  keras-kd report teacher.keras student.keras student.tflite --data digits --out report.html
+  keras-kd report teacher=big.keras int8=small.tflite --data digits --out report.md
+  keras-kd report teacher.keras student=distilled/student.keras --data digits \\
+      --history student=distilled/history.json""",
+        _add_report,
+    ),
+    "demo": Command(
+        "run all steps on handwritten digits, in about a minute",
+        """\
+Train a teacher on the handwritten digits of scikit-learn, then a small student on 300 of them: once
+from the labels alone, and once with distill, export and report. Prints each command. Takes about a
+minute and needs no network.""",
+        """\
+examples:
+  keras-kd demo
+  keras-kd demo --out tried --epochs 30""",
+        _add_demo,
+    ),
+}
+
+
+def add_command(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the arguments of a command to its parser."""
+    COMMANDS[name].add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(command=name, parser=parser)

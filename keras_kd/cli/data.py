@@ -1,4 +1,4 @@
-"""What `--data` names: its splits, checked against the models that take it."""
+"""Splits of the data set that `--data` names, checked against the models that take them."""
 
 import argparse
 from typing import Any
@@ -11,76 +11,45 @@ from keras_kd import datasets
 from keras_kd.cli.output import UsageError
 from keras_kd.models.graph import input_shapes
 
-#: What is measured on, where it is not said.
-_HELD_OUT = ("test", "validation")
-HELP = (
-    "'digits', a name of TensorFlow Datasets ('mnist', 'fashion_mnist', ...), or a folder with "
-    "train, test, ... saved by tf.data.Dataset.save, or with train.npz, test.npz, ... (arrays x "
-    "and y)"
-)
+#: Splits for evaluation, in order of preference.
+_TEST_SPLITS = ("test", "validation")
 
 
-def add_arguments(parser: argparse.ArgumentParser, required: bool, train: bool = True) -> None:
-    """Adds `--data` and which splits of it to use.
-
-    Args:
-        parser: The command's parser.
-        required: Whether there must be data.
-        train: Whether the command uses a training split. Defaults to `True`.
-    """
-    group = parser.add_argument_group("data")
-    group.add_argument("--data", metavar="NAME_OR_DIR", required=required, help=HELP)
-    if train:
-        group.add_argument(
-            "--train-split",
-            default="train",
-            metavar="SPLIT",
-            help="what to learn from, or to calibrate with (default: train)",
-        )
-    group.add_argument(
-        "--test-split",
-        metavar="SPLIT",
-        help="what to measure on (default: test, or validation where there is none)",
-    )
-
-
-def to_learn_from(
+def load_training_data(
     options: argparse.Namespace, model: keras.Model, batch_size: int = 128, seed: int = 0
 ) -> tf.data.Dataset:
-    """Returns the training data, shuffled, in batches that the model takes."""
-    return _loaded(options, options.train_split, model, batch_size, seed=seed)
+    """Load the training split in shuffled batches."""
+    return _load(options, options.train_split, model, batch_size, seed=seed)
 
 
-def to_measure_on(
+def load_test_data(
     options: argparse.Namespace, model: keras.Model | None, batch_size: int = 128
 ) -> tf.data.Dataset | None:
-    """Returns the data to measure on, in order; `None` where there is none and none is named."""
+    """Load the test split in order; `None` if there is none and the options name none."""
     split = options.test_split
     if split is None:
         names = datasets.describe(options.data).splits
-        split = next((name for name in _HELD_OUT if name in names), None)
-    return None if split is None else _loaded(options, split, model, batch_size, shuffle=False)
+        split = next((name for name in _TEST_SPLITS if name in names), None)
+    return None if split is None else _load(options, split, model, batch_size, shuffle=False)
 
 
-def required_to_measure_on(
-    options: argparse.Namespace, model: keras.Model | None
-) -> tf.data.Dataset:
-    """Returns the data to measure on.
+def require_test_data(options: argparse.Namespace, model: keras.Model | None) -> tf.data.Dataset:
+    """Load the test split in order.
 
     Raises:
         UsageError: If there is none.
     """
-    found = to_measure_on(options, model)
-    if found is None:
+    dataset = load_test_data(options, model)
+    if dataset is None:
         names = list(datasets.describe(options.data).splits)
         raise UsageError(
             f"--data {options.data} has no split 'test' or 'validation', only {names}: name one "
             "with --test-split"
         )
-    return found
+    return dataset
 
 
-def _loaded(
+def _load(
     options: argparse.Namespace,
     split: str,
     model: keras.Model | None,
@@ -89,29 +58,33 @@ def _loaded(
 ) -> tf.data.Dataset:
     dataset = datasets.load(options.data, split, batch_size, **order)
     if model is not None:
-        _check(options.data, dataset.element_spec[0], model)
+        _check_shape(options.data, dataset.element_spec[0], model)
     return dataset
 
 
-def _check(name: str, x: Any, model: keras.Model) -> None:
-    """Refuses samples of another shape than the model takes.
+def _check_shape(name: str, x: Any, model: keras.Model) -> None:
+    """Reject samples whose shape differs from the model's input.
 
     Raises:
-        ValueError: If they are.
+        ValueError: If the shapes differ.
     """
-    given = [tuple(spec.shape)[1:] for spec in tree.flatten(x)]
-    wanted = [shape[1:] for shape in input_shapes(model) or ()]
-    if len(given) != 1 or len(wanted) != 1 or _fits(given[0], wanted[0]):
-        return  # Of several inputs the names decide, and the model sees to it.
-    batches = " They look like batches: save single samples (`dataset.unbatch()`)."
+    received = [tuple(spec.shape)[1:] for spec in tree.flatten(x)]
+    expected = [shape[1:] for shape in input_shapes(model) or ()]
+    if len(received) != 1 or len(expected) != 1 or _matches(received[0], expected[0]):
+        return  # The model matches several inputs by name and checks them itself.
+    is_batched = _matches(received[0][1:], expected[0])
     raise ValueError(
-        f"Expected samples of shape {wanted[0]}, as '{model.name}' takes them. Received: samples "
-        f"of shape {given[0]} in --data {name}."
-        + (batches if _fits(given[0][1:], wanted[0]) else " Use data that was made for the model.")
+        f"Expected samples of shape {expected[0]}, the input of '{model.name}'. Received: samples "
+        f"of shape {received[0]} in --data {name}."
+        + (
+            " They look like batches: save single samples (`dataset.unbatch()`)."
+            if is_batched
+            else " Use data of the model's input shape."
+        )
     )
 
 
-def _fits(given: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(given) == len(wanted) and all(
-        None in (one, other) or one == other for one, other in zip(given, wanted, strict=True)
+def _matches(received: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(received) == len(expected) and all(
+        None in (one, other) or one == other for one, other in zip(received, expected, strict=True)
     )

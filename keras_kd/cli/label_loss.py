@@ -1,4 +1,4 @@
-"""The loss and the accuracy of labels, as a model's output and the labels ask for them."""
+"""Loss and accuracy for the labels, chosen from the model's output and the type of the labels."""
 
 from typing import Any
 
@@ -9,37 +9,39 @@ from keras_kd.models.graph import open_graph
 from keras_kd.models.logits import inspect_output, unknown_output_message
 
 
-def labels_loss(model: keras.Model, labels: Any) -> tuple[keras.losses.Loss, keras.metrics.Metric]:
-    """Returns the loss of the labels, and the metric that counts the right answers.
+def loss_and_accuracy(
+    model: keras.Model, labels: Any
+) -> tuple[keras.losses.Loss, keras.metrics.Metric]:
+    """Return the cross-entropy and the accuracy that match a model and its labels.
 
     Args:
-        model: A model of one output.
-        labels: The specification of a batch of labels: integers, or one row for each answer.
+        model: A model with one output.
+        labels: Specification of a batch of labels: integers, or one-hot or multi-hot rows.
 
     Raises:
-        ValueError: If the model has several outputs, or it cannot be told whether these are logits.
+        ValueError: If there are several outputs, or the output may be logits or probabilities.
     """
     graph = open_graph(model)
     outputs = tree.flatten(graph.outputs)
     if len(outputs) != 1 or len(tree.flatten(labels)) != 1:
         raise ValueError(
-            f"Expected a model of one output and one label. Received: '{model.name}' with "
+            f"Expected a model with one output and one label. Received: '{model.name}' with "
             f"{len(outputs)} outputs and {len(tree.flatten(labels))} labels. Use keras_kd from "
-            "Python for several."
+            "Python for several outputs."
         )
     verdict = inspect_output(graph, outputs[0])
     if verdict.kind == "unknown":
         raise ValueError(
             f"{unknown_output_message(model.name, verdict)} Expected a last layer whose activation "
-            "is None, softmax or sigmoid. Use keras_kd from Python, and say which it is."
+            "is None, softmax or sigmoid. Use keras_kd from Python, where you can declare it."
         )
     logits, classes = verdict.kind == "logits", outputs[0].shape[-1]
     spec = tree.flatten(labels)[0].shape
-    rows = spec.rank == len(outputs[0].shape) and spec[-1] == classes
-    if classes == 1 or (rows and verdict.kind == "sigmoid"):
+    has_rows = spec.rank == len(outputs[0].shape) and spec[-1] == classes
+    if classes == 1 or (has_rows and verdict.kind == "sigmoid"):
         metric = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0 if logits else 0.5)
         return keras.losses.BinaryCrossentropy(from_logits=logits), metric
-    if rows:
+    if has_rows:
         metric = keras.metrics.CategoricalAccuracy("accuracy")
         return keras.losses.CategoricalCrossentropy(from_logits=logits), metric
     metric = keras.metrics.SparseCategoricalAccuracy("accuracy")

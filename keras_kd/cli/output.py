@@ -1,4 +1,4 @@
-"""What a command has to say: numbers for programs, text for people."""
+"""Results of commands: numbers for programs, text for people."""
 
 import math
 import sys
@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_kd.files import text_table
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a command.
+    """Result of a command.
 
     Attributes:
-        numbers: What `--json` prints.
-        text: What is printed else.
+        numbers: Output with `--json`.
+        text: Output without it.
     """
 
     numbers: dict[str, Any]
@@ -21,31 +23,23 @@ class Outcome:
 
 
 class UsageError(Exception):
-    """Arguments that do not go together: said with the usage, exit code 2."""
+    """Arguments that contradict each other: printed with the usage, exit code 2."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table, its first column to the left and the others to the right."""
-    lines = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    """Return a table whose first column is aligned to the left and the others to the right."""
+    return text_table(header, rows, right=range(1, len(header)), rule=False)
 
 
-def verbosity() -> int:
-    """Returns Keras's `verbose`: a progress bar on a terminal, else a line for each epoch."""
+def keras_verbosity() -> int:
+    """Return Keras's `verbose`: a progress bar on a terminal, otherwise one line per epoch."""
     return 1 if sys.stderr.isatty() else 2
 
 
-def finite(value: Any) -> Any:
-    """Returns nested values with `None` for NaN and infinity, which JSON does not have."""
+def replace_non_finite(value: Any) -> Any:
+    """Return nested values with `None` for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
+        return {key: replace_non_finite(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(part) for part in value]
+        return [replace_non_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

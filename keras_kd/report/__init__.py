@@ -1,6 +1,7 @@
-"""One page that shows what distillation won, and what it cost."""
+"""Compare a teacher, its students and their files on one page."""
 
 from keras_kd.report.compare import compare
-from keras_kd.report.report import Entry, Report, Sample
+from keras_kd.report.entries import Entry, Sample
+from keras_kd.report.report import Report
 
 __all__ = ["Entry", "Report", "Sample", "compare"]

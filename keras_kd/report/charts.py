@@ -1,20 +1,22 @@
-"""The charts of a report, as SVG: drawn here, coloured by the page's style sheet."""
+"""Charts of a report as SVG. The style sheet of the page sets the colors, for dark mode too."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
-from keras_kd.report.metrics import pareto
+from keras_kd.report.metrics import pareto_front
 
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 44
-_LETTER = 7.3  # The mean width of a letter of the labels, on a phone.
+_LETTER = 7.3  # Mean width of a letter of the labels, on a phone.
+_BAR, _GAP = 8, 11
+_COLORS = 8
 
 
-@dataclass(frozen=True)
-class Point:
-    """A model in a chart: its number among the models, name, cost and gain."""
+class Point(NamedTuple):
+    """A model in a scatter chart; its number selects the color."""
 
     number: int
     name: str
@@ -22,15 +24,31 @@ class Point:
     y: float
 
 
-def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
-    """Draws costs against gains, the costs on a logarithmic scale, and marks the Pareto front.
+class Curve(NamedTuple):
+    """A learning curve of a model."""
 
-    Args:
-        points: The models.
-        x_label: What the costs are.
-        y_label: What the gains are.
-    """
-    front = pareto([p.x for p in points], [p.y for p in points])
+    number: int
+    name: str
+    values: Sequence[float]
+    is_training: bool
+
+
+class Bar(NamedTuple):
+    """A model in a group of bars."""
+
+    number: int
+    name: str
+    value: float | None
+
+
+def color_class(number: int) -> str:
+    """Return the CSS class that sets the color of a model."""
+    return f"m{number % _COLORS}"
+
+
+def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
+    """Draw costs (x, logarithmic) against gains (y) and mark the Pareto front."""
+    front = pareto_front([p.x for p in points], [p.y for p in points])
     x_scale = _Scale.logarithmic([p.x for p in points], _LEFT, _WIDTH - _RIGHT)
     y_scale = _Scale.linear([p.y for p in points], _HEIGHT - _BOTTOM, _TOP)
     places = [(x_scale(p.x), y_scale(p.y)) for p in points]
@@ -40,81 +58,54 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
         title = f"<title>{escape(point.name)}: {point.x:,.4g}, {point.y:.2f}</title>"
         ring = f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="9"/>' if i in front else ""
         dot = f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5.5">{title}</circle>'
-        marks.append(f'<g class="m{point.number % 8}">{ring}{dot}</g>')
-    marks += _labels([p.name for p in points], places)
+        marks.append(f'<g class="{color_class(point.number)}">{ring}{dot}</g>')
+    marks += _point_labels([p.name for p in points], places)
     return _frame(x_scale, y_scale, x_label, y_label, "".join(marks))
 
 
-def lines(curves: Sequence[tuple[int, str, Sequence[float], bool]], y_label: str) -> str:
-    """Draws curves over epochs.
-
-    Args:
-        curves: Of each the model's number, its name, its values and whether it is of training data.
-        y_label: What the values are.
-    """
-    longest = max(len(values) for _, _, values, _ in curves)
-    finite = [v for _, _, values, _ in curves for v in values if math.isfinite(v)]
+def lines(curves: Sequence[Curve], y_label: str) -> str:
+    """Draw curves over epochs; those of training data are thin."""
+    longest = max(len(curve.values) for curve in curves)
+    finite = [value for curve in curves for value in curve.values if math.isfinite(value)]
     x_scale = _Scale.linear([1, max(longest, 2)], _LEFT, _WIDTH - _RIGHT, tight=True)
     y_scale = _Scale.linear(finite or [0, 1], _HEIGHT - _BOTTOM, _TOP)
     marks = []
-    for number, name, values, training in curves:
+    for curve in curves:
         path = " ".join(
             f"{x_scale(i):.1f},{y_scale(value):.1f}"
-            for i, value in enumerate(values, 1)
+            for i, value in enumerate(curve.values, 1)
             if math.isfinite(value)
         )
-        kind = "line faint" if training else "line"
-        title = f"<title>{escape(name)}{', training' if training else ''}</title>"
-        marks.append(f'<polyline class="{kind} m{number % 8}" points="{path}">{title}</polyline>')
+        style = f"line{' faint' if curve.is_training else ''} {color_class(curve.number)}"
+        title = f"<title>{escape(curve.name)}{', training' if curve.is_training else ''}</title>"
+        marks.append(f'<polyline class="{style}" points="{path}">{title}</polyline>')
     return _frame(x_scale, y_scale, "epoch", y_label, "".join(marks))
 
 
-def bars(groups: Sequence[tuple[str, Sequence[tuple[int, str, float | None]]]], label: str) -> str:
-    """Draws a group of bars for each class, one below the other.
+def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
+    """Draw a group of horizontal bars per class, one below the other.
 
     Args:
-        groups: Of each class its name, and of each model its number, name and value.
-        label: What the values are.
+        groups: Name and bars of each class.
+        label: Name of the values.
     """
-    thick, gap = 8, 11
-    per_group = len(groups[0][1]) * thick + gap
+    per_group = len(groups[0][1]) * _BAR + _GAP
     left = min(max((len(name) for name, _ in groups), default=1) * _LETTER + 14, 130)
     height = _TOP + per_group * len(groups) + _BOTTOM
-    values = [value for _, members in groups for _, _, value in members if value is not None]
+    bottom = height - _BOTTOM
+    values = [bar.value for _, group in groups for bar in group if bar.value is not None]
     scale = _Scale.linear([0, max(values, default=1) or 1], left, _WIDTH - _RIGHT, tight=True)
-    parts = [
-        f'<line class="grid" x1="{scale(t):.1f}" x2="{scale(t):.1f}" y1="{_TOP}" '
-        f'y2="{height - _BOTTOM}"/><text class="tick" text-anchor="middle" x="{scale(t):.1f}" '
-        f'y="{height - _BOTTOM + 16}">{_number(t)}</text>'
-        for t in scale.ticks
-    ]
-    for row, (name, members) in enumerate(groups):
-        top = _TOP + row * per_group + gap / 2
-        middle = top + len(members) * thick / 2 + 4
-        shown = name if len(name) * _LETTER < 118 else f"{name[:16]}…"
-        parts.append(
-            f'<text class="name" text-anchor="end" x="{left - 8:.1f}" y="{middle:.1f}">'
-            f"{escape(shown)}</text>"
-        )
-        for i, (number, model, value) in enumerate(members):
-            if not value:
-                continue
-            width = scale(value) - left
-            parts.append(
-                f'<rect class="bar m{number % 8}" x="{left:.1f}" y="{top + i * thick:.1f}" '
-                f'width="{width:.1f}" height="{thick - 1.5}" rx="1.5">'
-                f"<title>{escape(name)}, {escape(model)}: {value:.2f}</title></rect>"
-            )
-    parts.append(
-        f'<line class="zero" x1="{left:.1f}" x2="{left:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
-    )
+    parts = [_vertical_grid_line(scale(tick), bottom, _number(tick)) for tick in scale.ticks]
+    for row, (name, group) in enumerate(groups):
+        parts.append(_bar_group(name, group, _TOP + row * per_group + _GAP / 2, left, scale))
+    parts.append(f'<line class="zero" x1="{left:.1f}" x2="{left:.1f}" y1="{_TOP}" y2="{bottom}"/>')
     parts.append(_axis_name(label, (left + _WIDTH - _RIGHT) / 2, height - 8))
     return _svg(height, "".join(parts), label)
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """From values to places on the paper, and the values that are marked."""
+    """Maps values to positions; `ticks` are the values with a grid line."""
 
     low: float
     high: float
@@ -140,13 +131,13 @@ class _Scale:
         low, high = math.log10(min(values)), math.log10(max(values))
         margin = max((high - low) * 0.12, 0.15)
         low, high = low - margin, high + margin
-        many = high - low > 2.2
-        ticks = [
+        factors = (1,) if high - low > 2.2 else (1, 2, 5)
+        ticks = (
             factor * 10.0**power
             for power in range(math.floor(low), math.ceil(high) + 1)
-            for factor in ((1,) if many else (1, 2, 5))
-        ]
-        inside = tuple(t for t in ticks if low <= math.log10(t) <= high)
+            for factor in factors
+        )
+        inside = tuple(tick for tick in ticks if low <= math.log10(tick) <= high)
         return cls(low, high, start, end, inside, True)
 
     def __call__(self, value: float) -> float:
@@ -155,7 +146,7 @@ class _Scale:
 
 
 def _step(rough: float) -> float:
-    """Returns the next larger of 1, 2, 5 times a power of ten."""
+    """Return the next larger of 1, 2, 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
 
@@ -167,16 +158,9 @@ def _number(value: float) -> str:
 
 
 def _frame(x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: str, marks: str) -> str:
-    """Puts axes around marks."""
+    """Draw axes around marks."""
     bottom = _HEIGHT - _BOTTOM
-    parts = []
-    for tick in x_scale.ticks:
-        x = x_scale(tick)
-        parts.append(
-            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
-            f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{bottom + 16}">'
-            f"{_number(tick)}</text>"
-        )
+    parts = [_vertical_grid_line(x_scale(tick), bottom, _number(tick)) for tick in x_scale.ticks]
     for tick in y_scale.ticks:
         y = y_scale(tick)
         parts.append(
@@ -193,8 +177,33 @@ def _frame(x_scale: _Scale, y_scale: _Scale, x_label: str, y_label: str, marks: 
     return _svg(_HEIGHT, "".join(parts) + marks, f"{y_label} against {x_label}")
 
 
-def _labels(names: Sequence[str], places: Sequence[tuple[float, float]]) -> list[str]:
-    """Puts a name beside each point where there is room; the colours tell the others."""
+def _vertical_grid_line(x: float, bottom: float, text: str) -> str:
+    return (
+        f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
+        f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{bottom + 16}">{text}</text>'
+    )
+
+
+def _bar_group(name: str, group: Sequence[Bar], top: float, left: float, scale: _Scale) -> str:
+    """Draw the name and the bars of one class."""
+    middle = top + len(group) * _BAR / 2 + 4
+    shown = name if len(name) * _LETTER < 118 else f"{name[:16]}…"
+    parts = [
+        f'<text class="name" text-anchor="end" x="{left - 8:.1f}" y="{middle:.1f}">'
+        f"{escape(shown)}</text>"
+    ]
+    parts += [
+        f'<rect class="bar {color_class(bar.number)}" x="{left:.1f}" y="{top + i * _BAR:.1f}" '
+        f'width="{scale(bar.value) - left:.1f}" height="{_BAR - 1.5}" rx="1.5">'
+        f"<title>{escape(name)}, {escape(bar.name)}: {bar.value:.2f}</title></rect>"
+        for i, bar in enumerate(group)
+        if bar.value
+    ]
+    return "".join(parts)
+
+
+def _point_labels(names: Sequence[str], places: Sequence[tuple[float, float]]) -> list[str]:
+    """Draw a name beside each point that has room for it; colors identify the others."""
     taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in places]
     texts = []
     for name, (x, y) in zip(names, places, strict=True):
@@ -218,7 +227,7 @@ def _labels(names: Sequence[str], places: Sequence[tuple[float, float]]) -> list
     return texts
 
 
-def _overlap(one: tuple, other: tuple) -> bool:
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 

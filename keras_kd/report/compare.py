@@ -1,4 +1,4 @@
-"""Teacher, student and files side by side on one data set."""
+"""Compare a teacher, its students and their files on one data set."""
 
 import contextlib
 import os
@@ -13,11 +13,12 @@ import keras
 import tensorflow as tf
 
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.report.costs import cost_of
-from keras_kd.report.metrics import Marks, interval
-from keras_kd.report.predict import ask_all
-from keras_kd.report.predictors import Answerer
-from keras_kd.report.report import Entry, Report, require_report_place
+from keras_kd.report.costs import measure_costs
+from keras_kd.report.entries import Entry
+from keras_kd.report.metrics import Metrics, wilson_interval
+from keras_kd.report.predict import predict_all
+from keras_kd.report.predictors import Predictor
+from keras_kd.report.report import Report, require_report_path
 from keras_kd.version import __version__
 
 
@@ -30,92 +31,98 @@ def compare(
     student: str | None = None,
     class_names: Sequence[str] | None = None,
     history: Mapping[str, Any] | None = None,
-    title: str = "What distillation won",
+    title: str = "Model comparison",
     samples: int = 24,
     runs: int = 200,
     verbose: int = 0,
 ) -> Report:
-    """Compares models and .tflite files on one data set, and writes one page.
+    """Compare models and .tflite files on one data set, and write one page.
 
-    Each model runs once over the data, files through LiteRT in processes of their own. The size,
-    multiplications and time of a Keras model are those of its float32 file. Whether an output is
-    logits or probabilities is seen from its values.
+    Each model runs once over the data; files run in LiteRT in separate processes. The size, the
+    operations and the latency of a Keras model are those of its float32 file. Whether an output is
+    logits or probabilities is inferred from its values.
 
     Args:
-        models: By the name that the report gives it: a `keras.Model` of one output, what
-            `to_tflite` returned, or the path of a .tflite file.
-        dataset: Batches of `(x, y)`, as the Keras models take them: a `tf.data.Dataset` or another
-            iterable. Labels are integers (-1 for none) or one-hot.
-        path: Where to write: `.html`, one file that needs nothing else, `.md` or `.json`. Defaults
-            to `None`: nowhere.
-        teacher: The name of the model that the others are held against. Defaults to the first.
-        student: The name of the model whose answers are shown beside the teacher's. Defaults to the
+        models: Models by their names in the report: a `keras.Model` with one output, the result of
+            `to_tflite`, or the path of a .tflite file.
+        dataset: Batches of `(x, y)` in the form that the Keras models take: a `tf.data.Dataset` or
+            another iterable. Labels are integers (-1 for none) or one-hot.
+        path: Output file: `.html`, a self-contained page, `.md` or `.json`. Defaults to `None`, no
+            file.
+        teacher: Name of the model that the others are compared with. Defaults to the first.
+        student: Name of the model whose disagreements with the teacher are shown. Defaults to the
             last.
-        class_names: The names of the classes. Defaults to their numbers.
-        history: By model: a `keras.callbacks.History`, or a dictionary of curves. Defaults to none.
-        title: The heading. Defaults to "What distillation won".
-        samples: How many samples to show on which teacher and student part. Defaults to 24.
-        runs: How many runs of each file to time. Defaults to 200.
-        verbose: 1 for a progress bar, 0 for silence. Defaults to 0.
+        class_names: Names of the classes. Defaults to their numbers.
+        history: Learning curves by model: a `keras.callbacks.History` or a dictionary. Defaults to
+            none.
+        title: The heading. Defaults to `"Model comparison"`.
+        samples: Number of disagreements to show. Defaults to `24`.
+        runs: Number of timed runs per file. Defaults to `200`.
+        verbose: 1 for a progress bar, 0 for no output. Defaults to `0`.
 
     Returns:
-        The `Report`; `save` writes it in other forms too.
+        The `Report`; `save` writes it in other formats.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If a file does not exist.
         NotADirectoryError: If the folder of `path` does not exist.
-        ValueError: If `path` has another ending, a name is none of the models', the data set is
-            empty or has no labels, or models and labels do not fit.
+        ValueError: If `path` has another ending, `teacher` or `student` is not one of the models,
+            the data set is empty or has no labels, or models and labels do not match.
         RuntimeError: If LiteRT cannot run a file.
 
     Example:
-    >>> report = compare({"teacher": teacher, "int8": "student.tflite"}, test, "report.html")
-    >>> report["int8"].accuracy, report["int8"].size
-    (0.973, 27248)
+        >>> report = compare({"teacher": teacher, "int8": "student.tflite"}, test, "report.html")
+        >>> report["int8"].accuracy, report["int8"].size
+        (0.973, 27248)
     """
     names = list(models)
-    teacher, student = _roles(names, teacher, student)
+    teacher, student = _teacher_and_student(names, teacher, student)
     if path is not None:
-        require_report_place(Path(path))
-    learned = {name: _curves(name, curves) for name, curves in (history or {}).items()}
+        require_report_path(Path(path))
+    curves = {name: _read_curves(name, given) for name, given in (history or {}).items()}
     with contextlib.ExitStack() as stack:
-        answerers = []
-        for name in names:
-            answerers.append(stack.enter_context(contextlib.closing(_answerer(name, models[name]))))
-        marks, shown, count = ask_all(answerers, dataset, teacher, student, samples, verbose)
+        predictors = [
+            stack.enter_context(contextlib.closing(_make_predictor(name, models[name])))
+            for name in names
+        ]
+        metrics, disagreements, count = predict_all(
+            predictors, dataset, teacher, student, samples, verbose
+        )
+    class_names = _check_class_names(class_names, len(metrics[teacher].per_class))
     entries = []
     for name in names:
         if verbose:
             print(f"Timing '{name}'.", flush=True)
-        entries.append(_entry(name, models[name], marks[name], runs))
-    classes = len(marks[teacher].per_class)
+        entries.append(_make_entry(name, models[name], metrics[name], runs))
     report = Report(
         title=title,
         entries=tuple(entries),
         teacher=teacher,
         student=student,
-        class_names=_class_names(class_names, classes),
+        class_names=class_names,
         samples=count,
-        disagreements=shown.samples(),
-        disagreeing=shown.count,
-        history=learned,
-        about=_about(),
+        disagreements=disagreements.samples(),
+        disagreeing=disagreements.count,
+        history=curves,
+        about=_describe_environment(),
     )
     if path is not None:
         report.save(path)
     return report
 
 
-def _roles(names: list[str], teacher: str | None, student: str | None) -> tuple[str, str]:
-    """Returns the names of teacher and student.
+def _teacher_and_student(
+    names: list[str], teacher: str | None, student: str | None
+) -> tuple[str, str]:
+    """Return the names of teacher and student.
 
     Raises:
-        ValueError: If there are no two models, or one of the names is none of theirs.
+        ValueError: If there are fewer than two models, or a name is not one of them.
     """
     if len(names) < 2:
         raise ValueError(
-            f"Expected at least two models to compare. Received: {names}. Give a teacher and a "
-            "student, by name."
+            f"Expected at least two models to compare. Received: {names}. Pass a teacher and a "
+            "student by name."
         )
     for argument, name in (("teacher", teacher), ("student", student)):
         if name is not None and name not in names:
@@ -125,31 +132,31 @@ def _roles(names: list[str], teacher: str | None, student: str | None) -> tuple[
     return teacher or names[0], student or names[-1]
 
 
-def _answerer(name: str, model: Any) -> Answerer:
+def _make_predictor(name: str, model: Any) -> Predictor:
     if isinstance(model, (keras.Model, str, os.PathLike)):
-        return Answerer(name, model)
+        return Predictor(name, model)
     if isinstance(model, TFLiteModel):
-        return Answerer(name, model.path)
+        return Predictor(name, model.path)
     raise TypeError(
-        f"Expected Keras models and .tflite files. Received: {model!r} for '{name}'. Give a "
-        "`keras.Model`, what `to_tflite` returned, or a path."
+        f"Expected Keras models and .tflite files. Received: {model!r} for '{name}'. Pass a "
+        "`keras.Model`, the result of `to_tflite`, or a path."
     )
 
 
-def _entry(name: str, model: Any, marks: Marks, runs: int) -> Entry:
+def _make_entry(name: str, model: Any, metrics: Metrics, runs: int) -> Entry:
     return Entry(
         name=name,
-        accuracy=marks.accuracy,
-        interval=interval(marks.accuracy, marks.labelled),
-        per_class=marks.per_class,
-        calibration_error=marks.calibration_error,
-        agreement=marks.agreement,
-        divergence=marks.divergence,
-        **cost_of(model, runs),
+        accuracy=metrics.accuracy,
+        interval=wilson_interval(metrics.accuracy, metrics.labeled),
+        per_class=metrics.per_class,
+        calibration_error=metrics.calibration_error,
+        agreement=metrics.agreement,
+        divergence=metrics.divergence,
+        **measure_costs(model, runs),
     )
 
 
-def _class_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+def _check_class_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     if names is None:
         return tuple(map(str, range(count)))
     if len(names) != count:
@@ -159,23 +166,23 @@ def _class_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-def _curves(name: str, given: Any) -> dict[str, tuple[float, ...]]:
-    """Returns the curves of a training as numbers.
+def _read_curves(name: str, history: Any) -> dict[str, tuple[float, ...]]:
+    """Return learning curves as numbers.
 
     Raises:
-        TypeError: If they are none.
+        TypeError: If `history` contains none.
     """
-    curves = given.history if isinstance(given, keras.callbacks.History) else given
+    curves = history.history if isinstance(history, keras.callbacks.History) else history
     if not isinstance(curves, Mapping):
         raise TypeError(
             f"Expected the history of '{name}' as `fit` returns it, or its dictionary. Received: "
-            f"{type(given).__name__}. Pass `history={{{name!r}: model.fit(...)}}`."
+            f"{type(history).__name__}. Pass `history={{{name!r}: model.fit(...)}}`."
         )
     return {key: tuple(map(float, values)) for key, values in curves.items()}
 
 
-def _about() -> dict[str, str]:
-    # TensorFlow may be installed as tensorflow-cpu; LiteRT is imported in processes of its own.
+def _describe_environment() -> dict[str, str]:
+    # TensorFlow may be installed as tensorflow-cpu, LiteRT is not imported in this process.
     versions = (
         f"keras_kd {__version__}, keras {keras.__version__}, tensorflow {tf.__version__}, "
         f"ai-edge-litert {version('ai-edge-litert')}"

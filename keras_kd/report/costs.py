@@ -1,4 +1,4 @@
-"""What a model of a report costs: its file's bytes, products and time."""
+"""Costs of a model in a report: size, operations and latency of its file."""
 
 import gzip
 import tempfile
@@ -14,32 +14,32 @@ from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.litert.interpreter import read_tflite
 
 
-def cost_of(model: Any, runs: int) -> dict[str, Any]:
-    """Returns the costs of a model as fields of an `Entry`.
+def measure_costs(model: Any, runs: int) -> dict[str, Any]:
+    """Measure the costs of a model, as fields of an `Entry`.
 
     Args:
         model: A `keras.Model`, which is converted to float32, a `TFLiteModel` or a path.
-        runs: How many runs to time.
+        runs: Number of timed runs.
     """
     if isinstance(model, keras.Model):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 file = to_tflite(model, Path(folder) / "model.tflite")
-                return {"kind": "Keras (as float32 file)", **_measured(file.path, runs)}
+                return {"kind": "Keras (as float32 file)", **_measure_file(file.path, runs)}
             except (ValueError, RuntimeError) as error:
-                return {"kind": "Keras", "note": f"No file of it: {error}"}
+                return {"kind": "Keras", "note": f"The model cannot be exported: {error}"}
     path = model.path if isinstance(model, TFLiteModel) else Path(model)
     quantization = describe_content(read_tflite(path)).quantization
-    return {"kind": f"{quantization or '.tflite'} file", **_measured(path, runs)}
+    return {"kind": f"{quantization or '.tflite'} file", **_measure_file(path, runs)}
 
 
-def _measured(path: Path, runs: int) -> dict[str, Any]:
-    found = benchmark(path, runs=runs)
-    latency = found.latencies[0]
+def _measure_file(path: Path, runs: int) -> dict[str, Any]:
+    result = benchmark(path, runs=runs)
+    latency = result.latencies[0]
     return {
-        "parameters": found.parameters,
-        "macs": found.macs,
-        "size": found.size,
+        "parameters": result.parameters,
+        "macs": result.macs,
+        "size": result.size,
         "gzip_size": len(gzip.compress(path.read_bytes(), 9, mtime=0)),
         "latency_us": latency.median_us,
         "p95_us": latency.p95_us,

@@ -1,32 +1,32 @@
 """A report as Markdown: the tables, for a pull request or a README."""
 
-from keras_kd.report import formatting as words
+from keras_kd.report import formatting
 from keras_kd.report.columns import COLUMNS
-from keras_kd.report.report import Report
+from keras_kd.report.entries import Comparison
 
 
-def markdown(report: Report) -> str:
-    """Returns a report's numbers as Markdown."""
-    header = ["model", *(column.heading for column in COLUMNS)]
-    rows = [
-        [entry.name, *(column.cell(entry, report) for column in COLUMNS)]
-        for entry in report.entries
+def render_markdown(comparison: Comparison) -> str:
+    """Return the numbers of a comparison as Markdown."""
+    entries = comparison.entries
+    models = [["model", *(column.heading for column in COLUMNS)]]
+    models += [[e.name, *(column.cell(e, comparison) for column in COLUMNS)] for e in entries]
+    classes = [["class", *(e.name for e in entries)]]
+    classes += [
+        [name, *(formatting.percent(e.per_class[i]) for e in entries)]
+        for i, name in enumerate(comparison.class_names)
     ]
-    classes = [["class", *(entry.name for entry in report.entries)]]
-    for i, name in enumerate(report.class_names):
-        classes.append([name, *(words.percent(e.per_class[i]) for e in report.entries)])
     meanings = [f"- {column.heading}: {column.meaning}" for column in COLUMNS]
-    notes = [f"- {entry.name}: {entry.note}" for entry in report.entries if entry.note]
-    about = [f"{key}: {value}" for key, value in report.about.items()]
+    notes = [f"- {e.name}: {e.note}" for e in entries if e.note]
     parts = [
-        f"# {report.title}",
-        f"{report.samples:,} samples; teacher: {report.teacher}.",
-        _table([header, *rows]),
+        f"# {comparison.title}",
+        f"{comparison.samples:,} samples; teacher: {comparison.teacher}.",
+        _table(models),
         "\n".join([*meanings, *notes]),
-        f"{report.student} and {report.teacher} differ on {report.disagreeing:,} samples.",
-        "## Accuracy of each class",
+        f"{comparison.student} and {comparison.teacher} predict different classes for "
+        f"{comparison.disagreeing:,} samples.",
+        "## Accuracy per class",
         _table(classes),
-        "; ".join(about),
+        "; ".join(f"{key}: {value}" for key, value in comparison.about.items()),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,37 +1,154 @@
-"""A report as one HTML page that needs nothing else: no network, no script, light and dark."""
+"""A report as one self-contained HTML page: no network, no script, light and dark."""
 
-import json
-from html import escape
+import base64
+from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
-from keras_kd.report import sections
-from keras_kd.report.report import Report
+import jinja2
+import numpy as np
+import tensorflow as tf
 
-# Nothing is loaded from anywhere, whatever a name says.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+from keras_kd.report import charts, formatting
+from keras_kd.report.charts import Bar, Curve, Point
+from keras_kd.report.columns import COLUMNS
+from keras_kd.report.entries import Comparison, Entry
+
+_MAX_CLASSES = 20  # In the bar chart.
+_MAX_PIXELS = 256  # Of the sides of an image.
 
 
-def page(report: Report) -> str:
-    """Returns a report as an HTML page."""
-    style = resources.files("keras_kd.report").joinpath("style.css").read_text()
-    data = json.dumps(report.as_dict()).replace("<", "\\u003c")
-    parts = (
-        sections.headline,
-        sections.legend,
-        sections.table,
-        sections.cost_charts,
-        sections.curves,
-        sections.classes,
-        sections.disagreements,
-        sections.about,
+def render_page(comparison: Comparison) -> str:
+    """Return a comparison as an HTML page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("keras_kd", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    body = "".join(part(report) for part in parts)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(report.title)}</title><style>{style}</style></head>\n<body><main>\n"
-        f'{body}</main>\n<script type="application/json" id="report">{data}</script>'
-        "</body></html>\n"
+    environment.policies["json.dumps_kwargs"] = {}  # Keys in their own order.
+    environment.filters["percent"] = formatting.percent
+    environment.filters["png"] = _png_url
+    noises = [entry.noise for entry in comparison.entries if entry.noise is not None]
+    return environment.get_template("page.html.jinja").render(
+        style=resources.files("keras_kd.report").joinpath("style.css").read_text(),
+        comparison=comparison,
+        cards=_cards(comparison),
+        columns=COLUMNS,
+        best=_best_models(comparison.entries),
+        color_class=charts.color_class,
+        cost_charts=_cost_charts(comparison),
+        learning_curves=_learning_curves(comparison),
+        class_chart=_class_chart(comparison),
+        max_classes=_MAX_CLASSES,
+        noise=max(noises, default=None),
     )
+
+
+def _cards(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Return the headline numbers: each with its name and an explanation."""
+    teacher, student = comparison[comparison.teacher], comparison[comparison.student]
+    loss = teacher.accuracy - student.accuracy
+    points = (
+        f"{abs(100 * loss):.2f} points {'below' if loss > 0 else 'above'}" if loss else "same as"
+    )
+    relation = f"{points} the teacher ({formatting.percent(teacher.accuracy)})"
+    cards = [(formatting.percent(student.accuracy), "accuracy", relation)]
+    for ours, theirs, text, word in (
+        (student.size, teacher.size, formatting.size, "smaller"),
+        (student.latency_us, teacher.latency_us, formatting.duration, "faster"),
+    ):
+        if ours and theirs:
+            ratio = f"{formatting.ratio(theirs / ours)} {word}"
+            cards.append((ratio, f"than the teacher ({text(theirs)})", text(ours)))
+    return cards
+
+
+def _best_models(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the name of the best model of a column, for columns that have one."""
+    best = {}
+    for key, sign in (("accuracy", -1), ("size", 1), ("gzip_size", 1), ("latency_us", 1)):
+        values = [(sign * getattr(e, key), e.name) for e in entries if getattr(e, key) is not None]
+        if values:
+            best[key] = min(values)[1]
+    return best
+
+
+def _cost_charts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return titles and charts of accuracy against size and against latency."""
+    figures = []
+    for key, unit, title, label in (
+        ("size", 1e3, "Accuracy against size", "size of the file, kB (logarithmic)"),
+        ("latency_us", 1, "Accuracy against latency", "median latency, µs (logarithmic)"),
+    ):
+        points = [
+            Point(i, entry.name, getattr(entry, key) / unit, 100 * entry.accuracy)
+            for i, entry in enumerate(comparison.entries)
+            if getattr(entry, key)
+        ]
+        if len(points) > 1:
+            figures.append((title, charts.scatter(points, label, "accuracy, %")))
+    return figures
+
+
+def _learning_curves(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return titles and charts of the accuracies and of the losses over epochs."""
+    numbers = {entry.name: i for i, entry in enumerate(comparison.entries)}
+    figures = []
+    for kind, title, scale, label in (
+        ("acc", "Accuracy", 100, "accuracy, %"),
+        ("loss", "Loss", 1, "loss"),
+    ):
+        curves = []
+        for order, (name, history) in enumerate(comparison.history.items()):
+            number = numbers.get(name, len(numbers) + order)
+            for key, is_training in _select_curves(history, kind):
+                values = [scale * value for value in history[key]]
+                curves.append(Curve(number, name, values, is_training))
+        if curves:
+            figures.append((title, charts.lines(curves, label)))
+    return figures
+
+
+def _select_curves(history: Any, kind: str) -> list[tuple[str, bool]]:
+    """Return the keys of a history to draw, and whether each is to be drawn as training data."""
+    keys = [key for key in history if kind in key and not key.startswith("val_")]
+    key = "loss" if kind == "loss" else next(iter(keys), "accuracy")
+    validation = f"val_{key}"
+    if validation not in history:
+        return [(key, False)] if key in history else []
+    # The training loss of a distiller contains other terms than the loss on the labels.
+    has_training = kind != "loss" and key in history
+    return [(key, True)] * has_training + [(validation, False)]
+
+
+def _class_chart(comparison: Comparison) -> str:
+    """Return the chart of the error rates of the classes with the most errors."""
+
+    def error_rate(entry: Entry, i: int) -> float | None:
+        accuracy = entry.per_class[i]
+        return None if accuracy is None else 100 * (1 - accuracy)
+
+    worst = [
+        max(error_rate(entry, i) or 0.0 for entry in comparison.entries)
+        for i in range(len(comparison.class_names))
+    ]
+    shown = sorted(sorted(range(len(worst)), key=lambda i: -worst[i])[:_MAX_CLASSES])
+    groups = [
+        (
+            comparison.class_names[i],
+            [Bar(n, e.name, error_rate(e, i)) for n, e in enumerate(comparison.entries)],
+        )
+        for i in shown
+    ]
+    return charts.bars(groups, "error rate of the class, %")
+
+
+def _png_url(image: np.ndarray) -> str:
+    """Return an image as a data URL; large images are halved until they are small."""
+    while max(image.shape[:2]) > _MAX_PIXELS:
+        image = image[::2, ::2]
+    pixels = np.uint8(np.round(np.clip(image, 0, 1) * 255))
+    png = tf.io.encode_png(pixels).numpy()
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

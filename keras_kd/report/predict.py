@@ -1,4 +1,4 @@
-"""One pass over the data, on which every model of a report is asked."""
+"""One pass over the data set with all models of a report."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,64 +11,67 @@ from keras import tree
 from keras_kd.export.scores import check_class_labels
 from keras_kd.litert import signature as signatures
 from keras_kd.report.disagreements import Disagreements
-from keras_kd.report.metrics import Marks
-from keras_kd.report.predictors import Answerer
+from keras_kd.report.metrics import Metrics
+from keras_kd.report.predictors import Predictor
 
 
-def ask_all(
-    answerers: list[Answerer],
+def predict_all(
+    predictors: list[Predictor],
     dataset: Iterable[Any],
     teacher: str,
     student: str,
     samples: int,
     verbose: int,
-) -> tuple[dict[str, Marks], Disagreements, int]:
-    """Asks every model about every sample.
+) -> tuple[dict[str, Metrics], Disagreements, int]:
+    """Run every model on every batch.
 
     Args:
-        answerers: The models.
+        predictors: The models.
         dataset: Batches of (x, y).
-        teacher: The name of the one that the others are held against.
-        student: The name of the one whose samples are kept.
-        samples: How many samples to keep on which the two part.
+        teacher: Name of the model that the others are compared with.
+        student: Name of the model whose disagreements with the teacher are collected.
+        samples: Number of disagreements to keep.
         verbose: 1 for a progress bar.
 
     Returns:
-        The marks of each model, the samples on which teacher and student part, and how many
-        samples there were.
+        The metrics of each model, the disagreements of teacher and student, and the number of
+        samples.
 
     Raises:
-        ValueError: If there are no samples or no labels, or models and labels do not fit.
+        ValueError: If there are no samples or no labels, or models and labels do not match.
     """
-    marks: dict[str, Marks] = {}
-    shown, count, progress = Disagreements(samples), 0, None
-    if verbose:
-        total = int(dataset.cardinality()) if isinstance(dataset, tf.data.Dataset) else -1
-        progress = keras.utils.Progbar(total if total > 0 else None, unit_name="batch")
+    metrics: dict[str, Metrics] = {}
+    disagreements, count = Disagreements(samples), 0
+    progress = _progress_bar(dataset) if verbose else None
     for batch in dataset:
-        x, y = (tree.map_structure(np.asarray, part) for part in _pair(batch))
-        answers = {answerer.name: answerer.ask(x) for answerer in answerers}
-        labels = _labels(y, answers[teacher])
-        if not marks:
-            classes = _number_of_classes(answers, labels)
-            marks = {name: Marks(classes) for name in answers}
-        flat = {name: _flat(*answer) for name, answer in answers.items()}
-        for name, (given, logs) in flat.items():
-            marks[name].add(given, labels.reshape(-1), logs, *flat[teacher])
+        x, y = (tree.map_structure(np.asarray, part) for part in _unpack(batch))
+        outputs = {predictor.name: predictor.predict(x) for predictor in predictors}
+        labels = _class_labels(y, outputs[teacher])
+        if not metrics:
+            classes = _number_of_classes(outputs)
+            metrics = {name: Metrics(classes) for name in outputs}
+        flat = {name: _flatten(*output) for name, output in outputs.items()}
+        for name, (predictions, logs) in flat.items():
+            metrics[name].update(predictions, labels.reshape(-1), logs, *flat[teacher])
         if labels.ndim == 1:
-            shown.add(x, labels, answers[teacher], answers[student])
+            disagreements.update(x, labels, outputs[teacher], outputs[student])
         count += len(labels)
         if progress:
             progress.add(1)
-    if not count or not marks[teacher].labelled:
+    if not count or not metrics[teacher].labeled:
         raise ValueError(
-            f"Expected a data set with labels. Received: {count} samples, none with a label. Give "
+            f"Expected a data set with labels. Received: {count} samples, none with a label. Pass "
             "batches of (x, y)."
         )
-    return marks, shown, count
+    return metrics, disagreements, count
 
 
-def _pair(batch: Any) -> tuple[Any, Any]:
+def _progress_bar(dataset: Iterable[Any]) -> keras.utils.Progbar:
+    total = int(dataset.cardinality()) if isinstance(dataset, tf.data.Dataset) else -1
+    return keras.utils.Progbar(total if total > 0 else None, unit_name="batch")
+
+
+def _unpack(batch: Any) -> tuple[Any, Any]:
     x, y = signatures.unpack_x_y(batch)
     if y is None:
         raise ValueError(
@@ -78,35 +81,36 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def _labels(y: Any, answers: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray:
-    """Returns integer labels in the shape of the answers."""
+def _class_labels(y: Any, output: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray:
+    """Return integer labels in the shape of the predictions."""
     parts = tree.flatten(y)
     if len(parts) != 1:
         raise ValueError(
-            f"Expected labels of one output. Received: labels in {len(parts)} arrays. Give those "
-            "of the output that is compared."
+            f"Expected labels of one output. Received: labels in {len(parts)} arrays. Pass the "
+            "labels of the output to compare."
         )
-    given, logs = answers
-    return check_class_labels(
-        "output", parts[0], given.shape if logs is None else logs.shape, logs is None
-    )
+    predictions, logs = output
+    shape = predictions.shape if logs is None else logs.shape
+    return check_class_labels("output", parts[0], shape, logs is None)
 
 
-def _number_of_classes(answers: Mapping[str, Any], labels: np.ndarray) -> int:
-    """Returns how many classes there are.
+def _number_of_classes(outputs: Mapping[str, Any]) -> int:
+    """Return the number of classes.
 
     Raises:
-        ValueError: If the models differ in it, or in the shape of their answers.
+        ValueError: If the models differ in it, or in the shape of their predictions.
     """
-    sizes = {name: logs.shape[-1] for name, (_, logs) in answers.items() if logs is not None}
-    shapes = {name: given.shape for name, (given, _) in answers.items()}
+    sizes = {name: logs.shape[-1] for name, (_, logs) in outputs.items() if logs is not None}
+    shapes = {name: predictions.shape for name, (predictions, _) in outputs.items()}
     if len(set(sizes.values())) != 1 or len(set(shapes.values())) != 1:
         raise ValueError(
-            f"Expected models of the same classes. Received: {sizes} classes, answers of the "
-            f"shapes {shapes}. Compare models of one problem, at least one of which gives scores."
+            f"Expected models of the same classes. Received: {sizes} classes, predictions of "
+            f"shapes {shapes}. Compare models of one problem; at least one needs scores as output."
         )
     return next(iter(sizes.values()))
 
 
-def _flat(given: np.ndarray, logs: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    return given.reshape(-1), None if logs is None else logs.reshape(-1, logs.shape[-1])
+def _flatten(
+    predictions: np.ndarray, logs: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    return predictions.reshape(-1), None if logs is None else logs.reshape(-1, logs.shape[-1])

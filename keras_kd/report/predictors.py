@@ -1,4 +1,4 @@
-"""What the models of a report answer: Keras models and .tflite files alike."""
+"""Predictions of Keras models and .tflite files through one interface."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from keras_kd.litert import signature as signatures
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 
 
-class Answerer:
-    """A model of a report, ready to be asked.
+class Predictor:
+    """A model of a report, ready to predict.
 
     Args:
-        name: What the report calls it.
+        name: Name in the report.
         model: A `keras.Model`, or the path of a .tflite file.
 
     Raises:
@@ -26,62 +26,64 @@ class Answerer:
     def __init__(self, name: str, model: Any) -> None:
         self.name = name
         self._model = model if isinstance(model, keras.Model) else None
-        self._probabilities: bool | None = None
+        self._has_probabilities: bool | None = None
         if self._model is None:
             content = read_tflite(model)
-            self._about = describe_content(content)
-            self._runner = LiteRT(content, f"'{model}'", inputs=self._about.inputs or None)
+            self._description = describe_content(content)
+            self._runner = LiteRT(content, f"'{model}'", inputs=self._description.inputs or None)
 
     def close(self) -> None:
-        """Ends what runs."""
+        """End the interpreter process of a file."""
         if self._model is None:
             self._runner.close()
 
-    def ask(self, x: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns the answers to a batch, and the log-probabilities of the classes.
+    def predict(self, x: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the predicted classes of a batch, and the log-probabilities.
 
         Args:
-            x: The samples, as the Keras models take them.
+            x: The samples, in the form that the Keras models take.
 
         Returns:
-            Classes (batch, ...) and log-probabilities (batch, ..., classes); `None` for a file that
-            gives class numbers.
+            Classes (batch, ...) and log-probabilities (batch, ..., classes); `None` for a file
+            whose output is class numbers.
 
         Raises:
             ValueError: If the model has several outputs.
         """
-        values = self._outputs(x)
-        if self._model is None and "argmax" in self._about.answers.values():
+        values = self._output(x)
+        if self._model is None and "argmax" in self._description.answers.values():
             return values.astype("int64"), None
         values = values.astype("float64")
-        if self._probabilities is None:
-            self._probabilities = _are_probabilities(values)
-        logs = _log_probabilities(values, self._probabilities)
+        if self._has_probabilities is None:
+            self._has_probabilities = _are_probabilities(values)
+        logs = _log_probabilities(values, self._has_probabilities)
         return logs.argmax(-1), logs
 
-    def _outputs(self, x: Any) -> np.ndarray:
+    def _output(self, x: Any) -> np.ndarray:
         if self._model is None:
-            given = signatures.by_name(x, list(self._runner.inputs))
-            outputs = list(self._runner.run(self._about.processing.to_file_inputs(given)).values())
+            inputs = signatures.by_name(x, list(self._runner.inputs))
+            outputs = list(
+                self._runner.run(self._description.processing.to_file_inputs(inputs)).values()
+            )
         else:
             size = len(tree.flatten(x)[0])
             outputs = [value[:size] for value in tree.flatten(self._model.predict_on_batch(x))]
         if len(outputs) != 1:
             raise ValueError(
-                f"Expected models of one output. Received: '{self.name}' with {len(outputs)}. Make "
-                "a model of the one to compare: keras.Model(model.input, model.outputs[0])."
+                f"Expected models with one output. Received: '{self.name}' with {len(outputs)}. "
+                "Make a model of one of them: keras.Model(model.input, model.outputs[0])."
             )
         return np.asarray(outputs[0])
 
 
 def _are_probabilities(values: np.ndarray) -> bool:
-    """Whether values are probabilities, rounded to 8 bits perhaps, and not logits."""
+    """Whether values are probabilities, possibly rounded to 8 bits, and not logits."""
     inside = values.min() >= 0 and values.max() <= 1
     return bool(inside and (values.shape[-1] == 1 or np.abs(values.sum(-1) - 1).max() < 0.05))
 
 
 def _log_probabilities(values: np.ndarray, probabilities: bool) -> np.ndarray:
-    """Returns log-probabilities of all classes; one unit stands for two classes."""
+    """Return log-probabilities of all classes; one unit stands for two classes."""
     if values.shape[-1] == 1:
         if not probabilities:
             return -np.logaddexp(0, np.concatenate([values, -values], -1))
@@ -89,6 +91,6 @@ def _log_probabilities(values: np.ndarray, probabilities: bool) -> np.ndarray:
     if not probabilities:
         highest = values.max(-1, keepdims=True)
         return values - highest - np.log(np.exp(values - highest).sum(-1, keepdims=True))
-    # Eight bits round to nought what is only small.
+    # Rounding to 8 bits turns small probabilities into zero.
     values = np.maximum(values, 1e-7)
     return np.log(values / values.sum(-1, keepdims=True))

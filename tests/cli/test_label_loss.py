@@ -1,4 +1,4 @@
-"""The loss of the labels, found by the model's last layer and by what the labels are."""
+"""The loss on the labels matches the last layer of the model and the type of the labels."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_kd.cli.label_loss import labels_loss
+from keras_kd.cli.label_loss import loss_and_accuracy
 
 X = np.random.default_rng(0).random((12, 4), "float32")
 CLASSES = np.arange(12) % 3
@@ -29,28 +29,26 @@ def model(units, last, *more):
         (1, "sigmoid", CLASSES % 2, keras.losses.BinaryCrossentropy, False),
     ],
 )
-def test_loss_and_accuracy_are_those_of_the_output_and_the_labels(
-    units, last, labels, loss, logits
-):
-    made = model(units, last)
-    found, metric = labels_loss(made, tf.TensorSpec((None, *labels.shape[1:])))
-    assert type(found) is loss
-    assert found.get_config()["from_logits"] == logits
-    values = made.predict_on_batch(X)
+def test_loss_and_accuracy_match_the_output_and_the_labels(units, last, labels, loss, logits):
+    network = model(units, last)
+    chosen, metric = loss_and_accuracy(network, tf.TensorSpec((None, *labels.shape[1:])))
+    assert type(chosen) is loss
+    assert chosen.get_config()["from_logits"] == logits
+    values = network.predict_on_batch(X)
     metric.update_state(labels[:, None] if units == 1 else labels, values)
     if units == 1:
-        right = (values[:, 0] > (0 if logits else 0.5)) == labels
+        correct = (values[:, 0] > (0 if logits else 0.5)) == labels
     elif last == "sigmoid":
-        right = (values > 0.5) == labels
+        correct = (values > 0.5) == labels
     else:
-        right = values.argmax(-1) == CLASSES
-    assert float(metric.result()) == pytest.approx(right.mean())
+        correct = values.argmax(-1) == CLASSES
+    assert float(metric.result()) == pytest.approx(correct.mean())
 
 
-def test_what_cannot_be_told_is_refused():
+def test_ambiguous_outputs_and_several_outputs_are_rejected():
     with pytest.raises(ValueError, match="whether the output of .* is logits or probabilities"):
-        labels_loss(model(3, "tanh"), tf.TensorSpec((None,)))
+        loss_and_accuracy(model(3, "tanh"), tf.TensorSpec((None,)))
     inputs = layers.Input((4,))
     two = keras.Model(inputs, [layers.Dense(2)(inputs), layers.Dense(2)(inputs)])
-    with pytest.raises(ValueError, match="Expected a model of one output .* with 2 outputs"):
-        labels_loss(two, tf.TensorSpec((None,)))
+    with pytest.raises(ValueError, match="Expected a model with one output .* with 2 outputs"):
+        loss_and_accuracy(two, tf.TensorSpec((None,)))

@@ -1,0 +1,108 @@
+"""Numbers of a comparison: one entry per model, and the samples of a disagreement."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a report. What could not be measured is `None`.
+
+    Attributes:
+        name: Name in the report.
+        kind: What was measured: a Keras model (its size and latency are those of its float32 file),
+            or a file with its quantization.
+        accuracy: Share of correct predictions.
+        interval: 95 % confidence interval of the accuracy.
+        per_class: Accuracy of each class.
+        calibration_error: Expected calibration error, in [0, 1].
+        agreement: Share of predictions equal to the teacher's.
+        divergence: Mean KL(teacher || model), in nats.
+        parameters: Number of weights and biases in the file.
+        macs: Multiply-accumulate operations per sample.
+        size: Size of the file in bytes.
+        gzip_size: Size of the file in bytes after compression with gzip.
+        latency_us: Median latency of one sample on one thread, in microseconds.
+        p95_us: 95th percentile of the latency, in microseconds.
+        noise: Relative uncertainty of the median latency.
+        memory: Memory that LiteRT allocates beyond the file, in bytes.
+        note: Why something could not be measured.
+    """
+
+    name: str
+    kind: str
+    accuracy: float
+    interval: tuple[float, float]
+    per_class: tuple[float | None, ...]
+    calibration_error: float | None
+    agreement: float
+    divergence: float | None
+    parameters: int | None = None
+    macs: int | None = None
+    size: int | None = None
+    gzip_size: int | None = None
+    latency_us: float | None = None
+    p95_us: float | None = None
+    noise: float | None = None
+    memory: int | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample for which teacher and student predict different classes.
+
+    Attributes:
+        position: Position in the data set.
+        label: Its class, `None` without a label.
+        teacher: Class that the teacher predicts.
+        student: Class that the student predicts.
+        teacher_probability: Probability of the teacher's class.
+        student_probability: Probability of the student's class.
+        image: The sample as numbers in [0, 1], (height, width, 1 or 3); `None` if it is no image.
+    """
+
+    position: int
+    label: int | None
+    teacher: int
+    student: int
+    teacher_probability: float | None
+    student_probability: float | None
+    image: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The numbers of a report; `Report` describes the attributes."""
+
+    title: str
+    entries: tuple[Entry, ...]
+    teacher: str
+    student: str
+    class_names: tuple[str, ...]
+    samples: int
+    disagreements: tuple[Sample, ...]
+    disagreeing: int
+    history: Mapping[str, Mapping[str, tuple[float, ...]]]
+    about: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> Entry:
+        """Return the entry of a model.
+
+        Raises:
+            KeyError: If there is no model of that name.
+        """
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        raise KeyError(f"There is no '{name}' among {[entry.name for entry in self.entries]}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the numbers as JSON-serializable values, without the images."""
+        fields = asdict(self)
+        for sample in fields["disagreements"]:
+            del sample["image"]
+        return fields

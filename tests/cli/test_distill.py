@@ -1,0 +1,56 @@
+"""`keras-kd distill`: the same student as from Python, and what is written and printed."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_kd as kd
+from keras_kd.cli.distill import cosine_adam
+from tests.cli import models
+
+DISTILL = "distill teacher.keras student.keras --data digits --out out --epochs 2"
+
+
+def test_distill_gives_the_same_student_as_python(run, tmp_path):
+    code, numbers, _ = run(f"{DISTILL} --loss soft_targets --temperature 2 --seed 3 --json")
+    assert code == 0
+    assert models.files_in(tmp_path) == ["out/history.json", "out/student.keras"]
+
+    keras.utils.set_random_seed(3)
+    student = keras.models.load_model("student.keras")
+    teacher = keras.models.load_model("teacher.keras", compile=False)
+    train = kd.datasets.load("digits", seed=3)
+    distiller = kd.Distiller(student, teacher, kd.losses.SoftTargets(2))
+    rate = keras.optimizers.schedules.CosineDecay(5e-3, 2 * len(train))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    distiller.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    test = kd.datasets.load("digits", "test")
+    history = distiller.fit(train, validation_data=test, epochs=2, verbose=0).history
+
+    written = keras.models.load_model("out/student.keras")
+    for ours, theirs in zip(written.get_weights(), student.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    curves = json.loads(Path("out/history.json").read_text())
+    assert curves.keys() == history.keys()
+    assert all(curves[name] == pytest.approx(history[name]) for name in curves)
+    assert numbers["student_accuracy"] == pytest.approx(history["val_accuracy"][-1])
+    assert numbers["teacher_accuracy"] > numbers["student_accuracy"]
+    assert numbers["student_parameters"] == student.count_params()
+    assert not written.compiled
+
+
+def test_without_a_test_split_distill_evaluates_nothing(run, tmp_path):
+    models.save_split(tmp_path / "mine" / "train.npz", labels=(0, 1, 2, 3))
+    line = "distill teacher.keras student.keras --data mine --out out --epochs 1"
+    code, text, _ = run(line)
+    assert code == 0
+    assert "no test split" in text
+    assert "val_loss" not in json.loads(Path("out/history.json").read_text())
+
+
+def test_the_learning_rate_decays_to_zero():
+    rate = cosine_adam(0.01, 10)._learning_rate
+    assert (float(rate(0)), float(rate(10))) == (pytest.approx(0.01), 0)

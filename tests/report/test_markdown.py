@@ -1,0 +1,14 @@
+"""A report as Markdown."""
+
+from keras_kd.report.markdown import render_markdown
+from tests.report import reports
+
+
+def test_the_tables_contain_every_model_and_class():
+    lines = render_markdown(reports.report(class_names=("a|b", "c", "d"))).splitlines()
+    assert lines[0] == "# A title with <tags> </script>"
+    row = next(line for line in lines if line.startswith("| int8 |"))
+    assert row.split(" | ")[1:4] == ["94.67 % ± 1.00", "−0.33", "90.00 %"]
+    assert r"| a\|b | 95.00 % | 94.32 % | 50.00 % | 94.67 % |" in lines
+    assert "- no file: Sinh <x>" in lines
+    assert "int8 and teacher predict different classes for 57 samples." in lines
