@@ -1,4 +1,4 @@
-"""The benchmarks by name, and the module of each."""
+"""Benchmarks by name."""
 
 import importlib
 
@@ -53,6 +53,6 @@ def load(name):
 
 
 def results_path(folder, name):
-    """Return where the results of a benchmark are kept: `FOLDER/QUESTION/NAME.json`."""
+    """Return the file of a benchmark's results: `folder/question/name.json`."""
     question = MODULES[name].split(".")[1]
     return folder / question / f"{name}.json"

@@ -1,23 +1,24 @@
-"""Every loss of the shelf: same student, same budget, with its paper's settings and with ours.
+"""Every loss with the same student and budget, with the settings of its paper and with ours.
 
-Fashion-MNIST and the CIFAR-10 subset, 5,000 labelled images, 40 epochs of Adam with a cosine
-schedule from 5e-3, test accuracy after the last one. The teacher had more images (50,000 and
-20,000). "paper": the loss beside the labels, weighted as in its paper or in the reference code for
-CIFAR-100. "ours": with the defaults of `kd.Distiller`; a loss on features joins `SoftTargets()`.
+Fashion-MNIST and the CIFAR-10 subset, 5,000 labeled images, 40 epochs of Adam with a cosine
+schedule from 5e-3, test accuracy after the last epoch. The teachers had more images (50,000 and
+20,000). "paper": the loss together with the labels, weighted as in its paper or in the reference
+code for CIFAR-100. "ours": the defaults of `kd.Distiller`; a loss on features is added to
+`SoftTargets()`.
 """
 
 from functools import partial
 
 import keras_kd as kd
-from benchmarks.accuracy import against_keras_distillation as fashion
 from benchmarks.runner.results import mean_sd, table
+from benchmarks.shared.fashion_mnist import build_student, load_teacher
 from benchmarks.shared.training import (
-    Recorded,
+    RecordedTeachers,
     accuracy,
-    arrays,
+    build_cnn,
     compile_and_fit,
-    convolutional,
-    kept,
+    load_arrays,
+    load_or_train,
     sparse_loss,
 )
 
@@ -39,7 +40,7 @@ def standardized(weight):
     return L.LogitStandardization(on_logits(partial(L.SoftTargets, 2.0), weight))
 
 
-#: For each loss: the paper's setting (loss, weight of the labels), ours, whether it is on features.
+#: By loss: the paper's setting (loss, weight of the labels), our loss, and its tap if on features.
 SHELF = {
     "SoftTargets": (
         lambda: (on_logits(partial(L.SoftTargets, 4.0), 0.9), 0.1),
@@ -98,35 +99,35 @@ def plan(done, seeds, quick):
 
 def run(cell, seed, quick):
     data = cell["data"]
-    x, y = arrays(data, "train[:5000]")
-    student, teacher = models(data, seed, quick)
-    recorded = Recorded(teacher, x, taps=(MAPS, VECTORS, "logits"))
-    losses, label_weight = settings(cell)
+    x, y = load_arrays(data, "train[:5000]")
+    student, teacher = load_models(data, seed, quick)
+    recorded = RecordedTeachers(teacher, x, taps=(MAPS, VECTORS, "logits"))
+    losses, label_weight = build_losses(cell)
     model = student
     if losses:
         model = kd.Distiller(recorded.student(student), recorded.teacher, losses, **label_weight)
         x = recorded.inputs(x)
     epochs = 1 if quick else EPOCHS
     compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=RATE, epochs=epochs, seed=seed)
-    return {"accuracy": accuracy(student, *arrays(data, "test"))}
+    return {"accuracy": accuracy(student, *load_arrays(data, "test"))}
 
 
-def models(data, seed, quick):
+def load_models(data, seed, quick):
     if data == "fashion_mnist":
-        return fashion.student_model(seed), fashion.teacher(quick)
-    student = convolutional("student", (8, 16, 32), 32, (32, 32, 3), seed=seed)
-    return student, kept("cifar10_teacher", cifar10_teacher)
+        return build_student(seed), load_teacher(quick)
+    student = build_cnn("student", (8, 16, 32), 32, (32, 32, 3), seed=seed)
+    return student, load_or_train("cifar10_teacher", train_cifar10_teacher)
 
 
-def cifar10_teacher():
-    """0.62 M parameters, trained on the 20,000 images of the subset."""
-    model = convolutional("teacher", (32, 64, 128), 256, (32, 32, 3), dropout=0.5, seed=1000)
-    x, y = arrays("cifar10", "train")
+def train_cifar10_teacher():
+    """Train a teacher of 0.62 M parameters on the 20,000 images of the subset."""
+    model = build_cnn("teacher", (32, 64, 128), 256, (32, 32, 3), dropout=0.5, seed=1000)
+    x, y = load_arrays("cifar10", "train")
     compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=1e-3, epochs=15)
     return model
 
 
-def settings(cell):
+def build_losses(cell):
     if cell["loss"] == "alone":
         return [], {}
     paper, ours, tap = SHELF[cell["loss"]]

@@ -1,9 +1,9 @@
-"""Four teachers of different quality, two of them bad: who may teach?
+"""Weightings of four teachers of different quality, two of them bad.
 
 Fashion-MNIST and the CIFAR-10 subset. Teacher 0 is good; teacher 1 is smaller; teacher 2 was
-trained on 20 % wrong labels; teacher 3 was shown six of the ten classes only. The student has
-3,000 labelled images that the teachers were not trained on. Same budget for every method, test
-accuracy after the last epoch.
+trained with 20 % wrong labels; teacher 3 on six of the ten classes only. The student has 3,000
+labeled images that the teachers were not trained on. Same budget for every method, test accuracy
+after the last epoch.
 """
 
 import numpy as np
@@ -11,12 +11,12 @@ import numpy as np
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, save_chart, table
 from benchmarks.shared.training import (
-    Recorded,
+    RecordedTeachers,
     accuracy,
-    arrays,
+    build_cnn,
     compile_and_fit,
-    convolutional,
-    kept,
+    load_arrays,
+    load_or_train,
     sparse_loss,
 )
 
@@ -48,16 +48,16 @@ def plan(done, seeds, quick):
 
 def run(cell, seed, quick):
     data = cell["data"]
-    x, y = arrays(data, STUDENT_IMAGES[data])
-    ensemble = teachers(data, quick)
+    x, y = load_arrays(data, STUDENT_IMAGES[data])
+    ensemble = load_teachers(data, quick)
     used = ensemble[:1] if cell["method"] == "single" else ensemble
     if cell["method"] == "screened_first":
-        used = screened(ensemble, data)
-    student = student_model(data, seed)
+        used = select_teachers(ensemble, data)
+    student = build_student(data, seed)
     model, metrics = student, {}
     if cell["method"] != "alone":
         taps = ("logits", "features") if cell["hints"] else ("logits",)
-        recorded = Recorded(used, x, taps)
+        recorded = RecordedTeachers(used, x, taps)
         losses = [kd.losses.SoftTargets(teacher_tap="logits" if cell["hints"] else None)]
         if cell["hints"]:
             losses.append(kd.losses.Hint("features", "student/features", weight=0.1))
@@ -80,43 +80,44 @@ def run(cell, seed, quick):
         x = recorded.inputs(x)
     epochs = 1 if quick else 40
     compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=5e-3, epochs=epochs, seed=seed)
-    return {"accuracy": accuracy(student, *arrays(data, "test")), **metrics}
+    return {"accuracy": accuracy(student, *load_arrays(data, "test")), **metrics}
 
 
-def student_model(data, seed):
+def build_student(data, seed):
     if data == "fashion_mnist":
-        return convolutional("student", (8, 16), 32, seed=seed)
-    return convolutional("student", (8, 16, 32), 32, (32, 32, 3), seed=seed)
+        return build_cnn("student", (8, 16), 32, seed=seed)
+    return build_cnn("student", (8, 16, 32), 32, (32, 32, 3), seed=seed)
 
 
-def screened(ensemble, data):
-    """The two teachers that are best on images that neither they nor the student learn from."""
-    x, y = arrays(data, VALIDATION[data])
+def select_teachers(ensemble, data):
+    """Return the two best teachers on images that no model is trained on."""
+    x, y = load_arrays(data, VALIDATION[data])
     report = kd.screen_teachers(ensemble, [(x, y)], keep=2, print_fn=None)
     return [teacher.model for teacher in report.teachers]
 
 
-def teachers(data, quick):
-    """The four teachers, the best first; trained once and kept."""
+def load_teachers(data, quick):
+    """Return the four teachers, the best first; trained once and kept on disk."""
     return [
-        kept(
-            f"committee_{data}_{i}{'_quick' if quick else ''}", lambda i=i: teacher(data, i, quick)
+        load_or_train(
+            f"committee_{data}_{i}{'_quick' if quick else ''}",
+            lambda i=i: train_teacher(data, i, quick),
         )
         for i in range(4)
     ]
 
 
-def teacher(data, i, quick):
+def train_teacher(data, i, quick):
     shape = (28, 28, 1) if data == "fashion_mnist" else (32, 32, 3)
     filters = ((16, 32), (8, 16), (16, 32), (16, 32))[i]
-    x, y = arrays(data, "train[:15000]")
+    x, y = load_arrays(data, "train[:15000]")
     rng = np.random.default_rng(i)
     if i == 2:
         wrong = rng.random(len(y)) < 0.2
         y = np.where(wrong, (y + rng.integers(1, 10, len(y))) % 10, y)
     if i == 3:
         x, y = x[y < 6], y[y < 6]
-    model = convolutional(f"teacher_{i}", filters, 128, shape, dropout=0.3, seed=1000 + i)
+    model = build_cnn(f"teacher_{i}", filters, 128, shape, dropout=0.3, seed=1000 + i)
     epochs = 1 if quick else 10
     compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=2e-3, epochs=epochs)
     return model
@@ -146,7 +147,7 @@ def report(done):
 
 
 def chart(done, path):
-    """Who had a say on which class: the mean weight of each teacher."""
+    """Draw the mean weight of each teacher by class."""
     from matplotlib import pyplot
 
     shown = ("cross_entropy", "screening_3", "screening")

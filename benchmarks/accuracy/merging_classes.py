@@ -1,10 +1,11 @@
-"""Two teachers that know five classes each make one student of ten, with labels and without.
+"""Student of ten classes from two teachers of five classes each, with and without labels.
 
-MNIST and Fashion-MNIST: one teacher was only ever shown the classes 0 to 4, the other 5 to 9. The
-student sees the first 20,000 images of all ten. The teachers were trained with label smoothing of
-0.1, after which they are less sure of strangers: on held-out training images of MNIST (50,000 to
-60,000) the larger of both teachers' centred logits is right on 97.4 %, without smoothing and with
-half the epochs on 95.9 %. Such teachers doubt enough at a temperature of 1.
+MNIST and Fashion-MNIST: one teacher was trained on the classes 0 to 4 only, the other on 5 to 9.
+The student gets the first 20,000 images of all ten. The teachers were trained with label smoothing
+of 0.1, which lowers their confidence on unknown classes: on MNIST training images that were held
+out (50,000 to 60,000), the larger of both teachers' centered logits is correct for 97.4 %, and for
+95.9 % without smoothing and with half the epochs. Their outputs are soft enough at a
+temperature of 1.
 """
 
 import keras
@@ -12,12 +13,12 @@ import keras
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
 from benchmarks.shared.training import (
-    Recorded,
+    RecordedTeachers,
     accuracy,
-    arrays,
+    build_cnn,
     compile_and_fit,
-    convolutional,
-    kept,
+    load_arrays,
+    load_or_train,
     sparse_loss,
 )
 
@@ -41,18 +42,18 @@ def plan(done, seeds, quick):
 
 def run(cell, seed, quick):
     data, method = cell["data"], cell["method"]
-    x, y = arrays(data, "train[:20000]")
-    student = convolutional("student", (16, 32), 64, seed=seed)
+    x, y = load_arrays(data, "train[:20000]")
+    student = build_cnn("student", (16, 32), 64, seed=seed)
     model, loss = student, sparse_loss()
     if method != "supervised":
         models = [
-            kept(
+            load_or_train(
                 f"half_smoothed_{data}_{i}{'_quick' if quick else ''}",
-                lambda i=i: teacher(data, i, quick),
+                lambda i=i: train_teacher(data, i, quick),
             )
             for i in range(2)
         ]
-        recorded = Recorded(models, x)
+        recorded = RecordedTeachers(models, x)
         pairs = zip(recorded.models, HALVES, strict=True)
         teachers = [kd.Teacher(m, classes=half, outputs="logits") for m, half in pairs]
         combine = "losses" if method == "labels" else "logits"
@@ -63,13 +64,13 @@ def run(cell, seed, quick):
         loss = loss if method == "labels" else None
     epochs = 1 if quick else 10
     compile_and_fit(model, x, y, loss=loss, learning_rate=2e-3, epochs=epochs, seed=seed)
-    return {"accuracy": accuracy(student, *arrays(data, "test"))}
+    return {"accuracy": accuracy(student, *load_arrays(data, "test"))}
 
 
-def teacher(data, i, quick):
-    x, y = arrays(data, "train[:40000]")
+def train_teacher(data, i, quick):
+    x, y = load_arrays(data, "train[:40000]")
     own = (y // 5) == i
-    model = convolutional(f"half_{i}", (16, 32), 128, classes=5, dropout=0.3, seed=1000 + i)
+    model = build_cnn(f"half_{i}", (16, 32), 128, classes=5, dropout=0.3, seed=1000 + i)
     epochs = 1 if quick else 10
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     one_hot = keras.utils.to_categorical(y[own] % 5, 5)

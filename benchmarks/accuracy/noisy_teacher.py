@@ -1,9 +1,9 @@
-"""Noise on the logits of an overconfident teacher: does it help, where, and by how much?
+"""Error with and without noise on the logits of an overconfident teacher.
 
-Teacher and student see the same images of MNIST and Fashion-MNIST, few or all, so the teacher is
-nearly always right on them and says little of the other classes. Standard deviation and probability
-are chosen on 5,000 images of the training split that nobody trains on; every cell of that grid is
-in the JSON. The chosen one then runs on the test split with other seeds.
+Teacher and student are trained on the same images of MNIST and Fashion-MNIST, few or all, so the
+teacher is nearly always correct on them and gives the other classes almost no probability. Standard
+deviation and probability of the noise are chosen on 5,000 validation images; the JSON has every
+cell of the grid. The best one then runs on the test split with other seeds.
 """
 
 import math
@@ -13,19 +13,19 @@ from functools import lru_cache
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
 from benchmarks.shared.training import (
-    Recorded,
+    RecordedTeachers,
     accuracy,
-    arrays,
+    build_cnn,
     compile_and_fit,
-    convolutional,
-    kept,
+    load_arrays,
+    load_or_train,
     sparse_loss,
 )
 
 SETTINGS = [(data, n) for n in (1000, 5000, 50000) for data in ("mnist", "fashion_mnist")]
 GRID = [(sigma, p) for sigma in (0.5, 1.0, 2.0) for p in (0.5, 1.0)]
 TEMPERATURE = 4.0
-#: By images: epochs of the student and of the teacher.
+#: Epochs of the student and of the teacher by number of images.
 EPOCHS = {1000: (120, 30), 5000: (40, 30), 50000: (3, 6)}
 #: Two-sided 95 % quantiles of Student's t by degrees of freedom.
 T_95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
@@ -53,9 +53,9 @@ def plan(done, seeds, quick):
 
 def run(cell, seed, quick):
     data, samples = cell["data"], cell["samples"]
-    x, y = arrays(data, f"train[:{samples}]")
-    recorded = spoken(data, samples, quick)
-    student = convolutional("student", (16, 32), 128, seed=seed)
+    x, y = load_arrays(data, f"train[:{samples}]")
+    recorded = recorded_teacher(data, samples, quick)
+    student = build_cnn("student", (16, 32), 128, seed=seed)
     model, inputs = student, x
     if cell["method"] != "alone":
         noise = None
@@ -74,31 +74,31 @@ def run(cell, seed, quick):
         model, inputs, y, loss=sparse_loss(), learning_rate=2e-3, epochs=epochs, seed=seed
     )
     held_out = "train[50000:55000]" if cell["stage"] == "tune" else "test"
-    return {"accuracy": accuracy(student, *arrays(data, held_out))}
+    return {"accuracy": accuracy(student, *load_arrays(data, held_out))}
 
 
 @lru_cache(maxsize=2)
-def spoken(data, samples, quick):
-    """What the teacher says of the images: the jobs of a process ask it once."""
-    x, _ = arrays(data, f"train[:{samples}]")
-    return Recorded(teacher(data, samples, quick), x)
+def recorded_teacher(data, samples, quick):
+    """Record the teacher's outputs, once per process."""
+    x, _ = load_arrays(data, f"train[:{samples}]")
+    return RecordedTeachers(load_teacher(data, samples, quick), x)
 
 
-def teacher(data, samples, quick):
-    """2.4 M parameters, trained on the student's own images until it knows them."""
+def load_teacher(data, samples, quick):
+    """Return a teacher of 2.4 M parameters, trained on the student's images until it fits them."""
 
-    def make():
-        model = convolutional("teacher", (32, 64), 760, seed=1000)
-        x, y = arrays(data, f"train[:{samples}]")
+    def train():
+        model = build_cnn("teacher", (32, 64), 760, seed=1000)
+        x, y = load_arrays(data, f"train[:{samples}]")
         epochs = 1 if quick else EPOCHS[samples][1]
         compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=1e-3, epochs=epochs)
         return model
 
-    return kept(f"noisy_{data}_{samples}{'_quick' if quick else ''}", make)
+    return load_or_train(f"noisy_{data}_{samples}{'_quick' if quick else ''}", train)
 
 
 def reduction(done, **where):
-    """Relative error reduction of noisy against plain KD, in %, paired by seed: mean, ± 95 %."""
+    """Return the mean error reduction of noisy over plain KD in % with its 95 % interval."""
     plain = [1 - a for a in done.values("accuracy", method="kd", **where)]
     noisy = [1 - a for a in done.values("accuracy", method="noisy", **where)]
     parts = [100 * (one - other) / one for one, other in zip(plain, noisy, strict=True)]
@@ -114,7 +114,7 @@ def report(done):
         where = {"stage": "test", "data": data, "samples": samples}
         found = [done.values("accuracy", method=m, **where) for m in ("alone", "kd", "noisy")]
         if not found[-1] or len({len(values) for values in found}) > 1:
-            continue  # A run that was stopped: the seeds could not be paired.
+            continue  # The run was stopped, so seeds are missing.
         errors = [mean_sd([1 - a for a in values], 100) for values in found]
         cell = done.where(method="noisy", **where)[0]["cell"]
         chosen = f"σ {cell['sigma']:g}, p {cell['p']:g}"
@@ -125,14 +125,14 @@ def report(done):
         "KD, T = 4",
         "noisy KD",
         "chosen on validation",
-        "error reduction against KD, % (95 % interval)",
+        "error reduction relative to KD, % (95 % interval)",
     ]
     parts = [table(header, rows) if rows else "", _grid(done)]
     return "\n\n".join(filter(None, parts))
 
 
 def _grid(done):
-    """Every cell of the search, on the images that nobody trains on."""
+    """Return the table of the grid search on the validation images."""
     rows = []
     for data, samples in SETTINGS:
         where = {"stage": "tune", "data": data, "samples": samples}

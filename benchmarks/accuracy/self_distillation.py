@@ -1,22 +1,27 @@
-"""Without a teacher: each form of self-distillation against plain training.
+"""Every form of self-distillation compared with plain training.
 
-5,000 labelled images of Fashion-MNIST, the student of the other tables. Every form is
-compared with plain training at the same number of steps and, since the forms cost more for a step,
-with plain training that has as many steps as take the same time. The learning rate and the number
-of epochs are those that plain training was best with (`against_keras_distillation`); for each form
-the weight of what it is taught is chosen on 5,000 images that nobody trains on, at two seeds.
-Born-again students train one after the other with all the steps each, so the third one has
-cost about three times the time; of two mutual students the first is the product, chosen beforehand.
+5,000 labeled images of Fashion-MNIST and the student of shared/fashion_mnist.py. Every form is
+compared with plain training for the same number of steps and, because a step of it takes longer,
+with plain training for the same time. Learning rate and number of epochs are the best ones of plain
+training (`against_keras_distillation`); the weight of the distillation loss is chosen for each form
+on 5,000 validation images, with two seeds. Born-again students are trained one after the other, for
+all steps each, so the third takes about three times the time. Of two mutual students, the first is
+the result; this was decided beforehand.
 """
-
-import time
 
 import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
-from benchmarks.shared.training import accuracy, arrays, compile_and_fit, convolutional, sparse_loss
+from benchmarks.shared.timing import seconds_by_block
+from benchmarks.shared.training import (
+    accuracy,
+    build_cnn,
+    compile_and_fit,
+    load_arrays,
+    sparse_loss,
+)
 
 SAMPLES, EPOCHS, BATCH = 5_000, 20, 128
 RATE, WEIGHTS = 1e-2, (0.3, 1.0)
@@ -51,54 +56,56 @@ def plan(done, seeds, quick):
 
 
 def same_time(done, form):
-    """Epochs of plain training that take as long as the form's."""
+    """Return how many epochs of plain training take as long as the form."""
     ratios = done.values("ratio", stage="cost", form=form)
     return round(EPOCHS * float(np.median(ratios))) if ratios else None
 
 
 def run(cell, seed, quick):
     if cell["stage"] == "cost":
-        return {"ratio": cost(cell["form"], seed, quick)}
-    x, y = arrays("fashion_mnist", f"train[:{SAMPLES}]")
-    held_out = arrays("fashion_mnist", "train[50000:55000]" if cell["stage"] == "tune" else "test")
+        return {"ratio": time_ratio(cell["form"], seed, quick)}
+    x, y = load_arrays("fashion_mnist", f"train[:{SAMPLES}]")
+    held_out = load_arrays(
+        "fashion_mnist", "train[50000:55000]" if cell["stage"] == "tune" else "test"
+    )
     epochs = 3 if quick else cell["epochs"]
-    form, products = cell["form"], {}
+    form, extra = cell["form"], {}
     settings = {"loss": sparse_loss(), "learning_rate": RATE, "seed": seed}
-    settings["steps_per_execution"] = 20  # Steps of a small model are short.
+    settings["steps_per_execution"] = 20  # A step of a small model is short.
     if form == "born_again":
-        student = born_again(x, y, cell["weight"], epochs, settings)
+        student = train_born_again(x, y, cell["weight"], epochs, settings)
     else:
-        student = convolutional("student", (8, 16), 32, seed=seed)
-        model = made(form, student, cell["weight"], epochs, seed)
+        student = build_cnn("student", (8, 16), 32, seed=seed)
+        model = build_model(form, student, cell["weight"], epochs, seed)
         compile_and_fit(model, x, y, epochs=epochs, **settings)
         if form == "average":
-            products["average"] = accuracy(model.earlier_self, *held_out)
-    return {"accuracy": accuracy(student, *held_out), **products}
+            extra["average"] = accuracy(model.earlier_self, *held_out)
+    return {"accuracy": accuracy(student, *held_out), **extra}
 
 
-def made(form, student, weight, epochs, seed):
-    """What trains the student."""
+def build_model(form, student, weight, epochs, seed):
+    """Return the model that trains the student."""
     soft = kd.losses.SoftTargets(weight=weight)
-    part = max(1, epochs // 5)
+    fifth = max(1, epochs // 5)
     if form == "snapshot":
         return kd.SelfDistiller(student, soft, start=epochs // 2)
     if form == "snapshots":
-        return kd.SelfDistiller(student, soft, start=2 * part, every=part)
+        return kd.SelfDistiller(student, soft, start=2 * fifth, every=fifth)
     if form == "average":
-        return kd.SelfDistiller(student, soft, decay=0.99, start=part)
+        return kd.SelfDistiller(student, soft, decay=0.99, start=fifth)
     if form == "deep":
         return kd.DeepSupervision(student, ["block1"], soft, exit_loss_weight=weight)
     if form == "mutual":
-        other = convolutional("other", (8, 16), 32, seed=1000 + seed)
+        other = build_cnn("other", (8, 16), 32, seed=1000 + seed)
         return kd.MutualLearning([student, other], soft)
     return student
 
 
-def born_again(x, y, weight, epochs, settings):
+def train_born_again(x, y, weight, epochs, settings):
     seed = settings["seed"]
     students = []
     for generation in range(3):
-        student = convolutional("student", (8, 16), 32, seed=seed + 1000 * generation)
+        student = build_cnn("student", (8, 16), 32, seed=seed + 1000 * generation)
         model = student
         if students:
             soft = kd.losses.SoftTargets(weight=weight)
@@ -108,40 +115,32 @@ def born_again(x, y, weight, epochs, settings):
     return students[-1]
 
 
-def cost(form, seed, quick):
-    """How much longer the form takes than plain training, over a whole training."""
+def time_ratio(form, seed, quick):
+    """Return the time of a whole training divided by that of plain training."""
     rng = np.random.default_rng(seed)
     x = tf.constant(rng.random((BATCH, 28, 28, 1)), "float32")
     y = tf.constant(rng.integers(0, 10, BATCH))
-    taught = timed_against_plain("distiller" if form == "born_again" else form, x, y, seed, quick)
-    # How much of the training the teacher takes part in.
+    ratio = step_ratio("distiller" if form == "born_again" else form, x, y, seed, quick)
+    # The part of the training that has a teacher.
     share = {"snapshot": 1 / 2, "snapshots": 3 / 5, "average": 4 / 5}.get(form, 1.0)
     if form == "born_again":
-        return 1 + 2 * taught
-    return share * taught + (1 - share)
+        return 1 + 2 * ratio
+    return share * ratio + (1 - share)
 
 
-def timed_against_plain(form, x, y, seed, quick):
-    """The median over blocks of steps of the ratio of the two, timed in turn."""
-    plain, student = (convolutional(name, (8, 16), 32, seed=seed) for name in ("plain", "student"))
-    model = made(form, student, 1.0, EPOCHS, seed)
+def step_ratio(form, x, y, seed, quick):
+    """Return the median ratio of a step to a plain step, timed in turns."""
+    plain, student = (build_cnn(name, (8, 16), 32, seed=seed) for name in ("plain", "student"))
+    model = build_model(form, student, 1.0, EPOCHS, seed)
     if form == "distiller":
-        model = kd.Distiller(student, convolutional("teacher", (8, 16), 32))
-    for trained in (plain, model):
-        trained.compile("adam", sparse_loss())
+        model = kd.Distiller(student, build_cnn("teacher", (8, 16), 32))
+    for one in (plain, model):
+        one.compile("adam", sparse_loss())
     if isinstance(model, kd.SelfDistiller):
         model.begin_epoch(model.start)
     steps = [tf.function(lambda m=m: m.train_step((x, y))) for m in (model, plain)]
-    blocks, repeats = (2, 2) if quick else (15, 10)
-    times = [[timed(step, repeats) for step in steps] for _ in range(blocks + 1)][1:]
-    return float(np.median([one / other for one, other in times]))
-
-
-def timed(function, repeats):
-    start = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    return time.perf_counter() - start
+    times = seconds_by_block(steps, *((2, 2) if quick else (15, 10)))
+    return float(np.median(times[:, 0] / times[:, 1]))
 
 
 def report(done):

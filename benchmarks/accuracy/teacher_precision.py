@@ -1,8 +1,8 @@
-"""How near the logits of a cheaper teacher stay to those of the float32 one.
+"""Difference between the logits of a teacher in lower precision and in float32.
 
 Fashion-MNIST: a convolutional teacher of 1.2 million parameters, trained on 10,000 images for 4
-epochs, is asked about the 10,000 test images in other precisions: computing in bfloat16 and
-float16, as an int8 .tflite file calibrated on 300 training images, and stored in float16.
+epochs, runs on the 10,000 test images in other precisions: computing in bfloat16 and in float16, as
+an int8 .tflite file calibrated on 300 training images, and with logits stored in float16.
 """
 
 import tempfile
@@ -13,7 +13,7 @@ import numpy as np
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
 from benchmarks.shared.step_networks import TEACHERS
-from benchmarks.shared.training import arrays, compile_and_fit, convolutional, sparse_loss
+from benchmarks.shared.training import build_cnn, compile_and_fit, load_arrays, sparse_loss
 from keras_kd.models.taps import Tap
 
 OUTPUT = Tap(None, logits=True)
@@ -31,9 +31,9 @@ def plan(done, seeds, quick):
 
 def run(cell, seed, quick):
     count = 256 if quick else 10_000
-    x, y = arrays("fashion_mnist", f"train[:{count}]")
-    x_test, y_test = arrays("fashion_mnist", f"test[:{count}]")
-    model = convolutional("teacher", *TEACHERS["28×28×1"], seed=seed)
+    x, y = load_arrays("fashion_mnist", f"train[:{count}]")
+    x_test, y_test = load_arrays("fashion_mnist", f"test[:{count}]")
+    model = build_cnn("teacher", *TEACHERS["28×28×1"], seed=seed)
     epochs = 1 if quick else 4
     compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=1e-3, epochs=epochs, seed=seed)
     exact = teacher_outputs(kd.Teacher(model), x_test)
@@ -62,7 +62,7 @@ def teacher_outputs(teacher, x):
 
 
 def divergence(one, other):
-    """Mean KL divergence of two sets of logits, in nats."""
+    """Return the mean KL divergence of two sets of logits in nats."""
     one, other = (z - z.max(-1, keepdims=True) for z in (one, other))
     p, q = (z - np.log(np.exp(z).sum(-1, keepdims=True)) for z in (one, other))
     return float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1)))
@@ -88,7 +88,7 @@ def report(done):
         "logits of",
         "test accuracy %",
         "same class as float32 %",
-        "off by % of the logits' spread (root mean square)",
+        "RMS difference, % of the logits' standard deviation",
         "KL at T = 4, thousandths of a nat",
     ]
     return table(header, rows)

@@ -1,14 +1,14 @@
-"""What comes of docs/tutorial.md: its own snippets, run from beginning to end with other seeds."""
+"""Accuracy of the models in docs/tutorial.md: its own snippets, run with other seeds."""
 
 import contextlib
 import io
 import re
 import tempfile
-from pathlib import Path
 
+from benchmarks.paths import DOCS
 from benchmarks.runner.results import mean_sd, table
 
-PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
+PAGE = DOCS / "tutorial.md"
 ROWS = ("teacher", "student alone", "student, distilled", "its int8 file")
 
 

@@ -1,11 +1,11 @@
-"""How fast knowledge is joined, and what building it costs beside the teacher itself.
+"""Speed of joining a cache with data, and time to build one compared with the teacher itself.
 
-Join: 60,000 images of 28×28×1, a teacher of 100 classes, float16. Keyed batches of 128 that lie in
-memory, as they are and joined: in the first epoch, when the digest of every input is taken, and in
-later ones; and the same from shuffled single samples. All take turns; the median is the result.
+Join: 60,000 images of 28×28×1, a teacher of 100 classes, float16. Keyed batches of 128 in memory,
+without and with the join (in the first epoch, which computes the digest of every input, and in
+later ones), and the same from shuffled single samples. All take turns; the result is the median.
 
-Build: the teacher of benchmarks/steps on 25,600 images (of which the first 2,560 have been taught
-once before, so that Keras and TensorFlow are warm), against `predict` on the same batches, in turn.
+Build: the teacher of the step timings on 25,600 images, compared with `predict` on the same
+batches, in turns. Both run on a few batches before, so that Keras and TensorFlow are initialized.
 """
 
 import shutil
@@ -19,11 +19,10 @@ import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
-from benchmarks.runner.results import mean_sd, on, table
+from benchmarks.runner.results import mean_sd, measured_on, table
 from benchmarks.shared.step_networks import BATCH, SHAPES, TEACHERS
-from benchmarks.shared.training import convolutional
+from benchmarks.shared.training import build_cnn
 
-# Timings need the machine to themselves.
 ALONE = True
 CLASSES = 100
 JOINS = {
@@ -44,12 +43,12 @@ def plan(done, seeds, quick):
 def run(cell, seed, quick):
     with tempfile.TemporaryDirectory() as folder:
         if cell["part"] == "join":
-            return joining(Path(folder), seed, quick)
-        return building(Path(folder), cell["images"], seed, quick)
+            return join_speed(Path(folder), seed, quick)
+        return build_time(Path(folder), cell["images"], seed, quick)
 
 
-def joining(folder, seed, quick):
-    """Samples per second of each way."""
+def join_speed(folder, seed, quick):
+    """Return the samples per second of each way."""
     count = 2_560 if quick else 60_000
     rng = np.random.default_rng(seed)
     x, y = rng.random((count, 28, 28, 1), "float32"), rng.integers(0, CLASSES, count)
@@ -69,27 +68,27 @@ def joining(folder, seed, quick):
         "samples_joined": cache.join(samples).shuffle(count, seed=seed).batch(BATCH),
     }
     for way in ways.values():
-        seconds(way)
+        epoch_seconds(way)
     times = {name: [] for name in JOINS}
     for _ in range(2 if quick else 7):
-        # Anew each time: its first epoch.
+        # Joined again each time, so that it is the first epoch.
         for name, way in {**ways, "first": cache.join(batches)}.items():
-            times[name].append(seconds(way))
+            times[name].append(epoch_seconds(way))
     return {name: count / statistics.median(values) for name, values in times.items()}
 
 
-def seconds(dataset):
-    """The time of an epoch. As in `fit`, no Python stands between the batches."""
+def epoch_seconds(dataset):
+    """Return the time of an epoch. As in `fit`, no Python code runs between batches."""
     start = time.perf_counter()
     dataset.reduce(np.int64(0), lambda count, *_: count + 1).numpy()
     return time.perf_counter() - start
 
 
-def building(folder, images, seed, quick):
-    """The time of a build over that of `predict`."""
+def build_time(folder, images, seed, quick):
+    """Return the time of a build divided by that of `predict`."""
     count = 512 if quick else 25_600
     x = np.random.default_rng(seed).random((count, *SHAPES[images]), "float32")
-    teacher = convolutional("teacher", *TEACHERS[images], shape=SHAPES[images], seed=seed)
+    teacher = build_cnn("teacher", *TEACHERS[images], shape=SHAPES[images], seed=seed)
     batches = tf.data.Dataset.from_tensor_slices(x).batch(BATCH)
     teacher.predict(batches.take(2), verbose=0)
     kd.KnowledgeCache.build(teacher, batches.take(2), folder / "warm", verbose=0)
@@ -110,13 +109,13 @@ def report(done):
     for name, title in JOINS.items():
         runs = done.where(part="join")
         values = [run["metrics"][name] for run in runs]
-        wanted = "≥ 200" if name in ("first", "later") else ""
-        rows.append([title, mean_sd(values, 1e-3, 0) if values else "", wanted])
-    joined = table(["join, 100 classes, float16", "thousand samples/s", "wanted"], rows)
+        target = "≥ 200" if name in ("first", "later") else ""
+        rows.append([title, mean_sd(values, 1e-3, 0) if values else "", target])
+    join_table = table(["join, 100 classes, float16", "thousand samples/s", "target"], rows)
     rows = [
         [images, mean_sd(done.values("ratio", part="build", images=images)), "≤ 1.10"]
         for images in SHAPES
         if done.where(part="build", images=images)
     ]
-    built = table(["build", "time over `predict`", "wanted"], rows)
-    return "\n\n".join([joined, built, *([on(done)] if done.runs else [])])
+    build_table = table(["build", "time / `predict`", "target"], rows)
+    return "\n\n".join([join_table, build_table, *([measured_on(done)] if done.runs else [])])

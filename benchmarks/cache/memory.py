@@ -1,9 +1,9 @@
-"""The memory that a cache takes while it is built and while it is read, for two sizes of data.
+"""Memory of a process that builds a cache or reads one, for two sizes of data.
 
 Synthetic samples, made as they are read; a teacher of 100 classes, float16; batches of 500; two
-epochs of joined batches, shuffled 10,000 at a time. Each part runs in a process of its own. What is
-resident is counted as the kernel does: what is the process's own, and apart from it pages of files,
-which the kernel takes back when it needs them.
+epochs of joined batches, shuffled 10,000 at a time. Each part runs in its own process. Resident
+memory as the kernel counts it: the memory of the process itself, and pages of mapped files, which
+the kernel reclaims when it needs them.
 """
 
 import json
@@ -12,58 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.paths import ROOT
 from benchmarks.runner.results import mean_sd, table
 
 SIZES = (60_000, 600_000)
 PARTS = ("build", "join")
-CHILD = """
-import json, sys, threading, time
-from pathlib import Path
-import keras, tensorflow as tf
-import keras_kd as kd
-part, count, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-
-def status():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    found = dict(line.split(":", 1) for line in lines)
-    return {key: int(found[key].split()[0]) / 1024 for key in ("RssAnon", "RssFile")}
-
-peaks = {"RssAnon": 0.0, "RssFile": 0.0}
-def watch():
-    while True:
-        now = status()
-        for key in peaks:
-            peaks[key] = max(peaks[key], now[key])
-        time.sleep(0.02)
-
-def batches(keys):
-    def made(key):
-        x = key[:, None] * tf.range(1, 65, dtype=tf.int64) % 251
-        return (kd.Keyed(tf.cast(x, tf.float32) / 251, key),)
-    return keys.batch(500).map(made)
-
-keys = tf.data.Dataset.range(count)
-keras.utils.set_random_seed(0)
-teacher = keras.Sequential([keras.Input((64,)), keras.layers.Dense(100)], name="teacher")
-if part == "join":
-    cache = kd.KnowledgeCache(folder)
-    for _ in cache.join(batches(keys.take(500).shuffle(500))):
-        pass
-else:
-    for batch in batches(keys.take(500)):
-        teacher(batch[0].x)
-before = status()
-threading.Thread(target=watch, daemon=True).start()
-if part == "build":
-    kd.KnowledgeCache.build(teacher, batches(keys), folder, verbose=0)
-else:
-    joined = cache.join(batches(keys.shuffle(10_000)))
-    for epoch in range(2):
-        for _ in joined:
-            pass
-print(json.dumps({"own": peaks["RssAnon"], "files": peaks["RssFile"], **{
-    "grown": peaks["RssAnon"] - before["RssAnon"]}}))
-"""
 
 
 def plan(done, seeds, quick):
@@ -76,9 +29,13 @@ def run(cell, seed, quick):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cache"
         for part in PARTS:
-            command = [sys.executable, "-c", CHILD, part, str(cell["samples"]), str(path)]
-            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            for key, value in json.loads(printed.splitlines()[-1]).items():
+            command = [sys.executable, "-m", "benchmarks.cache.memory_process"]
+            output = subprocess.check_output(
+                [*command, part, str(cell["samples"]), str(path)],
+                text=True,
+                cwd=ROOT,
+            )
+            for key, value in json.loads(output.splitlines()[-1]).items():
                 found[f"{part}_{key}"] = value
         found["bytes"] = sum(file.stat().st_size for file in path.glob("*.npy"))
     return found
@@ -99,7 +56,7 @@ def report(done):
         "samples",
         "MB on disk",
         "peak MB of the process",
-        "of which since it began",
+        "growth since the start",
         "MB of mapped files",
     ]
     return table(header, rows)

@@ -1,9 +1,9 @@
-"""What storing fewer logits costs: bytes, and the accuracy of a student that learns from them.
+"""Size and accuracy if a cache stores only the largest logits.
 
-CIFAR-100, the 12,500 training and 2,500 test images at hand, all 100 classes; they are not split as
-the official ones, so these numbers compare with each other only. A convolutional teacher, a student
-of about 60,000 parameters, soft targets alone (no labels), 8 epochs, accuracy after the last one.
-At a temperature of 4 the many small probabilities weigh more than at 1.
+CIFAR-100, the available 12,500 training and 2,500 test images, all 100 classes. The split is not
+the official one, so the numbers are comparable with each other only. A convolutional teacher, a
+student of about 60,000 parameters, soft targets alone (no labels), 8 epochs, accuracy after the
+last. At a temperature of 4 the many small probabilities have more weight than at 1.
 """
 
 import tempfile
@@ -17,10 +17,10 @@ import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
 from benchmarks.shared.training import (
     accuracy,
-    arrays,
+    build_cnn,
     compile_and_fit,
-    convolutional,
-    kept,
+    load_arrays,
+    load_or_train,
     sparse_loss,
 )
 
@@ -40,10 +40,12 @@ def plan(done, seeds, quick):
 
 
 def run(cell, seed, quick):
-    x, y = arrays("cifar100", "train")
-    test = arrays("cifar100", "test")
-    teacher = kept(f"cifar100_cnn{'_quick' if quick else ''}", lambda: trained_teacher(x, y, quick))
-    student = convolutional(
+    x, y = load_arrays("cifar100", "train")
+    test = load_arrays("cifar100", "test")
+    teacher = load_or_train(
+        f"cifar100_cnn{'_quick' if quick else ''}", lambda: train_teacher(x, y, quick)
+    )
+    student = build_cnn(
         "student", (16, 32, 64), 32, shape=x.shape[1:], classes=CLASSES, norm=True, seed=seed
     )
     samples = tf.data.Dataset.from_tensor_slices((x, y))
@@ -70,8 +72,8 @@ def fit(student, teachers, loss, train, seed, count, epochs):
     distiller.fit(train, epochs=epochs, verbose=0)
 
 
-def trained_teacher(x, y, quick):
-    model = convolutional(
+def train_teacher(x, y, quick):
+    model = build_cnn(
         "teacher", (64, 128, 256), 256, shape=x.shape[1:], classes=CLASSES, dropout=0.4, seed=1000
     )
     epochs = 1 if quick else 15
@@ -88,6 +90,6 @@ def report(done):
             rows.append([title, f"{stored:.0f}", *(mean_sd(c, 100) if c else "" for c in cells)])
     teacher = [run["metrics"]["teacher_accuracy"] for run in done.runs]
     if teacher:
-        rows.append(["the teacher itself", "", *[f"{100 * teacher[0]:.2f} (1 run)"] * 2])
+        rows.append(["the teacher", "", *[f"{100 * teacher[0]:.2f} (1 run)"] * 2])
     header = [f"test accuracy % at T = {t:g}" for t in TEMPERATURES]
-    return table(["logits stored", "bytes for each sample", *header], rows)
+    return table(["logits stored", "bytes per sample", *header], rows)

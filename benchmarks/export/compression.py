@@ -1,9 +1,9 @@
-"""What compression costs, with and without the teacher: accuracy and packed size of int8 files.
+"""Accuracy and compressed size of int8 files after compression, with and without the teacher.
 
-Fashion-MNIST, the 5,000 labelled images, teacher and student of `against_keras_distillation`. Every
-row starts from the same distilled student of a seed, and is trained for as many epochs with the
-teacher (whose knowledge was kept on disk) and the labels as with the labels alone. All numbers are
-of the `.tflite` files on the 10,000 test images, after the last epoch.
+Fashion-MNIST, images, teacher and student of shared/fashion_mnist.py. Every row starts from the
+same distilled student of a seed and is trained for the same number of epochs with the teacher
+(whose outputs are cached) and the labels, or with the labels alone. All numbers are for the
+`.tflite` files on the 10,000 test images, after the last epoch.
 """
 
 import gzip
@@ -15,14 +15,22 @@ import keras
 import tensorflow as tf
 
 import keras_kd as kd
-from benchmarks.accuracy.against_keras_distillation import student_model, teacher
 from benchmarks.runner.results import mean_sd, save_chart, table
-from benchmarks.shared.training import CACHE, arrays, kept, sparse_loss
+from benchmarks.shared.fashion_mnist import DATA, build_student, load_teacher
+from benchmarks.shared.training import (
+    CACHE,
+    load_arrays,
+    load_or_train,
+    sparse_loss,
+    to_batches,
+)
 
 # Latencies need the machine to themselves.
 ALONE = True
 IMAGES, BATCH = 5000, 128
-#: Epochs and the highest learning rate of each training.
+#: Stages of the results: the distilled student, and its compressions with and without a teacher.
+START, WITH_TEACHER, LABELS_ALONE = "start", "taught", "labels"
+#: Epochs and highest learning rate of each technique.
 SETTINGS = {
     "distill": (60, 1e-2),
     "float": (20, 2e-3),
@@ -30,7 +38,7 @@ SETTINGS = {
     "cluster": (10, 2e-3),
     "quantize_aware": (10, 2e-3),
 }
-#: By row, how it is called, what is done, to what, and how much.
+#: By row: title, technique, row that it starts from, amount.
 ROWS = {
     "float": ("not compressed", "float", "start"),
     "pruned_50": ("pruned to 50 %", "prune", "start", 0.5),
@@ -47,57 +55,57 @@ QUICK = ("pruned_80", "pqat")
 
 
 def plan(done, seeds, quick):
-    stages = ("start", "taught") if quick else ("start", "taught", "labels")
+    stages = (START, WITH_TEACHER) if quick else (START, WITH_TEACHER, LABELS_ALONE)
     return [({"stage": stage}, seed) for seed in range(seeds) for stage in stages]
 
 
 def run(cell, seed, quick):
-    start = kept(
-        f"compression_student_{seed}{'_quick' if quick else ''}", lambda: distilled(seed, quick)
+    start = load_or_train(
+        f"compression_student_{seed}{'_quick' if quick else ''}", lambda: train_student(seed, quick)
     )
-    if cell["stage"] == "start":
-        return measured({"start": start}, quick)
-    return measured(compressed(start, cell["stage"] == "taught", seed, quick), quick)
+    if cell["stage"] == START:
+        return measure_files({"start": start}, quick)
+    return measure_files(compress(start, cell["stage"] == WITH_TEACHER, seed, quick), quick)
 
 
-def distilled(seed, quick):
-    """The student that all rows start from."""
-    student = student_model(seed)
-    training = arguments("distill", True, seed, quick)
+def train_student(seed, quick):
+    """Return the distilled student that all rows start from."""
+    student = build_student(seed)
+    training = training_arguments("distill", True, seed, quick)
     distiller = kd.Distiller(student, training["teachers"])
     distiller.compile(training["optimizer"], loss=training["loss"])
     distiller.fit(training["data"], epochs=training["epochs"], verbose=0)
     return student
 
 
-def compressed(start, taught, seed, quick):
-    """By row, the student that comes of it."""
+def compress(start, with_teacher, seed, quick):
+    """Return the compressed students by row."""
     students = {"start": start}
     for name in QUICK if quick else ROWS:
         _, technique, before, *amount = ROWS[name]
-        training = arguments(technique, taught, seed, quick)
+        training = training_arguments(technique, with_teacher, seed, quick)
         if technique == "float":
-            students[name] = trained_on(start, training)
+            students[name] = train_copy(start, training)
         else:
-            compress = getattr(kd.compression, technique)
-            students[name] = compress(students[before], *amount, **training).model
+            function = getattr(kd.compression, technique)
+            students[name] = function(students[before], *amount, **training).model
     del students["start"]
     return students
 
 
-def trained_on(start, training):
-    """A copy of the student, trained for longer."""
+def train_copy(start, training):
+    """Return a copy of the student that is trained further, without compression."""
     student = keras.models.clone_model(start)
     student.set_weights(start.get_weights())
-    kd.compression.Training(**training).distil(student)
+    kd.compression.Training(**training).distill(student)
     return student
 
 
-def arguments(technique, taught, seed, quick):
-    """How a student is trained: the same with and without the teacher, but for the teacher."""
+def training_arguments(technique, with_teacher, seed, quick):
+    """Return the arguments of a training; with and without the teacher they are the same."""
     epochs, rate = SETTINGS[technique]
     epochs, images = (1, 512) if quick else (epochs, IMAGES)
-    samples = tf.data.Dataset.from_tensor_slices(arrays("fashion_mnist", f"train[:{images}]"))
+    samples = tf.data.Dataset.from_tensor_slices(load_arrays(DATA, f"train[:{images}]"))
     keras.utils.set_random_seed(seed)
     schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-images // BATCH))
     common = {
@@ -106,20 +114,19 @@ def arguments(technique, taught, seed, quick):
         "loss": sparse_loss(),
         "verbose": 0,
     }
-    if not taught:
+    if not with_teacher:
         return {"data": samples.shuffle(images, seed=seed).batch(BATCH), **common}
     path = CACHE / f"compression_knowledge{'_quick' if quick else ''}"
-    cache = kd.KnowledgeCache.build(teacher(quick), samples, path, verbose=0)
+    cache = kd.KnowledgeCache.build(load_teacher(quick), samples, path, verbose=0)
     data = cache.join(kd.keyed(samples).shuffle(images, seed=seed).batch(BATCH))
     return {"data": data, "teachers": cache.teachers, **common}
 
 
-def measured(students, quick):
-    """Of each student's int8 file (and float32 file, where it has one): accuracy, bytes, time."""
+def measure_files(students, quick):
+    """Return accuracy, size and latency of the int8 and float32 files of students."""
     count = 500 if quick else 10_000
-    x, y = arrays("fashion_mnist", f"test[:{count}]")
-    test = [(x[i : i + 500], y[i : i + 500]) for i in range(0, count, 500)]
-    calibration, _ = arrays("fashion_mnist", "train[:500]")
+    test = to_batches(*load_arrays(DATA, f"test[:{count}]"))
+    calibration, _ = load_arrays(DATA, "train[:500]")
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, student in students.items():
@@ -137,73 +144,74 @@ def measured(students, quick):
 
 
 def report(done):
-    if not done.where(stage="start") or not done.where(stage="taught"):
+    if not done.where(stage=START) or not done.where(stage=WITH_TEACHER):
         return ""
-    shown = done.where(stage="taught")[0]["metrics"]
-    rows = [_row(done, "start", "the start", "start", "start")]
+    known = done.where(stage=WITH_TEACHER)[0]["metrics"]
+    rows = [_row(done, "start", "distilled student", START, START)]
     rows += [
-        _row(done, name, title, "labels", "taught")
+        _row(done, name, title, LABELS_ALONE, WITH_TEACHER)
         for name, (title, *_) in ROWS.items()
-        if f"{name}_us" in shown
+        if f"{name}_us" in known
     ]
-    # Short, so that the table fits beside the site's navigation.
+    # Short, so that the table fits next to the navigation of the site.
     header = ["", "float32, labels %", "float32, teacher %", "int8, labels %", "int8, teacher %"]
-    header += ["int8 kB (gzip'd, share)", "µs"]
-    return f"{table(header, rows)}\n\n{_ahead(done)}".rstrip()
+    header += ["int8 kB (gzip, share)", "µs"]
+    return f"{table(header, rows)}\n\n{_teacher_gain(done)}".rstrip()
 
 
-def _ahead(done):
-    """In how many of the paired runs the one with the teacher has the better int8 file."""
-    gains, labels = [], done.where(stage="labels")
+def _teacher_gain(done):
+    """Return a sentence on how often and by how much the teacher improves the int8 file."""
+    gains, labels = [], done.where(stage=LABELS_ALONE)
     for name in ROWS:
         metric = f"{name}_int8_accuracy"
         if labels and all(metric in run["metrics"] for run in labels):
             pairs = zip(
-                done.values(metric, stage="taught"),
-                done.values(metric, stage="labels"),
+                done.values(metric, stage=WITH_TEACHER),
+                done.values(metric, stage=LABELS_ALONE),
                 strict=False,
             )
-            gains.append([taught - alone for taught, alone in pairs])
+            gains.append([with_teacher - alone for with_teacher, alone in pairs])
     ahead = [gain > 0 for row in gains for gain in row]
     if not ahead:
         return ""
     means = [100 * statistics.mean(row) for row in gains]
     return (
-        f"With the teacher the int8 file is better in {sum(ahead)} of {len(ahead)} pairs of one "
-        f"technique and seed, in the mean of a row by {min(means):.1f} to {max(means):.1f} points."
+        f"With the teacher, the int8 file is better in {sum(ahead)} of {len(ahead)} pairs of a "
+        f"technique and a seed; the mean gain of a row is {min(means):.1f} to {max(means):.1f} "
+        "points."
     )
 
 
-def _row(done, name, title, alone, taught):
-    """One row: accuracies of both kinds of training; sizes and time of the taught one's file."""
+def _row(done, name, title, alone, with_teacher):
+    """Return accuracies without and with the teacher; size and latency with the teacher."""
     accuracies = []
     for metric in (f"{name}_float32_accuracy", f"{name}_int8_accuracy"):
-        for stage in (alone, taught):
+        for stage in (alone, with_teacher):
             runs = done.where(stage=stage)
             known = runs and metric in runs[0]["metrics"]
             accuracies.append(mean_sd(done.values(metric, stage=stage), 100) if known else "")
-    packed = done.values(f"{name}_int8_gzip", stage=taught)
-    plain = done.values("start_int8_gzip", stage="start")
-    size = statistics.mean(done.values(f"{name}_int8_bytes", stage=taught)) / 1000
+    packed = done.values(f"{name}_int8_gzip", stage=with_teacher)
+    plain = done.values("start_int8_gzip", stage=START)
+    size = statistics.mean(done.values(f"{name}_int8_bytes", stage=with_teacher)) / 1000
     share = mean_sd([own / first for own, first in zip(packed, plain, strict=False)])
     return [
         title,
         *accuracies,
         f"{size:.1f} ({statistics.mean(packed) / 1000:.1f}, {share})",
-        mean_sd(done.values(f"{name}_us", stage=taught), digits=0),
+        mean_sd(done.values(f"{name}_us", stage=with_teacher), digits=0),
     ]
 
 
 def chart(done, path):
-    """Accuracy over packed size: with the labels alone, and with the teacher."""
+    """Draw accuracy over compressed size, with and without the teacher."""
     from matplotlib import pyplot
 
-    if not done.where(stage="labels") or not done.where(stage="taught"):
+    if not done.where(stage=LABELS_ALONE) or not done.where(stage=WITH_TEACHER):
         return
     figure, axes = pyplot.subplots(figsize=(8, 4.2), layout="constrained")
     styles = {
-        "labels": ("labels alone", "#d98032", "o"),
-        "taught": ("with the teacher", "#1b9e5a", "D"),
+        LABELS_ALONE: ("labels alone", "#d98032", "o"),
+        WITH_TEACHER: ("with the teacher", "#1b9e5a", "D"),
     }
     short = {
         "float": "not compressed",
@@ -213,21 +221,21 @@ def chart(done, path):
         "clustered": "16 clusters",
         "both": "80 %, 16",
     }
-    for stage, (label, colour, marker) in styles.items():
+    for stage, (label, color, marker) in styles.items():
         points = [
             [statistics.mean(done.values(f"{name}_int8_{key}", stage=stage)) for name in ROWS]
             for key in ("gzip", "accuracy")
         ]
         sizes, accuracies = [x / 1000 for x in points[0]], [100 * y for y in points[1]]
-        axes.scatter(sizes, accuracies, s=50, color=colour, marker=marker, label=label, zorder=3)
+        axes.scatter(sizes, accuracies, s=50, color=color, marker=marker, label=label, zorder=3)
         for name, x, y in zip(ROWS, sizes, accuracies, strict=True):
-            # Points lie close in pairs, one of them quantization-aware: its name stands aside.
+            # Points lie close in pairs; the label of the quantization-aware one is at the side.
             place, side = ((-7, -3), "right") if name.endswith("qat") else ((0, 7), "center")
-            if (stage, name) == ("labels", "pcqat"):
+            if (stage, name) == (LABELS_ALONE, "pcqat"):
                 place, side = (0, -14), "center"
             text = short.get(name, name.upper())
             axes.annotate(text, (x, y), place, textcoords="offset points", ha=side, fontsize=7)
-    axes.set_xlabel("int8 file, gzip'd, kB")
+    axes.set_xlabel("int8 file after gzip, kB")
     axes.set_ylabel("test accuracy, %")
     axes.margins(0.1)
     axes.grid(alpha=0.25)

@@ -1,16 +1,17 @@
-"""Quantization-aware training where int8 hurts: a narrow network of gated depthwise blocks.
+"""Accuracy with and without quantization-aware training on a network that int8 damages.
 
 Fashion-MNIST, teacher and 5,000 images as in `compression`. The network is a small EfficientNet:
-inverted bottlenecks with squeeze and excite and SiLU, whose wide ranges int8 has to cover with 256
-values. From the same distilled network one copy is trained on as it is, and one quantization-aware,
-both with the teacher, for as many epochs. Accuracies of the files on the 10,000 test images.
+inverted bottlenecks with squeeze and excite and SiLU, whose wide value ranges int8 covers with 256
+values. From the same distilled network, one copy is trained further without change and one
+quantization-aware, both with the teacher, for the same number of epochs. Accuracies of the files on
+the 10,000 test images.
 """
 
 import keras
 from keras import layers
 
 import keras_kd as kd
-from benchmarks.export.compression import arguments, measured, trained_on
+from benchmarks.export.compression import measure_files, train_copy, training_arguments
 from benchmarks.runner.results import mean_sd, table
 
 WIDTH, EXPANSION, BLOCKS = 8, 4, 5
@@ -21,20 +22,20 @@ def plan(done, seeds, quick):
 
 
 def run(cell, seed, quick):
-    start = narrow(seed, blocks=1 if quick else BLOCKS)
-    training = arguments("distill", True, seed, quick)
+    start = build_network(seed, blocks=1 if quick else BLOCKS)
+    training = training_arguments("distill", True, seed, quick)
     distiller = kd.Distiller(start, training["teachers"])
     distiller.compile(training["optimizer"], loss=training["loss"])
     distiller.fit(training["data"], epochs=1 if quick else 30, verbose=0)
-    training = arguments("quantize_aware", True, seed, quick)
-    students = {"float": trained_on(start, training)}
-    training = arguments("quantize_aware", True, seed, quick)
+    training = training_arguments("quantize_aware", True, seed, quick)
+    students = {"float": train_copy(start, training)}
+    training = training_arguments("quantize_aware", True, seed, quick)
     students["qat"] = kd.compression.quantize_aware(start, **training).model
-    return measured(students, quick)
+    return measure_files(students, quick)
 
 
-def narrow(seed, blocks):
-    """Inverted bottlenecks with squeeze and excite, as EfficientNet's."""
+def build_network(seed, blocks):
+    """Return inverted bottlenecks with squeeze and excite, as in EfficientNet."""
     keras.utils.set_random_seed(seed)
     x = inputs = keras.Input((28, 28, 1))
     x = silu(layers.Conv2D(WIDTH, 3, strides=2, padding="same", use_bias=False), x)
@@ -54,7 +55,7 @@ def silu(layer, x):
 
 
 def norm():
-    # Its statistics must follow in the few steps that there are.
+    # A lower momentum, so that the statistics follow within few steps.
     return layers.BatchNormalization(momentum=0.9)
 
 
@@ -80,5 +81,5 @@ def report(done):
         rows.append([title, mean_sd(values, 100), mean_sd(lost, 100)])
     pairs = zip(done.values("qat_int8_accuracy"), done.values("float_int8_accuracy"), strict=True)
     gained = mean_sd([aware - after for aware, after in pairs], 100)
-    shown = table(["file", "test accuracy %", "points lost"], rows)
-    return f"{shown}\n\nQuantization-aware training gains {gained} points, paired by seed."
+    text = table(["file", "test accuracy %", "points lost"], rows)
+    return f"{text}\n\nQuantization-aware training gains {gained} points, paired by seed."

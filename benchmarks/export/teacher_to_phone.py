@@ -1,7 +1,7 @@
-"""The whole way on Fashion-MNIST, for the picture of the README: teacher, student, int8 file.
+"""Teacher, student and int8 file on Fashion-MNIST, for the picture of the README.
 
-Teacher, student, images and settings are those of `against_keras_distillation`: 5,000 labelled
-images for the student, 50,000 for the teacher, all 10,000 test images, after the last epoch.
+Images, teacher and student of shared/fashion_mnist.py, with the best settings of
+`against_keras_distillation`. All 10,000 test images, after the last epoch.
 """
 
 import statistics
@@ -9,13 +9,20 @@ import tempfile
 from pathlib import Path
 
 import keras_kd as kd
-from benchmarks.accuracy.against_keras_distillation import student_model, teacher
 from benchmarks.runner.results import mean_sd, table
-from benchmarks.shared.training import Recorded, accuracy, arrays, compile_and_fit, sparse_loss
+from benchmarks.shared.fashion_mnist import build_student, load_teacher, student_images
+from benchmarks.shared.training import (
+    RecordedTeachers,
+    accuracy,
+    compile_and_fit,
+    load_arrays,
+    sparse_loss,
+    to_batches,
+)
 
 # Latencies need the machine to themselves.
 ALONE = True
-EPOCHS = {"alone": 20, "distilled": 60}  # Each tuned in `against_keras_distillation`.
+EPOCHS = {"alone": 20, "distilled": 60}  # Tuned in `against_keras_distillation`.
 
 
 def plan(done, seeds, quick):
@@ -23,31 +30,30 @@ def plan(done, seeds, quick):
 
 
 def run(cell, seed, quick):
-    x, y = arrays(cell["data"], "train[:5000]")
-    x_test, y_test = arrays(cell["data"], "test")
-    large = teacher(quick)
+    x, y = student_images()
+    x_test, y_test = load_arrays(cell["data"], "test")
+    teacher = load_teacher(quick)
     found = {
-        "teacher_parameters": large.count_params(),
-        "teacher_accuracy": accuracy(large, x_test, y_test),
+        "teacher_parameters": teacher.count_params(),
+        "teacher_accuracy": accuracy(teacher, x_test, y_test),
     }
     for method, epochs in EPOCHS.items():
-        student = student_model(seed)
+        student = build_student(seed)
         model, inputs = student, x
         if method == "distilled":
-            recorded = Recorded(large, x)
+            recorded = RecordedTeachers(teacher, x)
             model = kd.Distiller(recorded.student(student), recorded.teacher)
             inputs = recorded.inputs(x)
         settings = {"learning_rate": 1e-2, "epochs": 1 if quick else epochs}
         compile_and_fit(model, inputs, y, loss=sparse_loss(), seed=seed, **settings)
         found[f"{method}_accuracy"] = accuracy(student, x_test, y_test)
     with tempfile.TemporaryDirectory() as folder:
-        file = kd.export.to_tflite(large, Path(folder) / "teacher.tflite")
+        file = kd.export.to_tflite(teacher, Path(folder) / "teacher.tflite")
         found |= {"teacher_bytes": file.size, "teacher_us": kd.export.benchmark(file).median_us}
         file = kd.export.to_tflite(student, Path(folder) / "student.tflite", "int8", x)
-        test = [(x_test[i : i + 500], y_test[i : i + 500]) for i in range(0, len(x_test), 500)]
         found |= {
             "student_parameters": student.count_params(),
-            "int8_accuracy": kd.export.evaluate(file, test).accuracy,
+            "int8_accuracy": kd.export.evaluate(file, to_batches(x_test, y_test)).accuracy,
             "int8_bytes": file.size,
             "int8_us": kd.export.benchmark(file).median_us,
         }
@@ -69,9 +75,9 @@ def report(done):
         ],
         ["student alone", *_student(done, "alone"), "", ""],
         ["student, distilled", *_student(done, "distilled"), "", ""],
-        ["its int8 file", *_student(done, "int8"), f"{size / 1000:.1f}", f"{micros:.0f}"],
+        ["int8 file", *_student(done, "int8"), f"{size / 1000:.1f}", f"{micros:.0f}"],
     ]
-    return table(["", "parameters", "test accuracy %", "kB", "µs for an image"], rows)
+    return table(["", "parameters", "test accuracy %", "kB", "µs per image"], rows)
 
 
 def _student(done, method):
@@ -84,45 +90,45 @@ def _mean(done, metric):
 
 
 def chart(done, path):
-    """The picture: from the teacher over the students to the phone."""
-    shown = {metric: _mean(done, metric) for metric in done.runs[0]["metrics"]}
-    smaller = shown["teacher_bytes"] / shown["int8_bytes"]
-    faster = shown["teacher_us"] / shown["int8_us"]
+    """Draw the picture: teacher, students, phone."""
+    means = {metric: _mean(done, metric) for metric in done.runs[0]["metrics"]}
+    smaller = means["teacher_bytes"] / means["int8_bytes"]
+    faster = means["teacher_us"] / means["int8_us"]
     texts = {
         "teacher": (
-            f"{shown['teacher_parameters'] / 1e6:.1f} M parameters",
-            f"{shown['teacher_bytes'] / 1e6:.1f} MB, {shown['teacher_us']:.0f} µs",
+            f"{means['teacher_parameters'] / 1e6:.1f} M parameters",
+            f"{means['teacher_bytes'] / 1e6:.1f} MB, {means['teacher_us']:.0f} µs",
         ),
-        "teacher_accuracy": f"{100 * shown['teacher_accuracy']:.1f} %",
-        "alone": f"{100 * shown['alone_accuracy']:.1f} %",
-        "distilled": f"{100 * shown['distilled_accuracy']:.1f} %",
-        "student": f"{shown['student_parameters'] / 1e3:.1f} k parameters",
-        "int8": f"{100 * shown['int8_accuracy']:.1f} %",
+        "teacher_accuracy": f"{100 * means['teacher_accuracy']:.1f} %",
+        "alone": f"{100 * means['alone_accuracy']:.1f} %",
+        "distilled": f"{100 * means['distilled_accuracy']:.1f} %",
+        "student": f"{means['student_parameters'] / 1e3:.1f} k parameters",
+        "int8": f"{100 * means['int8_accuracy']:.1f} %",
         "file": (
-            f"{shown['int8_bytes'] / 1e3:.0f} kB, {shown['int8_us']:.0f} µs",
+            f"{means['int8_bytes'] / 1e3:.0f} kB, {means['int8_us']:.0f} µs",
             f"{smaller:.0f} times smaller",
             f"{faster:.0f} times as fast",
         ),
-        "seeds": f"Fashion-MNIST, 5,000 labelled images; means of {len(done.runs)} seeds, "
+        "seeds": f"Fashion-MNIST, 5,000 labeled images; means of {len(done.runs)} seeds, "
         "test accuracy after the last epoch",
     }
     path.write_text(_picture(texts))
 
 
 def _picture(t):
-    """An SVG with a background of its own, so that it reads on a light and on a dark page."""
+    """Return an SVG with its own background, readable on light and dark pages."""
     card = '<rect x="{}" y="{}" width="{}" height="{}" rx="{}" fill="{}" stroke="{}"/>'
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 330" role="img" '
         'font-family="system-ui, Segoe UI, Helvetica, Arial, sans-serif" text-anchor="middle">',
-        "<title>From the teacher over the student to an int8 file on the phone</title>",
+        "<title>From a teacher to a student to an int8 file on a phone</title>",
         '<rect width="960" height="330" rx="12" fill="#fbfbfd" stroke="#d9dbe6"/>',
-        # The teacher: a large net.
+        # The teacher.
         card.format(30, 40, 250, 220, 12, "#e8eaf6", "#5c6bc0"),
         _text(155, 78, "Teacher", 22, "#283593", "bold"),
         _text(155, 150, t["teacher_accuracy"], 44, "#283593", "bold"),
         *[_text(155, 200 + 26 * i, line, 16, "#3f4459") for i, line in enumerate(t["teacher"])],
-        # The student, alone and taught.
+        # The student, trained alone and distilled.
         card.format(380, 40, 220, 96, 12, "#f3f3f3", "#9e9e9e"),
         _text(490, 68, "Student alone", 16, "#555555"),
         _text(490, 116, t["alone"], 32, "#555555", "bold"),
@@ -145,8 +151,8 @@ def _picture(t):
     return "\n".join(parts) + "\n"
 
 
-def _text(x, y, text, size, colour, weight="normal"):
-    style = f'font-size="{size}" fill="{colour}" font-weight="{weight}"'
+def _text(x, y, text, size, color, weight="normal"):
+    style = f'font-size="{size}" fill="{color}" font-weight="{weight}"'
     return f'<text x="{x}" y="{y}" {style}>{text}</text>'
 
 

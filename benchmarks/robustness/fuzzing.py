@@ -1,9 +1,8 @@
-"""Every reader, given damaged and hostile files and wild command lines: 10,000 each.
+"""Damaged and hostile files and random command lines for every reader, 10,000 inputs each.
 
-What is given is decided by the seed. An answer must be right, a refusal in our own words, and
-nothing may be written beside; whatever else happens ends the run with an error. See
-tests/fuzz_readers.py. A .tflite or .keras file with other weights in it and a fitting checksum is
-another model, and answered as such.
+The seed determines the inputs. A reader must give the correct result or a readable error, and
+create no other files; anything else stops the run. See tests/fuzzing/fuzz_readers.py. A .tflite or
+.keras file with other weights and a matching checksum is another model and accepted as one.
 """
 
 from benchmarks.runner.results import table
@@ -27,7 +26,7 @@ def report(done):
     rows = []
     for reader in READERS:
         inputs = sum(done.values("inputs", reader=reader))
-        answered = sum(done.values("answered", reader=reader))
-        rows.append([reader, f"{inputs:,}", f"{inputs - answered:,}", f"{answered:,}", 0])
-    header = ["reader", "inputs", "refused", "answered, rightly", "anything else"]
+        accepted = sum(done.values("answered", reader=reader))
+        rows.append([reader, f"{inputs:,}", f"{inputs - accepted:,}", f"{accepted:,}", 0])
+    header = ["reader", "inputs", "rejected", "accepted, correct result", "anything else"]
     return table(header, rows)

@@ -1,11 +1,10 @@
-"""Runs that are killed at random moments and started again, held against runs that were not.
+"""Jobs that are killed at random moments and restarted, compared with jobs that ran without a kill.
 
-Each job is started, killed with SIGKILL at a random moment, started again, killed again, twelve
-times unless it is done before, and then left to end. What it ends with must be, bit for bit, what
-the job ends with that nobody killed. A fifth of the kills fall before the first step of a process;
-the others are spread over the work, a process's start left out. In which phase a kill fell is read
-off the disk and off what the process had said. The pipeline is also killed the moment after a stage
-appeared.
+Each job is killed with SIGKILL at a random moment and restarted, twelve times unless it finishes
+before, and then runs to its end. Its result must equal that of an uninterrupted job bit for bit. A
+fifth of the kills happen before the first step of a process; the others are spread over the work.
+The files and the printed lines show the phase of a kill. The pipeline is also killed right after a
+stage has appeared.
 """
 
 import random
@@ -20,8 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.robustness import soaked
+from benchmarks.paths import ROOT
+from benchmarks.robustness import soak_process
 from benchmarks.runner.results import table
+from keras_kd.files import UNFINISHED
 
 JOBS = ("distillation", "self-distillation", "cache", "pipeline")
 KILLS = 12
@@ -45,110 +46,113 @@ def plan(done, seeds, quick):
 def run(cell, seed, quick):
     draw, job = random.Random(seed), cell["job"]
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as killed:
-        start, begun = Process(job, whole), time.perf_counter()
-        start.wait_for_work()
-        worked = time.perf_counter()
-        start.end()
-        spans = worked - begun, time.perf_counter() - worked
+        process, launched = Process(job, whole), time.perf_counter()
+        process.wait_for_work()
+        started = time.perf_counter()
+        process.wait()
+        durations = started - launched, time.perf_counter() - started
         phases = Counter()
         for _ in range(1 if quick else KILLS):
-            phase = kill(job, Path(killed), draw, *spans)
+            phase = start_and_kill(job, Path(killed), draw, *durations)
             if phase is None:
-                break  # It was done before its time had come.
+                break
             phases[phase] += 1
-        Process(job, killed).end()
-        return {**phases, "same": same(whole, killed)}
+        Process(job, killed).wait()
+        return {**phases, "same": int(same_weights(whole, killed))}
 
 
-def kill(job, folder, draw, starting, working):
-    """Starts a process and kills it; the phase in which it was, or `None` if it was faster."""
+def start_and_kill(job, folder, draw, starting, working):
+    """Start a process and kill it; return the phase of the kill, `None` if it finished before."""
     process, phase = Process(job, folder), None
     stages = folder / "stages"
     if draw.random() < 0.2:
         time.sleep(draw.uniform(0, 0.8 * starting))
         phase = BEFORE
     elif job == "pipeline" and draw.random() < 0.5:
-        there = count(stages)
-        while count(stages) == there and process.runs():
+        finished = count_files(stages)
+        while count_files(stages) == finished and process.is_running():
             time.sleep(0.001)
         phase = "between two stages of the pipeline"
     else:
         process.wait_for_work()
-        # Stages begin anew. All else goes on, and comes to less than the whole, as a rule.
+        # A killed stage starts again; the other jobs resume, and usually do a part of the work.
         share = 0.5 if job == "pipeline" else 1.6 / KILLS
         time.sleep(draw.uniform(0, share * working))
     if not process.kill():
         return None
-    return phase or phase_of(job, folder, process.epoch)
+    return phase or find_phase(job, folder, process.epoch)
 
 
-def phase_of(job, folder, epoch):
+def find_phase(job, folder, epoch):
     if job == "cache":
         return "while a cache is built"
     if job == "pipeline":
         return "within a stage of the pipeline"
-    if list(folder.glob("run/.unfinished-*")):
+    if list(folder.glob(f"run/{UNFINISHED}*")):
         return "while a checkpoint is written"
-    late = job == "self-distillation" and epoch >= soaked.LATE
+    late = job == "self-distillation" and epoch >= soak_process.START
     return "late phase of self-distillation" if late else "within an epoch"
 
 
-def count(folder):
+def count_files(folder):
     return len([path for path in folder.glob("*") if not path.name.startswith(".")])
 
 
-def same(one, other):
-    """1 where both folders hold the same weights, bit for bit, else 0."""
+def same_weights(one, other):
+    """Return whether the weights in both folders are equal bit for bit."""
     with np.load(f"{one}/weights.npz") as first, np.load(f"{other}/weights.npz") as second:
-        return int(all(np.array_equal(first[name], second[name]) for name in first.files))
+        return all(np.array_equal(first[name], second[name]) for name in first.files)
 
 
 class Process:
-    """A process of benchmarks/steps/soaked.py, whose words are listened to."""
+    """Process of soak_process.py and a thread that reads what it prints."""
 
     def __init__(self, job, folder):
-        command = [sys.executable, "-m", "benchmarks.robustness.soaked", job, str(folder)]
-        root = Path(__file__).parents[2]
-        self._blocks = Path(folder) / "cache" / "journal.jsonl" if job == "cache" else None
-        self._had = self._written()
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
+        command = [sys.executable, "-m", "benchmarks.robustness.soak_process", job, str(folder)]
+        self._journal = Path(folder) / "cache" / "journal.jsonl" if job == "cache" else None
+        self._initial_size = self._journal_size()
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         self.epoch = -1
-        self._works = threading.Event()
-        self._ears = threading.Thread(target=self._listen)
-        self._ears.start()
+        self._started = threading.Event()
+        self._reader = threading.Thread(target=self._read_output)
+        self._reader.start()
 
     def wait_for_work(self):
-        """Until its first new step or block is done, or it has ended."""
+        """Wait until the first new step or block is done, or the process has ended."""
         deadline = time.monotonic() + 300
-        while self.runs() and not self._works.is_set() and self._written() <= self._had:
+        while (
+            self.is_running()
+            and not self._started.is_set()
+            and self._journal_size() <= self._initial_size
+        ):
             if time.monotonic() > deadline:
-                raise RuntimeError("the process did not begin")
+                raise RuntimeError("The process has not started to work after 300 seconds.")
             time.sleep(0.001)
 
-    def runs(self):
+    def is_running(self):
         return self._process.poll() is None
 
     def kill(self):
-        """Whether it was killed, and not done already."""
+        """Kill the process; return whether it was still running."""
         self._process.send_signal(signal.SIGKILL)
-        self._ears.join()
+        self._reader.join()
         return self._process.wait() == -signal.SIGKILL
 
-    def end(self):
-        self._ears.join()
+    def wait(self):
+        self._reader.join()
         if self._process.wait():
-            raise RuntimeError(f"the process failed: {self._process.returncode}")
+            raise RuntimeError(f"The process failed with exit code {self._process.returncode}.")
 
-    def _listen(self):
+    def _read_output(self):
         for line in self._process.stdout:
-            if line.strip() == soaked.WORKS:
-                self._works.set()
+            if line.strip() == soak_process.STARTED:
+                self._started.set()
             elif line.strip().isdecimal():
                 self.epoch = int(line)
 
-    def _written(self):
-        there = self._blocks is not None and self._blocks.exists()
-        return self._blocks.stat().st_size if there else 0
+    def _journal_size(self):
+        exists = self._journal is not None and self._journal.exists()
+        return self._journal.stat().st_size if exists else 0
 
 
 def report(done):

@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""Description of the machine that a benchmark runs on."""
 
 import platform
 import re
@@ -11,24 +11,24 @@ INSTRUCTIONS = ("avx2", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "a
 
 
 def machine():
-    """Processor, cores that this process may use, system."""
+    """Return the processor, the cores available to this process, and the system."""
     return f"{processor()}, {joblib.cpu_count()} cores, {platform.system()}"
 
 
 def processor():
-    """The processor, and which of its instructions low precision lives on."""
+    """Return the processor and its instructions for low precision."""
     model, flags = _cpu()
     known = [flag for flag in INSTRUCTIONS if flag in flags]
     return f"{model} ({', '.join(known) or 'no AVX2'})"
 
 
 def has_bfloat16():
-    """Whether the processor says that it multiplies bfloat16."""
+    """Return whether the processor reports instructions to multiply bfloat16."""
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu()[1])
 
 
 def _cpu():
-    """The processor's name and its flags."""
+    """Return the name and the flags of the processor."""
     path = Path("/proc/cpuinfo")
     text = path.read_text() if path.exists() else ""
     fields = dict(re.findall(r"^(model name|flags)\s*: (.*)$", text, re.MULTILINE))

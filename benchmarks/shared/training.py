@@ -1,4 +1,4 @@
-"""What the benchmarks share: data as arrays, the models, one way to train them all."""
+"""Data as arrays, a network, recorded teachers and the training that all methods share."""
 
 import os
 from functools import lru_cache
@@ -12,31 +12,36 @@ import keras_kd as kd
 
 CACHE = Path(os.environ.get("KERAS_KD_BENCHMARKS", "build/benchmarks"))
 
-#: Whether this only proves that benchmarks run: few samples of each split, and steps that are not
-#: traced, which takes longer than some steps.
-quickly = False
+#: Whether to use few samples of each split and no `tf.function`, whose tracing takes longer than a
+#: few steps. The runner sets it for quick runs.
+quick_mode = False
 
 
 @lru_cache(maxsize=8)
-def arrays(name, split):
-    """A split as arrays (x, y), in the order of the data set, read once in a process."""
+def load_arrays(name, split):
+    """Return a split as arrays (x, y) in the order of the data set, read once per process."""
     dataset = kd.datasets.load(name, split, batch_size=None, shuffle=False)
-    batches = list(dataset.take(256 if quickly else -1).batch(1000).as_numpy_iterator())
-    found = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
-    for part in found:
-        part.setflags(write=False)
-    return found
+    batches = list(dataset.take(256 if quick_mode else -1).batch(1000).as_numpy_iterator())
+    arrays = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+    for array in arrays:
+        array.setflags(write=False)
+    return arrays
+
+
+def to_batches(x, y, size=500):
+    """Return a list of batches (x, y)."""
+    return [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
 
 
 def compile_and_fit(model, x, y, *, loss, learning_rate, epochs, batch_size=128, seed=0, **kwargs):
-    """Trains with Adam and a cosine schedule down to nought, the same for every method.
+    """Train with Adam and a cosine schedule that decays to zero, the same for every method.
 
-    The order of the samples depends on the seed alone.
+    The order of the samples depends on the seed only.
     """
     steps = epochs * -(-len(y) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     keras.utils.set_random_seed(seed)
-    model.compile(keras.optimizers.Adam(schedule), loss=loss, run_eagerly=quickly, **kwargs)
+    model.compile(keras.optimizers.Adam(schedule), loss=loss, run_eagerly=quick_mode, **kwargs)
     return model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
 
 
@@ -45,41 +50,49 @@ def sparse_loss():
 
 
 def accuracy(model, x, y):
-    """Top-1 accuracy of a model that gives a score for each class."""
+    """Return the top-1 accuracy of a model that outputs one score per class."""
     return float(np.mean(np.argmax(model.predict(x, batch_size=500, verbose=0), axis=-1) == y))
 
 
-def kept(name, make):
-    """A model made once and kept on disk, e.g. a teacher that all methods share."""
+def load_or_train(name, train):
+    """Return a model that is trained once and kept on disk, e.g. a teacher that methods share."""
     path = CACHE / f"{name}.keras"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        # Another process may be at it too: whoever is last wins, with the same weights.
+        # Another process may train it at the same time: the last one wins, with the same weights.
         temporary = CACHE / f"{name}.{os.getpid()}.keras"
-        make().save(temporary)
+        train().save(temporary)
         os.replace(temporary, path)
     return keras.models.load_model(path, compile=False)
 
 
-class Recorded:
-    """Frozen teachers that said everything once, and stand in for themselves in every training.
+class RecordedTeachers:
+    """Frozen teachers that run once and whose outputs are replayed in every training.
 
-    Without augmentation they would say the same of each image in each epoch, so the numbers are
-    those of live teachers, at the cost of the student alone. Images and records travel together:
-    `inputs(x)` makes the dict that `student(model)` and the `teachers` take. With several taps the
-    teachers' outputs bear their names.
+    Without augmentation a teacher has the same outputs for a sample in every epoch, so the student
+    gets the weights that a live teacher gives, at the cost of the student alone. Samples and
+    recorded outputs travel together: `inputs(x)` returns the dict that `student(model)` and the
+    `teachers` take.
+
+    Args:
+        models: A teacher or several.
+        x: The training samples.
+        taps: The layers whose outputs are recorded. With several, a teacher outputs a dict.
+            Defaults to the layer `logits`.
+        batch_size: Of the teachers' prediction. Defaults to 500.
     """
 
-    def __init__(self, models, x, taps=("logits",)):
+    def __init__(self, models, x, taps=("logits",), batch_size=500):
         models = models if isinstance(models, (list, tuple)) else [models]
-        self.shape = models[0].input_shape[1:]
+        self.shape, self.dtype = models[0].input_shape[1:], x.dtype
         self.records = {}
         for i, model in enumerate(models):
-            shown = [model.get_layer(tap).output for tap in taps]
-            values = keras.Model(model.input, shown).predict(x, batch_size=500, verbose=0)
+            outputs = [model.get_layer(tap).output for tap in taps]
+            recorder = keras.Model(model.input, outputs)
+            values = recorder.predict(x, batch_size=batch_size, verbose=0)
             for tap, value in zip(taps, values if len(taps) > 1 else [values], strict=True):
                 self.records[f"teacher_{i}_{tap}"] = np.asarray(value, "float32")
-        self.models = [self._stand_in(i, model.name, taps) for i, model in enumerate(models)]
+        self.models = [self._replay(i, model.name, taps) for i, model in enumerate(models)]
         self.teachers = [kd.Teacher(model, outputs="logits") for model in self.models]
 
     @property
@@ -90,26 +103,27 @@ class Recorded:
         return {"image": x, **self.records}
 
     def student(self, model):
+        """Return the model as one that takes the dict of inputs and ignores the records."""
         inputs = self._inputs()
         return keras.Model(inputs, model(inputs["image"]), name=f"{model.name}_and_records")
 
-    def _stand_in(self, i, name, taps):
+    def _replay(self, i, name, taps):
+        """Return a model that takes the dict of inputs and outputs what a teacher has output."""
         inputs = self._inputs()
-        ends = {tap: layers.Identity(name=tap)(inputs[f"teacher_{i}_{tap}"]) for tap in taps}
-        return keras.Model(inputs, ends if len(taps) > 1 else ends[taps[0]], name=f"{name}_{i}")
+        outputs = {tap: layers.Identity(name=tap)(inputs[f"teacher_{i}_{tap}"]) for tap in taps}
+        outputs = outputs if len(taps) > 1 else outputs[taps[0]]
+        return keras.Model(inputs, outputs, name=f"{name}_{i}")
 
     def _inputs(self):
         recorded = {name: keras.Input(v.shape[1:], name=name) for name, v in self.records.items()}
-        return {"image": keras.Input(self.shape, name="image"), **recorded}
+        return {"image": keras.Input(self.shape, dtype=self.dtype, name="image"), **recorded}
 
 
-def convolutional(
-    name, filters, units, shape=(28, 28, 1), classes=10, dropout=0.0, norm=False, seed=0
-):
-    """A plain convolutional network: blocks of 3×3 convolutions, each block halving the map.
+def build_cnn(name, filters, units, shape=(28, 28, 1), classes=10, dropout=0.0, norm=False, seed=0):
+    """Return a plain convolutional network: blocks of a 3×3 convolution and max pooling.
 
-    Taps: `block1`, `block2`, ..., `features`, `logits`. With `norm` each convolution is followed
-    by batch normalisation.
+    Taps: `block1`, `block2`, ..., `features`, `logits`. With `norm`, batch normalization follows
+    each convolution.
     """
     keras.utils.set_random_seed(seed)
     x = inputs = keras.Input(shape)

@@ -1,23 +1,24 @@
-"""The cached step, the live one and PyTorch's on two cores without instructions for matrices.
+"""Time of the cached step, the live step and PyTorch's on two cores without matrix instructions.
 
-benchmarks/step_cost measures more variants and was run on a processor whose student's step takes
-half the time. `lessons in memory` is what is left of a cached step without its look-ups: the
-teacher's part of the loss.
+`step_cost` measures more variants, on a processor whose student step takes half the time. `memory`
+is the cached step without the look-ups: joined batches in memory, with the teacher's part of the
+loss.
 """
 
 import tempfile
 from pathlib import Path
 
 import keras_kd as kd
+from benchmarks.shared.timing import seconds_in_turns
 from benchmarks.speed import step_cost
-from benchmarks.speed.step_cost import Steps, against_torch, in_turns, ratios, table_of
+from benchmarks.speed.against_torch import compare_with_torch
+from benchmarks.speed.steps import Steps, step_ratios, step_table
 
-# Timings need the machine to themselves.
 ALONE = True
 VARIANTS = {
     "logits": ("live teacher, logits", "bound", 1.02),
     "cached": ("cached teacher, logits", "student", 1.05),
-    "memory": ("cached teacher, lessons in memory", "student", None),
+    "memory": ("cached teacher, joined batches in memory", "student", None),
 }
 
 plan = step_cost.plan
@@ -25,7 +26,7 @@ plan = step_cost.plan
 
 def run(cell, seed, quick):
     if "peer" in cell:
-        return against_torch(cell["images"], 3 if quick else 25, 2 if quick else 4)
+        return compare_with_torch(cell["images"], quick)
     steps = Steps(cell["images"], seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cache"
@@ -33,12 +34,12 @@ def run(cell, seed, quick):
         joined = cache.join(steps.batches)
         runs = {
             **steps.parts(),
-            "logits": steps.of(steps.distiller()),
-            "cached": steps.of(steps.distiller(cache.teachers), joined),
-            "memory": steps.of(steps.distiller(cache.teachers), joined.cache()),
+            "logits": steps.runner(steps.distiller()),
+            "cached": steps.runner(steps.distiller(cache.teachers), joined),
+            "memory": steps.runner(steps.distiller(cache.teachers), joined.cache()),
         }
-        return ratios(in_turns(runs, *((1, 1) if quick else (25, 8))), VARIANTS)
+        return step_ratios(seconds_in_turns(runs, *((1, 1) if quick else (25, 8))), VARIANTS)
 
 
 def report(done):
-    return table_of(done, VARIANTS)
+    return step_table(done, VARIANTS)

@@ -1,10 +1,11 @@
-"""How long `fit` waits between the last step of an epoch and the first of the next.
+"""Time that `fit` waits between the last step of an epoch and the first of the next.
 
 A convolutional student of 50,000 parameters on 16,000 images of 28×28 in memory, batches of 64;
-with a teacher of its own size where it is distilled. The thread that autotunes a `tf.data` pipeline
-sleeps for ever longer times, and the end of an iteration waits until it wakes; `kd.Distiller.fit`
-turns it off in data sets it is given. Arrays are made into a data set by Keras, out of its reach.
-Each way in a `fit` of its own of six epochs, of which the first compiles.
+for distillation with a teacher of the same size. The thread that autotunes a `tf.data` pipeline
+sleeps for longer and longer times, and the end of an iteration waits until it wakes up.
+`kd.Distiller.fit` disables autotuning in data sets that it receives. It cannot do so for arrays,
+because Keras turns them into a data set. Each way has its own `fit` of six epochs, the first of
+which compiles.
 """
 
 import statistics
@@ -15,10 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
-from benchmarks.runner.results import mean_sd, on, table
-from benchmarks.shared.training import convolutional, sparse_loss
+from benchmarks.runner.results import mean_sd, measured_on, table
+from benchmarks.shared.training import build_cnn, sparse_loss
 
-# Timings need the machine to themselves.
 ALONE = True
 SAMPLES, BATCH, EPOCHS = 16_000, 64, 6
 WAYS = {
@@ -34,29 +34,29 @@ def plan(done, seeds, quick):
 
 
 def run(cell, seed, quick):
-    who, data = cell["way"].split("_")
+    library, data = cell["way"].split("_")
     rng = np.random.default_rng(seed)
     count = 256 if quick else SAMPLES
     x = rng.random((count, 28, 28, 1), "float32")
     y = rng.integers(0, 10, count)
-    model = convolutional("student", (16, 32), 29, seed=seed)
-    if who == "ours":
-        model = kd.Distiller(model, convolutional("teacher", (16, 32), 29, seed=1000))
+    model = build_cnn("student", (16, 32), 29, seed=seed)
+    if library == "ours":
+        model = kd.Distiller(model, build_cnn("teacher", (16, 32), 29, seed=1000))
     model.compile("adam", sparse_loss())
-    clock = Clock()
-    given = {"epochs": EPOCHS, "callbacks": [clock], "verbose": 0}
+    clock = EpochClock()
+    settings = {"epochs": EPOCHS, "callbacks": [clock], "verbose": 0}
     if data == "arrays":
-        model.fit(x, y, batch_size=BATCH, **given)
+        model.fit(x, y, batch_size=BATCH, **settings)
     else:
         samples = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(count, seed=seed)
-        model.fit(samples.batch(BATCH).prefetch(tf.data.AUTOTUNE), **given)
-    # The first epoch compiles, the wait after it is that of a long one.
+        model.fit(samples.batch(BATCH).prefetch(tf.data.AUTOTUNE), **settings)
+    # The first epoch compiles, and the wait after it is that of a long epoch.
     epoch = statistics.mean(clock.epochs[1:])
     return {"epoch_s": epoch, "share": statistics.mean(clock.waits[1:]) / epoch}
 
 
-class Clock(keras.callbacks.Callback):
-    """Seconds from the first to the last step of each epoch, and from there to the next one."""
+class EpochClock(keras.callbacks.Callback):
+    """Seconds from the first to the last step of each epoch, and from there to the next epoch."""
 
     def __init__(self):
         super().__init__()
@@ -86,5 +86,5 @@ def report(done):
         for way, title in WAYS.items()
         if done.where(way=way)
     ]
-    measured = table(["", "s from first to last step", "wait after it, % of that"], rows)
-    return f"{measured}\n\n{on(done)}" if rows else measured
+    text = table(["", "s from first to last step", "wait after it, % of that"], rows)
+    return f"{text}\n\n{measured_on(done)}" if rows else text

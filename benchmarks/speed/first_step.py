@@ -1,8 +1,8 @@
-"""What it costs until the first step is done: TensorFlow traces it before it runs.
+"""Time until the first step is done, which TensorFlow traces before it runs it.
 
-`fit` on one batch of 128 images of 28×28×1, the networks of benchmarks/steps, Adam and accuracy.
-Seconds of the processor and not of the clock, in which other programs would show, from the
-compiled model on. Each seed makes everything in a process that has done all of it once.
+`fit` on one batch of 128 images of 28×28×1, the networks of the step timings, Adam and accuracy.
+Processor seconds from the compiled model on; other programs do not count. Each seed runs in a
+process that has done everything once before.
 """
 
 import time
@@ -14,7 +14,7 @@ from keras import distillation
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
 from benchmarks.shared.step_networks import BATCH, SHAPES, STUDENTS, TEACHERS
-from benchmarks.shared.training import convolutional, sparse_loss
+from benchmarks.shared.training import build_cnn, sparse_loss
 
 IMAGES = "28×28×1"
 WAYS = {
@@ -34,14 +34,14 @@ def run(cell, seed, quick):
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     x, y = rng.random((BATCH, *SHAPES[IMAGES]), "float32"), rng.integers(0, 10, BATCH)
-    for way in () if quick else WAYS:  # What is imported and set up but once.
-        seconds(way, x, y)
-    return {way: seconds(way, x, y) for way in WAYS}
+    for way in () if quick else WAYS:  # Imports and other work that is done only once.
+        fit_seconds(way, x, y)
+    return {way: fit_seconds(way, x, y) for way in WAYS}
 
 
-def seconds(way, x, y):
-    teacher = convolutional("teacher", *TEACHERS[IMAGES], shape=SHAPES[IMAGES])
-    model = model_of(way, teacher, convolutional("student", *STUDENTS[IMAGES], shape=x.shape[1:]))
+def fit_seconds(way, x, y):
+    teacher = build_cnn("teacher", *TEACHERS[IMAGES], shape=SHAPES[IMAGES])
+    model = build_model(way, teacher, build_cnn("student", *STUDENTS[IMAGES], shape=x.shape[1:]))
     if way == "class":
         model.compile("adam")
     else:
@@ -51,21 +51,21 @@ def seconds(way, x, y):
     return time.process_time() - start
 
 
-def model_of(way, teacher, student):
+def build_model(way, teacher, student):
     if way == "keras":
         return student
     if way == "peer":
         losses = [distillation.LogitsDistillation()]
         return distillation.Distiller(teacher, student, losses, [1.0])
     if way == "class":
-        return kd.TeacherClass(teacher, "features", small, n=4)
+        return kd.TeacherClass(teacher, "features", build_small_student, n=4)
     losses = [kd.losses.SoftTargets()]
     if way == "hint":
         losses.append(kd.losses.Hint("block2", "block2"))
     return kd.Distiller(student, teacher, losses)
 
 
-def small(size):
+def build_small_student(size):
     layers = [keras.layers.Conv2D(8, 3, 2, activation="relu"), keras.layers.Flatten()]
     return keras.Sequential([keras.Input(SHAPES[IMAGES]), *layers, keras.layers.Dense(size)])
 
@@ -74,6 +74,6 @@ def report(done):
     plain = np.array(done.values("keras", images=IMAGES))
     rows = []
     for way, title in WAYS.items() if len(plain) else ():
-        found = np.array(done.values(way, images=IMAGES))
-        rows.append([title, mean_sd(found), mean_sd(found / plain)])
-    return table(["`fit` on one batch", "processor seconds", "over Keras's own"], rows)
+        seconds = np.array(done.values(way, images=IMAGES))
+        rows.append([title, mean_sd(seconds), mean_sd(seconds / plain)])
+    return table(["`fit` on one batch", "processor seconds", "divided by Keras's own"], rows)

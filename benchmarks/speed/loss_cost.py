@@ -1,35 +1,31 @@
-"""What each loss costs beside the rest of a distillation step.
+"""Time of each loss compared with the rest of a distillation step.
 
 A convolutional student of 50,000 parameters learns from a teacher of 1.2 million on batches of 128
-images of 28×28. The step without the loss is a plain training step of the student and the teacher's
-forward pass. What is timed against it is the loss alone, on features that are given: values and
-gradients with respect to the student's tap (and the projector, where there is one), less the time
-that calling a function which computes next to nothing takes (in a real step there is no such call).
-All are timed in turn, block by block, and the ratio within each block is taken, so that a busy
-machine disturbs all of them alike. The share is the loss's part of the whole step: loss / (loss +
-student's step + teacher's forward pass).
+images of 28×28. The rest of the step is a plain training step of the student and the teacher's
+forward pass. The loss is timed alone, on given features: its values and the gradients for the
+student's tap (and the projector, if there is one), minus the time of a call that computes almost
+nothing (a real step has no such call). All take turns, block by block. The share is loss / (loss +
+student's step + teacher's forward pass) within a block.
 """
 
-import time
-
-import keras
 import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
-from benchmarks.shared.training import convolutional, sparse_loss
+from benchmarks.shared.timing import seconds_by_block
+from benchmarks.shared.training import build_cnn, sparse_loss
 
-# Timings need the machine to themselves.
 ALONE = True
 BATCH = 128
-# Of the teacher and of the student.
+#: Shapes of the teacher's and the student's tap.
 SHAPES = {
     "logits": ((10,), (10,)),
     "features": ((380,), (32,)),
     "block2": ((7, 7, 64), (7, 7, 32)),
 }
-SHELF = {
+#: By name: the loss, its arguments, its tap.
+LOSSES = {
     "soft_targets": (kd.losses.SoftTargets, {}, "logits"),
     "soft_targets, jensen_shannon": (
         kd.losses.SoftTargets,
@@ -58,20 +54,18 @@ SHELF = {
 
 
 def plan(done, seeds, quick):
-    names = list(SHELF)[::8] if quick else SHELF
+    names = list(LOSSES)[::8] if quick else LOSSES
     return [({"loss": name}, seed) for seed in range(seeds) for name in names]
 
 
 def run(cell, seed, quick):
-    """Times one loss: milliseconds, and its share of the step that it is part of."""
+    """Return the milliseconds of a loss, and its share of a step."""
     rng = np.random.default_rng(seed)
     x = tf.constant(rng.random((BATCH, 28, 28, 1)), "float32")
     y = tf.constant(rng.integers(0, 10, BATCH))
-    loss = loss_alone(*SHELF[cell["loss"]], y, rng)
-    step, teach = step_without(x, y, seed)
-    blocks, repeats = (2, 2) if quick else (15, 20)
-    parts = (loss, called(rng), step, teach)
-    times = np.array([[timed(part, repeats) for part in parts] for _ in range(blocks)])
+    loss = loss_function(*LOSSES[cell["loss"]], y, rng)
+    functions = (loss, empty_function(rng), *step_functions(x, y, seed))
+    times = seconds_by_block(functions, *((2, 2) if quick else (15, 20)))
     own, rest = times[:, 0] - times[:, 1], times[:, 2] + times[:, 3]
     return {
         "milliseconds": 1e3 * float(np.median(own)),
@@ -82,54 +76,45 @@ def run(cell, seed, quick):
     }
 
 
-def called(rng):
-    """A call that computes next to nothing."""
+def empty_function(rng):
+    """Return a function that computes almost nothing."""
     value = tf.constant(rng.standard_normal(BATCH), "float32")
-    function = tf.function(lambda: tf.reduce_mean(value))
-    function()
-    return function
+    return tf.function(lambda: tf.reduce_mean(value))
 
 
-def step_without(x, y, seed):
-    """The student's training step on labels, and the teacher's forward pass."""
-    student = convolutional("student", (16, 32), 29, seed=seed)
-    teacher = convolutional("teacher", (32, 64), 380, seed=seed + 1)
+def step_functions(x, y, seed):
+    """Return the student's training step on labels, and the teacher's forward pass."""
+    student = build_cnn("student", (16, 32), 29, seed=seed)
+    teacher = build_cnn("teacher", (32, 64), 380, seed=seed + 1)
     student.compile("adam", sparse_loss())
     step = tf.function(lambda: student.train_step((x, y)))
-    teach = tf.function(lambda: teacher(x, training=False))
-    step(), teach()
-    return step, teach
+    forward = tf.function(lambda: teacher(x, training=False))
+    return step, forward
 
 
-def loss_alone(kind, arguments, tap, labels, rng):
-    """The loss and its gradients, on random features."""
+def loss_function(kind, arguments, tap, labels, rng):
+    """Return a function that computes a loss and its gradients on random features."""
     taps = {"teacher_tap": tap, "student_tap": tap} if tap != "logits" else {}
     loss = kind(**taps, **arguments)
     shapes = [(None, *shape) for shape in SHAPES[tap]]
-    teacher_outputs, answer = (rng.standard_normal((BATCH, *shape[1:])) for shape in shapes)
-    teacher, student = tf.constant(teacher_outputs, "float32"), tf.Variable(answer, dtype="float32")
+    features = [rng.standard_normal((BATCH, *shape[1:])) for shape in shapes]
+    teacher, student = (
+        tf.constant(features[0], "float32"),
+        tf.Variable(features[1], dtype="float32"),
+    )
     projector = loss.make_projector(*shapes)
-    trained = [student]
+    variables = [student]
     if projector is not None:
         projector.build(shapes[1])
-        trained += [variable.value for variable in projector.trainable_variables]
+        variables += [variable.value for variable in projector.trainable_variables]
 
     @tf.function
-    def alone():
+    def compute():
         with tf.GradientTape() as tape:
             value = tf.reduce_mean(loss.compare(projector, teacher, student, labels))
-        return value, tape.gradient(value, trained)
+        return value, tape.gradient(value, variables)
 
-    alone()
-    return alone
-
-
-def timed(function, repeats):
-    """Seconds for one call, over some calls in a row."""
-    start = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    return (time.perf_counter() - start) / repeats
+    return compute
 
 
 def report(done):
@@ -140,14 +125,8 @@ def report(done):
             mean_sd(done.values("share", loss=name), scale=100, digits=1),
             mean_sd(done.values("share_beside_student", loss=name), scale=100, digits=1),
         ]
-        for name in SHELF
+        for name in LOSSES
         if done.where(loss=name)
     ]
-    return table(["loss", "ms", "% of the step", "% of a step without the teacher's forward"], rows)
-
-
-if __name__ == "__main__":
-    for name in SHELF:
-        keras.backend.clear_session()
-        measured = {key: round(value, 3) for key, value in run({"loss": name}, 0, False).items()}
-        print(name, measured, flush=True)
+    header = ["loss", "ms", "% of the step", "% of a step without the teacher's forward pass"]
+    return table(header, rows)

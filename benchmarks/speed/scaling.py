@@ -1,14 +1,13 @@
-"""What a step costs on 1, 2 and 4 logical devices of one processor, 32 samples on each.
+"""Cost of distributing a step to 1, 2 and 4 logical devices of one processor, 32 samples on each.
 
-The work grows with the devices and the cores do not, so this shows what the replicas cost beside
-the work (splitting, all-reducing), and no speed-up: `overhead` is the time of a step over that of
-one device times the number of devices.
+The work grows with the devices and the cores do not, so this shows what replicas add to the work
+(splitting batches, all-reduce), and no speed-up. `overhead` is the time of a step divided by the
+time of one device times the number of devices.
 """
 
-from benchmarks.robustness.replicas import spawn
 from benchmarks.runner.results import mean_sd, table
+from benchmarks.shared.processes import run_workers
 
-# Timings need the machine to themselves.
 ALONE = True
 DEVICES = (1, 2, 4)
 
@@ -20,7 +19,7 @@ def plan(done, seeds, quick):
 
 def run(cell, seed, quick):
     spec = {"devices": cell["devices"], "batch": 32, "steps": 6 if quick else 60, "seed": seed}
-    return {"seconds": float(spawn([spec])[0])}
+    return {"seconds": float(run_workers([spec])[0])}
 
 
 def report(done):
@@ -36,4 +35,4 @@ def report(done):
                 mean_sd(ratios) if times and one else "",
             ]
         )
-    return table(["logical devices", "samples in a step", "ms", "overhead"], rows)
+    return table(["logical devices", "samples per step", "ms", "overhead"], rows)

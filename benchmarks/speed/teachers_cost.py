@@ -1,21 +1,18 @@
-"""What K teachers cost: K forward passes, and hardly anything else.
+"""Time of a step with K teachers compared with K forward passes.
 
 A convolutional student of 50,000 parameters learns from K teachers of 1.2 million each on batches
-of 128 images of 28×28. The distiller's step is timed in turn with what it cannot do without: the
-student's step on labels alone, and the forward pass of each teacher. The ratio is taken within each
-block of steps, so that a busy machine disturbs all of them alike.
+of 128 images of 28×28. The distiller's step takes turns with the parts that it needs: the student's
+step on labels, and the forward pass of each teacher. The ratio is taken within each block of steps.
 """
-
-import time
 
 import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
-from benchmarks.shared.training import convolutional, sparse_loss
+from benchmarks.shared.timing import seconds_by_block
+from benchmarks.shared.training import build_cnn, sparse_loss
 
-# Timings need the machine to themselves.
 ALONE = True
 BATCH = 128
 TEACHERS = (1, 2, 4)
@@ -37,14 +34,13 @@ def plan(done, seeds, quick):
 
 
 def run(cell, seed, quick):
-    """The distiller's step over the student's step and the teachers' forward passes."""
     rng = np.random.default_rng(seed)
     x = tf.constant(rng.random((BATCH, 28, 28, 1)), "float32")
     y = tf.constant(rng.integers(0, 10, BATCH))
-    alone = convolutional("alone", (16, 32), 29, seed=seed)
-    student = convolutional("student", (16, 32), 29, seed=seed)
+    alone = build_cnn("alone", (16, 32), 29, seed=seed)
+    student = build_cnn("student", (16, 32), 29, seed=seed)
     teachers = [
-        convolutional(f"teacher_{k}", (32, 64), 380, seed=seed + k) for k in range(cell["teachers"])
+        build_cnn(f"teacher_{k}", (32, 64), 380, seed=seed + k) for k in range(cell["teachers"])
     ]
     distiller = kd.Distiller(student, teachers, weighting=WEIGHTINGS[cell["weighting"]]())
     for model in (alone, distiller):
@@ -52,26 +48,15 @@ def run(cell, seed, quick):
     step = tf.function(lambda: alone.train_step((x, y)))
     forward = tf.function(lambda: [teacher(x, training=False) for teacher in teachers])
     distill = tf.function(lambda: distiller.train_step((x, y)))
-    blocks, repeats = (2, 2) if quick else (15, 10)
-    times = np.array(
-        [[timed(part, repeats) for part in (distill, step, forward)] for _ in range(blocks + 1)]
-    )[1:]
+    times = seconds_by_block((distill, step, forward), *((2, 2) if quick else (15, 10)))
     return {
         "ratio": float(np.median(times[:, 0] / (times[:, 1] + times[:, 2]))),
         "milliseconds": 1e3 * float(np.median(times[:, 0])),
     }
 
 
-def timed(function, repeats):
-    """Seconds for one call, over some calls in a row."""
-    start = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    return (time.perf_counter() - start) / repeats
-
-
 def report(done):
-    header = ["step time over (student's step + K forward passes)"]
+    header = ["time of a step over (student's step + K forward passes)"]
     header += [f"{k} teacher{'s' * (k > 1)}" for k in TEACHERS]
     rows = []
     for name in WEIGHTINGS:

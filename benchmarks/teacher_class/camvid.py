@@ -1,7 +1,7 @@
-"""The Teacher-Class Network on CamVid: each student mimics some channels of a map.
+"""Teacher-Class Network on CamVid: each student mimics some channels of a map.
 
-367 frames of 120×160 to train, 233 to test; mean intersection over union of the 11 classes, without
-the void places.
+367 frames of 120×160 for training, 233 for the test; mean intersection over union of the 11
+classes, without void pixels.
 """
 
 import keras
@@ -13,19 +13,19 @@ SHAPE, CLASSES = (120, 160, 3), 11
 
 
 def unet(widths, size, name):
-    """A small U-Net from half the frame's size on; its last map has `size` channels, no ReLU."""
+    """Return a small U-Net from half the frame size on; its last map has no activation."""
     x = inputs = keras.Input(SHAPE)
     skips = []
     for width in widths:
-        x = normalised(normalised(x, width, strides=2), width)
+        x = conv_block(conv_block(x, width, strides=2), width)
         skips.append(x)
     for width, skip in zip(widths[-2::-1], skips[-2::-1], strict=True):
         x = layers.Concatenate()([layers.UpSampling2D(interpolation="bilinear")(x), skip])
-        x = normalised(x, width)
+        x = conv_block(x, width)
     return keras.Model(inputs, layers.Conv2D(size, 1, name="map")(x), name=name)
 
 
-def normalised(x, width, strides=1):
+def conv_block(x, width, strides=1):
     x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False)(x)
     return layers.ReLU()(layers.BatchNormalization()(x))
 

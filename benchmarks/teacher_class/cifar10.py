@@ -1,7 +1,7 @@
-"""The Teacher-Class Network on the CIFAR-10 subset: 20,000 images to train, 5,000 to test."""
+"""Teacher-Class Network on the CIFAR-10 subset: 20,000 images for training, 5,000 for the test."""
 
-from benchmarks.shared.training import convolutional
-from benchmarks.teacher_class.networks import blocks
+from benchmarks.shared.training import build_cnn
+from benchmarks.teacher_class.networks import build_student
 from benchmarks.teacher_class.problem import Problem
 
 SHAPE = (32, 32, 3)
@@ -11,10 +11,10 @@ WIDE = ((24, 2), (46, 2), (62, 1), (78, 2))
 
 PROBLEM = Problem(
     data="cifar10",
-    teacher=lambda: convolutional("teacher", (32, 64, 128), 256, SHAPE, dropout=0.5, seed=1000),
+    teacher=lambda: build_cnn("teacher", (32, 64, 128), 256, SHAPE, dropout=0.5, seed=1000),
     teacher_settings={"learning_rate": 1e-3, "epochs": 12},
-    students={"class": lambda: [blocks(WIDTHS, 64, SHAPE) for _ in range(4)]},
-    single=lambda: blocks(WIDE, 10, SHAPE),
+    students={"class": lambda: [build_student(WIDTHS, 64, SHAPE) for _ in range(4)]},
+    single=lambda: build_student(WIDE, 10, SHAPE),
     mimicry={"class": {"learning_rate": 1e-2, "epochs": 6}},
     tuning={"learning_rate": 5e-3, "epochs": 6},
     titles={

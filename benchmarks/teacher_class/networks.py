@@ -1,11 +1,11 @@
-"""Small image networks: the authors' of the Teacher-Class Network, and ours."""
+"""Small image networks: the Teacher-Class Network authors' and ours."""
 
 import keras
 from keras import layers
 
 
-def authors_teacher():
-    """Their teacher for MNIST and Fashion-MNIST: 2,446,730 parameters, 256 units."""
+def build_authors_teacher():
+    """Return the authors' teacher for MNIST and Fashion-MNIST: 2,446,730 parameters, 256 units."""
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -23,8 +23,8 @@ def authors_teacher():
     )
 
 
-def authors_student(size, filters, hidden):
-    """Their student for the same.
+def build_authors_student(size, filters, hidden):
+    """Return the authors' student for the same data.
 
     For 64 units, with 32 filters and 16 hidden units, it has 21,712 parameters.
     """
@@ -46,13 +46,13 @@ def authors_student(size, filters, hidden):
     )
 
 
-def blocks(widths, size, shape=(28, 28, 1)):
-    """Convolutions with batch normalisation and ReLU, the mean over the places, a dense layer.
+def build_student(widths, size, shape=(28, 28, 1)):
+    """Return convolutions with batch normalization and ReLU, global average pooling, a dense layer.
 
     Args:
         widths: Filters and stride of each convolution.
         size: Units of the dense layer, which has no activation.
-        shape: Of the input.
+        shape: Shape of the input.
     """
     x = inputs = keras.Input(shape)
     for i, (filters, stride) in enumerate(widths):

@@ -1,8 +1,8 @@
-"""How many students? Accuracy of a class by its students and parameters, and when one is lost.
+"""Accuracy by number of students and parameters, and with one student missing.
 
 Fashion-MNIST, the authors' teacher, mimicry alone (no labels) on 12,000 images for 6 epochs. The
-convolutions are as wide as the parameters allow. A student that is lost is replaced by the mean of
-its chunk over 1,000 training images.
+convolutions are as wide as the number of parameters permits. A missing student is replaced by the
+mean of its chunk over 1,000 training images.
 """
 
 import warnings
@@ -12,9 +12,10 @@ import numpy as np
 
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
+from benchmarks.teacher_class.data import load_samples
 from benchmarks.teacher_class.fashion_mnist import PROBLEM
-from benchmarks.teacher_class.networks import blocks
-from benchmarks.teacher_class.problem import LAYER, mimic, samples, score
+from benchmarks.teacher_class.networks import build_student
+from benchmarks.teacher_class.problem import LAYER, mimic, score
 
 COUNTS = (1, 2, 4, 8)
 TOTALS = (30_000, 80_000)
@@ -28,23 +29,23 @@ def plan(done, seeds, quick):
 
 
 def run(cell, seed, quick):
-    x, y = (part[:IMAGES] for part in PROBLEM.training(quick))
-    test = samples(PROBLEM.data, f"test[:{500 if quick else 10_000}]")
-    teacher, n = PROBLEM.kept_teacher(quick), cell["students"]
-    teacher_outputs, _ = PROBLEM.records(quick, IMAGES)
-    widths = widths_for((cell["parameters"] - HEAD) // n, UNITS // n)
+    x, y = (array[:IMAGES] for array in PROBLEM.training_samples(quick))
+    test = load_samples(PROBLEM.data, f"test[:{500 if quick else 10_000}]")
+    teacher, n = PROBLEM.load_teacher(quick), cell["students"]
+    recorded = PROBLEM.record_teacher(LAYER, quick, IMAGES)
+    widths = find_widths((cell["parameters"] - HEAD) // n, UNITS // n)
     keras.utils.set_random_seed(seed)
-    students = [blocks(widths, UNITS // n) for _ in range(n)]
-    mimic(teacher_outputs, y, students, seed=seed, learning_rate=1e-2, epochs=1 if quick else 6)
+    students = [build_student(widths, UNITS // n) for _ in range(n)]
+    mimic(recorded, x, y, students, seed=seed, learning_rate=1e-2, epochs=1 if quick else 6)
     model = kd.TeacherClass.assemble_from(teacher, LAYER, students)
     found = {"accuracy": score(model, *test), "parameters": model.count_params()}
     if n > 1 and cell["parameters"] == TOTALS[-1]:
-        found["lost"] = [score(without(teacher, students, i, x), *test) for i in range(n)]
+        found["lost"] = [score(assemble_without(i, teacher, students, x), *test) for i in range(n)]
     return found
 
 
-def widths_for(budget, size):
-    """The widest convolutions with which a student has no more than `budget` parameters."""
+def find_widths(budget, size):
+    """Return the widest convolutions for a student of at most `budget` parameters."""
     found = None
     for scale in np.arange(1, 12, 0.1):
         a, b, c, d = (round(scale * width) for width in (4, 8, 10, 12))
@@ -55,12 +56,12 @@ def widths_for(budget, size):
     return found
 
 
-def without(teacher, students, lost, x):
-    """The class without one of its students, as on a machine that did not answer."""
-    files = [None if i == lost else student for i, student in enumerate(students)]
+def assemble_without(missing, teacher, students, x):
+    """Return the network without one of its students."""
+    present = [None if i == missing else student for i, student in enumerate(students)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return kd.TeacherClass.assemble_from(teacher, LAYER, files, data=x[:1000])
+        return kd.TeacherClass.assemble_from(teacher, LAYER, present, data=x[:1000])
 
 
 def report(done):
@@ -68,18 +69,18 @@ def report(done):
         [f"{total:,}", *(_cell(done, students=n, parameters=total) for n in COUNTS)]
         for total in TOTALS
     ]
-    lost = []
+    missing = []
     for n in COUNTS[1:]:
         runs = done.where(students=n, parameters=TOTALS[-1])
         if runs:
             scores = [run["metrics"]["lost"] for run in runs]
             row = [mean_sd([f(one) for one in scores], 100) for f in (np.mean, np.min, np.max)]
-            lost.append([n, _cell(done, students=n, parameters=TOTALS[-1]), *row])
+            missing.append([n, _cell(done, students=n, parameters=TOTALS[-1]), *row])
     header = [f"{n} student{'s' if n > 1 else ''}" for n in COUNTS]
     return "\n\n".join(
         [
             table(["test accuracy %, parameters up to", *header], sizes),
-            table(["students", "none lost", "one lost, mean", "worst", "best"], lost),
+            table(["students", "none missing", "one missing, mean", "worst", "best"], missing),
         ]
     )
 

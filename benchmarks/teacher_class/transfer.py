@@ -1,9 +1,10 @@
-"""What a class trained on one problem is worth on another.
+"""Accuracy of representations from one problem on another.
 
-The class has mimicked the MNIST teacher's representation without labels. With a new head it learns
-whether a digit is odd, and what clothes are on a Fashion-MNIST image, from few labelled images;
-beside it the teacher's representation, and the class's own architecture from nothing. The
-representations stay as they are, only the heads are trained; from nothing everything is.
+The students have mimicked the MNIST teacher's representation without labels. With a new head and
+few labeled images they are trained to tell odd digits from even ones and to classify
+Fashion-MNIST. They are compared with the teacher's representation and with their own architecture
+from random weights. Representations stay unchanged and only the heads are trained; from random
+weights, all layers are trained.
 """
 
 from functools import lru_cache
@@ -14,15 +15,16 @@ from keras import layers
 
 from benchmarks.runner.results import mean_sd, table
 from benchmarks.shared.training import sparse_loss
+from benchmarks.teacher_class.data import load_samples
 from benchmarks.teacher_class.mnist import PROBLEM
-from benchmarks.teacher_class.problem import LAYER, samples, score
+from benchmarks.teacher_class.problem import LAYER, score
 
 TASKS = {"odd": ("mnist", 2, "odd or even"), "fashion": ("fashion_mnist", 10, "Fashion-MNIST")}
 IMAGES = (100, 1000)
 STARTS = {
-    "class": "the class's representation",
-    "teacher": "the teacher's representation",
-    "nothing": "the class's architecture from nothing",
+    "class": "representation of the 4 students",
+    "teacher": "representation of the teacher",
+    "nothing": "4 students from random weights",
 }
 
 
@@ -38,40 +40,40 @@ def plan(done, seeds, quick):
 
 def run(cell, seed, quick):
     data, classes, _ = TASKS[cell["task"]]
-    # Images that neither teacher nor class has seen; other ones for each seed.
+    # Images that neither teacher nor students were trained on, different for each seed.
     first = 48_000 + 1000 * seed
-    x, y = labelled(cell["task"], samples(data, f"train[{first}:{first + cell['images']}]"))
-    test = labelled(cell["task"], samples(data, f"test[:{500 if quick else 10_000}]"))
+    x, y = label_task(cell["task"], load_samples(data, f"train[{first}:{first + cell['images']}]"))
+    test = label_task(cell["task"], load_samples(data, f"test[:{500 if quick else 10_000}]"))
     head = layers.Dense(classes)
     if cell["start"] == "nothing":
         keras.utils.set_random_seed(seed)
         inputs = keras.Input((28, 28, 1))
-        teacher_outputs = layers.Concatenate()([net(inputs) for net in PROBLEM.students["class"]()])
-        model = keras.Model(inputs, head(layers.ReLU()(teacher_outputs)))
+        features = layers.Concatenate()([net(inputs) for net in PROBLEM.students["class"]()])
+        model = keras.Model(inputs, head(layers.ReLU()(features)))
         train(model, x, y, seed, steps=20 if quick else 600, rate=3e-3)
         return {"accuracy": score(model, *test)}
-    body = representation(cell["start"], seed, quick)
+    body = load_representation(cell["start"], seed, quick)
     model = keras.Sequential([keras.Input((256,)), head])
     train(model, body.predict(x, verbose=0), y, seed, steps=20 if quick else 2000, rate=1e-2)
     return {"accuracy": score(model, body.predict(test[0], verbose=0), test[1])}
 
 
-def labelled(task, split):
+def label_task(task, split):
     x, y = split
     return (x, y % 2) if task == "odd" else (x, y)
 
 
 @lru_cache(maxsize=4)
-def representation(start, seed, quick):
+def load_representation(start, seed, quick):
     if start == "teacher":
-        teacher = PROBLEM.kept_teacher(quick)
+        teacher = PROBLEM.load_teacher(quick)
         return keras.Model(teacher.inputs, teacher.get_layer(LAYER).output)
-    model = PROBLEM.mimicked("class", seed, quick)
+    model = PROBLEM.mimic_teacher("class", seed, quick)
     return keras.Model(model.inputs, model.get_layer("activation").output)
 
 
 def train(model, x, y, seed, steps, rate):
-    """So many steps of at most 32 images, as one epoch: an epoch costs more than a step here."""
+    """Train for some steps of at most 32 images as one epoch: the end of an epoch takes long."""
     batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(y), seed=seed).repeat()
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     keras.utils.set_random_seed(seed)

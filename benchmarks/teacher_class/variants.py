@@ -1,6 +1,6 @@
-"""What the options of a class do: what is mimicked, how it is cut, adversarial mimicry, the loss.
+"""Options of the Teacher-Class Network: what is mimicked, how it is split, adversarial mimicry.
 
-Fashion-MNIST, the authors' teacher, 4 students of ours, mimicry alone (no labels) on 12,000 images
+Fashion-MNIST, the authors' teacher, 4 of our students, mimicry alone (no labels) on 12,000 images
 for 6 epochs.
 """
 
@@ -9,9 +9,11 @@ from keras import layers
 
 import keras_kd as kd
 from benchmarks.runner.results import mean_sd, table
+from benchmarks.shared.training import RecordedTeachers
+from benchmarks.teacher_class.data import load_samples
 from benchmarks.teacher_class.fashion_mnist import PROBLEM
-from benchmarks.teacher_class.networks import blocks
-from benchmarks.teacher_class.problem import LAYER, Record, mimic, samples, score
+from benchmarks.teacher_class.networks import build_student
+from benchmarks.teacher_class.problem import LAYER, mimic, score
 
 WIDTHS = ((10, 2), (20, 2), (28, 1), (32, 2))
 VARIANTS = {
@@ -29,39 +31,41 @@ def plan(done, seeds, quick):
 
 
 def run(cell, seed, quick):
-    x, y = samples(PROBLEM.data, f"train[:{256 if quick else 12_000}]")
-    teacher, variant = PROBLEM.kept_teacher(quick), cell["variant"]
+    x, y = load_samples(PROBLEM.data, f"train[:{256 if quick else 12_000}]")
+    teacher, variant = PROBLEM.load_teacher(quick), cell["variant"]
     mode = "preactivation" if variant == "preactivation" else "output"
-    teacher_outputs = Record(x, representation(teacher, mode).predict(x, verbose=0), LAYER)
+    recorded = RecordedTeachers(build_representation(teacher, mode), x, (LAYER,), batch_size=32)
     arguments = dict(VARIANTS[variant][1])
     chunks = None
     if variant == "correlated":
-        whole = kd.TeacherClass(teacher, LAYER, student, n=4, split="correlated", data=x[:2000])
+        whole = kd.TeacherClass(
+            teacher, LAYER, build_chunk_student, n=4, split="correlated", data=x[:2000]
+        )
         chunks = arguments["chunks"] = whole.chunks
     keras.utils.set_random_seed(seed)
-    students = [student(64) for _ in range(4)]
+    students = [build_chunk_student(64) for _ in range(4)]
     if variant.startswith("adversarial"):
-        arguments["discriminators"] = [discriminator(64) for _ in range(4)]
+        arguments["discriminators"] = [build_discriminator(64) for _ in range(4)]
         arguments["discriminator_optimizer"] = keras.optimizers.Adam(2e-4)
     settings = {"learning_rate": 1e-2, "epochs": 1 if quick else 6, "seed": seed}
-    history = mimic(teacher_outputs, y, students, arguments=arguments, **settings).history
+    history = mimic(recorded, x, y, students, arguments, **settings).history
     model = kd.TeacherClass.assemble_from(teacher, LAYER, students, chunks, mimic=mode)
-    test = samples(PROBLEM.data, f"test[:{500 if quick else 10_000}]")
+    test = load_samples(PROBLEM.data, f"test[:{500 if quick else 10_000}]")
     error = sum(history[f"student_{i}"][-1] for i in range(4)) / 4
     return {"accuracy": score(model, *test), "error": error}
 
 
-def student(size):
-    return blocks(WIDTHS, size)
+def build_chunk_student(size):
+    return build_student(WIDTHS, size)
 
 
-def discriminator(size):
+def build_discriminator(size):
     parts = [layers.Dense(64), layers.LeakyReLU(), layers.Dense(64), layers.LeakyReLU()]
     return keras.Sequential([keras.Input((size,)), *parts, layers.Dense(1)])
 
 
-def representation(teacher, mode):
-    """What is mimicked: the teacher up to its layer, with or without the activation."""
+def build_representation(teacher, mode):
+    """Return the teacher up to its layer, with or without the activation."""
     cut = keras.Model(teacher.inputs, teacher.get_layer(LAYER).output)
     copy = keras.models.clone_model(cut)
     copy.set_weights(cut.get_weights())
@@ -79,4 +83,4 @@ def report(done):
         for v, (title, _) in VARIANTS.items()
         if done.where(variant=v)
     ]
-    return table(["mimicry of", "test accuracy %", "mean squared error in training"], rows)
+    return table(["variant", "test accuracy %", "mean squared error in training"], rows)

@@ -1,10 +1,9 @@
-"""One process of the soak: `python -m benchmarks.steps.soaked JOB FOLDER`.
+"""Process of the soak test: `python -m benchmarks.robustness.soak_process JOB FOLDER`.
 
-It trains, or builds, with its state in the folder, says when its first new step is done and each
-epoch that begins, and at the end writes what came of it as weights.npz.
+It trains or builds with its state in the folder, prints a line when its first new step is done and
+one for each epoch that begins, and writes the resulting weights to weights.npz at the end.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -13,12 +12,25 @@ import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
+from keras_kd.files import atomic_write
 
-CLASSES, EPOCHS, LATE = 4, 8, 3
-WORKS = "works"
+CLASSES, EPOCHS, START = 4, 8, 3
+STARTED = "started"
 
 
-class Say(keras.callbacks.Callback):
+def main(job, folder):
+    folder = Path(folder)
+    keras.utils.set_random_seed(0)
+    if job == "pipeline":
+        print(STARTED, flush=True)
+    weights = JOBS[job](folder)
+    with atomic_write(folder / "weights.npz") as temporary:
+        np.savez(temporary, *weights)
+
+
+class Progress(keras.callbacks.Callback):
+    """Print the first new step and each epoch."""
+
     def on_train_begin(self, logs=None):
         self._resumed_at = self._step()
 
@@ -26,9 +38,9 @@ class Say(keras.callbacks.Callback):
         print(epoch, flush=True)
 
     def on_train_batch_end(self, batch, logs=None):
-        # What was learned before the kill is passed over first.
+        # A resumed run first skips the steps that were done before the kill.
         if self._resumed_at is not None and self._step() > self._resumed_at:
-            print(WORKS, flush=True)
+            print(STARTED, flush=True)
             self._resumed_at = None
 
     def _step(self):
@@ -41,7 +53,7 @@ def samples(count=512):
     return tf.data.Dataset.from_tensor_slices((x, y))
 
 
-def network(channels, dropout=0.0):
+def build_network(channels, dropout=0.0):
     layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(channels, 3, activation="relu")]
     layers += [keras.layers.BatchNormalization(), keras.layers.Flatten()]
     return keras.Sequential([*layers, keras.layers.Dropout(dropout), keras.layers.Dense(CLASSES)])
@@ -51,24 +63,25 @@ def fit(model, folder, every):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss)
     train = samples().shuffle(512, seed=1).batch(32)
-    callbacks = [kd.callbacks.Resume(folder / "run", every=every), Say()]
+    callbacks = [kd.callbacks.Resume(folder / "run", every=every), Progress()]
     model.fit(train, epochs=EPOCHS, verbose=0, callbacks=callbacks)
     return model.get_weights()
 
 
 def distillation(folder):
-    """A checkpoint after each third step, so that many kills fall into the writing of one."""
+    """A checkpoint after every third step, so that many kills interrupt the writing of one."""
     noise = kd.noise.LogitNoise(0.5, probability=0.5)
-    return fit(kd.Distiller(network(4, dropout=0.5), network(16), noise=noise), folder, every=3)
+    student = build_network(4, dropout=0.5)
+    return fit(kd.Distiller(student, build_network(16), noise=noise), folder, every=3)
 
 
 def self_distillation(folder):
-    return fit(kd.SelfDistiller(network(4, dropout=0.5), start=LATE), folder, every=8)
+    return fit(kd.SelfDistiller(build_network(4, dropout=0.5), start=START), folder, every=8)
 
 
 def cache(folder):
-    path = folder / "cache"
-    built = kd.KnowledgeCache.build(network(16), samples(300_000), path, dtype="float32", verbose=0)
+    path, teacher = folder / "cache", build_network(16)
+    built = kd.KnowledgeCache.build(teacher, samples(300_000), path, dtype="float32", verbose=0)
     batch = next(iter(built.join(kd.keyed(samples()).batch(512))))
     return [np.asarray(part) for part in keras.tree.flatten(batch)]
 
@@ -84,7 +97,7 @@ def pipeline(folder):
         student,
         folder / "stages",
         data=samples().batch(32),
-        teachers=network(16),
+        teachers=build_network(16),
         loss=loss,
         verbose=0,
     )
@@ -97,16 +110,6 @@ JOBS = {
     "cache": cache,
     "pipeline": pipeline,
 }
-
-
-def main(job, folder):
-    folder = Path(folder)
-    keras.utils.set_random_seed(0)
-    if job == "pipeline":
-        print(WORKS, flush=True)
-    weights = JOBS[job](folder)
-    np.savez(folder / "unfinished.npz", *weights)
-    os.replace(folder / "unfinished.npz", folder / "weights.npz")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""The distiller's step on one thread; speaks as torch_step.py does."""
+"""Process that times the distiller's step on one thread, with the protocol of torch_process.py."""
 
 import sys
 import time
 
 import tensorflow as tf
 
-from benchmarks.speed.step_cost import Steps
+from benchmarks.speed.steps import Steps
 
 
 def main(images):
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     steps = Steps(images, 0)
-    run = steps.of(steps.distiller())
+    run = steps.runner(steps.distiller())
     run(1)
     print("ready", tf.__version__, flush=True)
     for line in sys.stdin:
