@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.paths import DOCS, RESULTS
+from benchmarks.paths import DOCS, RESULTS, ROOT
 from benchmarks.registry import MODULES
 from benchmarks.runner.reports import write_reports
 from benchmarks.runner.run import run_all_quick, run_benchmark, worker_pool
@@ -19,7 +19,8 @@ def main(arguments=None):
     # TensorFlow disables oneDNN on some processors, where it more than halves the time of a step.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if options.command == "report":
-        write_reports(options.results, options.docs)
+        pages = [ROOT / "README.md", *sorted(options.docs.rglob("*.md"))]
+        write_reports(options.results, pages, options.docs / "images")
         return 0
     names = list(MODULES) if "all" in options.name else options.name
     if options.quick:

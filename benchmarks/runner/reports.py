@@ -2,17 +2,16 @@
 
 import re
 
-from benchmarks.paths import ROOT
 from benchmarks.registry import load, results_path
 from benchmarks.runner.results import Done
 
 MARKERS = re.compile(r"<!-- benchmark: (\w+) -->.*?<!-- end of benchmark -->", re.DOTALL)
 
 
-def write_reports(results, docs):
+def write_reports(results, pages, images):
     """Update the pages that have markers, and the charts of the benchmarks that they name."""
     names = set()
-    for page in sorted([*docs.rglob("*.md"), ROOT / "README.md"]):
+    for page in pages:
         text = page.read_text("utf-8")
         names |= {match[1] for match in MARKERS.finditer(text)}
         updated = fill_page(text, results)
@@ -22,8 +21,8 @@ def write_reports(results, docs):
     for name in sorted(names):
         chart, path = getattr(load(name), "chart", None), results_path(results, name)
         if chart and path.exists():
-            (docs / "images").mkdir(exist_ok=True)
-            chart(Done.load(path), docs / "images" / f"{name}.svg")
+            images.mkdir(exist_ok=True)
+            chart(Done.load(path), images / f"{name}.svg")
 
 
 def fill_page(text, results):

@@ -4,6 +4,8 @@ import json
 import statistics
 from pathlib import Path
 
+from keras_kd.files import atomic_write
+
 
 class Done:
     """Finished runs of a benchmark: one `{cell, seed, metrics, seconds}` each.
@@ -27,9 +29,6 @@ class Done:
 
     def save(self, path: Path):
         """Write a JSON file with one line for each run."""
-        # Not at the top: it imports TensorFlow, which the main process does not need.
-        from keras_kd.files import atomic_write
-
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
             temporary.write_text(self._to_json(), "utf-8")

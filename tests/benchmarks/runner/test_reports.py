@@ -32,14 +32,12 @@ def test_missing_results_are_reported(tmp_path):
 
 def test_report_writes_pages_and_charts(tmp_path):
     pytest.importorskip("matplotlib")
-    docs, results = tmp_path / "docs", tmp_path / "results"
-    docs.mkdir()
-    page = docs / "page.md"
+    page, results, images = tmp_path / "page.md", tmp_path / "results", tmp_path / "images"
     page.write_text("a\n<!-- benchmark: teacher_to_phone -->\n<!-- end of benchmark -->\nb\n")
     path = results / "export" / "teacher_to_phone.json"
     Done.load(RESULTS / "export" / path.name).save(path)
-    write_reports(results, docs)
+    write_reports(results, [page], images)
     lines = page.read_text("utf-8").splitlines()
     assert (lines[0], lines[-1]) == ("a", "b")
     assert any(line.startswith("| int8 file |") for line in lines)
-    assert (docs / "images" / "teacher_to_phone.svg").read_text().startswith("<svg")
+    assert (images / "teacher_to_phone.svg").read_text().startswith("<svg")
