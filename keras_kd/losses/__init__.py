@@ -1,4 +1,4 @@
-"""Distillation losses: one file for each, all on the base class `DistillationLoss`."""
+"""Distillation losses: one file per loss, all subclasses of `DistillationLoss`."""
 
 from keras_kd.losses.attention_transfer import AttentionTransfer as AttentionTransfer
 from keras_kd.losses.chunk_mimicry import ChunkMimicry as ChunkMimicry

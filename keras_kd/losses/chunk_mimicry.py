@@ -1,4 +1,4 @@
-"""Mean squared error between a student and its chunk of the teacher's representation."""
+"""Mean squared error between a chunk of the teacher's representation and a student."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
 class ChunkMimicry(DistillationLoss):
     """Mean squared difference of a chunk and the output that mimics it: mean_u (t_u − s_u)².
 
-    What `kd.TeacherClass` takes by default. Chunks are (batch, units), or maps (batch, ...,
-    channels), over whose places the mean is taken too; both sides have the same shape.
+    The default loss of `kd.TeacherClass`. Chunks have the shape (batch, units) or (batch, ...,
+    channels), and the student's outputs have the same shape.
 
     Args:
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
-        teacher_tap: In a `Distiller`: the layer of the teacher. Defaults to `None`, the output.
-        student_tap: In a `Distiller`: the layer of the student. Defaults to `None`, the output.
+        teacher_tap: In a `Distiller`: a layer of the teacher. Defaults to `None`, the output.
+        student_tap: In a `Distiller`: a layer of the student. Defaults to `None`, the output.
         name: Name in the history. Defaults to `"chunk_mimicry"`.
 
     Raises:
-        ValueError: In a `Distiller`, when the shapes of the two taps differ.
+        ValueError: If the shapes of the two taps differ.
 
     Example:
         >>> kd.losses.ChunkMimicry()(chunk, output).shape  # (batch,)
@@ -32,10 +32,9 @@ class ChunkMimicry(DistillationLoss):
     """
 
     on_logits = False
-
     takes_mask = True
 
     def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Computes the mean squared difference of each sample, (batch,)."""
+        """Compute the mean squared difference of each sample, (batch,)."""
         difference = ops.square(ops.cast(teacher, student.dtype) - student)
         return mean_per_sample(difference, student_mask)

@@ -1,4 +1,4 @@
-"""Decoupled distillation: how sure the teacher is, apart from what it knows of other classes."""
+"""Decoupled knowledge distillation (DKD)."""
 
 from typing import Any
 
@@ -13,42 +13,43 @@ from keras_kd.training.hyperparameters import Hyperparameter
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class DecoupledKD(DistillationLoss):
-    """Soft targets taken apart into the target class and the others, each with its own weight.
+    """Soft targets split into target class and non-target classes with separate weights.
 
     With p the teacher's and q the student's softmax at temperature T, y the label, and p̂, q̂ the
     softmax over the classes other than y:
 
         T² · (alpha · KL([p_y, 1 − p_y] ‖ [q_y, 1 − q_y]) + beta · KL(p̂ ‖ q̂))
 
-    Plain soft targets have alpha = 1 and beta = 1 − p_y, which silences the second part just where
-    the teacher is sure. The paper raises the weight from 0 over the first 20 epochs: schedule
-    `weight`, a hyperparameter. Everything is in log space; the pixels of a map are averaged. A
-    sample without a label (-1) takes the teacher's most likely class as y.
+    `SoftTargets` is the case alpha = 1 and beta = 1 − p_y, where a confident teacher suppresses the
+    second term. The paper increases the weight from 0 over the first 20 epochs; use
+    `LossWeightScheduler`. All terms are computed in log space and averaged over the pixels of a
+    map. For a sample without a label (-1), y is the teacher's most likely class.
 
     Args:
         alpha: Weight of the target class, a hyperparameter. Defaults to 1.
-        beta: Weight of the other classes, a hyperparameter. Defaults to 8, the paper's for
-            CIFAR-100; between 0.5 (ImageNet) and 10.
+        beta: Weight of the non-target classes, a hyperparameter. Defaults to 8, the paper's value
+            for CIFAR-100; the paper uses 0.5 (ImageNet) to 10.
         temperature: T, a hyperparameter. Defaults to 4.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
-        teacher_tap: The teacher's output, by name where it has several. Defaults to `None`.
-        student_tap: The student's output. Defaults to `None`.
+        teacher_tap: Name of the teacher's output if it has several. Defaults to `None`.
+        student_tap: Name of the student's output if it has several. Defaults to `None`.
         name: Name in the history. Defaults to `"decoupled_kd"`.
 
     Raises:
-        ValueError: When there are no labels, when there is one class only, when a hyperparameter is
-            out of range.
+        ValueError: If there are no labels, the outputs are binary, or a hyperparameter is out of
+            range.
 
     Example:
         >>> loss = kd.losses.DecoupledKD(beta=2.0)
         >>> loss(teacher_logits, student_logits, labels)  # (batch,)
 
     Reference:
-        Zhao et al. 2022, arXiv:2203.08679, equation 7. Golden: `dkd_a1_b8_T4`, `dkd_a1_b2_T1`.
+        Zhao et al. 2022, arXiv:2203.08679, equation 7.
     """
 
     needs_labels = True
     needs_classes = True
+    takes_mask = True
     alpha = Hyperparameter()
     beta = Hyperparameter()
     temperature = Hyperparameter(exclusive=True)
@@ -68,10 +69,8 @@ class DecoupledKD(DistillationLoss):
         self.beta = beta
         self.temperature = temperature
 
-    takes_mask = True
-
     def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Computes the two divergences of each sample, weighted, (batch,)."""
+        """Compute the weighted sum of both divergences for each sample, (batch,)."""
         alpha, beta, temperature = (
             ops.cast(x, student.dtype) for x in (self.alpha, self.beta, self.temperature)
         )
@@ -79,16 +78,16 @@ class DecoupledKD(DistillationLoss):
         teacher = ops.cast(teacher, student.dtype) / temperature
         log_p, log_not_p, others_p = split_target(teacher, target)
         log_q, log_not_q, others_q = split_target(student / temperature, target)
-        sure = kullback_leibler(
+        target_kl = kullback_leibler(
             ops.stack([log_p, log_not_p], axis=-1), ops.stack([log_q, log_not_q], axis=-1)
         )
-        dark = kullback_leibler(
+        others_kl = kullback_leibler(
             ops.log_softmax(others_p, axis=-1), ops.log_softmax(others_q, axis=-1)
         )
-        return mean_per_sample(alpha * sure + beta * dark, student_mask) * temperature**2
+        return mean_per_sample(alpha * target_kl + beta * others_kl, student_mask) * temperature**2
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return {
             **super().get_config(),
             "alpha": float(self.alpha),

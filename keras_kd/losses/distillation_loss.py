@@ -1,4 +1,4 @@
-"""The base class of all distillation losses: one value per sample, from two taps."""
+"""The base class of all distillation losses."""
 
 import re
 from typing import Any
@@ -10,22 +10,22 @@ from keras_kd.training.hyperparameters import Hyperparameter
 
 
 class DistillationLoss(keras.layers.Layer):
-    """How far a student's tap is from a teacher's tap, for each sample.
+    """A loss that compares a tap of the student with a tap of the teacher, per sample.
 
-    Subclasses override `call`, and `make_projector` when the two taps may differ in shape. `call`
-    gets float32 (or float64) tensors and returns one value per sample, so that sample weights,
-    class weights and the weights of several teachers apply to it.
+    Subclasses override `call`, and `make_projector` if the two taps may differ in shape. `call`
+    receives float32 (or float64) tensors and returns one value per sample, so that sample weights,
+    class weights and teacher weights apply to it.
 
     Args:
-        weight: What the mean of the values is multiplied by in the total loss; a hyperparameter,
-            so a callback may change it while training. Defaults to 1.
-        teacher_tap: The place in the teacher: a layer's name, `outer/inner` inside a nested model,
-            an output's name, or `None` for the output. Defaults to `None`.
-        student_tap: The place in the student. Defaults to `None`.
-        name: Name in the history. Defaults to the class's name in snake case.
+        weight: Weight of the mean value in the total loss, a hyperparameter that callbacks can
+            change during training. Defaults to 1.
+        teacher_tap: The teacher's tap: a layer's name, `outer/inner` inside a nested model, an
+            output's name, or `None` for the output. Defaults to `None`.
+        student_tap: The student's tap. Defaults to `None`.
+        name: Name in the history. Defaults to the class name in snake case.
 
     Raises:
-        ValueError: When `weight` is negative or not finite.
+        ValueError: If `weight` is negative or not finite.
 
     Example:
         >>> class MeanAbsoluteLogits(kd.losses.DistillationLoss):
@@ -35,15 +35,15 @@ class DistillationLoss(keras.layers.Layer):
         >>> loss(teacher_logits, student_logits).shape  # (batch,)
     """
 
-    #: What `call` is given: the logits of an output, or the tap as it stands.
+    #: Whether `call` receives the logits of an output, even if the model ends in an activation.
     on_logits = True
-    #: Whether `call` takes a `student_mask` (batch, time), which Keras hands on from the student.
+    #: Whether `call` accepts a `student_mask` (batch, time), which Keras passes on.
     takes_mask = False
-    #: Whether `call` cannot do without labels.
+    #: Whether `call` needs labels.
     needs_labels = False
-    #: Whether `call` reads the output as one class of several.
+    #: Whether `call` interprets the outputs as mutually exclusive classes.
     needs_classes = False
-    #: Whether `call` relates the samples of a batch to each other, so that one alone says nothing.
+    #: Whether `call` relates the samples of a batch, so that it needs two or more.
     relates_samples = False
 
     weight = Hyperparameter()
@@ -62,19 +62,18 @@ class DistillationLoss(keras.layers.Layer):
         self.built = True
 
     def __call__(self, teacher: Any, student: Any, labels: Any = None) -> Any:
-        """Asks for labels where they are needed, lifts half precision to float32, runs `call`."""
+        """Check labels and masks, cast half precision to float32, and run `call`."""
         if self.needs_labels and labels is None:
             raise ValueError(
-                f"{type(self).__name__} needs labels: pass `y` to `fit` (integer or one-hot; -1 "
-                "for a sample that has none), or use SoftTargets, which needs none. "
+                f"{type(self).__name__} needs labels: pass `y` to `fit` (integers or one-hot; -1 "
+                "for a sample without a label), or use SoftTargets, which needs none. "
                 "Received: labels=None"
             )
         masked = any(getattr(x, "_keras_mask", None) is not None for x in tree.flatten(student))
         if masked and not self.takes_mask:
             raise ValueError(
-                f"{type(self).__name__} cannot leave out the masked steps of a sequence. Tap a "
-                "layer behind the sequence, or use SoftTargets, LogitsMSE, DecoupledKD, "
-                "NormalizedKD or Hint, which can."
+                f"{type(self).__name__} cannot skip the masked steps of a sequence. Tap a layer "
+                "after the sequence, or use a loss that supports masks, such as SoftTargets."
             )
         teacher, student = tree.map_structure(_at_least_float32, (teacher, student))
         return super().__call__(teacher, student, labels)
@@ -82,14 +81,14 @@ class DistillationLoss(keras.layers.Layer):
     def compare(
         self, projector: keras.layers.Layer | None, teacher: Any, student: Any, labels: Any = None
     ) -> Any:
-        """Runs the loss on taps as they come from the models: what `Distiller` calls.
+        """Project the student's tap and compute the loss; `Distiller` calls this.
 
-        Override it where the teacher's side is projected too.
+        Override it if the teacher's tap is projected, too.
 
         Args:
-            projector: What `make_projector` made for this teacher.
+            projector: The result of `make_projector` for this teacher.
             teacher: The teacher's tap.
-            student: The student's tap, not projected yet.
+            student: The student's tap before projection.
             labels: As in `call`.
 
         Returns:
@@ -98,11 +97,11 @@ class DistillationLoss(keras.layers.Layer):
         return self(teacher, student if projector is None else projector(student), labels)
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
-        """Computes the loss of each sample.
+        """Compute the loss of each sample.
 
         Args:
             teacher: The teacher's tap, (batch, ...).
-            student: The student's tap, (batch, ...), through the projector if there is one.
+            student: The student's tap, (batch, ...), projected if there is a projector.
             labels: Integer labels (batch, ...) or one-hot (batch, ..., classes), or `None`.
 
         Returns:
@@ -113,60 +112,60 @@ class DistillationLoss(keras.layers.Layer):
     def make_projector(
         self, teacher_shape: tuple[int | None, ...], student_shape: tuple[int | None, ...]
     ) -> keras.layers.Layer | None:
-        """Makes the trainable map from the student's tap to the teacher's shape.
+        """Create the trainable projection of the student's tap to the teacher's shape.
 
-        The base class has none, so here the two shapes must agree.
+        The base class has no projector and requires equal shapes.
 
         Args:
             teacher_shape: Shape of the teacher's tap, batch first.
             student_shape: Shape of the student's tap, batch first.
 
         Returns:
-            A layer, or `None` where none is needed.
+            A layer, or `None` if none is needed.
 
         Raises:
-            ValueError: When the shapes do not fit, in words that say which.
+            ValueError: If the shapes do not match.
         """
         if not shapes_agree(teacher_shape, student_shape):
             raise ValueError(
-                f"{type(self).__name__}: teacher {_place(self.teacher_tap)} has shape "
-                f"{teacher_shape} and student {_place(self.student_tap)} {student_shape}; they "
-                "must be equal. Give the student as many outputs as the teacher has, or choose "
-                "other taps."
+                f"{type(self).__name__}: teacher {_describe_tap(self.teacher_tap)} has shape "
+                f"{teacher_shape} and student {_describe_tap(self.student_tap)} {student_shape}; "
+                "they must be equal. Give the student as many outputs as the teacher has, or "
+                "choose other taps."
             )
 
     def choose_taps(self, teacher: keras.Model | None, student: keras.Model) -> None:
-        """Lets a loss choose its taps once the models are known; the base has them already.
+        """Choose the taps when the models are known; does nothing in the base class.
 
         Args:
-            teacher: The first teacher's model, or `None` where there is none yet.
+            teacher: The first teacher's model, or `None` if there is none yet.
             student: The student.
 
         Raises:
-            ValueError: When there is no teacher and no choice was made before.
+            ValueError: If the choice needs a teacher and there is none.
         """
 
     def check_head(self, activation: str | None, shape: tuple[int | None, ...]) -> None:
-        """Refuses a teacher whose output this loss does not understand.
+        """Reject a teacher whose outputs the loss would misinterpret.
 
-        The base refuses a sigmoid or a single output where `needs_classes` is set.
+        The base class rejects binary outputs if `needs_classes` is set.
 
         Args:
-            activation: `"softmax"` or `"sigmoid"` where the teacher's output is made by one.
+            activation: The final activation, `"softmax"` or `"sigmoid"`, or `None`.
             shape: Shape of the teacher's output.
 
         Raises:
-            ValueError: When the loss would read the output wrongly.
+            ValueError: If the loss does not support the output.
         """
         if self.needs_classes and (activation == "sigmoid" or shape[-1] == 1):
             raise ValueError(
-                f"{type(self).__name__} reads the output as one class of several, so it needs a "
-                "softmax over two classes or more; SoftTargets and LogitsMSE take binary outputs. "
-                f"Received: a teacher's output of shape {shape}, activation={activation!r}"
+                f"{type(self).__name__} needs mutually exclusive classes: a softmax over two "
+                "classes or more. SoftTargets and LogitsMSE support binary outputs. Received: a "
+                f"teacher's output of shape {shape}, activation={activation!r}"
             )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return {
             "weight": float(self.weight),
             "teacher_tap": self.teacher_tap,
@@ -176,21 +175,21 @@ class DistillationLoss(keras.layers.Layer):
 
 
 def shapes_agree(one: tuple, other: tuple) -> bool:
-    """Whether two shapes are equal but for the batch, unknown sizes fitting any."""
+    """Return whether two shapes match except for the batch; an unknown size matches any size."""
     return len(one) == len(other) and all(
         a == b or a is None or b is None for a, b in zip(one[1:], other[1:], strict=True)
     )
 
 
 def mean_per_sample(values: Any, mask: Any = None) -> Any:
-    """The mean over all axes but the first: (batch, ...) to (batch,).
+    """Compute the mean over all axes except the first.
 
     Args:
         values: (batch, ...).
-        mask: (batch, time), false for steps that do not count, or `None`.
+        mask: (batch, time), false for steps to ignore, or `None`.
 
     Returns:
-        (batch,); 0 for a sample of which no step counts.
+        (batch,); 0 for a sample whose steps are all masked.
     """
     if mask is None or len(values.shape) < len(mask.shape):
         axes = tuple(range(1, len(values.shape)))
@@ -198,14 +197,14 @@ def mean_per_sample(values: Any, mask: Any = None) -> Any:
     features = tuple(range(len(mask.shape), len(values.shape)))
     values = ops.mean(values, axis=features) if features else values
     mask = ops.cast(mask, values.dtype)
-    # A step that is left out may hold anything, also what no finite loss comes of.
+    # A masked step may contain anything, including NaN.
     values = ops.where(mask > 0, values, ops.zeros_like(values))
     axes = tuple(range(1, len(values.shape)))
     return ops.sum(values, axis=axes) / ops.maximum(ops.sum(mask, axis=axes), 1.0)
 
 
 def _at_least_float32(x: Any) -> Any:
-    # Keras hands a mask along as an attribute of the tensor; a cast would lose it.
+    # Keras stores the mask as an attribute of the tensor, which a cast does not keep.
     mask = getattr(x, "_keras_mask", None)
     x = ops.convert_to_tensor(x)
     if keras.backend.standardize_dtype(x.dtype) != "float64":
@@ -216,10 +215,10 @@ def _at_least_float32(x: Any) -> Any:
 
 
 def snake_case(name: str) -> str:
-    """`SoftTargets` to `soft_targets`, `LogitsMSE` to `logits_mse`."""
+    """Convert `SoftTargets` to `soft_targets` and `LogitsMSE` to `logits_mse`."""
     name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
     return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
 
 
-def _place(tap: str | None) -> str:
+def _describe_tap(tap: str | None) -> str:
     return "output" if tap is None else f"tap '{tap}'"

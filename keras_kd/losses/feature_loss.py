@@ -1,4 +1,4 @@
-"""The base of the losses that compare hidden features without training anything for it."""
+"""The base class of feature losses without a projector."""
 
 from typing import Any
 
@@ -8,19 +8,19 @@ from keras_kd.losses.distillation_loss import DistillationLoss
 
 
 class FeatureLoss(DistillationLoss):
-    """A loss on two hidden taps whose features may differ in number.
+    """A loss on two hidden taps that may have different numbers of features.
 
-    Subclasses override `call`. No projector is made: what is compared (attention, similarities,
-    distances) has the same shape on both sides.
+    Subclasses override `call`. There is no projector: the compared quantities (attention,
+    similarities, distances) have the same shape for both models.
 
     Args:
-        teacher_tap: The place in the teacher. Defaults to `None`, the output.
-        student_tap: The place in the student. Defaults to `None`, the output.
+        teacher_tap: A layer of the teacher. Defaults to `None`, the output.
+        student_tap: A layer of the student. Defaults to `None`, the output.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
-        name: Name in the history. Defaults to the class's name in snake case.
+        name: Name in the history. Defaults to the class name in snake case.
 
     Raises:
-        ValueError: When the taps are no features that the loss can compare.
+        ValueError: If the shapes of the taps are not supported.
 
     Example:
         >>> class MeanActivation(FeatureLoss):
@@ -29,7 +29,7 @@ class FeatureLoss(DistillationLoss):
     """
 
     on_logits = False
-    #: Whether the axes between batch and channels are compared place by place.
+    #: Whether the loss compares maps or sequences position by position.
     by_position = False
 
     def __init__(
@@ -44,22 +44,22 @@ class FeatureLoss(DistillationLoss):
     def make_projector(
         self, teacher_shape: tuple[int | None, ...], student_shape: tuple[int | None, ...]
     ) -> keras.layers.Layer | None:
-        """Checks the shapes; there is no projector."""
-        if not self._comparable(teacher_shape, student_shape):
-            wanted = (
-                "maps (batch, height, width, channels) or sequences (batch, time, features) on "
-                "both sides, of sizes that are known"
+        """Check the shapes and return `None`."""
+        if not self._can_compare(teacher_shape, student_shape):
+            expected = (
+                "maps (batch, height, width, channels) or sequences (batch, time, features) of "
+                "known size"
                 if self.by_position
                 else "features (batch, ...)"
             )
             raise ValueError(
-                f"{type(self).__name__} compares {wanted}. Received: teacher_tap="
+                f"{type(self).__name__} compares {expected}. Received: teacher_tap="
                 f"{self.teacher_tap!r} of shape {teacher_shape}, student_tap={self.student_tap!r} "
-                f"of shape {student_shape}. Choose other taps: kd.taps(model) lists them."
+                f"of shape {student_shape}. Choose other taps; kd.taps(model) lists them."
             )
         return None
 
-    def _comparable(self, teacher_shape: tuple[Any, ...], student_shape: tuple[Any, ...]) -> bool:
+    def _can_compare(self, teacher_shape: tuple[Any, ...], student_shape: tuple[Any, ...]) -> bool:
         ranks = len(teacher_shape), len(student_shape)
         if not self.by_position:
             return min(ranks) >= 2

@@ -1,4 +1,4 @@
-"""Hints: hidden layers of the student are led by hidden layers of the teacher (FitNets)."""
+"""Hints (FitNets): match hidden layers of teacher and student."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
-from keras_kd.losses.numerics import smooth_l1, unit
-from keras_kd.losses.projector import PairProjectors, chosen_projector
+from keras_kd.losses.numerics import l2_normalize, smooth_l1
+from keras_kd.losses.projector import PairProjectors, resolve_projector
 from keras_kd.models.pair_taps import pair_taps
 
 _DISTANCES = ("mse", "l1", "smooth_l1", "cosine")
@@ -16,30 +16,29 @@ _DISTANCES = ("mse", "l1", "smooth_l1", "cosine")
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class Hint(DistillationLoss):
-    """Mean difference between hidden taps of the teacher and of the student.
+    """Mean difference between hidden taps of teacher and student.
 
-    Where two taps differ in shape a projector is trained along with the student: a dense layer for
-    vectors and sequences, a 1×1 convolution for maps, with resizing where their sizes differ. It
-    is saved in checkpoints and is no part of the student. With several pairs each has its own and
-    the value is the mean over the pairs. Steps that a mask of the student's sequence leaves out do
-    not count; a sequence without any step gives 0.
+    If two taps differ in shape, a projector is trained with the student: a dense layer for vectors
+    and sequences, a 1×1 convolution for maps, with resizing if the sizes differ. Projectors are
+    part of checkpoints, but not of the student. With several pairs, each has its own projector and
+    the loss is the mean over the pairs. Masked steps of the student's sequence are ignored.
 
     Args:
         teacher_tap: A layer of the teacher, `outer/inner` inside a nested model.
         student_tap: A layer of the student.
-        projector: `"auto"` for the projector described above, `None` to allow none, or a Keras
-            layer of your own that maps the student's tap to the teacher's shape (each pair gets a
-            copy). Defaults to `"auto"`.
+        projector: `"auto"`, `None` for no projector, or a Keras layer that maps the student's tap
+            to the teacher's shape (each pair gets a copy). Defaults to `"auto"`.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
         name: Name in the history. Defaults to `"hint"`.
-        distance: `"mse"`, `"l1"`, `"smooth_l1"` or `"cosine"` (one minus the cosine over the
-            channels). Defaults to `"mse"`.
+        distance: `"mse"`, `"l1"`, `"smooth_l1"` or `"cosine"` (one minus the cosine similarity over
+            the channels). Defaults to `"mse"`.
         taps: Instead of the two taps: a list of (teacher tap, student tap), or `"auto"` for
             `kd.pair_taps` of the first teacher and the student. Defaults to `None`.
 
     Raises:
-        ValueError: When a tap is missing, the taps cannot be brought to one shape, or an argument
-            is unknown.
+        TypeError: If there are no taps at all.
+        ValueError: If a tap is missing, no projector maps one shape to the other, or an argument is
+            unknown.
 
     Example:
         >>> hint = kd.losses.Hint("block3_out", "stage2_relu", weight=0.1)
@@ -48,7 +47,7 @@ class Hint(DistillationLoss):
         >>> chosen = kd.losses.Hint(taps="auto", distance="cosine")
 
     Reference:
-        Romero et al. 2015, arXiv:1412.6550, equation 3. Golden: `hint_mse`.
+        Romero et al. 2015, arXiv:1412.6550, equation 3.
     """
 
     on_logits = False
@@ -67,7 +66,7 @@ class Hint(DistillationLoss):
         _check(teacher_tap, student_tap, projector, distance, taps)
         super().__init__(weight, teacher_tap, student_tap, name)
         if isinstance(projector, keras.layers.Layer):
-            # Each teacher gets a copy of its own, which belongs to the distiller.
+            # Each teacher gets a copy, which belongs to the distiller.
             projector = keras.saving.serialize_keras_object(projector)
         self.projector = projector
         self.distance = distance
@@ -76,13 +75,13 @@ class Hint(DistillationLoss):
             self._set_pairs(taps)
 
     def choose_taps(self, teacher: keras.Model | None, student: keras.Model) -> None:
-        """Chooses the pairs for `taps="auto"`, once."""
+        """Choose the pairs once if `taps="auto"`."""
         if self._chosen:
             return
         if teacher is None:
             raise ValueError(
-                "Hint: taps='auto' is chosen with the teacher at hand. Pass the teachers to "
-                "`Distiller`, or the pairs: Hint(taps=kd.pair_taps(teacher, student))."
+                "Hint: taps='auto' needs a teacher to choose the pairs. Pass the teachers to "
+                "`Distiller`, or pass the pairs: Hint(taps=kd.pair_taps(teacher, student))."
             )
         self._set_pairs(pair_taps(teacher, student))
 
@@ -92,7 +91,7 @@ class Hint(DistillationLoss):
         self._chosen = True
 
     def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Computes the mean difference of each sample, (batch,); Keras fills in the mask."""
+        """Compute the mean difference of each sample, (batch,); Keras passes the mask."""
         if not isinstance(student, (list, tuple)):
             return self._difference(teacher, student, student_mask)
         masks = student_mask or [None] * len(student)
@@ -102,7 +101,9 @@ class Hint(DistillationLoss):
     def _difference(self, teacher: Any, student: Any, mask: Any) -> Any:
         teacher = ops.cast(teacher, student.dtype)
         if self.distance == "cosine":
-            values = 1.0 - ops.sum(unit(teacher) * unit(student), axis=-1, keepdims=True)
+            values = 1.0 - ops.sum(
+                l2_normalize(teacher) * l2_normalize(student), axis=-1, keepdims=True
+            )
         elif self.distance == "mse":
             values = ops.square(teacher - student)
         elif self.distance == "l1":
@@ -112,16 +113,16 @@ class Hint(DistillationLoss):
         return mean_per_sample(values, mask)
 
     def make_projector(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
-        """Makes the projector (or one for each pair) for one teacher; see the base class."""
+        """Create the projector (or one per pair) for one teacher; see the base class."""
         if not isinstance(self.teacher_tap, (list, tuple)):
-            places = (self.teacher_tap, teacher_shape, self.student_tap, student_shape)
-            return self._projector(*places, f"{self.name}_projector")
+            pair = (self.teacher_tap, teacher_shape, self.student_tap, student_shape)
+            return self._make_one(*pair, f"{self.name}_projector")
         pairs = zip(self.teacher_tap, teacher_shape, self.student_tap, student_shape, strict=True)
         name = f"{self.name}_projector"
-        projectors = [self._projector(*pair, f"{name}_{i}") for i, pair in enumerate(pairs)]
+        projectors = [self._make_one(*pair, f"{name}_{i}") for i, pair in enumerate(pairs)]
         return PairProjectors(projectors, name=f"{name}s")
 
-    def _projector(
+    def _make_one(
         self,
         teacher_tap: str,
         teacher_shape: tuple,
@@ -130,16 +131,16 @@ class Hint(DistillationLoss):
         name: str,
     ) -> keras.layers.Layer | None:
         try:
-            return chosen_projector(self.projector, teacher_shape, student_shape, name)
+            return resolve_projector(self.projector, teacher_shape, student_shape, name)
         except ValueError as error:
             raise ValueError(
                 f"Hint: teacher tap '{teacher_tap}' has shape {teacher_shape} and student tap "
-                f"'{student_tap}' {student_shape}; {error}. Choose other taps or pass a layer that "
-                f"maps one to the other. Received: projector={self.projector!r}"
+                f"'{student_tap}' {student_shape}; {error}. Choose other taps, or pass a layer "
+                f"that maps one to the other. Received: projector={self.projector!r}"
             ) from error
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor, with the pairs that were chosen."""
+        """Return the arguments of the constructor, with the chosen pairs."""
         config = {
             **super().get_config(),
             "projector": self.projector,
@@ -154,7 +155,7 @@ class Hint(DistillationLoss):
 
 def _check(teacher_tap: Any, student_tap: Any, projector: Any, distance: Any, taps: Any) -> None:
     if teacher_tap is None and student_tap is None and taps is None:
-        raise TypeError("Hint: name the two taps, or pass taps='auto' or a list of pairs")
+        raise TypeError("Hint: pass two taps, taps='auto' or a list of pairs")
     if taps is None and not (teacher_tap and student_tap):
         raise ValueError(
             "Hint: `teacher_tap` and `student_tap` must each name a layer. "
@@ -165,7 +166,7 @@ def _check(teacher_tap: Any, student_tap: Any, projector: Any, distance: Any, ta
             "Hint: pass either `taps` or `teacher_tap` and `student_tap`. Received: "
             f"taps={taps!r}, teacher_tap={teacher_tap!r}, student_tap={student_tap!r}"
         )
-    if taps not in (None, "auto") and not _are_pairs(taps):
+    if taps not in (None, "auto") and not _is_list_of_pairs(taps):
         raise ValueError(
             "Hint: `taps` must be 'auto' or a list of pairs (teacher tap, student tap). "
             f"Received: taps={taps!r}"
@@ -181,7 +182,7 @@ def _check(teacher_tap: Any, student_tap: Any, projector: Any, distance: Any, ta
         )
 
 
-def _are_pairs(taps: Any) -> bool:
+def _is_list_of_pairs(taps: Any) -> bool:
     if isinstance(taps, str) or not taps:
         return False
     return all(

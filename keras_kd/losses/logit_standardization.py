@@ -1,11 +1,11 @@
-"""Logit standardisation: the student learns how the logits lie, not how large they are."""
+"""Logit standardization: remove mean and scale of the logits before the loss."""
 
 from typing import Any
 
 import keras
 
 from keras_kd.losses.distillation_loss import DistillationLoss
-from keras_kd.losses.numerics import centred, unit
+from keras_kd.losses.numerics import center, l2_normalize
 from keras_kd.losses.serialization import deserialize, get, serialize
 
 _EPSILON = 1e-7
@@ -13,30 +13,30 @@ _EPSILON = 1e-7
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class LogitStandardization(DistillationLoss):
-    """Any loss on logits, given the logits of both standardised sample by sample.
+    """A loss on logits that are standardized per sample.
 
     With mean μ and unbiased standard deviation σ over the classes:
 
         loss((t − μ_t) / (σ_t + 1e-7), (s − μ_s) / (σ_s + 1e-7))
 
-    Logits that are all equal stay 0 and get no gradient.
+    Equal logits become 0 and have no gradient.
 
     Args:
-        loss: A loss on logits, its name or its configuration; its taps are used and its weight is
+        loss: A loss on logits, its name or its configuration. Its taps are used, and its weight is
             the default of `weight`. Defaults to `"soft_targets"`.
-        weight: Weight in the total loss, a hyperparameter. Defaults to that of `loss`; the paper
-            has 9 with T = 2 on CIFAR-100.
+        weight: Weight in the total loss, a hyperparameter. Defaults to the weight of `loss`; the
+            paper uses 9 with T = 2 on CIFAR-100.
         name: Name in the history. Defaults to `"logit_standardization"`.
 
     Raises:
-        ValueError: When `loss` works on features, or there is one class only.
+        ValueError: If `loss` compares features, or the outputs are binary.
 
     Example:
         >>> loss = kd.losses.LogitStandardization(kd.losses.SoftTargets(temperature=2))
         >>> loss(teacher_logits, student_logits)  # (batch,)
 
     Reference:
-        Sun et al. 2024, arXiv:2403.01427, algorithm 1. Golden: `kd_standardized_T2`.
+        Sun et al. 2024, arXiv:2403.01427, algorithm 1.
     """
 
     needs_classes = True
@@ -50,7 +50,7 @@ class LogitStandardization(DistillationLoss):
         loss = get(loss)
         if not loss.on_logits:
             raise ValueError(
-                "LogitStandardization: `loss` must be one on logits, such as SoftTargets or "
+                "LogitStandardization: `loss` must be a loss on logits, such as SoftTargets or "
                 f"DecoupledKD. Received: {type(loss).__name__}, which compares features"
             )
         weight = float(loss.weight) if weight is None else weight
@@ -61,12 +61,12 @@ class LogitStandardization(DistillationLoss):
         self.relates_samples = loss.relates_samples
 
     def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Computes the loss of the standardised logits, (batch,)."""
+        """Compute the loss of the standardized logits, (batch,)."""
         masked = {} if student_mask is None else {"student_mask": student_mask}
-        return self.loss.call(_standardized(teacher), _standardized(student), labels, **masked)
+        return self.loss.call(_standardize(teacher), _standardize(student), labels, **masked)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return {
             "loss": serialize(self.loss),
             "weight": float(self.weight),
@@ -75,10 +75,10 @@ class LogitStandardization(DistillationLoss):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LogitStandardization":
-        """Makes the loss that `get_config` described."""
+        """Create the loss from the result of `get_config`."""
         return cls(**{**config, "loss": deserialize(config["loss"])})
 
 
-def _standardized(logits: Any) -> Any:
+def _standardize(logits: Any) -> Any:
     scale = (logits.shape[-1] - 1) ** 0.5
-    return scale * unit(centred(logits), epsilon=scale * _EPSILON)
+    return scale * l2_normalize(center(logits), epsilon=scale * _EPSILON)

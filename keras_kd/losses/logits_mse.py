@@ -1,4 +1,4 @@
-"""Mean squared error on the logits: the limit of soft targets at a high temperature."""
+"""Mean squared error of the logits, the limit of soft targets at a high temperature."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ class LogitsMSE(DistillationLoss):
 
     Args:
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
-        teacher_tap: The teacher's output, by name where it has several. Defaults to `None`.
-        student_tap: The student's output. Defaults to `None`.
+        teacher_tap: Name of the teacher's output if it has several. Defaults to `None`.
+        student_tap: Name of the student's output if it has several. Defaults to `None`.
         name: Name in the history. Defaults to `"logits_mse"`.
 
     Example:
@@ -28,6 +28,6 @@ class LogitsMSE(DistillationLoss):
     takes_mask = True
 
     def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Computes the mean squared difference of each sample, (batch,)."""
+        """Compute the mean squared difference of each sample, (batch,)."""
         difference = ops.square(ops.cast(teacher, student.dtype) - student)
         return mean_per_sample(difference, student_mask)

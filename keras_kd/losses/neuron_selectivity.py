@@ -1,4 +1,4 @@
-"""Neuron selectivity transfer: the student's neurons fire at the places where the teacher's do."""
+"""Neuron selectivity transfer (NST)."""
 
 from typing import Any
 
@@ -6,42 +6,42 @@ import keras
 from keras import ops
 
 from keras_kd.losses.feature_loss import FeatureLoss
-from keras_kd.losses.numerics import same_positions, unit
+from keras_kd.losses.numerics import l2_normalize, match_sizes
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class NeuronSelectivity(FeatureLoss):
-    """Squared maximum mean discrepancy between the neurons' activation patterns.
+    """Squared maximum mean discrepancy between the activation patterns of the channels.
 
-    Each channel's map, as a vector of length 1 over the positions, is one point; the points of the
-    teacher (x) and of the student (y) are compared with the kernel k(x, y) = (xᵀy)²:
+    Each channel's map is one point, an L2-normalized vector over the positions. The teacher's
+    points x and the student's points y are compared with the kernel k(x, y) = (xᵀy)²:
 
         mean k(x, x') + mean k(y, y') − 2 · mean k(x, y)
 
-    Channels may differ in number. Where the maps (or sequences) differ in size, the larger is
-    averaged to the size of the smaller. A channel of zeros counts as a point at 0.
+    The numbers of channels may differ. If the maps (or sequences) differ in size, the larger one is
+    average-pooled to the size of the smaller one.
 
     Args:
         teacher_tap: A layer of the teacher.
         student_tap: A layer of the student.
-        weight: Weight in the total loss, a hyperparameter. Defaults to 1; the paper has 50.
+        weight: Weight in the total loss, a hyperparameter. Defaults to 1; the paper uses 50.
         name: Name in the history. Defaults to `"neuron_selectivity"`.
 
     Raises:
-        ValueError: When a tap is missing or is no map or sequence of known size.
+        ValueError: If a tap is missing or is not a map or sequence of known size.
 
     Example:
         >>> kd.losses.NeuronSelectivity("block3_out", "stage2_relu", weight=50.0)
 
     Reference:
-        Huang and Wang 2017, arXiv:1707.01219, equation 8 with the polynomial kernel. Golden: `nst`.
+        Huang and Wang 2017, arXiv:1707.01219, equation 8 with the polynomial kernel.
     """
 
     by_position = True
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
-        """Computes the discrepancy of each sample, (batch,)."""
-        teacher, student = same_positions(ops.cast(teacher, student.dtype), student)
+        """Compute the discrepancy of each sample, (batch,)."""
+        teacher, student = match_sizes(ops.cast(teacher, student.dtype), student)
         teacher, student = _points(teacher), _points(student)
         if _few_positions(teacher.shape, student.shape):
             # The mean kernel is the inner product of the second moments: the smaller matrices.
@@ -56,24 +56,24 @@ class NeuronSelectivity(FeatureLoss):
 
 
 def _points(features: Any) -> Any:
-    """(batch, positions, channels), each channel of length 1."""
+    """Return (batch, positions, channels) with L2-normalized channels."""
     channels, sizes = features.shape[-1], features.shape[1:-1]
     if len(sizes) > 1:
         count = -1 if None in sizes else sizes[0] * sizes[1]
         features = ops.reshape(features, (ops.shape(features)[0], count, channels))
-    return unit(features, axis=1)
+    return l2_normalize(features, axis=1)
 
 
 def _few_positions(teacher: tuple[int | None, ...], student: tuple[int | None, ...]) -> bool:
-    """Whether products over positions take fewer operations than those over channels."""
+    """Return whether products over positions need fewer operations than over channels."""
     positions, t, s = teacher[1], teacher[2], student[2]
     return positions is not None and positions * (t + s) <= t * t + s * s + t * s
 
 
 def _half_moment(points: Any) -> Any:
-    """The second moment, with half the gradient: the other half is the same and is doubled."""
-    held = ops.transpose(ops.stop_gradient(points), (0, 2, 1))
-    return ops.matmul(points, held) / points.shape[-1]
+    """Compute the second moment with half of its gradient; the caller doubles it."""
+    constant = ops.transpose(ops.stop_gradient(points), (0, 2, 1))
+    return ops.matmul(points, constant) / points.shape[-1]
 
 
 def _mean_kernel(x: Any, y: Any) -> Any:

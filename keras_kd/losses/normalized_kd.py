@@ -1,4 +1,4 @@
-"""Normalised distillation: the target class with the teacher's confidence, the others by rank."""
+"""Normalized knowledge distillation (NKD)."""
 
 from typing import Any
 
@@ -12,39 +12,40 @@ from keras_kd.training.hyperparameters import Hyperparameter
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class NormalizedKD(DistillationLoss):
-    """Cross-entropies of the target class and of the others, both normalised.
+    """Cross-entropy of the target class plus normalized cross-entropy of the other classes.
 
     With p the teacher's and q the student's softmax, y the label, and p̂, q̂ the softmax at
     temperature T over the classes other than y:
 
         −p_y · log q_y − gamma · T² · Σ_c p̂_c · log q̂_c
 
-    These are cross-entropies: not 0 where the student is the teacher, and the first draws it to
-    the label beyond that. Everything is in log space; the pixels of a map are averaged. A sample
-    without a label (-1) takes the teacher's most likely class as y.
+    The loss is not 0 for equal outputs: the first term still moves the student toward the label.
+    All terms are computed in log space and averaged over the pixels of a map. For a sample without
+    a label (-1), y is the teacher's most likely class.
 
     Args:
-        gamma: Weight of the other classes, a hyperparameter. Defaults to 1.5.
-        temperature: T, a hyperparameter; it does not touch the target class. Defaults to 1.
+        gamma: Weight of the non-target classes, a hyperparameter. Defaults to 1.5.
+        temperature: T of the non-target classes, a hyperparameter. Defaults to 1.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
-        teacher_tap: The teacher's output, by name where it has several. Defaults to `None`.
-        student_tap: The student's output. Defaults to `None`.
+        teacher_tap: Name of the teacher's output if it has several. Defaults to `None`.
+        student_tap: Name of the student's output if it has several. Defaults to `None`.
         name: Name in the history. Defaults to `"normalized_kd"`.
 
     Raises:
-        ValueError: When there are no labels, when there is one class only, when a hyperparameter is
-            out of range.
+        ValueError: If there are no labels, the outputs are binary, or a hyperparameter is out of
+            range.
 
     Example:
         >>> loss = kd.losses.NormalizedKD()
         >>> loss(teacher_logits, student_logits, labels)  # (batch,)
 
     Reference:
-        Yang et al. 2023, arXiv:2303.13005, equation 7. Golden: `nkd_T1_g1.5`.
+        Yang et al. 2023, arXiv:2303.13005, equation 7.
     """
 
     needs_labels = True
     needs_classes = True
+    takes_mask = True
     gamma = Hyperparameter()
     temperature = Hyperparameter(exclusive=True)
 
@@ -61,10 +62,8 @@ class NormalizedKD(DistillationLoss):
         self.gamma = gamma
         self.temperature = temperature
 
-    takes_mask = True
-
     def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Computes the two cross-entropies of each sample, (batch,)."""
+        """Compute the weighted sum of both cross-entropies for each sample, (batch,)."""
         gamma = ops.cast(self.gamma, student.dtype)
         temperature = ops.cast(self.temperature, student.dtype)
         target = target_classes(labels, teacher)
@@ -77,7 +76,7 @@ class NormalizedKD(DistillationLoss):
         return mean_per_sample(own + gamma * temperature**2 * others, student_mask)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return {
             **super().get_config(),
             "gamma": float(self.gamma),

@@ -1,4 +1,4 @@
-"""Losses by name and as configuration, in the way of `keras.losses.get`."""
+"""Losses by name and configuration, as in `keras.losses`."""
 
 import difflib
 from typing import Any
@@ -9,13 +9,13 @@ from keras_kd.losses.distillation_loss import DistillationLoss, snake_case
 
 
 def serialize(loss: DistillationLoss) -> dict[str, Any]:
-    """A loss as a configuration that `deserialize` takes.
+    """Return the configuration of a loss.
 
     Args:
-        loss: The loss.
+        loss: A distillation loss.
 
     Returns:
-        A JSON-serialisable dict.
+        A JSON-serializable dict.
 
     Example:
         >>> config = kd.losses.serialize(kd.losses.SoftTargets(temperature=4))
@@ -24,16 +24,16 @@ def serialize(loss: DistillationLoss) -> dict[str, Any]:
 
 
 def deserialize(config: dict[str, Any]) -> DistillationLoss:
-    """Makes the loss that `serialize` described.
+    """Create a loss from its configuration.
 
     Args:
-        config: What `serialize` returned.
+        config: The result of `serialize`.
 
     Returns:
-        A new loss.
+        A new `DistillationLoss`.
 
     Raises:
-        TypeError: When the configuration is that of something else.
+        TypeError: If the configuration is not that of a distillation loss.
 
     Example:
         >>> loss = kd.losses.deserialize(config)
@@ -45,18 +45,18 @@ def deserialize(config: dict[str, Any]) -> DistillationLoss:
 
 
 def get(identifier: str | dict[str, Any] | DistillationLoss) -> DistillationLoss:
-    """A loss from its name, its configuration or itself.
+    """Return a loss from a name, a configuration or a loss.
 
     Args:
-        identifier: A name in snake case such as `"soft_targets"` (the loss with its defaults), a
-            configuration from `serialize`, or a loss.
+        identifier: A name in snake case such as `"soft_targets"` (the loss with default arguments),
+            the result of `serialize`, or a loss, which is returned unchanged.
 
     Returns:
         A `DistillationLoss`.
 
     Raises:
-        ValueError: When there is no loss of that name.
-        TypeError: When it is none of these.
+        ValueError: If there is no loss with that name, or it has required arguments.
+        TypeError: If `identifier` has another type.
 
     Example:
         >>> kd.losses.get("logits_mse")
@@ -74,7 +74,7 @@ def get(identifier: str | dict[str, Any] | DistillationLoss) -> DistillationLoss
 
 
 def _by_name(name: str) -> DistillationLoss:
-    # What defines no `call` is a base class of losses and no loss.
+    # A class without a `call` of its own is a base class.
     losses = [c for c in _subclasses(DistillationLoss) if c.call is not DistillationLoss.call]
     classes = {snake_case(cls.__name__): cls for cls in losses}
     if name not in classes:
@@ -87,7 +87,7 @@ def _by_name(name: str) -> DistillationLoss:
         return classes[name]()
     except TypeError as error:
         raise ValueError(
-            f"'{name}' has no defaults for all its arguments ({error}); pass "
+            f"The loss '{name}' has required arguments ({error}). Pass "
             f"kd.losses.{classes[name].__name__}(...) instead of its name."
         ) from error
 

@@ -1,4 +1,4 @@
-"""Soft targets: the student matches the teacher's softened distribution (Hinton et al. 2015)."""
+"""Soft targets: match the teacher's softened distribution."""
 
 import math
 from typing import Any
@@ -15,43 +15,46 @@ _TARGETS = ("forward", "reverse", "jensen_shannon")
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class SoftTargets(DistillationLoss):
-    """Kullback-Leibler divergence between softened distributions, times the temperature squared.
+    """Kullback-Leibler divergence between softened distributions, times the squared temperature.
 
     With logits t of the teacher and s of the student, temperature T, p = softmax(t/T) and
     q = softmax(s/T):
 
         forward:        T² · KL(p ‖ q) = T² · Σ_c p_c · (log p_c − log q_c)
-        reverse:        T² · KL(q ‖ p), which forgives the student a class it leaves out
+        reverse:        T² · KL(q ‖ p), which penalizes missing classes of the student less
         jensen_shannon: T² · ½ (KL(p ‖ m) + KL(q ‖ m)), m = ½ (p + q), bounded by T² · log 2
 
-    Binary outputs (sigmoid) are two classes each, and the mean over the outputs is taken.
+    A binary output (sigmoid) is a distribution over two classes; the loss is the mean over the
+    outputs.
 
-    T² keeps the size of the gradient about the same at every temperature. Everything is computed
-    in log space, so a confidently wrong student keeps its gradient. Axes between the batch and the
-    classes (the pixels of a segmentation map) are averaged.
+    The factor T² makes the gradients similar at every temperature. All terms are computed in log
+    space, so the gradient does not vanish for a confident, incorrect student. Axes between the
+    batch and the classes (the pixels of a segmentation map) are averaged.
 
     Args:
         temperature: T, a hyperparameter. Defaults to 4.
-        activation: `"softmax"` for one class of many, `"sigmoid"` for one or several binary
-            outputs, or `None` for softmax unless there is a single output. Defaults to `None`.
+        activation: `"softmax"` for mutually exclusive classes, `"sigmoid"` for binary outputs, or
+            `None` for sigmoid if there is a single output and softmax otherwise. Defaults to
+            `None`.
         target: `"forward"`, `"reverse"` or `"jensen_shannon"`. Defaults to `"forward"`.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
-        teacher_tap: The teacher's output, by name where it has several. Defaults to `None`.
-        student_tap: The student's output. Defaults to `None`.
+        teacher_tap: Name of the teacher's output if it has several. Defaults to `None`.
+        student_tap: Name of the student's output if it has several. Defaults to `None`.
         name: Name in the history. Defaults to `"soft_targets"`.
 
     Raises:
-        ValueError: When `temperature` is not above 0, or `activation` or `target` is unknown.
+        ValueError: If `temperature` is not positive, or `activation` or `target` is unknown.
 
     Example:
         >>> loss = kd.losses.SoftTargets(temperature=4)
         >>> loss(teacher_logits, student_logits)  # (batch,)
 
     Reference:
-        Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2. Golden: `kd_T1`, `kd_T4`.
-        The other targets: Gu et al. 2023, arXiv:2306.08543, and Lin 1991, equation 4.1.
+        Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2. Reverse: Gu et al. 2023,
+        arXiv:2306.08543. Jensen-Shannon: Lin 1991, equation 4.1.
     """
 
+    takes_mask = True
     temperature = Hyperparameter(exclusive=True)
 
     def __init__(
@@ -78,10 +81,8 @@ class SoftTargets(DistillationLoss):
         self.activation = activation
         self.target = target
 
-    takes_mask = True
-
     def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Computes the divergence of each sample, (batch,)."""
+        """Compute the divergence of each sample, (batch,)."""
         temperature = ops.cast(self.temperature, student.dtype)
         teacher = ops.cast(teacher, student.dtype) / temperature
         student = student / temperature
@@ -102,17 +103,17 @@ class SoftTargets(DistillationLoss):
         return 0.5 * (kullback_leibler(log_p, log_m) + kullback_leibler(log_q, log_m))
 
     def check_head(self, activation: str | None, shape: tuple[int | None, ...]) -> None:
-        """Refuses a teacher of the other kind: sigmoid outputs are no softmax, and the reverse."""
+        """Reject a teacher whose final activation differs from `activation`."""
         own = self.activation or ("sigmoid" if shape[-1] == 1 else "softmax")
         if activation is not None and activation != own:
             raise ValueError(
                 f"SoftTargets: the teacher's output of shape {shape} is made by a {activation}, "
-                f"but this loss reads it as {own}. Pass SoftTargets(activation='{activation}'). "
+                f"but this loss applies a {own}. Pass SoftTargets(activation='{activation}'). "
                 f"Received: activation={self.activation!r}"
             )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return {
             **super().get_config(),
             "temperature": float(self.temperature),
@@ -122,5 +123,5 @@ class SoftTargets(DistillationLoss):
 
 
 def _log_bernoulli(logits: Any) -> Any:
-    """Log-probabilities of on and off for each logit, on a new last axis."""
+    """Compute the log-probabilities of both classes of each logit, on a new last axis."""
     return ops.stack([ops.log_sigmoid(logits), ops.log_sigmoid(-logits)], axis=-1)

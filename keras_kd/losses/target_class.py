@@ -1,4 +1,4 @@
-"""The target class of each sample (or pixel), and the others apart from it."""
+"""The target class of each sample or pixel, and the non-target classes."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from keras_kd.training.labels import class_indices
 
 
 def target_classes(labels: Any, teacher: Any) -> Any:
-    """The class that counts as the target of each sample (or pixel).
+    """Return the target class of each sample or pixel.
 
-    Where there is no label (-1, any class out of range, an all-zero one-hot row) it is the class
-    that the teacher finds most likely, so that an unlabelled sample is still taught.
+    Without a label (-1, a class out of range, a one-hot row of zeros) it is the teacher's most
+    likely class, so that unlabeled samples are distilled, too.
 
     Args:
         labels: Integers (batch, ...) or (batch, ..., 1), or one-hot (or soft) labels
@@ -22,7 +22,7 @@ def target_classes(labels: Any, teacher: Any) -> Any:
         int32 tensor (batch, ...).
 
     Raises:
-        ValueError: When the shapes of labels and logits do not fit.
+        ValueError: If the shapes of labels and logits do not match.
     """
     labels = class_indices(labels, teacher.shape)
     known = ops.logical_and(labels >= 0, labels < teacher.shape[-1])
@@ -30,7 +30,7 @@ def target_classes(labels: Any, teacher: Any) -> Any:
 
 
 def split_target(logits: Any, target: Any) -> tuple[Any, Any, Any]:
-    """Takes the target class apart from the others, in log space.
+    """Split logits into target class and other classes, in log space.
 
     Args:
         logits: (batch, ..., classes), two classes or more.
@@ -41,11 +41,11 @@ def split_target(logits: Any, target: Any) -> tuple[Any, Any, Any]:
         classes in order (batch, ..., classes − 1).
     """
     target = ops.expand_dims(target, -1)
-    # Large logits near each other would lose their difference in the sums below.
+    # The sums below would round away the difference of two large logits.
     logits = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
     classes = ops.arange(logits.shape[-1], dtype="int32")
-    # Dropping one class is choosing, at each place, between a list without its end and its start.
+    # Removes one class: each entry comes from the list without its last or its first class.
     others = ops.where(classes[:-1] < target, logits[..., :-1], logits[..., 1:])
     own = ops.sum(ops.where(classes == target, logits, ops.zeros_like(logits)), axis=-1)
-    everything = ops.logsumexp(logits, axis=-1)
-    return own - everything, ops.logsumexp(others, axis=-1) - everything, others
+    total = ops.logsumexp(logits, axis=-1)
+    return own - total, ops.logsumexp(others, axis=-1) - total, others

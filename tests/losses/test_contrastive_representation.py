@@ -14,7 +14,7 @@ def _embeddings(batch=6, size=5, seed=0):
 
 
 def _expected(teacher, student, negative, temperature=0.07):
-    """The critic of the paper, written out pair by pair."""
+    """The paper's critic, pair by pair."""
     total = np.zeros(len(teacher))
     for scores in (student @ teacher.T / temperature, teacher @ student.T / temperature):
         own = np.diag(scores)
@@ -26,13 +26,13 @@ def _expected(teacher, student, negative, temperature=0.07):
     return total
 
 
-def test_it_is_the_papers_critic_with_the_batch_as_negatives():
+def test_it_equals_the_papers_critic_with_the_batch_as_negatives():
     teacher, student = _embeddings()
     values, _ = value_and_gradient(ContrastiveRepresentation(), teacher, student)
     np.testing.assert_allclose(values, _expected(teacher, student, ~np.eye(6, dtype=bool)))
 
 
-def test_samples_of_the_same_class_are_no_negatives():
+def test_samples_of_the_same_class_are_not_negatives():
     teacher, student = _embeddings()
     labels = np.array([0, 0, 1, 2, -1, -1])
     negative = (labels[:, None] != labels) | (labels[:, None] == -1)
@@ -42,7 +42,7 @@ def test_samples_of_the_same_class_are_no_negatives():
         np.testing.assert_allclose(values, _expected(teacher, student, negative))
 
 
-def test_a_batch_of_one_class_says_nothing():
+def test_a_batch_of_one_class_has_loss_zero():
     teacher, student = _embeddings()
     values, gradient = value_and_gradient(
         ContrastiveRepresentation(), teacher, student, np.zeros(6, int)
@@ -55,50 +55,20 @@ def test_following_its_gradient_aligns_the_student_with_the_teacher():
     teacher, student = _embeddings(8, 16)
     loss = ContrastiveRepresentation(temperature=0.5)
     before = np.sum(teacher * student, -1).mean()
-    for _ in range(50):
-        student = student - 5 * value_and_gradient(loss, teacher, student)[1]
+    for _ in range(10):
+        student = student - 20 * value_and_gradient(loss, teacher, student)[1]
     student = student / np.linalg.norm(student, axis=-1, keepdims=True)
     assert np.sum(teacher * student, -1).mean() > before + 0.3
-
-
-def _heads(loss, batch):
-    heads = loss.make_projector((None, 7), (None, 4))
-    heads.build((None, 4))
-    rng = np.random.default_rng(0)
-    teacher, student = (rng.normal(size=(batch, n)).astype("float32") for n in (7, 4))
-    return heads, teacher, student
-
-
-def test_the_bank_holds_the_last_embeddings_and_adds_them_to_the_negatives():
-    loss = ContrastiveRepresentation(embedding=3, bank_size=6)
-    heads, teacher, student = _heads(loss, 8)
-    first = np.asarray(loss.compare(heads, teacher[:4], student[:4]))
-    assert list(heads.classes.numpy()) == [-1] * 4 + [-2] * 2
-    loss.compare(heads, teacher[4:], student[4:], np.arange(4))
-    assert list(heads.classes.numpy()) == [0, 1, 2, 3, -1, -1]
-    embedded = heads((teacher, student))[0].numpy()
-    order = [4, 5, 6, 7, 0, 1]
-    np.testing.assert_allclose(heads.teacher_bank.numpy(), embedded[order], rtol=1e-6)
-    again = np.asarray(loss.compare(heads, teacher[:4], student[:4]))
-    assert (again > first).all()
-
-
-def test_without_a_bank_only_the_batch_is_compared():
-    loss = ContrastiveRepresentation(embedding=3, bank_size=0)
-    heads, teacher, student = _heads(loss, 4)
-    values = np.asarray(loss.compare(heads, teacher, student))
-    embedded = heads((teacher, student))
-    np.testing.assert_allclose(values, np.asarray(loss(*embedded)), rtol=1e-6)
 
 
 def test_the_heads_are_trained_and_each_teacher_has_its_own():
     teachers = [toy.cnn("one", filters=3, seed=1), toy.cnn("two", filters=5, seed=2)]
     loss = ContrastiveRepresentation("pool", "pool", embedding=8, bank_size=16)
     model = kd.Distiller(toy.cnn("student"), teachers, loss)
-    model.compile(keras.optimizers.Adam(0.01), toy.sparse_loss())
+    model.compile(keras.optimizers.Adam(0.01), toy.sparse_loss(), run_eagerly=True)
     heads = list(model.projectors.values())
     before = [[w.numpy() for w in head.trainable_variables] for head in heads]
-    model.fit(*toy.data(), batch_size=8, epochs=2, verbose=0)
+    model.fit(*toy.data(16), batch_size=8, verbose=0)
     assert len(heads) == 2
     for head, weights in zip(heads, before, strict=True):
         assert all(
@@ -108,12 +78,12 @@ def test_the_heads_are_trained_and_each_teacher_has_its_own():
         assert (head.classes.numpy() >= 0).all()
 
 
-def test_taps_of_unknown_size_are_refused():
-    with pytest.raises(ValueError, match="must be of known size.*choose a layer after pooling"):
+def test_taps_of_unknown_size_are_rejected():
+    with pytest.raises(ValueError, match="must be of known size.*Choose a layer after pooling"):
         ContrastiveRepresentation().make_projector((None, None, 3), (None, 4))
 
 
 @pytest.mark.parametrize("arguments", [{"embedding": 0}, {"bank_size": -1}])
-def test_sizes_out_of_range_are_refused(arguments):
+def test_sizes_out_of_range_are_rejected(arguments):
     with pytest.raises(ValueError, match="`embedding` must be at least 1"):
         ContrastiveRepresentation(**arguments)

@@ -14,7 +14,7 @@ def test_it_gives_the_numbers_of_the_reference(name, arguments, file, dtype):
     golden_numbers.assert_golden(DIST(*arguments), name, "logits", file, dtype)
 
 
-def test_a_student_with_the_teachers_preferences_only_flatter_loses_little():
+def test_a_student_with_scaled_teacher_logits_has_a_small_loss():
     teacher, student, _ = golden_numbers.taps("golden_a", "logits")
     flatter, _ = value_and_gradient(DIST(gamma=0.0), teacher, 0.5 * teacher)
     other, _ = value_and_gradient(DIST(gamma=0.0), teacher, student)
@@ -29,7 +29,7 @@ def test_every_pixel_of_a_map_is_a_row():
     np.testing.assert_allclose(values, rows.reshape(3, -1).mean(-1))
 
 
-def test_a_single_sample_has_only_its_classes_to_relate():
+def test_a_single_sample_relates_only_its_classes():
     teacher, student, _ = golden_numbers.taps("golden_a", "logits")
     both, gradient = value_and_gradient(DIST(), teacher[:1], student[:1])
     alone, _ = value_and_gradient(DIST(gamma=0.0), teacher[:1], student[:1])

@@ -13,7 +13,7 @@ def test_it_gives_the_numbers_of_the_reference(file, dtype):
     golden_numbers.assert_golden(loss, "kd_standardized_T2", "logits", file, dtype)
 
 
-def test_the_size_of_the_students_logits_does_not_matter():
+def test_scale_and_offset_of_the_logits_do_not_matter():
     teacher, student, labels = golden_numbers.taps("golden_a", "logits")
     loss = LogitStandardization(DecoupledKD())
     one, _ = value_and_gradient(loss, teacher, student, labels)
@@ -21,7 +21,7 @@ def test_the_size_of_the_students_logits_does_not_matter():
     np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
-def test_it_is_what_its_loss_is():
+def test_it_takes_taps_weight_and_needs_from_its_loss():
     loss = LogitStandardization(DecoupledKD(weight=0.3, teacher_tap="a", student_tap="b"))
     assert (float(loss.weight), loss.teacher_tap, loss.student_tap) == (0.3, "a", "b")
     assert loss.needs_labels
@@ -30,13 +30,13 @@ def test_it_is_what_its_loss_is():
     assert losses.get("logit_standardization").loss.temperature == 4.0
 
 
-def test_logits_that_are_all_equal_have_a_finite_gradient():
+def test_equal_logits_have_a_finite_gradient():
     teacher, student, _ = golden_numbers.taps("golden_a", "logits")
     values, gradient = value_and_gradient(LogitStandardization(), teacher, 0 * student)
     assert np.isfinite(values).all()
     assert np.isfinite(gradient).all()
 
 
-def test_a_loss_on_features_is_refused():
-    with pytest.raises(ValueError, match="must be one on logits.*Received: Hint"):
+def test_a_loss_on_features_is_rejected():
+    with pytest.raises(ValueError, match="must be a loss on logits.*Received: Hint"):
         LogitStandardization(losses.Hint("a", "b"))

@@ -11,8 +11,8 @@ def test_it_gives_the_numbers_of_the_reference(file, dtype):
     golden_numbers.assert_golden(NeuronSelectivity("a", "b"), "nst", "features", file, dtype)
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2), (6, 6, 2)], ids=["few places", "few channels"])
-def test_both_ways_of_computing_give_the_mean_kernels(shape):
+@pytest.mark.parametrize("shape", [(2, 2, 2), (6, 6, 2)], ids=["few positions", "few channels"])
+def test_both_orders_of_products_give_the_mean_kernels(shape):
     height, width, channels = shape
     rng = np.random.default_rng(0)
     teacher = rng.normal(size=(3, height, width, 2 * channels))
@@ -35,7 +35,7 @@ def test_both_ways_of_computing_give_the_mean_kernels(shape):
     np.testing.assert_allclose(values.mean() - less.mean(), np.sum(gradient * step), rtol=1e-3)
 
 
-def test_the_order_of_the_students_neurons_does_not_matter():
+def test_the_order_of_the_students_channels_does_not_matter():
     teacher, student, _ = golden_numbers.taps("golden_a", "features")
     loss = NeuronSelectivity("a", "b")
     one, _ = value_and_gradient(loss, teacher, student)

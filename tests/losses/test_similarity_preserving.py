@@ -10,9 +10,9 @@ def test_it_gives_the_numbers_of_the_reference(file, dtype):
     golden_numbers.assert_golden(SimilarityPreserving(), "sp", "features", file, dtype)
 
 
-def test_turning_the_students_features_does_not_matter():
+def test_rotation_of_the_students_features_does_not_matter():
     teacher, student, _ = golden_numbers.taps("golden_a", "embeddings")
-    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 12)))
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 12)))
     one, _ = value_and_gradient(SimilarityPreserving(), teacher, student)
-    other, _ = value_and_gradient(SimilarityPreserving(), teacher, student @ turn)
+    other, _ = value_and_gradient(SimilarityPreserving(), teacher, student @ rotation)
     np.testing.assert_allclose(one, other, rtol=1e-9)

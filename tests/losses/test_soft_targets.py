@@ -22,7 +22,7 @@ def _kl(p, q):
 
 
 @pytest.mark.parametrize("target", ["forward", "reverse", "jensen_shannon"])
-def test_each_target_is_the_divergence_it_names(target):
+def test_each_target_is_its_divergence(target):
     teacher, student, _ = golden_numbers.taps("golden_a", "logits")
     p, q = _softmax(teacher / 3), _softmax(student / 3)
     middle = (p + q) / 2
@@ -46,9 +46,9 @@ def test_a_binary_output_is_two_classes(target):
 
 
 def test_jensen_shannon_is_bounded_and_symmetric():
-    sure = np.array([[1e4, 0.0], [0.0, 1e4]], "float32")
+    confident = np.array([[1e4, 0.0], [0.0, 1e4]], "float32")
     loss = SoftTargets(1.0, target="jensen_shannon")
-    values, gradient = value_and_gradient(loss, sure, sure[::-1].copy())
+    values, gradient = value_and_gradient(loss, confident, confident[::-1].copy())
     np.testing.assert_allclose(values, np.log(2), rtol=1e-6)
     assert np.isfinite(gradient).all()
     teacher, student, _ = golden_numbers.taps("golden_b", "logits")
@@ -65,6 +65,14 @@ def test_the_pixels_of_a_map_are_averaged():
     np.testing.assert_allclose(values, pixels.reshape(3, -1).mean(-1))
 
 
-def test_an_unknown_target_is_refused():
+def test_an_unknown_target_or_activation_is_rejected():
     with pytest.raises(ValueError, match=r"`target` must be one of .* target='backward'"):
         SoftTargets(target="backward")
+    with pytest.raises(ValueError, match=r"`activation` must be .* activation='relu'"):
+        SoftTargets(activation="relu")
+
+
+def test_a_teacher_with_another_final_activation_is_rejected():
+    SoftTargets().check_head("sigmoid", (None, 1))
+    with pytest.raises(ValueError, match=r"Pass SoftTargets\(activation='sigmoid'\)"):
+        SoftTargets().check_head("sigmoid", (None, 3))

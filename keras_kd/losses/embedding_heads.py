@@ -1,13 +1,13 @@
-"""The heads that embed both taps for a contrastive loss, and the embeddings they remember."""
+"""Embedding heads and memory bank of a contrastive loss."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_kd.losses.numerics import rows, unit
+from keras_kd.losses.numerics import flatten_samples, l2_normalize
 
-# The class of a place in the bank that holds nothing yet.
+# The class of an empty slot of the bank.
 _EMPTY = -2
 
 
@@ -17,7 +17,7 @@ class EmbeddingHeads(keras.layers.Layer):
     Args:
         teacher_shape: Shape of the teacher's tap.
         size: Size of the embeddings.
-        bank_size: How many of them are remembered.
+        bank_size: Number of stored embeddings.
         name: Name of the layer.
     """
 
@@ -32,7 +32,7 @@ class EmbeddingHeads(keras.layers.Layer):
         self.student_head = keras.layers.Dense(size, name="student_head")
 
     def build(self, student_shape: tuple[int | None, ...]) -> None:
-        """Makes the weights of both heads and an empty bank."""
+        """Create the weights of both heads and an empty bank."""
         for head, shape in (
             (self.teacher_head, self.teacher_shape),
             (self.student_head, student_shape),
@@ -52,21 +52,26 @@ class EmbeddingHeads(keras.layers.Layer):
         self.built = True
 
     def call(self, taps: tuple[Any, Any]) -> tuple[Any, Any]:
-        """Embeds the teacher's and the student's tap, each (batch, size) in float32."""
+        """Embed the teacher's and the student's tap, each (batch, size) in float32."""
         teacher, student = taps
-        teacher, student = self.teacher_head(rows(teacher)), self.student_head(rows(student))
-        return unit(ops.cast(teacher, "float32")), unit(ops.cast(student, "float32"))
+        teacher, student = (
+            self.teacher_head(flatten_samples(teacher)),
+            self.student_head(flatten_samples(student)),
+        )
+        return l2_normalize(ops.cast(teacher, "float32")), l2_normalize(
+            ops.cast(student, "float32")
+        )
 
     def with_bank(self, teacher: Any, student: Any, classes: Any) -> tuple[Any, Any, Any]:
-        """Embeddings and classes of the batch, followed by those of the bank."""
+        """Return embeddings and classes of the batch, followed by those of the bank."""
         return (
             ops.concatenate([teacher, self.teacher_bank]),
             ops.concatenate([student, self.student_bank]),
             ops.concatenate([classes, self.classes]),
         )
 
-    def remember(self, teacher: Any, student: Any, classes: Any) -> None:
-        """Keeps the first `bank_size` of what `with_bank` gave, the batch's own among them."""
+    def store(self, teacher: Any, student: Any, classes: Any) -> None:
+        """Store the first `bank_size` rows of the results of `with_bank`."""
         if self.bank_size:
             self.teacher_bank.assign(ops.stop_gradient(teacher[: self.bank_size]))
             self.student_bank.assign(ops.stop_gradient(student[: self.bank_size]))
