@@ -12,30 +12,12 @@ from keras_kd.compression.callbacks import KeepBest, LogAtEpochEnd
 from keras_kd.compression.tfmot.callbacks import adapt_callbacks
 from keras_kd.compression.tfmot.taps import TfKerasTappedModel
 from keras_kd.compression.tfmot.wrapper import WrappedModel
+from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.objective import DistillationObjective, as_losses, student_tap
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.optimizers import copy_optimizer
-
-
-class LegacyDistiller(Distiller):
-    """A `Distiller` whose student runs in tf_keras.
-
-    Args:
-        shell: The student.
-        **kwargs: The other arguments of `Distiller`.
-    """
-
-    def __init__(self, shell: WrappedModel, **kwargs: Any) -> None:
-        # Past Keras, which has not set the model up yet.
-        object.__setattr__(self, "_shell", shell)
-        super().__init__(shell.model, **kwargs)
-
-    def make_objective(self, student: keras.Model, *arguments: Any) -> DistillationObjective:
-        """The objective, its taps those of the Keras 3 model that the student came from."""
-        tapped = functools.partial(TfKerasTappedModel, self._shell)
-        return DistillationObjective(self._shell.origin, *arguments, tapped=tapped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +169,7 @@ class Training:
             measure: Called at the end of each epoch; returns values for the history.
             ready: Returns whether an epoch counts for `monitor`.
         """
-        distiller = LegacyDistiller(wrapped, **self._distiller_arguments)
+        distiller = _distiller_in_tf_keras(wrapped, **self._distiller_arguments)
         # XLA does not support the operations of tensorflow-model-optimization in a step.
         self._compile(distiller, jit_compile=False)
         best = self._keep_best(wrapped.layer.variables, ready)
@@ -218,7 +200,7 @@ class Training:
             **{name: getattr(self, name) for name in (*same, "augment", "same_view")},
         }
 
-    def _compile(self, distiller: Distiller, **kwargs: Any) -> None:
+    def _compile(self, distiller: BaseDistiller, **kwargs: Any) -> None:
         metrics = list(self.metrics) if isinstance(self.metrics, tuple) else self.metrics
         optimizer = copy_optimizer(self.optimizer)
         distiller.compile(optimizer, self.loss, metrics=metrics or None, **kwargs)
@@ -229,7 +211,7 @@ class Training:
         return [] if self.monitor is None else [KeepBest(variables, self.monitor, ready)]
 
     def _fit(
-        self, distiller: Distiller, callbacks: Sequence[keras.callbacks.Callback]
+        self, distiller: BaseDistiller, callbacks: Sequence[keras.callbacks.Callback]
     ) -> dict[str, list[float]]:
         arrays = not isinstance(self.data, tf.data.Dataset)
         x, y, weights = keras.utils.unpack_x_y_sample_weight(self.data if arrays else (self.data,))
@@ -245,3 +227,18 @@ class Training:
             verbose=self.verbose,
         )
         return history.history
+
+
+def _distiller_in_tf_keras(
+    wrapped: WrappedModel,
+    student_loss_weight: float,
+    augment: Any,
+    same_view: bool,
+    **objective: Any,
+) -> BaseDistiller:
+    """Return a distiller whose student runs in tf_keras, with the taps of the Keras 3 student."""
+    tapped = functools.partial(TfKerasTappedModel, wrapped)
+    terms = DistillationObjective(wrapped.origin, **objective, tapped=tapped)
+    return BaseDistiller(
+        wrapped.model, terms, student_loss_weight, augment=augment, same_view=same_view
+    )

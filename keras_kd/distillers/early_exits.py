@@ -1,4 +1,4 @@
-"""Early exits: small classifiers on hidden taps, there while the student trains."""
+"""Early exits: small classifiers on hidden taps, present only in training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,12 +17,12 @@ _POOLING = {
 }
 
 
-class ExitedModel(TappedModel):
-    """A `TappedModel` that also shows what its early exits say, as logits at their taps.
+class ModelWithExits(TappedModel):
+    """A `TappedModel` that also returns the logits of its early exits, at their taps.
 
     Args:
-        exits: By tap the layer from there to logits.
-        also: Further places to show.
+        exits: By tap, the layer from there to logits.
+        also: Further taps to return.
         model: As for `TappedModel`.
         taps: As for `TappedModel`; the logits at the tap of an exit are those of the exit.
         outputs: As for `TappedModel`.
@@ -46,27 +46,27 @@ class ExitedModel(TappedModel):
             self.shapes[tap] = tuple(layer.compute_output_shape(self.shapes[Tap(tap.name)]))
 
     def __call__(self, inputs: Any) -> tuple[Any, dict[Tap, Any]]:
-        """Runs the model once, and each exit once; see `TappedModel`."""
+        """Run the model and each exit once; see `TappedModel`."""
         outputs, student_outputs = super().__call__(inputs)
         for tap, layer in self._exits.items():
             student_outputs[tap] = layer(student_outputs[Tap(tap.name)], training=self.training)
         return outputs, student_outputs
 
 
-def exits_of(student: keras.Model, exits: Exits, outputs: str) -> dict[str, keras.layers.Layer]:
-    """The exits by tap, built.
+def build_exits(student: keras.Model, exits: Exits, outputs: str) -> dict[str, keras.layers.Layer]:
+    """Build the exits, by tap.
 
     Args:
         student: The student.
-        exits: Its taps, or by tap a layer or model from there to logits.
-        outputs: What the student's outputs are, as for `Distiller`.
+        exits: Its taps, or a dict from tap to a layer or model from there to logits.
+        outputs: Type of the student's outputs, as for `Distiller`.
 
     Returns:
-        By tap a built layer.
+        A built layer for each tap.
 
     Raises:
-        TypeError: When a layer is none.
-        ValueError: When there is no exit, a tap does not exist, or no exit can be made for it.
+        TypeError: If one is not a layer.
+        ValueError: If there is no exit, a tap does not exist, or there is no default exit for it.
     """
     if isinstance(exits, str) or not exits:
         raise ValueError(
@@ -91,7 +91,7 @@ def exits_of(student: keras.Model, exits: Exits, outputs: str) -> dict[str, kera
 
 
 def _exit(name: str, shape: tuple, wanted: tuple, policy: Any) -> keras.layers.Layer:
-    """The usual exit from a tap of one shape to logits of another."""
+    """Return the default exit from a tap of one shape to logits of another."""
     own, classes = f"{name.replace('/', '_')}_exit", wanted[-1]
     if len(wanted) == 2 and len(shape) in (2, 3, 4, 5):
         parts = [layers.Dense(classes, dtype=policy)]
@@ -110,6 +110,6 @@ def _exit(name: str, shape: tuple, wanted: tuple, policy: Any) -> keras.layers.L
     if len(wanted) == len(shape) == 3:
         return layers.Dense(classes, dtype=policy, name=own)
     raise ValueError(
-        f"DeepSupervision: there is no usual exit from the tap '{name}' of shape {shape} to logits "
-        f"of shape {wanted}. Pass a layer: exits={{'{name}': layer}}."
+        f"DeepSupervision: there is no default exit from the tap '{name}' of shape {shape} to "
+        f"logits of shape {wanted}. Pass a layer: exits={{'{name}': layer}}."
     )

@@ -1,7 +1,7 @@
-"""What stands around every `fit`: its arguments, bad batches named, a run that goes on.
+"""Run `fit`: one object owns its step, counts, skips bad batches and resumes.
 
-Optimizer and metrics get their variables before the first step. Made within it, as Keras makes
-them, they would have TensorFlow trace the step twice, and here once more under a condition.
+Optimizer and metrics get their variables before the first step. Keras would create them within it,
+so TensorFlow would trace the step twice.
 """
 
 import inspect
@@ -11,80 +11,189 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_kd.callbacks.resume import Resume
+from keras_kd.callbacks.resume import ResumableRun, Resume
 from keras_kd.distillers.input_checks import specs
 from keras_kd.models.taps import TappedModel
-from keras_kd.training.finite_checks import Batches
+from keras_kd.training.distribution import VariableSnapshot
+from keras_kd.training.finite_checks import is_bad_batch
 from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training.step import StepModel
 from keras_kd.training.tf_data import disable_autotune
 
 _FIT = inspect.signature(keras.Model.fit)
 
 
 def fit_arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    """The arguments of a `fit` by name, however they were given."""
+    """Return the arguments of a `fit` by name, whether passed by position or by name."""
     given = _FIT.bind(None, *args, **kwargs).arguments
     return {name: value for name, value in given.items() if name != "self"}
 
 
 def list_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
-    """The callbacks of a `fit`, given as a list, as one, or as `None`."""
+    """Return the callbacks of a `fit`, passed as a list, as one, or as `None`."""
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
 
 
+class FitRun(keras.callbacks.Callback):
+    """Owner of the step during one `fit`.
+
+    It is the first callback, so it knows the position of each execution, and it runs the steps
+    themselves after the hooks of all callbacks. Its order is fixed: find the place of an
+    interrupted run, write a checkpoint, run the steps, skip a bad batch.
+
+    Args:
+        skips: Whether to skip bad batches; then the history has `skipped_batches`.
+        drawn: Variables that a step changes before it knows whether the batch is bad: they are
+            reset when it is.
+        resumable: The state of a run with `Resume`. Defaults to `None`.
+    """
+
+    def __init__(
+        self,
+        skips: bool = False,
+        drawn: list[keras.Variable] | None = None,
+        resumable: ResumableRun | None = None,
+    ) -> None:
+        super().__init__()
+        self._skips = skips
+        self._drawn = drawn or []
+        self._resumable = resumable
+        self._epoch = self._batch = self._done = self._skipped = 0
+        self._last_batch = 0
+        self._started = False
+        self._logs: dict[str, Any] = {}
+
+    def position(self) -> str:
+        """Return the current position in words, counted from 1 as in the progress bar."""
+        first, last = self._batch + 1, self._last_batch + 1
+        batches = f"batch {first}" if first == last else f"one of the batches {first} to {last}"
+        return f"in {batches} of epoch {self._epoch + 1}"
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Restore an interrupted run in its first epoch; reset the counts."""
+        if self._resumable is not None and not self._started:
+            self._resumable.restore()
+        self._started = True
+        self._epoch, self._batch, self._done, self._skipped = epoch, 0, 0, 0
+        self._last_batch, self._logs = 0, {}
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Note the first step of the next execution."""
+        self._batch, self._last_batch = batch, batch + self._execution_steps(batch) - 1
+
+    def execute(self, compiled: Callable[[Any], Any], iterator: Any) -> Any:
+        """Run the steps of one execution and return the logs of the last one.
+
+        Args:
+            compiled: Runs `steps_per_execution` steps.
+            iterator: Gives the batches.
+        """
+        whole, resumable = self.model.steps_per_execution, self._resumable
+        steps = self._last_batch - self._batch + 1
+        if resumable is not None:
+            done = resumable.steps_done(self._epoch, self._batch, steps)
+            if done == steps:
+                self._done += steps
+                return resumable.start_logs
+            resumable.before_steps(iterator, self._epoch, self._batch)
+            steps -= done
+        if steps == whole:
+            logs = self._run(compiled, iterator)
+        else:
+            for _ in range(steps):
+                logs = self._run(self.model.single_step, iterator)
+        self._done += steps
+        if resumable is not None:
+            resumable.after_steps(steps, logs)
+        return logs
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Write the number of skipped batches into the history; reject an epoch without steps."""
+        if self._done == self._skipped:
+            raise ValueError(
+                f"There was nothing to learn from in epoch {epoch + 1}: "
+                + (f"all {self._skipped} batches were bad." if self._skipped else "no batch came.")
+                + " The student's weights are those from before it."
+            )
+        logs = {} if logs is None else logs
+        if self._skips:
+            logs["skipped_batches"] = self._skipped
+        if self._resumable is not None:
+            self._resumable.after_epoch(logs)
+
+    def _execution_steps(self, batch: int) -> int:
+        """Return the number of steps of an execution; the last of an epoch may have fewer."""
+        steps = self.model.steps_per_execution
+        # Keras would run past the end of the epoch, into the next one.
+        return steps if self._resumable is None else min(steps, self._resumable.steps - batch)
+
+    def _run(self, step: Callable[[Any], Any], iterator: Any) -> Any:
+        if not self._skips:
+            return step(iterator)
+        snapshot = VariableSnapshot(self._drawn)
+        try:
+            self._logs = step(iterator)
+        except tf.errors.InvalidArgumentError as error:
+            if not is_bad_batch(error):
+                raise
+            snapshot.restore()
+            self._skipped += 1
+        return self._logs
+
+
 def run_fit(
-    model: keras.Model,
+    model: StepModel,
     fit: Callable[..., keras.callbacks.History],
-    given: dict[str, Any],
-    on_bad_batch: str = "raise",
+    arguments: dict[str, Any],
+    skips: bool = False,
+    drawn: list[keras.Variable] | None = None,
 ) -> keras.callbacks.History:
-    """Runs Keras's `fit`.
+    """Run the `fit` of Keras with a `FitRun`.
 
     Args:
         model: The model.
-        fit: Its `fit`, as Keras has it.
-        given: The arguments, by name.
-        on_bad_batch: As for `Distiller`.
-
-    Returns:
-        The `History`.
+        fit: The `fit` of `keras.Model`, bound to the model.
+        arguments: Its arguments, by name.
+        skips: As for `FitRun`. Defaults to `False`.
+        drawn: As for `FitRun`. Defaults to `None`.
 
     Raises:
-        ValueError: When a batch is bad, or none came; see also `kd.callbacks.Resume`.
-        RuntimeError: When the data set raised an error.
+        ValueError: If a batch is bad, or there was none; see also `kd.callbacks.Resume`.
+        RuntimeError: If the data set raised an error.
     """
-    batches = Batches(on_bad_batch)
-    callbacks = list_callbacks(given.get("callbacks"))
+    callbacks = list_callbacks(arguments.get("callbacks"))
     resume = next((callback for callback in callbacks if isinstance(callback, Resume)), None)
-    given = {**given, "callbacks": [batches, *callbacks]}
     if model.compiled:
         _build_optimizer(model)
-    with readable_errors(lambda: batches.at_work):
-        if resume is not None:
-            given = resume.prepare(model, given)
-        # Else the end of each epoch would wait for a thread of `tf.data`.
-        given = {
-            name: disable_autotune(value) if isinstance(value, tf.data.Dataset) else value
-            for name, value in given.items()
-        }
-        try:
-            history = fit(**given)
-        finally:
-            batches.step_aside()
-            if resume is not None:
-                resume.step_aside()
-        return history if resume is None else resume.completed(history)
+    resumable = None
+    if resume is not None:
+        resumable = ResumableRun(resume, model, arguments)
+        arguments = resumable.arguments
+    run = FitRun(skips, drawn, resumable)
+    arguments = {**arguments, "callbacks": [run, *callbacks]}
+    # Otherwise the end of each epoch waits for a thread of `tf.data`.
+    arguments = {
+        name: disable_autotune(value) if isinstance(value, tf.data.Dataset) else value
+        for name, value in arguments.items()
+    }
+    model.step_owner = run
+    try:
+        with readable_errors(run.position):
+            history = fit(**arguments)
+            return history if resumable is None else resumable.finish(history)
+    finally:
+        model.step_owner = None
 
 
 def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
-    """Makes the variables of the metrics of a student of one output, where y's shape is known.
+    """Create the variables of the metrics of a student with one output, if y's shape is known.
 
     Args:
-        compiled: What Keras made of the metrics, or `None`.
-        x: As `fit` got it.
-        y: The same.
+        compiled: The compiled metrics, or `None`.
+        x: As passed to `fit`.
+        y: As passed to `fit`.
         student: The student.
     """
     found, shapes = specs(x, y), list(student.output_shapes.values())
@@ -92,8 +201,8 @@ def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
         return
     labels = found[1]
     if isinstance(labels, tf.TensorSpec) and labels.shape.rank is not None:
-        shown = keras.KerasTensor(tuple(labels.shape), labels.dtype.name)
-        compiled.build(shown, keras.KerasTensor(shapes[0]))
+        symbolic = keras.KerasTensor(tuple(labels.shape), labels.dtype.name)
+        compiled.build(symbolic, keras.KerasTensor(shapes[0]))
 
 
 def _build_optimizer(model: keras.Model) -> None:

@@ -1,4 +1,4 @@
-"""Deep mutual learning: several students that teach each other while they learn."""
+"""Deep mutual learning: several students that teach each other while they train."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,50 +6,47 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.distillers.distiller import Distiller
+from keras_kd.distillers.base import BaseDistiller, serialize_optional
 from keras_kd.distillers.mutual_objective import MutualObjective
 from keras_kd.losses import DistillationLoss
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.graph import built_inputs, input_shapes, require_built
-from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
-from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.augmentation import Augmentation
-from keras_kd.training.distribution import replica_id
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class MutualLearning(Distiller):
-    """Trains two or more students at once, each taught by the others, without a teacher.
+class MutualLearning(BaseDistiller):
+    """Train two or more students at once, each with the others as teachers.
 
-    Each step runs each student once. What it says, without gradient, is what the others learn
-    from: the total loss is the sum over the students of
+    Each step runs each student once. Its outputs, without gradient, are the targets of the others:
+    the total loss is the sum over the students of
 
         student_loss_weight · student_loss + Σ weight · distillation_loss
 
-    with the others' values averaged, or weighed by `weighting`. `compile` takes one loss for all,
-    and metrics for each; the history holds `NAME_loss` (on the labels), `NAME_accuracy` and the
-    like by the students' names, and `student_loss`, their sum. Samples may have no label. `predict`
-    gives a dict by student.
+    with the others' values averaged, or weighted by `weighting`. `compile` takes one loss for all,
+    and metrics for each; the history holds `NAME_loss` (on the labels), `NAME_accuracy` and so on
+    by the students' names, and `student_loss`, their sum. Samples may have no label. `predict`
+    returns a dict by student.
 
     Args:
-        students: Two or more built models, of any kind, with names of their own, the same inputs
-            and one output each.
+        students: Two or more built models of any kind, with different names, the same inputs and
+            one output each.
         losses: As for `Distiller`, for each student. Defaults to `kd.losses.SoftTargets()`.
-        student_loss_weight: As for `Distiller`. Defaults to 1, as in the paper.
-        weighting: How much each of the others counts, as for `Distiller`.
+        student_loss_weight: As for `Distiller`. Defaults to `1.0`, as in the paper.
+        weighting: Weights of the other students, as for `Distiller`.
         noise: As for `Distiller`.
-        combine: As for `Distiller`: with `"probabilities"` a student learns from the mean of the
-            others. Defaults to `"losses"`.
+        combine: As for `Distiller`: with `"probabilities"` the target is the mean of the others.
+            Defaults to `"losses"`.
         student_outputs: As for `Distiller`.
-        augment: As for `Distiller`; all students see the same view.
+        augment: As for `Distiller`; all students get the same view.
         on_bad_batch: As for `Distiller`.
-        name: Name of the model.
+        name: Name of the model. Defaults to `None`.
 
     Raises:
-        TypeError: When a student is no `keras.Model`.
-        ValueError: When there are fewer than two, two have one name, or they do not fit each other.
+        TypeError: If a student is not a `keras.Model`.
+        ValueError: If there are fewer than two, two have the same name, or they do not match.
 
     Example:
         >>> distiller = kd.MutualLearning([small, large], kd.losses.SoftTargets(1.0))
@@ -58,7 +55,7 @@ class MutualLearning(Distiller):
         >>> distiller.best(validation).save("student.keras")
 
     Reference:
-        Zhang et al. 2018, arXiv:1706.00384; all students take their step at once.
+        Zhang et al. 2018, arXiv:1706.00384; all students are updated in the same step.
     """
 
     def __init__(
@@ -75,36 +72,19 @@ class MutualLearning(Distiller):
         name: str | None = None,
     ) -> None:
         _check(students)
-        # Past Keras, which has not set the model up yet and tracks the students as `student`.
-        object.__setattr__(self, "_students", tuple(students))
         super().__init__(
-            _together(students),
-            None,
-            losses,
+            _join_students(students),
+            MutualObjective(students, losses, student_outputs, weighting, noise, combine),
             student_loss_weight,
-            weighting,
-            noise,
-            combine,
-            student_outputs=student_outputs,
             augment=augment,
             on_bad_batch=on_bad_batch,
             name=name,
         )
 
-    def make_objective(self, student: keras.Model, *arguments: Any) -> MutualObjective:
-        """What the students learn from each other."""
-        losses, _, student_outputs, weighting, noise, combine, _ = arguments
-        return MutualObjective(self._students, losses, student_outputs, weighting, noise, combine)
-
     @property
     def students(self) -> list[keras.Model]:
         """The students, in their order: the products."""
-        return list(self._students)
-
-    @property
-    def teachers(self) -> tuple[Teacher, ...]:
-        """None but the students themselves."""
-        return ()
+        return self.objective.students
 
     def best(
         self,
@@ -114,34 +94,36 @@ class MutualLearning(Distiller):
         mode: str | None = None,
         **kwargs: Any,
     ) -> keras.Model:
-        """The student that does best on held-out data.
+        """Return the student with the best metric on held-out data.
 
         Args:
             x: As for `evaluate`.
             y: Labels, if `x` holds arrays.
             metric: One of the compiled metrics, or `"loss"`. Defaults to `"accuracy"`.
-            mode: `"max"` if more is better, `"min"` if less is. Defaults to `"min"` for `"loss"`
+            mode: `"max"` if higher is better, `"min"` if lower is. Defaults to `"min"` for `"loss"`
                 and to `"max"` for others.
             **kwargs: Other arguments of `evaluate`.
 
         Returns:
-            The student, the first of several that are as good.
+            The student, the first of several that are equal.
 
         Raises:
-            ValueError: When there is no such metric or mode.
+            ValueError: If there is no such metric or mode.
         """
         mode = mode or ("min" if metric == "loss" else "max")
         if mode not in ("max", "min"):
-            raise ValueError(f"MutualLearning.best: `mode` is 'max' or 'min'. Received: {mode!r}")
+            raise ValueError(
+                f"MutualLearning.best: `mode` must be 'max' or 'min'. Received: mode={mode!r}"
+            )
         logs = self.evaluate(x, y, return_dict=True, **{"verbose": 0, **kwargs})
-        keys = [f"{student.name}_{metric}" for student in self._students]
+        keys = [f"{student.name}_{metric}" for student in self.students]
         if not set(keys) <= set(logs):
             raise ValueError(
                 f"MutualLearning.best: there is no metric '{metric}' of each student; there are "
                 f"{', '.join(logs)}. Pass metrics to `compile`."
             )
         values = [logs[key] for key in keys]
-        return self._students[values.index(max(values) if mode == "max" else min(values))]
+        return self.students[values.index(max(values) if mode == "max" else min(values))]
 
     def compile(
         self,
@@ -151,17 +133,17 @@ class MutualLearning(Distiller):
         weighted_metrics: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Configures the training; takes what `keras.Model.compile` takes.
+        """Configure the training; accepts the arguments of `keras.Model.compile`.
 
         Args:
             optimizer: One optimizer for the weights of all students.
             loss: One loss for all students, or a dict by their names.
             metrics: Metrics, of which each student gets its own, or a dict by their names.
-            weighted_metrics: The same, weighed by sample weights.
+            weighted_metrics: The same, weighted by sample weights.
             **kwargs: All other arguments of `keras.Model.compile`.
         """
-        kwargs["metrics"] = self._for_each_student(metrics)
-        kwargs["weighted_metrics"] = self._for_each_student(weighted_metrics)
+        kwargs["metrics"] = self._copy_for_students(metrics)
+        kwargs["weighted_metrics"] = self._copy_for_students(weighted_metrics)
         super().compile(optimizer, loss, **kwargs)
 
     def compute_loss(
@@ -174,43 +156,26 @@ class MutualLearning(Distiller):
         knowledge: Any = None,
         student_outputs: Any = None,
     ) -> Any:
-        """The total loss of a batch; see `Distiller.compute_loss`."""
-        y = self._for_each_output(y)
-        if student_outputs is not None:
-            knowledge = self.objective.teach(student_outputs, y, replica_id())
+        """Compute the total loss of a batch; see `BaseDistiller.compute_loss`."""
+        y = self._labels_by_student(y)
         return super().compute_loss(
             x, y, y_pred, sample_weight, training, knowledge, student_outputs
         )
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
-        """Updates the metrics of each student."""
-        return super().compute_metrics(x, self._for_each_output(y), y_pred, sample_weight)
+        """Update the metrics of each student."""
+        return super().compute_metrics(x, self._labels_by_student(y), y_pred, sample_weight)
 
-    def set_teachers(self, teachers: Any) -> None:
-        """Refuses: the students have each other.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError(
-            "MutualLearning has no teachers but the students. Use kd.Distiller(student, teachers)."
-        )
-
-    def _knowledge(self, *args: Any) -> Knowledge | None:
-        return None  # It comes of the students' own pass.
-
-    def _require_teachers(self, x: Any) -> None:
-        pass  # They are there.
-
-    def _for_each_student(self, metrics: Any) -> Any:
+    def _copy_for_students(self, metrics: Any) -> Any:
         if metrics is None or isinstance(metrics, dict):
             return metrics
         return {
-            student.name: [_own(m) for m in tree.flatten(metrics)] for student in self._students
+            student.name: [_copy_metric(m) for m in tree.flatten(metrics)]
+            for student in self.students
         }
 
-    def _for_each_output(self, y: Any) -> dict[str, Any] | None:
-        """The labels by student."""
+    def _labels_by_student(self, y: Any) -> dict[str, Any] | None:
+        """Return the same labels for each student."""
         if y is None or (isinstance(y, dict) and set(y) == set(self.output_names)):
             return y
         parts = tree.flatten(y)
@@ -222,24 +187,24 @@ class MutualLearning(Distiller):
         return dict.fromkeys(self.output_names, parts[0])
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the arguments of the constructor."""
         serialize, objective = keras.saving.serialize_keras_object, self.objective
         return {
-            "students": [serialize(student) for student in self._students],
+            "students": [serialize(student) for student in self.students],
             "losses": objective.pattern,
             "student_loss_weight": float(self.student_loss_weight),
-            "weighting": serialize(objective.weighting),
-            "noise": serialize(objective.noise),
+            "weighting": serialize_optional(objective.weighting),
+            "noise": serialize_optional(objective.noise),
             "combine": objective.combine,
-            "student_outputs": self.student_outputs,
-            "augment": serialize(self.augment),
+            "student_outputs": objective.student_outputs,
+            "augment": serialize_optional(self.augment),
             "on_bad_batch": self.on_bad_batch,
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MutualLearning":
-        """Makes what was saved."""
+        """Create the distiller that was saved."""
         made = keras.saving.deserialize_keras_object
         config["students"] = [made(student, custom_objects) for student in config["students"]]
         for name in ("weighting", "noise", "augment"):
@@ -248,8 +213,8 @@ class MutualLearning(Distiller):
         return cls(**config)
 
 
-def _together(students: Sequence[keras.Model]) -> keras.Model:
-    """One model with an output for each student, in their precision."""
+def _join_students(students: Sequence[keras.Model]) -> keras.Model:
+    """Return one model with an output per student, in their precision."""
     inputs = built_inputs(students[0])
     outputs = {student.name: tree.flatten(student(inputs)) for student in students}
     several = [name for name, tensors in outputs.items() if len(tensors) != 1]
@@ -262,8 +227,8 @@ def _together(students: Sequence[keras.Model]) -> keras.Model:
     return model
 
 
-def _own(metric: Any) -> Any:
-    """A metric of a student's own: an object cannot count for two."""
+def _copy_metric(metric: Any) -> Any:
+    """Return a separate metric: one object cannot count for two students."""
     if isinstance(metric, keras.metrics.Metric):
         return type(metric).from_config(metric.get_config())
     return metric
@@ -280,7 +245,7 @@ def _check(students: Any) -> None:
     names = [student.name for student in students]
     if len(set(names)) < len(names):
         raise ValueError(
-            "MutualLearning: each student must have a name of its own: the history goes by them. "
+            "MutualLearning: the students must have different names, which the history uses. "
             f"Received: {names}"
         )
     first = input_shapes(students[0])
@@ -298,6 +263,6 @@ def _check(students: Any) -> None:
             other = weights.setdefault(id(weight), student.name)
             if other != student.name:
                 raise ValueError(
-                    "MutualLearning: each student must have weights of its own. Received: "
+                    "MutualLearning: the students must not share weights. Received: "
                     f"'{other}' and '{student.name}' share '{weight.path}'"
                 )

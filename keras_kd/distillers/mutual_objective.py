@@ -1,4 +1,4 @@
-"""What several students learn from each other: one objective for each, in one forward pass."""
+"""The objective of mutual learning: one objective per student, in one forward pass."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_kd.distillers.objective import DistillationObjective, as_losses
+from keras_kd.distillers.objective import DistillationObjective, Objective, as_losses
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.taps import TappedModel
 from keras_kd.teachers.knowledge import Knowledge
@@ -15,23 +15,20 @@ from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
 
 
-class MutualObjective(keras.layers.Layer):
-    """The distillation losses of students of which each has the others for teachers.
+class MutualObjective(Objective):
+    """The distillation losses of students that have each other as teachers.
 
     Args:
         students: The students.
         losses: As for `Distiller`, for each student.
         student_outputs: As for `Distiller`.
-        weighting: How much each of the others counts, as for `Distiller`.
+        weighting: Weights of the other students, as for `Distiller`.
         noise: As for `Distiller`.
         combine: As for `Distiller`.
 
     Raises:
-        ValueError: When students and losses do not fit.
+        ValueError: If students and losses do not match.
     """
-
-    #: There are no teachers to ask.
-    ensemble = None
 
     def __init__(
         self,
@@ -43,15 +40,16 @@ class MutualObjective(keras.layers.Layer):
         combine: str = "losses",
     ) -> None:
         super().__init__(name="objective", autocast=False)
-        #: The losses as they were given, serialized; each student has its own.
+        #: The losses as they were passed, serialized; each student has its own.
         self.pattern = [keras.saving.serialize_keras_object(loss) for loss in as_losses(losses)]
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
+        self.student_outputs = student_outputs
         self.objectives = [
             DistillationObjective(
                 student,
-                [_own(loss, student) for loss in as_losses(losses)],
+                [_copy_loss(loss, student) for loss in as_losses(losses)],
                 [
                     Teacher(peer, outputs=student_outputs)
                     for peer in students
@@ -64,9 +62,14 @@ class MutualObjective(keras.layers.Layer):
             )
             for student in students
         ]
-        self._show_what_is_asked(student_outputs)
-        self.student = Together(self.objectives)
+        self._add_taps_of_peers()
+        self.student = JoinedStudents(self.objectives)
         self.built = True
+
+    @property
+    def students(self) -> list[keras.Model]:
+        """The students."""
+        return [objective.student.model for objective in self.objectives]
 
     @property
     def terms(self) -> list[DistillationLoss]:
@@ -80,20 +83,22 @@ class MutualObjective(keras.layers.Layer):
 
     @property
     def projectors(self) -> dict[str, keras.layers.Layer]:
-        """By loss (and teacher, where there are several): the maps between the students' taps."""
+        """The maps between the students' taps, by loss (and teacher, if there are several)."""
         return {
             key: projector
             for objective in self.objectives
             for key, projector in objective.projectors.items()
         }
 
-    def teach(self, student_outputs: Sequence[dict], y: Any, replica: Any = 0) -> list[Knowledge]:
-        """What each student learns from what the others just said.
+    def teach_during(
+        self, student_outputs: Sequence[dict], y: Any, replica: Any = 0
+    ) -> list[Knowledge]:
+        """Use the outputs of the other students as targets, without gradient.
 
         Args:
             student_outputs: For each student its taps.
             y: Labels by student, or `None`.
-            replica: Number of the replica, for the noise. Defaults to 0.
+            replica: Index of the replica, for the noise. Defaults to 0.
 
         Returns:
             A `Knowledge` for each student.
@@ -101,46 +106,41 @@ class MutualObjective(keras.layers.Layer):
         knowledge = []
         for i, objective in enumerate(self.objectives):
             others = [taps for j, taps in enumerate(student_outputs) if j != i]
-            teacher_outputs = [
+            targets = [
                 {tap: ops.stop_gradient(taps[tap]) for tap in member.shapes}
                 for member, taps in zip(objective.ensemble.members, others, strict=True)
             ]
-            knowledge.append(objective.teach(None, self._labels(i, y), replica, teacher_outputs))
+            knowledge.append(objective.teach_before(targets, self._labels(i, y), replica))
         return knowledge
 
     def term(
-        self,
-        i: int,
-        knowledge: Sequence[Knowledge],
-        student_outputs: Sequence[dict],
-        y: Any,
-        weights: Any,
+        self, i: int, knowledge: Any, student_outputs: Sequence[dict], y: Any, weights: Any
     ) -> Any:
-        """The mean of one loss over the samples; see `DistillationObjective.term`."""
+        """Compute the mean of one loss over the samples; see `DistillationObjective.term`."""
         k, loss = divmod(i, len(self.pattern))
-        return self.objectives[k].term(
-            loss, knowledge[k], student_outputs[k], self._labels(k, y), weights
-        )
+        objective, labels = self.objectives[k], self._labels(k, y)
+        return objective.term(loss, knowledge[k], student_outputs[k], labels, weights)
 
     def _labels(self, student: int, y: Any) -> Any:
         return None if y is None else y[self.student.output_names[student]]
 
-    def _show_what_is_asked(self, outputs: str) -> None:
-        """Lets each student show, in its one pass, also what the others learn from it."""
+    def _add_taps_of_peers(self) -> None:
+        """Let each student return, in its one pass, also the taps that the others learn from."""
         for i, objective in enumerate(self.objectives):
-            asked = [
+            wanted = [
                 tap
                 for j, other in enumerate(self.objectives)
                 if j != i
                 for tap in other.ensemble.members[i - (i > j)].shapes
             ]
-            model = objective.student.model
-            taps = [*objective.student.taps, *asked]
-            objective.student = TappedModel(model, taps, outputs=outputs, training=True)
+            model, taps = objective.student.model, [*objective.student.taps, *wanted]
+            objective.student = TappedModel(
+                model, taps, outputs=self.student_outputs, training=True
+            )
 
 
-class Together:
-    """Several students that see the same batch, as one model with an output for each."""
+class JoinedStudents:
+    """Several students on the same batch, as one callable with an output per student."""
 
     def __init__(self, objectives: Sequence[DistillationObjective]) -> None:
         self._objectives = tuple(objectives)
@@ -156,13 +156,13 @@ class Together:
         return list(self.output_shapes)
 
     def __call__(self, x: Any) -> tuple[dict[str, Any], list[dict]]:
-        """Runs each student once: its outputs by name, and its taps."""
-        found = [objective.student(x) for objective in self._objectives]
-        answers = [tree.flatten(answer)[0] for answer, _ in found]
-        taps = [taps for _, taps in found]
-        return dict(zip(self.output_names, answers, strict=True)), taps
+        """Run each student once: its outputs by name, and its taps."""
+        results = [objective.student(x) for objective in self._objectives]
+        outputs = [tree.flatten(output)[0] for output, _ in results]
+        taps = [taps for _, taps in results]
+        return dict(zip(self.output_names, outputs, strict=True)), taps
 
 
-def _own(loss: DistillationLoss, student: keras.Model) -> DistillationLoss:
+def _copy_loss(loss: DistillationLoss, student: keras.Model) -> DistillationLoss:
     config = {**loss.get_config(), "name": f"{student.name}_{loss.name}"}
     return type(loss).from_config(config)

@@ -1,4 +1,4 @@
-"""What the student learns from its teachers: each loss, for each teacher, at its taps."""
+"""The distillation losses of one student: where their targets come from, and their values."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -15,22 +15,65 @@ from keras_kd.models.graph import input_shapes
 from keras_kd.models.logits import OUTPUTS
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.ensemble import Ensemble
-from keras_kd.teachers.knowledge import Knowledge
+from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns, replicate_teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.label_checks import per_output, sample_weights
 from keras_kd.training.labels import UNLABELED, class_indices
 
-#: Names in the history, and owners of hyperparameters, that are no distillation loss.
+#: Names in the history, and owners of hyperparameters, that no distillation loss may have.
 _RESERVED = ("loss", "student_loss", "noise")
 
 
-class DistillationObjective(keras.layers.Layer):
+class Objective(keras.layers.Layer):
+    """What a distiller learns beside the labels, and where the targets come from.
+
+    A step calls `run_teachers` and `teach_before` before the student runs, outside the gradient
+    tape, and `teach_during` with the student's own outputs. By default neither gives a target.
+
+    Attributes:
+        student: Callable that maps a batch to the student's outputs and its taps.
+        terms: The distillation losses.
+        names: Their names in the history.
+        projectors: By loss (and teacher, if there are several) the trained maps between taps.
+        noise: A `LogitNoise` or `None`.
+        teachers: The frozen teachers.
+    """
+
+    student: Any
+    terms: Sequence[DistillationLoss] = ()
+    names: Sequence[str] = ()
+    noise: LogitNoise | None = None
+    teachers: tuple[Teacher, ...] = ()
+
+    def check_data(self, joined: JoinedInputs | None, name: str) -> None:
+        """Reject data that the teachers cannot teach on.
+
+        Args:
+            joined: The specification of the inputs if the data set carries teacher outputs.
+            name: Name of the distiller, for messages.
+        """
+
+    def run_teachers(self, x: Any, joined: Any = None) -> list[dict[Tap, Any]] | None:
+        """Return each frozen teacher's outputs by tap, or `None` if there are no teachers."""
+
+    def teach_before(self, teacher_outputs: Any, y: Any, replica: Any = 0) -> Any:
+        """Return the targets from the outputs of the frozen teachers, or `None`."""
+
+    def teach_during(self, student_outputs: Any, y: Any, replica: Any = 0) -> Any:
+        """Return the targets from the student's own outputs in this pass, or `None`."""
+
+    def term(self, i: int, knowledge: Any, student_outputs: Any, y: Any, weights: Any) -> Any:
+        """Return the mean of one loss over the samples, a scalar."""
+        raise NotImplementedError
+
+
+class DistillationObjective(Objective):
     """The distillation losses of one student, with their teachers and projectors.
 
-    It holds what a checkpoint holds of them: the projectors, the hyperparameters and the state of
-    the noise. The teachers are asked through it and are not part of it.
+    It holds the part of a checkpoint that belongs to them: projectors, hyperparameters and the
+    state of the noise. It runs the teachers, which are not part of it.
 
     Args:
         student: The student.
@@ -41,10 +84,13 @@ class DistillationObjective(keras.layers.Layer):
         noise: As for `Distiller`.
         combine: As for `Distiller`.
         class_names: As for `Distiller`.
-        tapped: What shows the student's taps. Defaults to `TappedModel`.
+        tapped: Makes the model that returns the student's taps. Defaults to `TappedModel`.
+        during: Whether the targets are the student's own outputs in the same pass, at the taps of
+            `teachers`, which are not run. Defaults to `False`.
 
     Raises:
-        ValueError: When a tap does not exist, or teachers, student and losses do not fit.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If a tap does not exist, or teachers, student and losses do not fit.
     """
 
     def __init__(
@@ -58,15 +104,19 @@ class DistillationObjective(keras.layers.Layer):
         combine: str = "losses",
         class_names: Sequence[str] | None = None,
         tapped: Callable[..., TappedModel] = TappedModel,
+        during: bool = False,
     ) -> None:
         super().__init__(name="objective", autocast=False)
-        _check_kinds(weighting, noise, class_names, student_outputs)
+        _check_arguments(weighting, noise, class_names, student_outputs)
         self.terms = as_losses(losses)
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
         self.class_names = None if class_names is None else list(class_names)
-        #: By loss (and teacher, where there are several): the trained maps between the taps.
+        self.student_outputs = student_outputs
+        self.during = during
+        #: Whether the frozen teachers teach; `SelfDistiller` waits for its first snapshot.
+        self.active = True
         self.projectors = {}
         first = as_teachers(teachers)[0].model if teachers else None
         for loss in self.terms:
@@ -80,8 +130,13 @@ class DistillationObjective(keras.layers.Layer):
         if teachers is not None:
             self.set_teachers(teachers)
 
+    @property
+    def teachers(self) -> tuple[Teacher, ...]:
+        """The frozen teachers."""
+        return self.ensemble.teachers if self.ensemble and not self.during else ()
+
     def set_teachers(self, teachers: Any) -> None:
-        """Sets the teachers; see `Distiller.set_teachers`."""
+        """Set the teachers; see `Distiller.set_teachers`."""
         taps = [teacher_tap(loss) for loss in self.terms]
         teachers = [replicate_teacher(teacher) for teacher in as_teachers(teachers)]
         if taps and not teachers:
@@ -89,7 +144,7 @@ class DistillationObjective(keras.layers.Layer):
                 "Distiller: with distillation losses there must be at least one teacher; pass "
                 "`losses=[]` to train from labels alone. Received: teachers=[]"
             )
-        classes = self._classes()
+        classes = self._count_classes()
         if self.class_names is not None and len(self.class_names) != classes:
             raise ValueError(
                 f"Distiller: the student has {classes} classes, so there must be as many "
@@ -112,13 +167,13 @@ class DistillationObjective(keras.layers.Layer):
         self.ensemble = ensemble
         self.connect([[_each(tap, member.shapes) for tap in taps] for member in ensemble.members])
 
-    def _classes(self) -> int:
-        """How many classes the student's first output of logits has."""
+    def _count_classes(self) -> int:
+        """Return the number of classes of the student's first output of logits."""
         taps = [tap for tap in self.student.taps if tap.logits]
         return self.student.shapes[taps[0]][-1] if taps else 0
 
     def connect(self, teacher_shapes: Sequence[Sequence[Any]]) -> None:
-        """Makes the projectors for teachers whose taps have these shapes.
+        """Create the projectors for teachers whose taps have these shapes.
 
         Args:
             teacher_shapes: For each teacher, the shape (or shapes) at the taps of each loss.
@@ -128,11 +183,11 @@ class DistillationObjective(keras.layers.Layer):
         for k, shapes in enumerate(teacher_shapes):
             for i, loss in enumerate(self.terms):
                 if loss.on_logits and self.ensemble is None:
-                    continue  # Loaded from a file: nothing to make, and no teacher to check.
+                    continue  # Loaded from a file: no projector, and no teacher to check.
                 student_shape = _each(student_tap(loss), self.student.shapes)
-                own = self._columns(k) if loss.on_logits else None
-                if own is not None:
-                    student_shape = (*student_shape[:-1], len(own))
+                columns = self._columns(k) if loss.on_logits else None
+                if columns is not None:
+                    student_shape = (*student_shape[:-1], len(columns))
                 key = self._key(i, k, len(teacher_shapes))
                 if known and key in self.projectors:
                     continue
@@ -148,46 +203,82 @@ class DistillationObjective(keras.layers.Layer):
     def _columns(self, teacher: int) -> list[int] | None:
         return self.ensemble.columns[teacher] if self.ensemble else None
 
-    def teach(
-        self, x: Any, y: Any = None, replica: Any = 0, teacher_outputs: Sequence[Any] | None = None
-    ) -> Knowledge:
-        """Asks every teacher once, or takes what they said before.
+    def check_data(self, joined: JoinedInputs | None, name: str) -> None:
+        """Reject training without teachers, or on teacher outputs of others; see the base class.
+
+        Raises:
+            ValueError: If there are losses and no teachers, or the outputs of the teachers are only
+                in a cache and the data set does not have them.
+        """
+        if self.during:
+            return
+        if self.terms and not self.teachers:
+            raise ValueError(
+                f"'{name}' has no teachers (a file holds none). Call "
+                "`distiller.set_teachers(...)` before training continues."
+            )
+        if joined is not None and self.teachers:
+            self.ensemble.locate_teacher_outputs(joined.teacher_outputs, joined.x)
+        elif any(teacher.is_cached for teacher in self.teachers):
+            raise ValueError(
+                f"'{name}' has teachers whose outputs are only in a cache, so the data set must "
+                "carry them. Pass `cache.join(dataset)` to `fit`."
+            )
+
+    def locate(self, joined: Any, x: Any) -> list[dict[Tap, tuple[str, str]]]:
+        """Return, for each teacher and tap, the two keys of its outputs in joined data."""
+        return self.ensemble.locate_teacher_outputs(joined, x)
+
+    def run_teachers(self, x: Any, joined: Any = None) -> list[dict[Tap, Any]] | None:
+        """Run each teacher once.
 
         Args:
             x: A batch.
-            y: Its labels, as `fit` got them.
-            replica: Number of the replica, for the noise. Defaults to 0.
-            teacher_outputs: For each teacher a dict from tap to its output; `None` runs the
-                teachers.
-
-        Returns:
-            The `Knowledge`.
+            joined: For each teacher its outputs by tap, if a cache has them: no teacher runs.
+                Defaults to `None`.
         """
+        if self.during or not self.active:
+            return None
+        if joined is not None or self.ensemble is None:
+            return joined
+        return [member(x) for member in self.ensemble.members]
+
+    def teach_before(self, teacher_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
+        """Weight the teachers, add noise and combine, as configured.
+
+        Args:
+            teacher_outputs: What `run_teachers` returned.
+            y: Labels, as passed to `fit`.
+            replica: Index of the replica, for the noise. Defaults to 0.
+        """
+        if self.during or not self.active:
+            return None
         if self.ensemble is None:
             return Knowledge()
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
         labels = per_output(y, named[0] if named else None, self.student.output_names)
-        if teacher_outputs is None:
-            return self.ensemble(x, labels, replica)
         return self.ensemble.combine_outputs(teacher_outputs, labels, replica)
 
+    def teach_during(self, student_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
+        """Use the student's own outputs, without gradient, as the target of its other taps."""
+        if not self.during:
+            return None
+        (member,) = self.ensemble.members
+        own = {tap: ops.stop_gradient(student_outputs[tap]) for tap in member.shapes}
+        return self.ensemble.combine_outputs([own], None, replica)
+
     def term(
-        self,
-        i: int,
-        knowledge: Knowledge,
-        student_outputs: dict[Tap, Any],
-        y: Any,
-        sample_weight: Any,
+        self, i: int, knowledge: Knowledge, student_outputs: dict[Tap, Any], y: Any, weights: Any
     ) -> Any:
-        """The mean of one loss over the samples, its teachers weighted sample by sample.
+        """Compute the mean of one loss over the samples, its teachers weighted per sample.
 
         Args:
-            i: Which loss.
-            knowledge: What the teachers say of the batch.
+            i: Index of the loss.
+            knowledge: The targets.
             student_outputs: The student's taps.
-            y: Labels, as `fit` got them.
-            sample_weight: Sample weights, as `fit` got them.
+            y: Labels, as passed to `fit`.
+            weights: Sample weights, as passed to `fit`.
 
         Returns:
             A scalar.
@@ -195,22 +286,24 @@ class DistillationObjective(keras.layers.Layer):
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
         labels = per_output(y, tap, names)
-        answer = _each(student_tap(loss), student_outputs)
+        outputs = _each(student_tap(loss), student_outputs)
         if knowledge.combined and loss.on_logits:
-            values = loss.compare(None, knowledge.combined[teacher_tap(loss)], answer, labels)
+            values = loss.compare(None, knowledge.combined[teacher_tap(loss)], outputs, labels)
         else:
-            values = self._over_teachers(i, knowledge, answer, labels)
-        return mean_over_samples(values, sample_weights(sample_weight, tap, names))
+            values = self._over_teachers(i, knowledge, outputs, labels)
+        return mean_over_samples(values, sample_weights(weights, tap, names))
 
-    def _over_teachers(self, i: int, knowledge: Knowledge, answer: Any, labels: Any) -> Any:
+    def _over_teachers(self, i: int, knowledge: Knowledge, outputs: Any, labels: Any) -> Any:
         loss, teachers = self.terms[i], len(knowledge.outputs)
         values = []
-        for k, outputs in enumerate(knowledge.outputs):
+        for k, teacher_outputs in enumerate(knowledge.outputs):
             projector = self.projectors.get(self._key(i, k, teachers))
-            teacher_outputs = _each(teacher_tap(loss), outputs)
-            own = self._columns(k) if loss.on_logits else None
-            mine, theirs = (answer, labels) if own is None else _restricted(answer, labels, own)
-            values.append(loss.compare(projector, teacher_outputs, mine, theirs))
+            target = _each(teacher_tap(loss), teacher_outputs)
+            columns = self._columns(k) if loss.on_logits else None
+            own, own_labels = outputs, labels
+            if columns is not None:
+                own, own_labels = _restrict_classes(outputs, labels, columns)
+            values.append(loss.compare(projector, target, own, own_labels))
         if teachers == 1:
             return values[0]
         values = ops.stack(values)
@@ -221,9 +314,9 @@ class DistillationObjective(keras.layers.Layer):
         return name if teachers == 1 else f"{name}/teacher_{teacher}"
 
 
-def _restricted(logits: Any, labels: Any, class_columns: Sequence[int]) -> tuple[Any, Any]:
-    """The student's logits and the labels in the eyes of a teacher that knows some classes."""
-    own = ops.convert_to_tensor(list(class_columns), dtype="int32")
+def _restrict_classes(logits: Any, labels: Any, columns: Sequence[int]) -> tuple[Any, Any]:
+    """Return the student's logits and the labels among the classes that a teacher has."""
+    own = ops.convert_to_tensor(list(columns), dtype="int32")
     if labels is not None:
         target = class_indices(labels, logits.shape)
         matches = ops.expand_dims(target, -1) == own
@@ -233,32 +326,50 @@ def _restricted(logits: Any, labels: Any, class_columns: Sequence[int]) -> tuple
 
 
 def student_tap(loss: DistillationLoss) -> Tap | list[Tap]:
-    """The student's tap of a loss, or its taps where it compares several pairs."""
+    """Return the student's tap of a loss, or its taps if it compares several pairs."""
     return _taps(loss.student_tap, loss.on_logits)
 
 
 def teacher_tap(loss: DistillationLoss) -> Tap | list[Tap]:
-    """The teacher's tap of a loss, or its taps."""
+    """Return the teacher's tap of a loss, or its taps."""
     return _taps(loss.teacher_tap, loss.on_logits)
 
 
 def as_shapes(saved: Sequence) -> Any:
-    """A shape, or a list of shapes, from the lists that a file makes of them."""
+    """Return a shape, or a list of shapes, from the lists that JSON makes of them."""
     if saved and isinstance(saved[0], (list, tuple)):
         return [tuple(shape) for shape in saved]
     return tuple(saved)
 
 
 def as_losses(losses: Any) -> list[DistillationLoss]:
-    """The distillation losses that an argument `losses` means."""
+    """Return the distillation losses of an argument `losses`."""
     if losses is None:
         return [SoftTargets()]
     several = losses if isinstance(losses, (list, tuple)) else [losses]
     return [get_loss(loss) for loss in several]
 
 
-def _check_kinds(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:
-    """Refuses arguments of the wrong kind before anything is built from them."""
+def check_inputs(teacher: Teacher, student: keras.Model) -> None:
+    """Reject a teacher that does not accept the student's inputs.
+
+    Raises:
+        ValueError: If the shapes of their inputs differ and there is no preprocessing.
+    """
+    if teacher.preprocessing is not None:
+        return
+    one, other = teacher.input_shapes, input_shapes(student)
+    if one is None or other is None:
+        return
+    if len(one) != len(other) or not all(map(shapes_agree, one, other)):
+        raise ValueError(
+            f"Teacher '{teacher.name}' takes inputs of shape {one} and the student "
+            f"'{student.name}' {other}. Convert the student's inputs for the teacher: "
+            "kd.Teacher(model, preprocessing=...)."
+        )
+
+
+def _check_arguments(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:
     if not isinstance(weighting, (Weighting, type(None))):
         raise TypeError(
             "Distiller: `weighting` must be one of kd.weighting, such as kd.weighting.Entropy(). "
@@ -269,15 +380,15 @@ def _check_kinds(weighting: Any, noise: Any, class_names: Any, student_outputs: 
             "Distiller: `noise` must be a kd.noise.LogitNoise, such as kd.noise.LogitNoise(0.5). "
             f"Received: noise={noise!r}"
         )
-    listed = isinstance(class_names, (list, tuple)) and all(isinstance(n, str) for n in class_names)
-    if class_names is not None and not listed:
+    names = isinstance(class_names, (list, tuple)) and all(isinstance(n, str) for n in class_names)
+    if class_names is not None and not names:
         raise TypeError(
             "Distiller: `class_names` must be a list of names. "
             f"Received: class_names={class_names!r}"
         )
     if class_names is not None and len(set(class_names)) < len(class_names):
         raise ValueError(
-            f"Distiller: each of `class_names` may come once. Received: class_names={class_names}"
+            f"Distiller: `class_names` must be unique. Received: class_names={class_names}"
         )
     if student_outputs not in OUTPUTS:
         raise ValueError(
@@ -292,39 +403,20 @@ def _taps(names: str | Sequence[str] | None, logits: bool) -> Tap | list[Tap]:
     return Tap(names, logits)
 
 
-def _each(taps: Tap | list[Tap], found: dict[Tap, Any]) -> Any:
-    """What was found at a tap, or a list of it for a list of taps."""
-    return [found[tap] for tap in taps] if isinstance(taps, list) else found[taps]
+def _each(taps: Tap | list[Tap], values: dict[Tap, Any]) -> Any:
+    """Return the value at a tap, or a list of values for a list of taps."""
+    return [values[tap] for tap in taps] if isinstance(taps, list) else values[taps]
 
 
 def _unique(names: Iterable[str]) -> list[str]:
-    """Names made unique: hint, hint_2, hint_3."""
+    """Number repeated names: hint, hint_2, hint_3."""
     found = []
     for name in names:
         if name in _RESERVED:
             raise ValueError(
-                f"A distillation loss may not be called '{name}': the history has another of that "
-                f"name. Received: name={name!r}"
+                f"A distillation loss must not be called '{name}': the history has an entry of "
+                f"that name. Received: name={name!r}"
             )
         numbered = (f"{name}_{count}" for count in itertools.count(2))
         found.append(name if name not in found else next(n for n in numbered if n not in found))
     return found
-
-
-def check_inputs(teacher: Teacher, student: keras.Model) -> None:
-    """Refuses a teacher that cannot take what the student takes.
-
-    Raises:
-        ValueError: When the shapes of their inputs differ and nothing turns one into the other.
-    """
-    if teacher.preprocessing is not None:
-        return
-    one, other = teacher.input_shapes, input_shapes(student)
-    if one is None or other is None:
-        return
-    if len(one) != len(other) or not all(map(shapes_agree, one, other)):
-        raise ValueError(
-            f"Teacher '{teacher.name}' takes inputs of shape {one} and the student "
-            f"'{student.name}' {other}. Give the teacher what turns one into the other: "
-            "kd.Teacher(model, preprocessing=...)."
-        )

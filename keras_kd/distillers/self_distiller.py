@@ -1,4 +1,4 @@
-"""A student that is taught by its own earlier weights."""
+"""Self-distillation: the teacher is a copy of the student's earlier weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,58 +6,58 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.distillers.distiller import Distiller
+from keras_kd.distillers.base import BaseDistiller, serialize_optional
 from keras_kd.distillers.fit import fit_arguments, list_callbacks
+from keras_kd.distillers.objective import DistillationObjective
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import require_built
-from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
 
-#: Before the first snapshot.
+#: The epoch of the snapshot before there is one.
 _NEVER = -1
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class SelfDistiller(Distiller):
-    """Trains a student without a teacher: a copy of its earlier weights teaches it.
+class SelfDistiller(BaseDistiller):
+    """Train a student without a separate teacher: a copy of its earlier weights is the teacher.
 
-    A `Distiller` whose teacher is the student's earlier self, so losses, taps, unlabelled samples
-    and `augment` are as they are there. There are two forms:
+    Losses, taps, unlabeled samples and `augment` work as in `Distiller`. There are two forms:
 
     - **Late snapshot** (`decay=None`): at the beginning of epoch `start` the student's weights are
-      copied, and the copy teaches from then on, with `every=n` a new copy each n epochs. Before
-      `start` no teacher runs, and the history shows 0 for the distillation losses.
+      copied, and the copy teaches from then on; with `every=n` the copy is renewed every n epochs.
+      Before `start` no teacher runs, and the history shows 0 for the distillation losses.
     - **Running average** (`decay` such as 0.99): after each step t the teacher's weights become
       d · teacher + (1 − d) · student with d = min(decay, t / (t + 1)): the plain mean of all the
-      student's weights so far until that is shorter-lived than the exponential one. It includes
-      the statistics of batch normalisation. It teaches from epoch `start` on.
+      student's weights so far until the exponential average has the shorter memory. It includes the
+      statistics of batch normalization. It teaches from epoch `start` on.
 
-    The copy is part of the run's state, so checkpoints hold it: a run that is killed and resumed
-    gives the weights of the run that was not. The product, `student`, has nothing of it.
+    The copy is part of the state of the run, so checkpoints hold it: a run that is killed and
+    resumed gives the weights of the uninterrupted run. `student`, the product, does not hold it.
 
     Args:
-        student: The model to train, built; subclassed with a `get_config` of its arguments.
+        student: The model to train, built; if subclassed, with a `get_config` of its arguments.
         losses: As for `Distiller`. Defaults to `kd.losses.SoftTargets()`.
-        student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to 1, so that
-            training is plain until the teacher speaks.
-        decay: Of the running average, between 0 and 1; `None` for snapshots. Defaults to `None`.
-        start: The epoch (from 0) from which on the teacher speaks; at least 1 for snapshots.
-            Defaults to 0.
-        every: Epochs after which a snapshot is taken anew; `None` for a single one. Defaults to
+        student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `1.0`, so
+            that training is plain until the teacher teaches.
+        decay: Decay of the running average, between 0 and 1; `None` for snapshots. Defaults to
             `None`.
+        start: The epoch (from 0) from which the teacher teaches; at least 1 for snapshots. Defaults
+            to `0`.
+        every: Number of epochs after which the snapshot is renewed; `None` for a single one.
+            Defaults to `None`.
         noise: As for `Distiller`.
         student_outputs: As for `Distiller`.
-        augment: As for `Distiller`: with it, the teacher sees the clean batch and the student an
+        augment: As for `Distiller`: the teacher gets the original batch and the student an
             augmented one, which makes the running average a mean teacher.
         same_view: As for `Distiller`.
         on_bad_batch: As for `Distiller`.
-        name: Name of the model.
+        name: Name of the model. Defaults to `None`.
 
     Raises:
-        ValueError: When `decay`, `start` or `every` is out of range, or the student cannot be
+        ValueError: If `decay`, `start` or `every` is out of range, or the student cannot be
             copied; otherwise as `Distiller`.
 
     Example:
@@ -89,13 +89,13 @@ class SelfDistiller(Distiller):
         require_built(student, "The student")
         copy = copy_model(student)
         copy.trainable = False
+        teacher = Teacher(copy, outputs=student_outputs, name=f"{student.name} (earlier)")
+        objective = DistillationObjective(student, losses, teacher, student_outputs, noise=noise)
+        objective.active = start == 0
         super().__init__(
             student,
-            Teacher(copy, outputs=student_outputs, name=f"{student.name} (earlier)"),
-            losses,
+            objective,
             student_loss_weight,
-            noise=noise,
-            student_outputs=student_outputs,
             augment=augment,
             same_view=same_view,
             on_bad_batch=on_bad_batch,
@@ -104,73 +104,57 @@ class SelfDistiller(Distiller):
         self.decay = decay
         self.start = start
         self.every = every
-        # The weights and not the model: its regularisation is none of this model's.
+        # The weights and not the model: its regularization is not part of this model.
         self._earlier_weights = list(copy.weights)
         self._snapshot_epoch = _counter(_NEVER, "snapshot_epoch")
         self._averaged_steps = _counter(0, "averaged_steps")
-        self._teaching = start == 0
 
     @property
     def earlier_self(self) -> keras.Model:
-        """The student's earlier self: the last snapshot, or the running average, a model too."""
+        """The teacher: the last snapshot, or the running average, a model too."""
         return self.teachers[0].model
 
-    def set_teachers(self, teachers: Any) -> None:
-        """Refuses: the teacher is the student itself.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError(
-            "SelfDistiller teaches itself. Use kd.Distiller(student, teachers) for other teachers."
-        )
-
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains the student; takes what `keras.Model.fit` takes."""
+        """Train the student; accepts the arguments of `keras.Model.fit`."""
         given = fit_arguments(*args, **kwargs)
         callbacks = [_Epochs(self), *list_callbacks(given.pop("callbacks", None))]
         return super().fit(**given, callbacks=callbacks)
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """A step of `Distiller`, and then one of the running average."""
-        logs = super().train_step(data)
+    def commit(self, *args: Any) -> dict[str, Any]:
+        """Commit a step, then update the running average; see `BaseDistiller`."""
+        logs = super().commit(*args)
         if self.decay is not None:
-            self._average()
+            self._update_average()
         return logs
 
     def begin_epoch(self, epoch: int) -> None:
-        """Takes a snapshot if one is due, and lets the teacher speak or not.
-
-        `fit` calls it.
+        """Take a snapshot if one is due, and turn the teacher on or off; called by `fit`.
 
         Args:
             epoch: The epoch that begins, from 0.
         """
         if self.decay is None:
-            if self._taken() > epoch:
+            if self._last_snapshot() > epoch:
                 self._snapshot_epoch.assign(_NEVER)  # Another `fit` began.
             since = epoch - self.start
             due = self.start + (since - since % self.every if self.every else 0)
-            if self._taken() < due <= epoch:
+            if self._last_snapshot() < due <= epoch:
                 self._take_snapshot()
                 self._snapshot_epoch.assign(due)
-        teaching = epoch >= self.start
-        if teaching != self._teaching:
-            self._teaching = teaching
-            self.make_train_function(force=True)  # The compiled step has the teacher in it or not.
+        active = epoch >= self.start
+        if active != self.objective.active:
+            self.objective.active = active
+            self.make_train_function(force=True)  # The compiled step runs the teacher or does not.
 
-    def _knowledge(self, *args: Any) -> Knowledge | None:
-        return super()._knowledge(*args) if self._teaching else None
-
-    def _taken(self) -> int:
-        """The epoch whose snapshot the earlier self is."""
-        return int(ops.convert_to_numpy(self._snapshot_epoch))  # `int` knows no mirrored variable.
+    def _last_snapshot(self) -> int:
+        """Return the epoch of the last snapshot."""
+        return int(ops.convert_to_numpy(self._snapshot_epoch))  # `int` fails on mirrored variables.
 
     def _take_snapshot(self) -> None:
         for earlier, weight in zip(self._earlier_weights, self.student.weights, strict=True):
             earlier.assign(weight)
 
-    def _average(self) -> None:
+    def _update_average(self) -> None:
         self._averaged_steps.assign_add(1)
         steps = ops.cast(self._averaged_steps, "float32")
         decay = ops.minimum(ops.cast(self.decay, "float32"), steps / (steps + 1))
@@ -182,15 +166,26 @@ class SelfDistiller(Distiller):
                 earlier.assign(weight)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        config = super().get_config()
-        for name in ("weighting", "combine", "class_names", "teacher_shapes"):
-            config.pop(name)
-        return {**config, "decay": self.decay, "start": self.start, "every": self.every}
+        """Return the arguments of the constructor."""
+        objective, serialize = self.objective, keras.saving.serialize_keras_object
+        return {
+            "student": serialize(self.student),
+            "losses": [serialize(loss) for loss in self.distillation_losses],
+            "student_loss_weight": float(self.student_loss_weight),
+            "noise": serialize_optional(objective.noise),
+            "student_outputs": objective.student_outputs,
+            "augment": serialize_optional(self.augment),
+            "same_view": self.same_view,
+            "on_bad_batch": self.on_bad_batch,
+            "name": self.name,
+            "decay": self.decay,
+            "start": self.start,
+            "every": self.every,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "SelfDistiller":
-        """Makes the distiller that was saved."""
+        """Create the distiller that was saved."""
         for name in ("student", "noise", "augment"):
             if config[name] is not None:
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
@@ -198,7 +193,7 @@ class SelfDistiller(Distiller):
 
 
 class _Epochs(keras.callbacks.Callback):
-    """Tells the distiller of each epoch that begins."""
+    """Report each epoch that begins to the distiller."""
 
     def __init__(self, distiller: SelfDistiller) -> None:
         super().__init__()
@@ -223,12 +218,12 @@ def _check(decay: float | None, start: int, every: int | None) -> None:
     least = 1 if decay is None else 0
     if start != int(start) or start < least:
         raise ValueError(
-            "SelfDistiller: `start` is the epoch from which on the earlier self teaches, for "
-            "snapshots (decay=None) at least 1, since before there is nothing to learn from. "
+            "SelfDistiller: `start`, the epoch from which the earlier weights teach, must be a "
+            "whole number, and at least 1 for snapshots (decay=None), which need weights to copy. "
             f"Received: start={start}"
         )
     if every is not None and (decay is not None or every != int(every) or every < 1):
         raise ValueError(
-            "SelfDistiller: `every` is a number of epochs between two snapshots (decay=None), at "
-            f"least 1. Received: every={every}, decay={decay}"
+            "SelfDistiller: `every` must be a number of epochs between two snapshots (decay=None), "
+            f"at least 1. Received: every={every}, decay={decay}"
         )

@@ -6,11 +6,13 @@ from typing import Any
 
 import keras
 
+from keras_kd.files import text_table
+
 _COLUMNS = ("role", "name", "parameters", "trained", "taps")
 
 
 def distiller_summary(distiller: Any, print_fn: Callable[[str], None] = print) -> None:
-    """Prints teachers, student, projectors and losses of a distiller, a row each.
+    """Print a table with a row for each teacher, student, projector and loss of a distiller.
 
     Args:
         distiller: The `Distiller`.
@@ -32,9 +34,9 @@ def distiller_summary(distiller: Any, print_fn: Callable[[str], None] = print) -
         pairs = ", ".join(f"{one} -> {other}" for one, other in _pairs(loss))
         rows.append(("loss", loss.name, "", "", f"{pairs}, weight {float(loss.weight):g}"))
     print_fn(f'Distiller "{distiller.name}"')
-    for line in _table([_COLUMNS, *rows]):
+    for line in text_table(_COLUMNS, rows, right=(2, 3)).splitlines():
         print_fn(line)
-    print_fn("Only the student is shipped; projectors are trained with it and left behind.")
+    print_fn("Only the student is deployed; projectors are used in training only.")
 
 
 def _tap(names: str | Sequence[str] | None) -> str:
@@ -51,16 +53,3 @@ def _pairs(loss: Any) -> list[tuple[str, str]]:
 
 def _size(weights: Sequence[keras.Variable]) -> str:
     return f"{sum(math.prod(weight.shape) for weight in weights):,}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-    right = (2, 3)
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return [lines[0], "-" * max(len(line) for line in lines), *lines[1:]]

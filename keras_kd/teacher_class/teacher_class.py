@@ -1,7 +1,7 @@
 """A class of students: each mimics one chunk of what the teacher knows."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_kd.distillers.fit import fit_arguments, run_fit
 from keras_kd.losses import DistillationLoss
+from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.random_state import seed_states
 from keras_kd.teacher_class.assembly import assemble_from_files, assemble_students
 from keras_kd.teacher_class.chunks import make_chunks
@@ -29,20 +30,20 @@ from keras_kd.teachers.knowledge import joined_spec, unpack_batch
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.distribution import (
     check_strategy,
-    fill_empty_replica,
     replica_share,
     replicas,
+    stack_logs,
     synchronize_statistics,
 )
 from keras_kd.training.finite_checks import batch_values, finite_assertions, teacher_values
 from keras_kd.training.graph_errors import readable_errors
-from keras_kd.training.keras_compat import ReplicatedModel, stack_logs
 from keras_kd.training.label_checks import sample_weights
 from keras_kd.training.loss_trackers import batch_size
+from keras_kd.training.step import StepModel, gradient_step
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class TeacherClass(ReplicatedModel):
+class TeacherClass(StepModel):
     """Trains a class of students, each to mimic its chunk of a teacher's representation.
 
     A `keras.Model`: `compile(optimizer)`, `fit(x)` or `fit(dataset)`, callbacks and checkpoints
@@ -226,48 +227,48 @@ class TeacherClass(ReplicatedModel):
             return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step: teach, mimic, losses, gradients; then the discriminators', if there are any."""
+        """Run one step of the students, then one of the discriminators, if there are any."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.control_dependencies(self._checks(batch_values(unpack_batch(x)[0], None, weights))):
-            return self._learn(x, sample_weights(weights, None, ["students"]))
+        inputs = unpack_batch(x)[0]
+        with tf.control_dependencies(self._assertions(batch_values(inputs, None, weights))):
+            return self._commit(x, inputs, sample_weights(weights, None, ["students"]))
 
-    def _learn(self, x: Any, weights: Any) -> dict[str, Any]:
-        chunks = self._chunk_targets(x)
-        inputs, cut = fill_empty_replica(unpack_batch(x)[0])
-        with tf.GradientTape() as tape:
-            answers = cut(self(inputs, training=True))
-            loss = self._loss(chunks, answers, weights, x, training=True)
-            scaled = self.optimizer.scale_loss(loss)
-        variables = self.trainable_variables
-        gradients = tape.gradient(scaled, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._class_losses.train_discriminators(chunks, answers, weights, batch_size(x))
-        synchronize_statistics(self._flatten_layers(), replica_share(batch_size(x))[0])
+    def _commit(self, x: Any, inputs: Any, weights: Any) -> dict[str, Any]:
+        """Update students and discriminators and return the logs."""
+        targets = self._chunk_targets(x)
+
+        def forward(inputs: Any, cut: Callable[[Any], Any]) -> tuple[Any, Any]:
+            outputs = cut(self(inputs, training=True))
+            return outputs, self._loss(targets, outputs, weights, x, training=True)
+
+        outputs, _ = gradient_step(self, inputs, forward)
+        self._class_losses.train_discriminators(targets, outputs, weights, batch_size(x))
+        synchronize_statistics(nested_layers(self), replica_share(batch_size(x))[0])
         return stack_logs(self._class_losses.results(training=True))
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """The mimicry of each student; the teacher runs, the discriminators do not."""
+        """Compute the mimicry of each student; the teacher runs, the discriminators do not."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        chunks, weights = self._chunk_targets(x), sample_weights(weights, None, ["students"])
-        self._loss(chunks, self(x, training=False), weights, x, training=False)
+        targets, weights = self._chunk_targets(x), sample_weights(weights, None, ["students"])
+        self._loss(targets, self(x, training=False), weights, x, training=False)
         return stack_logs(self._class_losses.results(training=False))
 
     def _chunk_targets(self, x: Any) -> list[Any]:
-        """Each student's chunk of what the teacher, asked once, or its record says of a batch."""
-        teacher_outputs = self.representation(x)
-        finite = self._checks(teacher_values(self.representation.teacher.name, teacher_outputs))
+        """Return each student's chunk of the representation, live or from a cache."""
+        values = self.representation(x)
+        finite = self._assertions(teacher_values(self.representation.teacher.name, values))
         with tf.control_dependencies(finite):
-            teacher_outputs = tf.identity(teacher_outputs)
-        return [ops.take(teacher_outputs, self.chunks[number], axis=-1) for number in self.numbers]
+            values = tf.identity(values)
+        return [ops.take(values, self.chunks[number], axis=-1) for number in self.numbers]
 
-    def _checks(self, named: dict[str, Any]) -> list[Any]:
-        """Assertions; XLA would drop them, and makes no optimizer's variables after them."""
+    def _assertions(self, named: dict[str, Any]) -> list[Any]:
+        """Return assertions; XLA drops them, and creates no optimizer variables after them."""
         return [] if self.jit_compile else finite_assertions(named)
 
-    def _loss(self, chunks: Any, answers: Any, weights: Any, x: Any, training: bool) -> Any:
+    def _loss(self, targets: Any, outputs: Any, weights: Any, x: Any, training: bool) -> Any:
         penalties = [loss for student in self.students for loss in student.losses]
         return self._class_losses.total(
-            chunks, answers, weights, penalties, batch_size(x), training
+            targets, outputs, weights, penalties, batch_size(x), training
         )
 
     @property

@@ -49,7 +49,7 @@ class ClassWeights:
 
     __hash__ = None
 
-    def of(self, y: Any, sample_weight: Any = None) -> Any:
+    def apply(self, y: Any, sample_weight: Any = None) -> Any:
         """The weight of each label, (batch, ...).
 
         Raises:

@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 from keras import tree
 
+from keras_kd.models.keras_compat import get_mask, set_mask
+
 
 def replicas() -> int:
     """How many replicas there are."""
@@ -131,10 +133,8 @@ def fill_empty_replica(x: Any) -> tuple[Any, Callable[[Any], Any]]:
         return tf.cond(size > 0, lambda: part, lambda: tf.ones(one, part.dtype))
 
     def cut(part: Any) -> Any:
-        found, mask = part[:size], getattr(part, "_keras_mask", None)
-        if mask is not None:
-            found._keras_mask = mask[:size]
-        return found
+        found, mask = part[:size], get_mask(part)
+        return found if mask is None else set_mask(found, mask[:size])
 
     return tree.map_structure(filled, x), lambda answers: tree.map_structure(cut, answers)
 
@@ -173,3 +173,41 @@ def _counted(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
 def _same_everywhere(count: Any) -> bool:
     """Whether a number is known while the step is traced: then it is that of all replicas."""
     return not tf.is_tensor(count) and not tf.executing_eagerly()
+
+
+class VariableSnapshot:
+    """The values of variables on all replicas, to restore them.
+
+    Args:
+        variables: The variables.
+    """
+
+    def __init__(self, variables: Iterable[keras.Variable]) -> None:
+        strategy = tf.distribute.get_strategy()
+        parts = [part for v in variables for part in strategy.experimental_local_results(v.value)]
+        self._values = [(part, part.numpy()) for part in parts]
+
+    def restore(self) -> None:
+        """Assign the values that the variables had."""
+        for part, value in self._values:
+            part.assign(value)
+
+
+def stack_logs(logs: dict[str, Any]) -> dict[str, Any]:
+    """Return the logs of a step with an axis along which Keras can reduce them over the workers.
+
+    Args:
+        logs: Scalars by name.
+
+    Returns:
+        The same values, of shape (1,) if there are several workers.
+    """
+    if not is_multi_worker(tf.distribute.get_strategy()):
+        return logs
+    return {name: tf.reshape(value, [1]) for name, value in logs.items()}
+
+
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    """Whether a strategy is one of several processes."""
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return several and bool(strategy.cluster_resolver.cluster_spec().jobs)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_kd.models.keras_compat import get_mask, metric_values, metrics_per_output, set_mask
 from keras_kd.models.taps import named_outputs
 from keras_kd.training.distribution import replica_share
 from keras_kd.training.graph_errors import marked
@@ -79,7 +80,7 @@ class LabelMasking:
             fitting, split = _of_rank(mask, rank, f"loss of the output '{name}'")
             partly = partly | split
             outputs[name] = masked = _masked(outputs[name], fitting)
-            shares[name] = replica_share(_number(masked._keras_mask))[0]
+            shares[name] = replica_share(_number(get_mask(masked)))[0]
         value = compiled(y, _like(y_pred, outputs), self._shared(sample_weight, shares, y_pred))
         # XLA drops the assertion that no value is labelled in part.
         return value if partly is False else ops.where(partly, float("nan"), value)
@@ -122,17 +123,13 @@ class LabelMasking:
             compiled.update_state(y, y_pred, sample_weight)
             return
         names = {id(value): name for name, value in named_outputs(y_pred, self.names).items()}
-        sets = (compiled._flat_metrics, compiled._flat_weighted_metrics)
-        flat = zip(*sets, compiled._flatten_y(y), compiled._flatten_y(y_pred), strict=False)
-        for plain, weighted, labels, prediction in flat:
+        for plain, weighted, labels, prediction in metrics_per_output(compiled, y, y_pred):
             name = names[id(prediction)]
             weight = per_output(sample_weight, name, self.names)
-            for metric in plain.metrics if plain else ():
-                weigh = self._metric_weight(metric, labels, prediction, masks.get(name), None)
-                metric.update_state(labels, prediction, sample_weight=weigh)
-            for metric in weighted.metrics if weighted else ():
-                weigh = self._metric_weight(metric, labels, prediction, masks.get(name), weight)
-                metric.update_state(labels, prediction, sample_weight=weigh)
+            for metrics, given in ((plain, None), (weighted, weight)):
+                for metric in metrics:
+                    own = self._metric_weight(metric, labels, prediction, masks.get(name), given)
+                    metric.update_state(labels, prediction, sample_weight=own)
 
     def _found(self, y: Any, y_pred: Any) -> tuple[Any, dict[str, Any]]:
         """The labels without gaps, and by output which of them are true ones."""
@@ -183,10 +180,8 @@ class LabelMasking:
             return weight
         rank = len(mask.shape)
         if isinstance(metric, keras.metrics.MeanMetricWrapper):
-            kwargs = metric._fn_kwargs
-            rank = self._rank(
-                lambda y, p: metric._fn(y, p, **kwargs), labels, prediction, key=id(metric)
-            )
+            values = functools.partial(metric_values, metric)
+            rank = self._rank(values, labels, prediction, key=id(metric))
         mask, partly = _of_rank(mask, rank, f"metric '{metric.name}'")
         if weight is None and "int" in str(metric.dtype):
             return ops.cast(mask, "int32")  # One that counts warns of floats.
@@ -240,19 +235,17 @@ def _share(prediction: Any, share: Any) -> Any:
 
     Where all replicas have as many samples, `share` is `None`; their masks may differ all the same.
     """
-    mask = getattr(prediction, "_keras_mask", None)
+    mask = get_mask(prediction)
     return share if mask is None else replica_share(ops.sum(ops.cast(mask, "float32")))[0]
 
 
 def _masked(prediction: Any, mask: Any) -> Any:
     """A copy of the prediction with the mask."""
-    own = getattr(prediction, "_keras_mask", None)
+    own = get_mask(prediction)
     if own is not None:
         mask = ops.logical_and(mask, _to_rank(own, len(mask.shape)))
     # A copy: the distillation losses look at masks too, and they take all samples.
-    prediction = ops.copy(prediction)
-    prediction._keras_mask = mask
-    return prediction
+    return set_mask(ops.copy(prediction), mask)
 
 
 def _number(mask: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
-from benchmarks.robustness.replicas import addresses
+from benchmarks.shared.processes import free_addresses
 from tests import replicas
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Processes that wait for each other.
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Processes that wait
 
 def job(*arguments):
     """Runs two workers with these arguments each: exit codes, and what they print."""
-    places, pipe = addresses(2), subprocess.PIPE
+    places, pipe = free_addresses(2), subprocess.PIPE
     command = [sys.executable, "-m", "tests.worker"]
     started = [
         subprocess.Popen([*command, str(i), *places, *more], stdout=pipe, stderr=pipe, text=True)
@@ -65,6 +65,6 @@ def test_a_worker_that_is_killed_ends_the_job_which_then_goes_on(tmp_path):
 
 
 def test_keras_alone_still_fails_on_two_workers(workers):
-    """When this fails, Keras has mended keras#20585: try whether keras_kd/replicated.py can go."""
+    """If this fails, Keras has fixed keras#20585: try to remove CompatModel._maybe_symbolic_build."""
     for worker in workers:
         assert "Attempt to convert a value (PerReplica" in worker["keras"]

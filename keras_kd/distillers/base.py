@@ -1,0 +1,460 @@
+"""The base class of all distillers: the step, `compile`, `fit`, metrics and hyperparameters."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops, tree
+
+from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
+from keras_kd.distillers.input_checks import check_batches
+from keras_kd.distillers.objective import Objective
+from keras_kd.distillers.summary import distiller_summary
+from keras_kd.losses import DistillationLoss
+from keras_kd.models.keras_compat import nested_layers
+from keras_kd.models.random_state import seed_states
+from keras_kd.models.taps import Tap
+from keras_kd.teachers.knowledge import joined_spec, unpack_batch
+from keras_kd.teachers.teacher import Teacher
+from keras_kd.training.augmentation import Augmentation, as_augmentation, augment_batch
+from keras_kd.training.class_weights import ClassWeights
+from keras_kd.training.distribution import (
+    check_strategy,
+    global_mean,
+    per_replica,
+    replica_id,
+    replica_share,
+    stack_logs,
+    synchronize_statistics,
+)
+from keras_kd.training.finite_checks import (
+    ON_BAD_BATCH,
+    batch_values,
+    finite_assertions,
+    teacher_values,
+)
+from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training.hyperparameters import Hyperparameter, hyperparameters
+from keras_kd.training.label_checks import check_labels, sparse_classes
+from keras_kd.training.labels import UNLABELED
+from keras_kd.training.loss_trackers import LossTrackers, batch_size
+from keras_kd.training.masking import LabelMasking
+from keras_kd.training.step import StepModel, gradient_step
+
+
+class BaseDistiller(StepModel):
+    """Base class of `Distiller`, `SelfDistiller`, `MutualLearning` and `DeepSupervision`.
+
+    It owns the training step, `compile`, `fit`, the metrics and the hyperparameters. Subclasses
+    build an objective, which says where the targets come from, and pass it in.
+
+    A step has two phases. *Prepare* checks the batch and runs the frozen teachers, outside the
+    gradient tape. *Commit* runs the student once, and updates the optimizer and all other state. A
+    bad batch fails in the first phase, before anything is changed or drawn.
+
+    Args:
+        student: The model to train, built.
+        objective: The distillation losses and the source of their targets.
+        student_loss_weight: Weight of the compiled loss, a hyperparameter.
+        label_losses: Names in the history of the losses on labels. Defaults to `student_loss`.
+        augment: As for `Distiller`. Defaults to `None`.
+        same_view: As for `Distiller`. Defaults to `False`.
+        on_bad_batch: As for `Distiller`. Defaults to `"raise"`.
+        name: Name of the model. Defaults to `None`.
+
+    Raises:
+        RuntimeError: If the Keras backend is not TensorFlow.
+        ValueError: If an argument is out of range.
+    """
+
+    student_loss_weight = Hyperparameter()
+
+    def __init__(
+        self,
+        student: keras.Model,
+        objective: Objective,
+        student_loss_weight: float,
+        label_losses: Sequence[str] = ("student_loss",),
+        augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
+        same_view: bool = False,
+        on_bad_batch: str = "raise",
+        name: str | None = None,
+    ) -> None:
+        if on_bad_batch not in ON_BAD_BATCH:
+            raise ValueError(
+                f"{type(self).__name__}: `on_bad_batch` must be one of {ON_BAD_BATCH}. "
+                f"Received: on_bad_batch={on_bad_batch!r}"
+            )
+        if keras.config.backend() != "tensorflow":
+            raise RuntimeError(
+                f"{type(self).__name__} trains on the TensorFlow backend (the losses run on any): "
+                f"set KERAS_BACKEND=tensorflow. Received: {keras.config.backend()!r}"
+            )
+        super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
+        self.student = student
+        self.student_loss_weight = student_loss_weight
+        self.objective = objective
+        self.augment = as_augmentation(augment)
+        self.same_view = same_view
+        self.on_bad_batch = on_bad_batch
+        drawing = isinstance(self.augment, keras.layers.Layer)
+        self.seed_states = seed_states([student, self.augment] if drawing else [student])
+        self._decide_xla()
+        self._label_losses = tuple(label_losses)
+        self._trackers = LossTrackers(["loss", *label_losses, *objective.names])
+        self._class_weights = None
+        self.built = True
+
+    @property
+    def distillation_losses(self) -> list[DistillationLoss]:
+        """The distillation losses."""
+        return self.objective.terms
+
+    @property
+    def projectors(self) -> dict[str, keras.layers.Layer]:
+        """The trained maps between taps, by loss (and teacher, if there are several)."""
+        return self.objective.projectors
+
+    @property
+    def teachers(self) -> tuple[Teacher, ...]:
+        """The frozen teachers; a distiller loaded from a file has none until they are set."""
+        return self.objective.teachers
+
+    @property
+    def hyperparameters(self) -> dict[str, keras.Variable]:
+        """The scalars that may change during training, by path, as the schedulers take it."""
+        return {
+            f"{prefix}{name}": variable
+            for prefix, owner in self._owners().items()
+            for name, variable in hyperparameters(owner).items()
+        }
+
+    def set_hyperparameter(self, path: str, value: float) -> None:
+        """Change a hyperparameter, also between two compiled steps.
+
+        Args:
+            path: One of `hyperparameters`, such as `"soft_targets.temperature"`.
+            value: The new value.
+
+        Raises:
+            KeyError: If there is no hyperparameter at that path.
+            ValueError: If the value is out of range.
+        """
+        for prefix, owner in self._owners().items():
+            for name in hyperparameters(owner):
+                if f"{prefix}{name}" == path:
+                    setattr(owner, name, value)
+                    return
+        raise KeyError(
+            f"There is no hyperparameter '{path}'; there are {list(self.hyperparameters)}"
+        )
+
+    def _owners(self) -> dict[str, Any]:
+        losses = zip(self.objective.names, self.objective.terms, strict=True)
+        owners = {"": self, **{f"{name}.": loss for name, loss in losses}}
+        noise = self.objective.noise
+        return owners if noise is None else {**owners, "noise.": noise}
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """Configure the training; accepts the arguments of `keras.Model.compile`.
+
+        Args:
+            optimizer: As for `keras.Model.compile`.
+            loss: The loss on the labels; `None` means that labels are not used.
+            **kwargs: All other arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: If `steps_per_execution` is not 1 and bad batches are to be skipped.
+        """
+        if self.on_bad_batch == "skip" and kwargs.get("steps_per_execution", 1) != 1:
+            raise ValueError(
+                f"{type(self).__name__}: on_bad_batch='skip' checks each step, so "
+                "`steps_per_execution` must be 1. "
+                f"Received: steps_per_execution={kwargs['steps_per_execution']}"
+            )
+        super().compile(optimizer, loss, **kwargs)
+        student = self.objective.student
+        self._allowed_labels = sparse_classes(loss, student.output_shapes)
+        self._label_masking = LabelMasking(loss, student.output_names)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile a distiller that was loaded from a file, before its optimizer state is loaded."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Run the student."""
+        return self.student(unpack_batch(inputs)[0], training=training)
+
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Train the student and the projectors; accepts the arguments of `keras.Model.fit`.
+
+        Args:
+            x: As for `keras.Model.fit`: a `tf.data.Dataset` of (x, y) or (x, y, sample_weight)
+                batches, arrays, ...
+            y: Labels, if `x` holds arrays.
+            batch_size: Samples per batch, if `x` holds arrays.
+            *args: The other arguments of `keras.Model.fit`, in its order.
+            **kwargs: The same by name.
+
+        Returns:
+            The `History`.
+
+        Raises:
+            ValueError: If integer labels are out of range, there is no teacher to learn from, or
+                a loss that relates samples gets batches of one sample.
+        """
+        self._check_before_training(x, batch_size)
+        given = fit_arguments(x, y, batch_size, *args, **kwargs)
+        if y is None and given.get("sample_weight") is not None:
+            # Keras drops the weights of samples that have no label.
+            given["y"] = np.full(len(tree.flatten(x)[0]), UNLABELED)
+        # Keras would look up the weight of an unlabeled sample among the classes.
+        self._use_class_weights(given.pop("class_weight", None), given)
+        if self.compiled:
+            self._check_shapes(x, given.get("y"), given.get("sample_weight"))
+            names = self.objective.student.output_names
+            given["x"] = check_labels(x, y, self._allowed_labels, names)
+            with self.distribute_strategy.scope():
+                build_metrics(self.compiled_metrics_fn, x, given.get("y"), self.objective.student)
+        skips = self.on_bad_batch == "skip"
+        return run_fit(self, super().fit, given, skips, self._drawn_before_teachers())
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the student alone; see `keras.Model.evaluate`."""
+        with readable_errors():
+            return super().evaluate(*args, **kwargs)
+
+    def _drawn_before_teachers(self) -> list[keras.Variable]:
+        """Return the random states that a step draws from before it has checked the teachers."""
+        layer = isinstance(self.augment, keras.layers.Layer)
+        return list(self.augment.variables) if layer and self.same_view else []
+
+    def _use_class_weights(self, weights: dict[int, float] | None, given: dict[str, Any]) -> None:
+        if weights is not None:
+            shapes = self.objective.student.output_shapes
+            weights = ClassWeights(weights, list(shapes.values()), given.get("sample_weight"))
+        if weights != self._class_weights:
+            self.train_function = None  # The compiled step holds the weights it was made with.
+        self._class_weights = weights
+
+    def _check_before_training(self, x: Any, batch_size: int | None) -> None:
+        if not self.trainable_variables:
+            raise ValueError(
+                f"'{self.name}' has nothing to train: all layers of the student are frozen."
+            )
+        check_strategy(self)
+        self.objective.check_data(joined_spec(x), self.name)
+        relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
+        if relating and _has_single_samples(x, batch_size):
+            raise ValueError(
+                f"{relating} relate the samples of a batch to each other, so a batch needs two or "
+                "more of them, better 32. Received: batches of 1"
+            )
+
+    def _check_shapes(self, *data: Any) -> None:
+        student = self.student if self.augment is None else None
+        labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
+        check_batches(data, student, labeled, shapes, sparse=bool(self._allowed_labels))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Run one step: prepare the batch and the teachers, then commit."""
+        inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, joined = unpack_batch(inputs)
+        skips = self.on_bad_batch == "skip"
+        # XLA would drop the assertions, and rejects metrics that are made after them.
+        checked = {} if self.jit_compile else batch_values(x, y, sample_weight)
+        with tf.control_dependencies(finite_assertions(checked, together=skips)):
+            if self._class_weights is not None:
+                sample_weight = self._class_weights.apply(y, sample_weight)
+            view = augment_batch(self.augment, x)
+            teacher_x = view if self.same_view else x
+            outputs = self.objective.run_teachers(teacher_x, self._select_joined(joined, x))
+            checked = self._teacher_values(outputs) if skips else {}
+            with tf.control_dependencies(finite_assertions(checked, together=True)):
+                knowledge = self.objective.teach_before(outputs, y, replica_id())
+                return self.commit(x, y, sample_weight, view, knowledge)
+
+    def commit(
+        self, x: Any, y: Any, sample_weight: Any, view: Any, knowledge: Any
+    ) -> dict[str, Any]:
+        """Run the student, update it and all other state, and return the logs.
+
+        Args:
+            x: The batch.
+            y: Labels, or `None`.
+            sample_weight: Sample weights, or `None`.
+            view: The student's view of the batch.
+            knowledge: The targets from frozen teachers, or `None`.
+        """
+
+        def forward(inputs: Any, cut: Callable[[Any], Any]) -> tuple[Any, Any]:
+            y_pred, student_outputs = cut(self.objective.student(inputs))
+            loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, student_outputs)
+            return y_pred, loss
+
+        y_pred, loss = gradient_step(
+            self, view, forward, lambda loss: [self._require_finite_teachers(loss, knowledge)]
+        )
+        share, average = replica_share(batch_size(x))
+        synchronize_statistics(nested_layers(self), share)
+        self._trackers.update("loss", global_mean(loss), average)
+        logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        return stack_logs({**logs, **self._trackers.results(self._logged_losses())})
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Evaluate the student alone."""
+        inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, _ = unpack_batch(inputs)
+        y_pred = self(x, training=False)
+        loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
+        average = replica_share(batch_size(x))[1]
+        labeled = self._label_masking.count(y, y_pred, average)
+        self._trackers.update("loss", global_mean(loss), labeled)
+        logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        return stack_logs({**logs, **self._trackers.results(self._logged_losses(training=False))})
+
+    def _logged_losses(self, training: bool = True) -> list[str]:
+        """Return the names of the losses that have a value, in the order of the history."""
+        on_labels = [] if self.compiled_loss_fn is None else self._label_losses
+        if not training:
+            return ["loss", *on_labels[:1]]
+        return ["loss", *on_labels, *self.objective.names]
+
+    def _select_joined(self, joined: Any, x: Any) -> list[dict[Tap, Any]] | None:
+        """Return each teacher's outputs by tap from data that a cache joined them to."""
+        if joined is None or not self.teachers:
+            return None
+        if self.augment is not None and self.same_view:
+            raise ValueError(
+                f"{type(self).__name__}: a cache holds the teacher outputs for the original "
+                "inputs, not for the augmented view of the student. Received: same_view=True"
+            )
+        with tf.init_scope():  # The weights of a live teacher are fingerprinted here, once.
+            found = self.objective.locate(joined, x)
+        return [{tap: joined[k][t] for tap, (k, t) in places.items()} for places in found]
+
+    def _teacher_values(self, outputs: Sequence[dict[Tap, Any]] | None) -> dict[str, Any]:
+        """Return the outputs of each teacher for `finite_assertions`."""
+        values = {}
+        for teacher, taps in zip(self.teachers, outputs or (), strict=False):
+            values |= teacher_values(teacher.name, list(taps.values()))
+        return values
+
+    def _decide_xla(self) -> None:
+        """Disable XLA where it cannot run: .tflite files, several replicas, skipped steps."""
+        single = self.distribute_strategy.num_replicas_in_sync == 1
+        compiles = all(teacher.supports_jit for teacher in self.teachers)
+        self.supports_jit = compiles and single and self.on_bad_batch == "raise"
+
+    def _require_finite_teachers(self, loss: Any, knowledge: Any) -> Any:
+        """Name the teacher whose NaN or infinity made the loss so; check nothing otherwise."""
+
+        def check() -> Any:
+            named = zip(self.teachers, knowledge.outputs if knowledge else (), strict=False)
+            for teacher, outputs in named:
+                finite_assertions(teacher_values(teacher.name, list(outputs.values())))
+            return tf.constant(True)
+
+        return tf.cond(tf.math.is_finite(loss), lambda: tf.constant(True), check)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+        knowledge: Any = None,
+        student_outputs: Any = None,
+    ) -> Any:
+        """Compute the total loss of a batch.
+
+        Args:
+            x: The batch.
+            y: Labels, or `None`.
+            y_pred: The student's outputs.
+            sample_weight: Sample weights, or `None`.
+            training: Whether the parts are weighted for training. Defaults to `True`.
+            knowledge: The targets from frozen teachers, or `None`.
+            student_outputs: The student's taps, in training.
+
+        Returns:
+            A scalar: under `tf.distribute` this replica's share of it.
+        """
+        size = batch_size(x)
+        share, average = replica_share(size)
+        terms = []
+        if self.compiled_loss_fn is not None:
+            hard = self._label_masking.loss(self.compiled_loss_fn, y, y_pred, sample_weight, share)
+            labeled = self._label_masking.count(y, y_pred, average)
+            self._trackers.update("student_loss", global_mean(hard), labeled)
+            weight = ops.cast(self.student_loss_weight, hard.dtype) if training else 1.0
+            terms.append(hard * weight)
+        if knowledge is None and student_outputs is not None:
+            knowledge = self.objective.teach_during(student_outputs, y, replica_id())
+        for i, loss in enumerate(self.distillation_losses if knowledge else ()):
+            mean = self.objective.term(i, knowledge, student_outputs, y, sample_weight)
+            self._trackers.update(self.objective.names[i], mean, size)
+            terms.append(per_replica(mean * ops.cast(loss.weight, mean.dtype), share))
+        terms.extend(per_replica(ops.sum(term)) for term in self.losses)
+        if len(terms) == 1:
+            return terms[0]
+        return ops.sum(terms) if terms else ops.zeros(())
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        """Update the compiled metrics with the labeled samples."""
+        if self.compiled_metrics_fn is not None:
+            self._label_masking.update_metrics(self.compiled_metrics_fn, y, y_pred, sample_weight)
+        return self.get_metrics_result()
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the student's outputs, after which Keras names losses and metrics."""
+        return self.objective.student.output_names
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics that Keras resets at the start of each epoch."""
+        loss, *others = self._trackers.metrics
+        # Keras has a tracker of the same name for the loss.
+        compiled = [metric for metric in super().metrics if metric.name != "loss"]
+        return [loss, *compiled, *others]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return the compiled metrics; the steps add the losses."""
+        own = {tracker.name for tracker in self._trackers.metrics}
+        logs = super().get_metrics_result()
+        return {name: value for name, value in logs.items() if name not in own}
+
+    def epoch_results(self) -> dict[str, Any]:
+        """Return the results of the compiled metrics and of all losses."""
+        return {**self.get_metrics_result(), **self._trackers.results(self._trackers.names)}
+
+    def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
+        """Print a table of teachers, student, projectors and losses.
+
+        Args:
+            print_fn: Called with each line. Defaults to `print`.
+            **kwargs: Arguments of `keras.Model.summary`; if there are any, the student's own table
+                is printed too.
+        """
+        distiller_summary(self, print_fn)
+        if kwargs:
+            self.student.summary(print_fn=print_fn, **kwargs)
+
+
+def _has_single_samples(x: Any, batch_size: int | None) -> bool:
+    if isinstance(x, tf.data.Dataset):
+        first = tree.flatten(x.element_spec)[0].shape
+        return bool(first.rank) and first[0] == 1
+    return batch_size == 1
+
+
+def serialize_optional(part: Any) -> dict[str, Any] | None:
+    """Serialize a Keras object, or return `None`."""
+    return None if part is None else keras.saving.serialize_keras_object(part)

@@ -1,0 +1,101 @@
+"""Every use of a Keras internal (a name with `_`), each with the reason why it is needed.
+
+A test per function compares it with the public behavior it stands for and fails when Keras changes;
+it also names the public API that would replace it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import tree
+
+
+def get_mask(value: Any) -> Any:
+    """Return the Keras mask of a tensor, or `None`; Keras has no public getter."""
+    return getattr(value, "_keras_mask", None)
+
+
+def set_mask(value: Any, mask: Any) -> Any:
+    """Set the Keras mask of a tensor and return the tensor; Keras has no public setter."""
+    value._keras_mask = mask
+    return value
+
+
+def nested_layers(model: keras.Model, include_self: bool = True) -> list[keras.layers.Layer]:
+    """Return all layers of a model, those inside other layers too; `Model.layers` is flat."""
+    return list(model._flatten_layers(include_self=include_self))
+
+
+def run_graph(functional: keras.Model, inputs: Any, call: Callable[..., Any]) -> Any:
+    """Run the graph of a Functional model with `call(layer, *args, **kwargs)` at every node."""
+    return functional._run_through_graph(inputs, call_fn=call)
+
+
+def metric_values(metric: keras.metrics.MeanMetricWrapper, labels: Any, outputs: Any) -> Any:
+    """Return the values whose mean a metric is."""
+    return metric._fn(labels, outputs, **metric._fn_kwargs)
+
+
+def metrics_per_output(compiled: Any, y: Any, y_pred: Any) -> list[tuple[list, list, Any, Any]]:
+    """Return the compiled metrics of each output with its labels and predictions.
+
+    Args:
+        compiled: The built metrics container of a compiled model.
+        y: Labels.
+        y_pred: Predictions.
+
+    Returns:
+        For each output its metrics, its weighted metrics, its labels and its predictions.
+    """
+    sets = (compiled._flat_metrics, compiled._flat_weighted_metrics)
+    rows = zip(*sets, compiled._flatten_y(y), compiled._flatten_y(y_pred), strict=False)
+    return [
+        (plain.metrics if plain else [], weighted.metrics if weighted else [], labels, prediction)
+        for plain, weighted, labels, prediction in rows
+    ]
+
+
+class CompatModel(keras.Model):
+    """A `keras.Model` whose `fit` and `evaluate` also run on several workers.
+
+    Keras 3 fails under `MultiWorkerMirroredStrategy`
+    (https://github.com/keras-team/keras/issues/20585). Steps must return `stack_logs(logs)`.
+    """
+
+    @property
+    def compiled_loss_fn(self) -> Any:
+        """The compiled loss as Keras resolved it, or `None`."""
+        return self._compile_loss
+
+    @property
+    def compiled_metrics_fn(self) -> Any:
+        """The compiled metrics as Keras resolved them, or `None`."""
+        return self._compile_metrics
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """Configure the model for training; see `keras.Model.compile`."""
+        # Keras keeps an earlier loss and earlier metrics where the new call has none.
+        self._compile_loss = self._compile_metrics = None
+        super().compile(optimizer, loss, **kwargs)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # Keras reduces a batch over the replicas to learn its shapes. That fails over workers, and
+        # reads a data set that shuffles once more than on one device.
+        if iterator is not None and self.distribute_strategy.num_replicas_in_sync > 1:
+            spec = iterator.data_adapter.get_tf_dataset().element_spec
+            data_batch, iterator = tree.map_structure(_none_if_optional, spec), None
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _get_metrics_result_or_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
+        # Keras would return the mean of the replicas' logs, whatever their numbers of samples.
+        results = self.epoch_results()
+        return {name: results.get(name, value) for name, value in logs.items()}
+
+    def epoch_results(self) -> dict[str, Any]:
+        """Return the results of all metrics and loss trackers, by name."""
+        return self.get_metrics_result()
+
+
+def _none_if_optional(spec: Any) -> Any:
+    return None if type(spec).__name__ == "OptionalSpec" else spec
