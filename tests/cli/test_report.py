@@ -10,7 +10,7 @@ from keras_kd.cli.report import _files_by_name, _read_curves
 
 def test_report_writes_a_page_of_models_by_name(run):
     Path("curves.json").write_text('{"loss": [2.0, 1.0]}')
-    line = "report teacher.tflite small=student.keras --data digits --out page.html"
+    line = "report teacher.tflite small=teacher.tflite --data digits --out page.html"
     code, numbers, _ = run(f"{line} --history small=curves.json --title Mine --json")
     assert code == 0
     names = [entry["name"] for entry in numbers["entries"]]

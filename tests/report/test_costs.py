@@ -27,13 +27,6 @@ def test_costs_of_a_file_are_measured_on_the_file(file, kind):
     assert 0 < costs["latency_us"] <= costs["p95_us"]
 
 
-def test_costs_of_a_keras_model_are_those_of_its_float32_file(file):
-    costs = measure_costs(models.cnn(), runs=5)
-    assert costs["kind"] == "Keras (as float32 file)"
-    assert costs["macs"] == 36 * 8 * 9 + 288 * 10
-    assert costs["size"] > 4 * costs["parameters"]
-
-
 def test_a_model_that_cannot_be_exported_has_a_note_and_no_costs():
     class Opaque(keras.Model):
         def __init__(self):
