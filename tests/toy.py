@@ -12,6 +12,12 @@ def data(samples=32, classes=4, seed=0):
     return x, y
 
 
+def vectors(samples=32, inputs=5, classes=4, seed=0):
+    """Inputs and labels for `mlp`."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(samples, inputs)).astype("float32"), rng.integers(0, classes, samples)
+
+
 def cnn(name, filters=4, classes=4, activation=None, seed=0, regularizer=None, dropout=0.0):
     """Taps: `conv`, `relu`, `features`, `logits`."""
     keras.utils.set_random_seed(seed)

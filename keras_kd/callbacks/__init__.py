@@ -1,4 +1,4 @@
-"""Callbacks for `Distiller.fit`: one file for each."""
+"""Callbacks for `Distiller.fit`: one file per callback."""
 
 from keras_kd.callbacks.adaptive_noise import AdaptiveNoise as AdaptiveNoise
 from keras_kd.callbacks.hyperparameter_scheduler import (

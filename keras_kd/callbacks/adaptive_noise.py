@@ -1,23 +1,23 @@
-"""Noise that gives way when the student stops gaining from it."""
+"""Noise that decreases when a metric stops improving."""
 
 import keras
 
 
 class AdaptiveNoise(keras.callbacks.Callback):
-    """Lowers the noise when a validation metric stalls, as `ReduceLROnPlateau` lowers the rate.
+    """Reduce the noise when a metric stops improving, as `ReduceLROnPlateau` does.
 
-    The noise itself is part of a checkpoint; how long the metric has stalled is not, so a resumed
-    run waits the whole patience anew.
+    Checkpoints contain the noise but not the number of epochs without improvement, so `patience`
+    starts again after a resume.
 
     Args:
-        monitor: What is watched. Defaults to `"val_accuracy"`.
-        factor: What the standard deviation is multiplied by, in [0, 1). Defaults to 0.5.
-        patience: Epochs without a better value after which it is lowered. Defaults to 3.
-        mode: `"max"` if more is better, `"min"` if less is. Defaults to `"max"`.
+        monitor: Metric to monitor. Defaults to `"val_accuracy"`.
+        factor: Factor for the standard deviation, in [0, 1). Defaults to 0.5.
+        patience: Number of epochs without improvement before a reduction. Defaults to 3.
+        mode: `"max"` if higher is better, `"min"` if lower is better. Defaults to `"max"`.
 
     Raises:
-        ValueError: When `factor`, `patience` or `mode` is out of range; at the start of training,
-            when the distiller has no noise; at the end of it, when nothing was called `monitor`.
+        ValueError: If `factor`, `patience` or `mode` is out of range; at the start of training, if
+            the distiller has no noise; at the end, if the metric was never logged.
 
     Example:
         >>> kd.callbacks.AdaptiveNoise(patience=2)
@@ -43,38 +43,38 @@ class AdaptiveNoise(keras.callbacks.Callback):
         self.mode = mode
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Starts to wait."""
+        """Reset the state."""
         if "noise.stddev" not in self.model.hyperparameters:
             raise ValueError(
-                "AdaptiveNoise: the distiller has no noise. Give it one: "
+                "AdaptiveNoise: the distiller has no noise. Pass "
                 "kd.Distiller(..., noise=kd.noise.LogitNoise(1.0))."
             )
         self._best = None
-        self._stalled = 0
-        self._seen = False
+        self._wait = 0
+        self._logged = False
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Lowers the noise if the metric has stalled, and writes it into the history."""
+        """Reduce the noise if the metric stopped improving, and log it."""
         logs = {} if logs is None else logs
         logs["noise.stddev"] = float(self.model.hyperparameters["noise.stddev"])
         if self.monitor not in logs:
             return  # No validation in this epoch.
-        self._seen = True
+        self._logged = True
         sign = 1 if self.mode == "max" else -1
         value = sign * logs[self.monitor]
         better = self._best is None or value > self._best
         self._best = value if better else self._best
-        self._stalled = 0 if better else self._stalled + 1
-        if self._stalled >= self.patience:
-            self._stalled = 0
+        self._wait = 0 if better else self._wait + 1
+        if self._wait >= self.patience:
+            self._wait = 0
             stddev = float(self.model.hyperparameters["noise.stddev"])
             self.model.set_hyperparameter("noise.stddev", stddev * self.factor)
         logs["noise.stddev"] = float(self.model.hyperparameters["noise.stddev"])
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Says so if there never was anything to watch."""
-        if not self._seen:
+        """Raise if the metric was never logged."""
+        if not self._logged:
             raise ValueError(
-                f"AdaptiveNoise: there was no '{self.monitor}' to watch; there were: "
-                f"{', '.join(logs or {})}. Pass validation_data, or another `monitor`."
+                f"AdaptiveNoise: the metric '{self.monitor}' was never logged. Available: "
+                f"{', '.join(logs or {})}. Pass validation_data or another `monitor`."
             )

@@ -1,4 +1,4 @@
-"""Any hyperparameter of a distiller, changed while it trains."""
+"""A schedule for any hyperparameter of a distiller."""
 
 import inspect
 from collections.abc import Callable
@@ -10,22 +10,23 @@ Schedule = Callable[..., float] | keras.optimizers.schedules.LearningRateSchedul
 
 
 class HyperparameterScheduler(keras.callbacks.Callback):
-    """Sets a hyperparameter from a schedule over epochs or over steps.
+    """Set a hyperparameter from a schedule over epochs or steps.
 
-    The value is a variable, so the compiled step sees the change; it is written into the history
-    under its path. After a resume the schedule goes on at the epoch or step that was reached.
+    The value is a variable, so the compiled step uses the new value. It is logged to the history
+    under its path. After a resume, the schedule continues at the current epoch or step.
 
     Args:
-        path: `"student_loss_weight"`, `"NAME.HYPERPARAMETER"` of a loss by its name in the history
-            (`"soft_targets.temperature"`, `"hint.weight"`), or `"noise.stddev"` and
+        path: `"student_loss_weight"`, `"NAME.HYPERPARAMETER"` for a loss with that name in the
+            history (`"soft_targets.temperature"`, `"hint.weight"`), `"noise.stddev"` or
             `"noise.probability"`.
-        schedule: A function of the epoch (from 0), or of the epoch and the present value, called at
-            the start of each epoch; or a `keras.optimizers.schedules.LearningRateSchedule`, read at
-            each step (with `steps_per_execution`, at each execution).
+        schedule: A function of the epoch (from 0), or of the epoch and the current value, called at
+            the start of each epoch; or a `keras.optimizers.schedules.LearningRateSchedule`, called
+            at each step (with `steps_per_execution`, at each execution).
 
     Raises:
-        ValueError: At the start of training, when there is no such hyperparameter; and when the
-            schedule gives a value out of its range.
+        TypeError: If `schedule` is not callable.
+        ValueError: At the start of training, if the hyperparameter does not exist; during training,
+            if the schedule returns a value out of its range.
 
     Example:
         >>> warm_up = kd.callbacks.HyperparameterScheduler(
@@ -45,42 +46,42 @@ class HyperparameterScheduler(keras.callbacks.Callback):
         self._over_steps = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Finds the hyperparameters, so that a wrong path is answered before training."""
+        """Reject an unknown path before training."""
         self.paths()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Sets the value of this epoch."""
+        """Set the value of this epoch."""
         if not self._over_steps:
             for path in self.paths():
                 self.model.set_hyperparameter(path, self._value(epoch, path))
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Sets the value of this step."""
+        """Set the value of this step."""
         if self._over_steps:
             value = float(self.schedule(self.model.optimizer.iterations))
             for path in self.paths():
                 self.model.set_hyperparameter(path, value)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Writes the value into the history."""
+        """Log the value."""
         if logs is not None:
             for path in self.paths():
                 logs[path] = float(self.model.hyperparameters[path])
 
     def paths(self) -> list[str]:
-        """The hyperparameters that are set.
+        """Return the paths of the hyperparameters to set.
 
         Raises:
-            ValueError: When the model has none of that name.
+            ValueError: If the model has no such hyperparameter.
         """
-        return [self._known(self.path)]
+        return [self._require_known(self.path)]
 
-    def _known(self, path: str) -> str:
+    def _require_known(self, path: str) -> str:
         known = self.model.hyperparameters
         if path not in known:
             raise ValueError(
-                f"{type(self).__name__}: '{self.model.name}' has no hyperparameter '{path}'. It "
-                f"has: {', '.join(known)}."
+                f"{type(self).__name__}: '{self.model.name}' has no hyperparameter '{path}'. "
+                f"Available: {', '.join(known)}."
             )
         return path
 

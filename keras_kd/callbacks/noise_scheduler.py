@@ -1,13 +1,17 @@
-"""The noise on the teacher's logits, changed while the student trains."""
+"""A schedule for the noise on the teacher's logits."""
 
 from keras_kd.callbacks.hyperparameter_scheduler import HyperparameterScheduler, Schedule
 
 
 class NoiseScheduler(HyperparameterScheduler):
-    """Sets the standard deviation of the noise from a schedule.
+    """Set the standard deviation of the noise from a schedule.
 
     Args:
         schedule: As for `HyperparameterScheduler`.
+
+    Raises:
+        TypeError: If `schedule` is not callable.
+        ValueError: As for `HyperparameterScheduler`.
 
     Example:
         >>> kd.callbacks.NoiseScheduler(lambda epoch: 1.0 * 0.9**epoch)

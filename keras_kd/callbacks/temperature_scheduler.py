@@ -1,14 +1,18 @@
-"""The temperature of the soft targets, changed while the student trains."""
+"""A schedule for the temperature."""
 
 from keras_kd.callbacks.hyperparameter_scheduler import HyperparameterScheduler, Schedule
 
 
 class TemperatureScheduler(HyperparameterScheduler):
-    """Sets the temperature of one loss, or of all that have one, from a schedule.
+    """Set the temperature of one loss, or of all losses with a temperature, from a schedule.
 
     Args:
         schedule: As for `HyperparameterScheduler`.
-        loss: Name of the loss in the history. Defaults to all losses that have a temperature.
+        loss: Name of the loss in the history. Defaults to `None`, all losses with a temperature.
+
+    Raises:
+        TypeError: If `schedule` is not callable.
+        ValueError: As for `HyperparameterScheduler`.
 
     Example:
         >>> kd.callbacks.TemperatureScheduler(lambda epoch: max(1.0, 8.0 - epoch))
@@ -19,12 +23,12 @@ class TemperatureScheduler(HyperparameterScheduler):
         self.loss = loss
 
     def paths(self) -> list[str]:
-        """The temperatures that are set.
+        """Return the paths of the temperatures.
 
         Raises:
-            ValueError: When no loss has a temperature.
+            ValueError: If no loss has a temperature.
         """
         if self.loss is not None:
             return super().paths()
         found = [path for path in self.model.hyperparameters if path.endswith(".temperature")]
-        return found or [self._known(self.path)]
+        return found or [self._require_known(self.path)]
