@@ -75,7 +75,7 @@ class DistillationLoss(keras.layers.Layer):
                 f"{type(self).__name__} cannot skip the masked steps of a sequence. Tap a layer "
                 "after the sequence, or use a loss that supports masks, such as SoftTargets."
             )
-        teacher, student = tree.map_structure(_at_least_float32, (teacher, student))
+        teacher, student = tree.map_structure(at_least_float32, (teacher, student))
         return super().__call__(teacher, student, labels)
 
     def compare(
@@ -203,7 +203,8 @@ def mean_per_sample(values: Any, mask: Any = None) -> Any:
     return ops.sum(values, axis=axes) / ops.maximum(ops.sum(mask, axis=axes), 1.0)
 
 
-def _at_least_float32(x: Any) -> Any:
+def at_least_float32(x: Any) -> Any:
+    """Cast half precision to float32, and keep the mask."""
     # Keras stores the mask as an attribute of the tensor, which a cast does not keep.
     mask = getattr(x, "_keras_mask", None)
     x = ops.convert_to_tensor(x)

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd.losses.distillation_loss import mean_per_sample, shapes_agree
+from keras_kd.losses.distillation_loss import at_least_float32, mean_per_sample, shapes_agree
 from keras_kd.losses.numerics import mean_over_samples
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.taps import Tap, TappedModel
@@ -128,7 +128,7 @@ class Discriminators(keras.layers.Layer):
     def _logit(self, i: int, values: Any) -> Any:
         values, cut = fill_empty_replica(values)
         _, taps = self._tapped[i](values)
-        return ops.cast(cut(next(iter(taps.values()))), "float32")
+        return at_least_float32(cut(next(iter(taps.values()))))
 
 
 def _require_fit(model: keras.Model, number: int, shape: tuple) -> None:

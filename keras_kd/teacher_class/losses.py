@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_kd.losses import ChunkMimicry, DistillationLoss
@@ -20,6 +21,7 @@ class TeacherClassLosses:
         mimicry: The loss between a chunk and its student's output.
         discriminators: The discriminators, or `None`.
         numbers: The number of each student.
+        students: The students, whose own losses, such as regularization, are added.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class TeacherClassLosses:
         mimicry: DistillationLoss,
         discriminators: Discriminators | None,
         numbers: Sequence[int],
+        students: Sequence[keras.Model],
     ) -> None:
         self.mimicry = mimicry
         self.discriminators = discriminators
         self.numbers = list(numbers)
+        self.students = list(students)
         self.trackers = LossTrackers(self.names())
 
     def total(
@@ -38,7 +42,6 @@ class TeacherClassLosses:
         chunks: Sequence[Any],
         outputs: Sequence[Any],
         weights: Any,
-        penalties: Sequence[Any],
         size: Any,
         training: bool,
     ) -> Any:
@@ -48,7 +51,6 @@ class TeacherClassLosses:
             chunks: The targets of the students.
             outputs: The outputs of the students.
             weights: Sample weights (batch,), or `None`.
-            penalties: The students' own losses, such as regularization.
             size: Number of samples, under `tf.distribute` those of this replica.
             training: Whether to add the adversarial losses.
 
@@ -66,6 +68,7 @@ class TeacherClassLosses:
                 weight = self.discriminators.weight
                 terms.append(self._track(f"adversarial_{number}", mean, weight, size))
         terms = [per_replica(term, share) for term in terms]
+        penalties = [penalty for student in self.students for penalty in student.losses]
         terms += [per_replica(ops.sum(penalty)) for penalty in penalties]
         loss = ops.sum(terms)
         self.trackers.update("loss", global_mean(loss), average)
@@ -117,3 +120,17 @@ def get_mimicry_loss(loss: str | DistillationLoss | None) -> DistillationLoss:
             f"ChunkMimicry. Received: {type(loss).__name__}"
         )
     return loss
+
+
+def require_no_compiled_loss(config: dict[str, Any] | None) -> None:
+    """Reject a loss or metrics among the arguments of `compile`.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    names = [name for name in ("loss", "metrics", "weighted_metrics") if (config or {}).get(name)]
+    if names:
+        raise ValueError(
+            "TeacherClass learns from the teacher only: pass `compile` an optimizer, and the loss "
+            f"to TeacherClass. Received: {', '.join(names)} in `compile`"
+        )
