@@ -51,7 +51,7 @@ def join(
     samples = dataset if key is not None else keyed(dataset)
     batches = samples.batch(CHUNK if has_fixed_shapes(samples) else 1)
     joined = disable_autotune(_join_batches(reader, batches, augment, seed).unbatch())
-    return assert_cardinality(joined, int(samples.cardinality()))
+    return assert_cardinality(joined, samples.cardinality())
 
 
 def _join_batches(

@@ -46,7 +46,7 @@ def keyed(dataset: Dataset) -> Dataset:
         return _add_key(chunk, i * CHUNK + tf.range(size))
 
     numbered = dataset.batch(CHUNK).enumerate().map(add_keys).unbatch()
-    return assert_cardinality(numbered, int(dataset.cardinality()))
+    return assert_cardinality(numbered, dataset.cardinality())
 
 
 def number_batches(dataset: Dataset) -> Dataset:
@@ -70,11 +70,15 @@ def is_infinite(dataset: Dataset) -> bool:
     return int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
 
 
-def assert_cardinality(dataset: Dataset, count: int) -> Dataset:
-    """Return the data set with a known number of elements; a negative number means unknown."""
-    if count < 0:
-        return dataset
-    return dataset.apply(tf.data.experimental.assert_cardinality(count))
+def assert_cardinality(dataset: Dataset, count: Any) -> Dataset:
+    """Return the data set with a known number of elements; a negative number means unknown.
+
+    Args:
+        dataset: The data set.
+        count: The number, a scalar tensor; it is symbolic inside a map over another data set.
+    """
+    known = tf.data.experimental.assert_cardinality(count)
+    return dataset.apply(known) if count >= 0 else dataset
 
 
 def split_element(element: Any) -> tuple[Any, tuple]:

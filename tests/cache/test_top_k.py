@@ -1,14 +1,14 @@
-"""The k largest logits and the rest's mass: what they keep, what they cost."""
+"""Compressed logits: the k largest ones and the mass of the others."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
 
 import keras_kd as kd
-from keras_kd.cache.top_k import compressed, restored
+from keras_kd.cache.top_k import check_top_k, compress_logits, restore_logits
 from tests import toy
+from tests.cache.caches import read_joined
 
 CLASSES = 300
 
@@ -18,8 +18,8 @@ def logits():
     return tf.constant(np.random.default_rng(0).normal(size=(16, CLASSES), scale=3), tf.float32)
 
 
-def test_the_k_likeliest_keep_their_probabilities_and_the_rest_its_mass(logits):
-    full = restored(*compressed(logits, 5), CLASSES)
+def test_the_k_largest_keep_their_probabilities_and_the_others_their_mass(logits):
+    full = restore_logits(*compress_logits(logits, 5), CLASSES)
     before, after = ops.softmax(logits), ops.softmax(full)
     top = np.argsort(-logits.numpy(), axis=-1)[:, :5]
     np.testing.assert_allclose(
@@ -35,24 +35,26 @@ def test_the_k_likeliest_keep_their_probabilities_and_the_rest_its_mass(logits):
 
 
 def test_golden_numbers():
-    values, places, rest = compressed(tf.math.log([[0.1, 0.5, 0.05, 0.3, 0.05]]), 2)
+    values, indices, rest = compress_logits(tf.math.log([[0.1, 0.5, 0.05, 0.3, 0.05]]), 2)
     np.testing.assert_allclose(np.exp(values), [[0.5, 0.3]], rtol=1e-6)
-    np.testing.assert_array_equal(places, [[1, 3]])
+    np.testing.assert_array_equal(indices, [[1, 3]])
     np.testing.assert_allclose(np.exp(rest), [0.2], rtol=1e-6)
-    full = restored(values, places, rest, 5)
+    full = restore_logits(values, indices, rest, 5)
     np.testing.assert_allclose(np.exp(full), [[0.2 / 3, 0.5, 0.2 / 3, 0.3, 0.2 / 3]], rtol=1e-6)
 
 
 def test_all_but_one_keeps_everything(logits):
-    full = restored(*compressed(logits, CLASSES - 1), CLASSES)
+    full = restore_logits(*compress_logits(logits, CLASSES - 1), CLASSES)
     np.testing.assert_allclose(full, logits, rtol=1e-5)
 
 
-def test_maps_of_logits():
+def test_logits_of_dense_prediction():
     logits = tf.constant(np.random.default_rng(0).normal(size=(2, 3, 4, 9)), tf.float32)
-    values, places, rest = compressed(logits, 8)
-    assert (values.shape, places.shape, rest.shape) == ((2, 3, 4, 8), (2, 3, 4, 8), (2, 3, 4))
-    np.testing.assert_allclose(restored(values, places, rest, 9), logits, rtol=1e-4, atol=1e-5)
+    values, indices, rest = compress_logits(logits, 8)
+    assert (values.shape, indices.shape, rest.shape) == ((2, 3, 4, 8), (2, 3, 4, 8), (2, 3, 4))
+    np.testing.assert_allclose(
+        restore_logits(values, indices, rest, 9), logits, rtol=1e-4, atol=1e-5
+    )
 
 
 def wide(classes, activation=None):
@@ -64,7 +66,7 @@ def samples():
     return tf.data.Dataset.from_tensor_slices((x, np.arange(50) % CLASSES))
 
 
-def test_a_cache_of_few_logits_is_small_and_joined_as_all_of_them(tmp_path):
+def test_a_cache_stores_k_logits_and_joins_all_of_them(tmp_path):
     teacher = wide(CLASSES, "softmax")
     options = {"taps": [None, "hidden"], "verbose": 0}
     cache = kd.KnowledgeCache.build(teacher, samples(), tmp_path / "c", top_k=4, **options)
@@ -74,31 +76,29 @@ def test_a_cache_of_few_logits_is_small_and_joined_as_all_of_them(tmp_path):
     assert shapes["0.teacher.output.npy"] == ((50, 4), np.float16)
     assert shapes["0.teacher.output.classes.npy"] == ((50, 4), np.uint16)
     assert shapes["0.teacher.output.rest.npy"] == ((50,), np.float16)
-    assert shapes["0.teacher.hidden.npy"] == ((50, 8), np.float16)  # A hint is kept whole.
-    distiller = kd.Distiller(wide(CLASSES), cache.teachers)
-    distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    distiller.fit(cache.join(samples().batch(10)), verbose=0)
-    for (x, _), (lesson, _) in zip(
-        samples().batch(10), cache.join(samples().batch(10)), strict=True
-    ):
-        (teacher_outputs,) = lesson.teacher_outputs.values()
-        probabilities = teacher(x).numpy()
-        top = np.argsort(-probabilities, axis=-1)[:, :4]
-        np.testing.assert_allclose(
-            np.take_along_axis(ops.softmax(teacher_outputs["logits:"]).numpy(), top, -1),
-            np.take_along_axis(probabilities, top, -1),
-            rtol=5e-3,
-        )
+    assert shapes["0.teacher.hidden.npy"] == (
+        (50, 8),
+        np.float16,
+    )  # Hidden taps are not compressed.
+    x, logits = read_joined(cache.join(samples().batch(25)))
+    probabilities = teacher(x).numpy()
+    top = np.argsort(-probabilities, axis=-1)[:, :4]
+    np.testing.assert_allclose(
+        np.take_along_axis(ops.softmax(logits).numpy(), top, -1),
+        np.take_along_axis(probabilities, top, -1),
+        rtol=5e-3,
+    )
 
 
 @pytest.mark.parametrize("k", [0, 4, 9])
-def test_a_k_that_does_not_fit_is_refused(k, tmp_path):
-    with pytest.raises(ValueError, match="has 4 classes, so `top_k` must be from 1 to 3"):
-        kd.KnowledgeCache.build(wide(4), samples(), tmp_path / "c", top_k=k, verbose=0)
+def test_a_k_that_does_not_fit_is_an_error(k):
+    check_top_k(3, (4,), None, "t")
+    with pytest.raises(ValueError, match="'t' has 4 classes, so `top_k` must be from 1 to 3"):
+        check_top_k(k, (4,), "softmax", "t")
 
 
 @pytest.mark.parametrize(("classes", "activation"), [(1, None), (4, "sigmoid")])
-def test_binary_outputs_are_refused(classes, activation, tmp_path):
+def test_binary_outputs_are_an_error(classes, activation, tmp_path):
     teacher = wide(classes, activation)
     with pytest.raises(ValueError, match="has binary outputs .* Pass top_k=None"):
         kd.KnowledgeCache.build(teacher, samples(), tmp_path / "c", top_k=1, verbose=0)

@@ -1,4 +1,4 @@
-"""A teacher leaves the user's model as it was, and says what it cannot do."""
+"""A teacher leaves the user's model unchanged, and reports what it cannot do."""
 
 import keras
 import numpy as np
@@ -7,36 +7,41 @@ from keras import ops
 
 import keras_kd as kd
 from keras_kd.models.taps import Tap
+from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns, replicate_teacher
 from tests import toy
 
+X, Y = toy.data()
 
-def test_preprocessing_is_for_this_teacher_alone():
-    x, y = toy.data()
-    teacher = toy.cnn("teacher", seed=1)
-    doubled = kd.Teacher(teacher, preprocessing=lambda x: 2 * x)
-    seen = doubled.watch([Tap("conv")])(x)
-    conv = keras.Model(teacher.inputs[0], teacher.get_layer("conv").output)
-    np.testing.assert_allclose(seen[Tap("conv")], conv(2 * x), rtol=1e-6)
+
+@pytest.fixture(scope="module")
+def model():
+    return toy.cnn("teacher", seed=1)
+
+
+def test_preprocessing_is_for_this_teacher_only(model):
+    doubled = kd.Teacher(model, preprocessing=lambda x: 2 * x)
+    conv = keras.Model(model.inputs[0], model.get_layer("conv").output)
+    values = doubled.watch([Tap("conv")])(X)[Tap("conv")]
+    np.testing.assert_allclose(values, conv(2 * X), rtol=1e-6)
     student = toy.cnn("student")
-    model = kd.Distiller(student, doubled)
-    model.compile("sgd", toy.sparse_loss())
-    expected = np.mean(kd.losses.SoftTargets()(teacher(2 * x), student(x, training=True)))
+    expected = np.mean(kd.losses.SoftTargets()(model(2 * X), student(X, training=True)))
     student.set_weights(toy.cnn("student").get_weights())
-    got = model.fit(x, y, batch_size=32, verbose=0).history["soft_targets"][0]
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    distiller = kd.Distiller(student, doubled)
+    distiller.compile("sgd", toy.sparse_loss())  # Compiled: it runs inside the step.
+    logs = distiller.fit(X, Y, batch_size=32, verbose=0).history
+    np.testing.assert_allclose(logs["soft_targets"][0], expected, rtol=1e-5)
 
 
-def test_preprocessing_lets_teacher_and_student_have_other_inputs():
-    x, y = toy.data()
+def test_preprocessing_allows_other_inputs_than_the_student():
     teacher = kd.Teacher(
         toy.mlp("teacher", inputs=36), preprocessing=lambda x: ops.reshape(x, (-1, 36))
     )
     model = kd.Distiller(toy.cnn("student"), teacher)
-    model.compile("sgd", toy.sparse_loss())
-    assert model.fit(x, y, verbose=0).history["soft_targets"][0] > 0
+    model.compile("sgd", toy.sparse_loss(), run_eagerly=True)
+    assert model.fit(X, Y, verbose=0).history["soft_targets"][0] > 0
 
 
-def test_the_trainable_flag_of_the_user_is_left_alone():
+def test_the_trainable_flags_of_the_model_stay_unchanged():
     model = toy.cnn("teacher")
     model.get_layer("conv").trainable = False
     kd.Distiller(toy.cnn("student"), model)
@@ -44,10 +49,72 @@ def test_the_trainable_flag_of_the_user_is_left_alone():
     assert [layer.name for layer in model.layers if not layer.trainable] == ["conv"]
 
 
-def test_what_is_no_teacher_is_refused():
+def test_only_keras_models_are_teachers(model):
     with pytest.raises(TypeError, match="must be a keras.Model"):
         kd.Teacher("teacher.keras")
-    with pytest.raises(TypeError, match="`preprocessing` must be a callable"):
-        kd.Teacher(toy.cnn("t"), preprocessing=2)
-    with pytest.raises(ValueError, match="`outputs` must be one of"):
-        kd.Teacher(toy.cnn("t"), outputs="softmax")
+    teacher = kd.Teacher(model)
+    assert as_teachers(teacher) == [teacher]
+    assert [t.model for t in as_teachers([model, teacher])] == [model, model]
+
+
+def test_a_teacher_in_half_precision_is_a_copy(model):
+    teacher = kd.Teacher(model, dtype="bfloat16")
+    assert teacher.model is not model
+    assert model.get_layer("conv").dtype_policy.name == "float32"
+    logits = teacher.watch([Tap(None, logits=True)])(X)[Tap(None, logits=True)]
+    assert logits.dtype == "float32"
+    np.testing.assert_allclose(logits, model(X), atol=0.05)
+
+
+def test_description_of_a_teacher(model):
+    teacher = kd.Teacher(model, name="t")
+    assert (teacher.name, kd.Teacher(model).name) == ("t", "teacher")
+    assert teacher.parameters == model.count_params()
+    assert teacher.input_shapes == [(None, 6, 6, 1)]
+    assert teacher.output_names == ["logits"]
+
+
+def test_one_replica_needs_no_copy(model):
+    teacher = Teacher(model)
+    assert replicate_teacher(teacher) is teacher
+
+
+NAMES = ["apple", "banana", "cat", "dog", "eel"]
+
+
+def test_class_columns_from_indices_and_names(model):
+    assert class_columns(Teacher(model), 5, None) is None
+    assert class_columns(Teacher(model, classes=np.array([4, 0])), 5, None) == [4, 0]
+    assert class_columns(Teacher(model, classes=["cat", "apple"]), 5, NAMES) == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "message"),
+    [
+        ([0, 1, 7], None, "indices from 0 to 4"),
+        ([0, 1, 1], None, "must be unique"),
+        ([0, 1.5], None, "must be integers or names"),
+        (["cat", "dog"], None, "pass `class_names`"),
+        (["cta", "dog"], NAMES, "Closest names: 'cat'"),
+    ],
+)
+def test_invalid_classes(classes, names, message, model):
+    with pytest.raises(ValueError, match=message):
+        class_columns(Teacher(model, classes=classes), 5, names)
+
+
+def test_a_distiller_accepts_class_names(model):
+    teacher = kd.Teacher(toy.cnn("t", classes=2), classes=["cat", "apple"])
+    distiller = kd.Distiller(toy.cnn("s", classes=5), teacher, class_names=NAMES)
+    by_index = kd.Teacher(teacher.model, classes=[2, 0])
+    logs = []
+    for each in (distiller, kd.Distiller(toy.cnn("s", classes=5), by_index)):
+        each.compile("sgd", loss=None, run_eagerly=True)
+        logs.append(each.fit(X, batch_size=32, verbose=0).history)
+    assert logs[0] == logs[1]
+
+
+def test_as_many_outputs_as_classes_are_needed(model):
+    teacher = kd.Teacher(toy.cnn("t", classes=3), classes=[0, 1])
+    with pytest.raises(ValueError, match=r"\(None, 3\) and student output \(None, 2\)"):
+        kd.Distiller(toy.cnn("student"), teacher)

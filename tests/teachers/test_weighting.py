@@ -1,4 +1,4 @@
-"""The weights: the papers' numbers, sums of one, screening, no labels, ties."""
+"""Weightings: the papers' numbers, sums of one, screening, missing labels, ties."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 import keras_kd as kd
 from keras_kd.teachers.weighting import cross_entropy
 
-LABELLED = [
+WEIGHTINGS = [
     kd.weighting.Uniform(),
     kd.weighting.Fixed([3, 0, 1]),
     kd.weighting.Entropy(),
@@ -32,9 +32,9 @@ def logits(teachers=3, samples=8, classes=5, seed=0, scale=3.0):
 def test_the_papers_numbers(which, dtype, tolerance):
     data = golden(which)
     many, labels = data["in/many_teacher_logits"].astype(dtype), data["in/labels"]
-    losses, labelled = cross_entropy(keras.ops.convert_to_tensor(many), labels)
+    losses, labeled = cross_entropy(keras.ops.convert_to_tensor(many), labels)
     np.testing.assert_allclose(losses, data["out/camkd/cross_entropy"], rtol=tolerance)
-    assert np.all(labelled)
+    assert np.all(labeled)
     weights = kd.weighting.CrossEntropy()(many, labels)
     np.testing.assert_allclose(weights, data["out/camkd/weights"], rtol=tolerance)
     weights = kd.weighting.Entropy()(many)
@@ -42,7 +42,7 @@ def test_the_papers_numbers(which, dtype, tolerance):
     np.testing.assert_allclose(weights, expected, rtol=tolerance)
 
 
-@pytest.mark.parametrize("weighting", LABELLED, ids=lambda w: type(w).__name__)
+@pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: type(w).__name__)
 @pytest.mark.parametrize("labels", ["integers", "one-hot", "column", "none", "some"])
 def test_weights_sum_to_one_and_none_is_negative(weighting, labels):
     y = np.arange(8) % 5
@@ -60,21 +60,23 @@ def test_weights_sum_to_one_and_none_is_negative(weighting, labels):
     np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("weighting", LABELLED[2:4] + LABELLED[5:6], ids=lambda w: type(w).__name__)
+@pytest.mark.parametrize(
+    "weighting", WEIGHTINGS[2:4] + WEIGHTINGS[5:6], ids=lambda w: type(w).__name__
+)
 def test_a_single_teacher_has_all_the_weight(weighting):
     np.testing.assert_array_equal(weighting(logits(1), np.arange(8) % 5), np.ones((1, 8)))
 
 
-def test_the_better_teacher_counts_more():
+def test_the_better_teacher_has_a_larger_weight():
     y = np.zeros(4, int)
-    many = np.stack([np.eye(5)[y] * sure for sure in (5.0, 1.0, -5.0)])
+    many = np.stack([np.eye(5)[y] * scale for scale in (5.0, 1.0, -5.0)])
     weights = np.asarray(kd.weighting.CrossEntropy()(many, y))
     assert (weights[0] > weights[1]).all()
     assert (weights[1] > weights[2]).all()
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
-def test_screening_keeps_exactly_k_the_best_ones(keep):
+def test_screening_keeps_exactly_the_k_best_teachers(keep):
     many, y = logits(4, 50), np.arange(50) % 5
     weights = np.asarray(kd.weighting.Screening(keep=keep)(many, y))
     assert ((weights > 0).sum(0) == keep).all()
@@ -90,7 +92,7 @@ def test_screening_keeps_exactly_k_of_equal_teachers():
     np.testing.assert_allclose(np.sort(weights, axis=0), np.repeat([[0], [0], [0.5], [0.5]], 8, 1))
 
 
-def test_those_that_are_kept_are_weighed_as_if_they_were_the_only_ones():
+def test_kept_teachers_have_the_weights_of_an_ensemble_without_the_others():
     many, y = logits(3), np.arange(8) % 5
     weights = np.asarray(kd.weighting.Screening(keep=2)(many, y))
     for sample in range(8):
@@ -101,7 +103,7 @@ def test_those_that_are_kept_are_weighed_as_if_they_were_the_only_ones():
         np.testing.assert_allclose(weights[kept, sample], np.asarray(alone)[:, 0], rtol=1e-5)
 
 
-def test_a_threshold_drops_who_is_worse_by_more():
+def test_a_threshold_drops_teachers_with_a_larger_difference():
     many, y = logits(4, 50), np.arange(50) % 5
     weights = np.asarray(kd.weighting.Screening(threshold=1.0)(many, y))
     losses = np.asarray(cross_entropy(keras.ops.convert_to_tensor(many), y)[0])
@@ -112,14 +114,14 @@ def test_samples_without_a_label_fall_back_to_entropy():
     many, y = logits(), np.array([0, -1, 2, -1, 4, -1, 1, -1])
     weights = np.asarray(kd.weighting.CrossEntropy()(many, y))
     by_entropy = np.asarray(kd.weighting.Entropy()(many))
-    labelled = np.asarray(kd.weighting.CrossEntropy()(many, np.maximum(y, 0)))
+    labeled = np.asarray(kd.weighting.CrossEntropy()(many, np.maximum(y, 0)))
     np.testing.assert_array_equal(weights[:, 1::2], by_entropy[:, 1::2])
-    np.testing.assert_array_equal(weights[:, ::2], labelled[:, ::2])
+    np.testing.assert_array_equal(weights[:, ::2], labeled[:, ::2])
     one_hot = np.where((y < 0)[:, None], np.nan, np.eye(5)[np.maximum(y, 0)])
     np.testing.assert_array_equal(kd.weighting.CrossEntropy()(many, one_hot), weights)
 
 
-@pytest.mark.parametrize("weighting", LABELLED, ids=lambda w: type(w).__name__)
+@pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: type(w).__name__)
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_extreme_logits_give_finite_weights(weighting, dtype):
     many = (np.sign(logits()) * 1e4).astype(dtype)
@@ -129,20 +131,20 @@ def test_extreme_logits_give_finite_weights(weighting, dtype):
         np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-6)
 
 
-def test_a_map_is_weighed_by_the_mean_over_its_labelled_pixels():
+def test_dense_prediction_is_averaged_over_labeled_positions():
     many, y = logits(3, 8 * 6).reshape(3, 8, 2, 3, 5), np.arange(48).reshape(8, 2, 3) % 5
-    losses, labelled = cross_entropy(keras.ops.convert_to_tensor(many), y)
+    losses, labeled = cross_entropy(keras.ops.convert_to_tensor(many), y)
     flat, _ = cross_entropy(keras.ops.convert_to_tensor(many.reshape(3, 48, 5)), y.reshape(48))
     np.testing.assert_allclose(losses, np.asarray(flat).reshape(3, 8, 6).mean(-1), rtol=1e-6)
     y[:, 0] = -1
-    losses, labelled = cross_entropy(keras.ops.convert_to_tensor(many), y)
+    losses, labeled = cross_entropy(keras.ops.convert_to_tensor(many), y)
     half = np.asarray(flat).reshape(3, 8, 6)[..., 3:].mean(-1)
     np.testing.assert_allclose(losses, half, rtol=1e-6)
-    assert np.all(labelled)
+    assert np.all(labeled)
 
 
-@pytest.mark.parametrize("weighting", LABELLED, ids=lambda w: type(w).__name__)
-def test_a_weighting_comes_back_from_its_configuration(weighting):
+@pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: type(w).__name__)
+def test_a_weighting_is_rebuilt_from_its_configuration(weighting):
     config = keras.saving.serialize_keras_object(weighting)
     again = keras.saving.deserialize_keras_object(config)
     y = np.arange(8) % 5
@@ -150,9 +152,9 @@ def test_a_weighting_comes_back_from_its_configuration(weighting):
 
 
 @pytest.mark.parametrize(
-    ("build", "sentence"),
+    ("build", "message"),
     [
-        (lambda: kd.weighting.Fixed([1, -1]), "none negative"),
+        (lambda: kd.weighting.Fixed([1, -1]), "non-negative"),
         (lambda: kd.weighting.Fixed([0, 0]), "one above 0"),
         (kd.weighting.Screening, "either `keep` or `threshold`"),
         (lambda: kd.weighting.Screening(keep=2, threshold=1), "either `keep` or `threshold`"),
@@ -163,6 +165,6 @@ def test_a_weighting_comes_back_from_its_configuration(weighting):
         (lambda: kd.weighting.CrossEntropy()(logits(), np.zeros((8, 3))), "Labels must be"),
     ],
 )
-def test_bad_input_is_refused_with_a_sentence(build, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_arguments(build, message):
+    with pytest.raises(ValueError, match=message):
         build()

@@ -1,0 +1,65 @@
+"""Teachers of a cache stand in for their models, and report what the cache does not have."""
+
+import pytest
+import tensorflow as tf
+
+import keras_kd as kd
+from keras_kd.models.taps import Tap
+from tests import toy
+from tests.cache.caches import build
+
+OUTPUT = Tap(None, logits=True)
+
+
+def fit(teachers, dataset, losses=None):
+    distiller = kd.Distiller(toy.cnn("student"), teachers, losses)
+    distiller.compile("sgd", toy.sparse_loss(), run_eagerly=True)
+    return distiller.fit(dataset, verbose=0).history
+
+
+def test_it_describes_its_model(cnn, cache):
+    (teacher,) = cache.teachers
+    live = kd.Teacher(cnn)
+    assert isinstance(teacher, kd.Teacher)
+    assert (teacher.name, teacher.classes) == ("teacher", None)
+    assert teacher.parameters == cnn.count_params()
+    spec = tf.TensorSpec((None, 6, 6, 1))
+    assert teacher.fingerprint(spec) == live.fingerprint(spec)
+    taps = [OUTPUT, Tap("features")]
+    one, other = teacher.watch(taps), live.watch(taps)
+    assert (one.shapes, one.activations) == (other.shapes, other.activations)
+
+
+def test_it_needs_joined_data(samples, cache, tmp_path):
+    with pytest.raises(ValueError, match="cache.join"):
+        fit(cache.teachers, samples.batch(50))
+    with pytest.raises(ValueError, match="has no model; its outputs are stored in '.*cache.join"):
+        cache.teachers[0].watch([OUTPUT])(toy.data()[0])
+    with pytest.raises(ValueError, match="teachers of a cache have no model"):
+        build(cache.teachers, samples, tmp_path / "d")
+
+
+def test_a_tap_that_was_not_stored_is_named(samples, cnn, cache):
+    hint = kd.losses.Hint("conv", "conv")
+    missing = "of teacher 'teacher' it holds the output, 'features', and not 'conv'"
+    with pytest.raises(ValueError, match=missing):
+        kd.Distiller(toy.cnn("student"), cache.teachers, hint)
+    with pytest.raises(ValueError, match=f"{missing}. Build it with `taps`"):
+        fit(cnn, cache.join(samples.batch(50)), hint)
+
+
+def test_a_live_teacher_that_changed_is_an_error_that_names_the_change(samples, tmp_path):
+    def scaled(factor, model=None):
+        model = toy.cnn("teacher", 6) if model is None else model
+        return kd.Teacher(model, preprocessing=lambda x: x * factor)
+
+    joined = build(scaled(2.0), samples, tmp_path / "c").join(samples.batch(50))
+    assert "soft_targets" in fit(scaled(2.0), joined)
+    with pytest.raises(ValueError, match="teacher 'teacher' is not .* its preprocessing changed"):
+        fit(scaled(3.0), joined)
+    trained = scaled(2.0)
+    trained.model.get_layer("logits").bias.assign_add([0.0, 0.0, 0.0, 1e-6])
+    with pytest.raises(ValueError, match="its weights changed"):
+        fit(trained, joined)
+    with pytest.raises(ValueError, match="its weights and config changed"):
+        fit(scaled(2.0, toy.cnn("teacher", 7)), joined)

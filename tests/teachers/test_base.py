@@ -1,0 +1,25 @@
+"""Arguments that all teachers share."""
+
+import pytest
+
+import keras_kd as kd
+from keras_kd.teachers.base import BaseTeacher
+from tests import toy
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"preprocessing": 2}, TypeError, "`preprocessing` must be a callable"),
+        ({"outputs": "softmax"}, ValueError, "`outputs` must be one of"),
+        ({"classes": "cat"}, TypeError, "`classes` must be a list"),
+    ],
+)
+def test_invalid_arguments(kwargs, error, message):
+    with pytest.raises(error, match=f"Teacher 't': {message}"):
+        kd.Teacher(toy.mlp("t"), **kwargs)
+
+
+def test_a_subclass_must_define_how_it_runs():
+    with pytest.raises(TypeError, match="abstract"):
+        BaseTeacher("t", None, "auto", None)
