@@ -1,4 +1,4 @@
-"""Data sets: TFDS, folders of images, the embedded digits, and unlabeled samples mixed in."""
+"""Data sets: digits, TFDS, user folders, and mixtures with unlabeled samples."""
 
 from keras_kd.datasets.load import Description as Description
 from keras_kd.datasets.load import describe as describe

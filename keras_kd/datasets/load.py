@@ -1,4 +1,4 @@
-"""Data sets by name, ready for `fit`: the embedded digits, what TFDS has, and folders."""
+"""Data sets by name: digits, TFDS and user folders."""
 
 import difflib
 import math
@@ -11,24 +11,25 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.datasets import folders as dataset_folders
+from keras_kd.datasets.folders import find_folder, list_splits, load_split
+from keras_kd.models.graph import first_line
 from keras_kd.training.tf_data import disable_autotune
 
 DIGITS = "digits"
-_MEMORY = 512 * 2**20  # bytes
+_MAX_CACHE = 512 * 2**20  # bytes
 _SHUFFLE_BUFFER = 1_000  # samples
 _PAIRS = (("image", "label"), ("image", "segmentation_mask"), ("text", "label"))
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a model for a data set has to know.
+    """Description of a data set.
 
     Attributes:
         name: The name of the data set.
-        input_shape: Shape of one sample, `None` where it differs from sample to sample; the shapes
-            of several inputs where a folder has these.
-        classes: Number of classes; `None` where the data set does not say, as for masks.
+        input_shape: Shape of one sample, with `None` for sizes that vary between samples; a tuple
+            of shapes if a folder has several inputs.
+        classes: Number of classes, or `None` if it is unknown, as for masks.
         splits: Number of samples of each split.
     """
 
@@ -46,46 +47,45 @@ def load(
     shuffle: bool | None = None,
     seed: int | None = 0,
 ) -> tf.data.Dataset:
-    """Loads a data set as batches of `(x, y)`.
+    """Load a data set as batches of `(x, y)`.
 
-    `"digits"` are the 1,797 handwritten digits that scikit-learn brings along: images (8, 8, 1),
-    labels 0 to 9, in fixed splits, stratified by class, that need no network. Any other name is one
-    of TensorFlow Datasets, found in the folder `TFDS_DATA_DIR` names (`~/tensorflow_datasets` if it
-    names none) or downloaded to it. A folder of one's own holds a split each in `train`, `test`,
-    ..., saved with `tf.data.Dataset.save`, or in `train.npz`, `test.npz`, ..., with arrays x and
-    y: single samples (x, y), not batches, such as the model takes; they come as they are.
+    `"digits"` are the 1,797 handwritten digits of scikit-learn, with images (8, 8, 1), labels 0 to
+    9 and fixed splits stratified by class; they need no network. A folder contains one saved
+    `tf.data.Dataset` per split (`train`, `test`, ...) or arrays x and y (`train.npz`, `test.npz`,
+    ...), with single samples (x, y) that are returned unchanged. Any other name is looked up in
+    TensorFlow Datasets (TFDS), in the folder `TFDS_DATA_DIR` (by default `~/tensorflow_datasets`),
+    and downloaded if necessary.
 
-    Images of TFDS come as float32 in [0, 1]; everything else as it is: class numbers int64, masks
-    uint8 (height, width, 1), texts as strings. A split of up to 512 MB is decoded once and stays in
-    memory.
+    TFDS images are converted to float32 in [0, 1]. Everything else is unchanged: class indices are
+    int64, masks are uint8 (height, width, 1), and texts are strings. A split of up to 512 MB is
+    decoded once and cached in memory.
 
     Args:
-        name: `"digits"`, a name of TFDS such as `"mnist"`, or a folder such as `"data/mine"`.
-        split: `"train"`, `"validation"` or `"test"` for digits; what a folder has; for others what
-            TFDS has, slices such as `"train[:90%]"` too. Defaults to `"train"`.
-        batch_size: Samples of a batch, the last one may have fewer. `None` gives single samples.
+        name: `"digits"`, a TFDS name such as `"mnist"`, or a folder such as `"data/mine"`.
+        split: `"train"`, `"validation"` or `"test"` for digits, a split of the folder, or a TFDS
+            split or slice such as `"train[:90%]"`. Defaults to `"train"`.
+        batch_size: Samples per batch; the last batch may be smaller. `None` returns single samples.
             Defaults to 128.
-        shuffle: Whether to draw the samples in a new order in each epoch: from the whole split, or
-            from 1,000 samples at a time where that is too large. Defaults to `True` for splits that
-            begin with `"train"` and `False` for others.
-        seed: The same seed gives the same orders; `None` a new one each time. Defaults to 0.
+        shuffle: Whether to shuffle in every epoch, with a buffer of the whole split, or of 1,000
+            samples if the split is not cached. Defaults to `True` for splits that begin with
+            `"train"` and `False` otherwise.
+        seed: Seed of the shuffling, or `None` for a random one. Defaults to 0.
 
     Returns:
-        The data set, prefetched, without autotuning: the end of each epoch would wait for it.
+        A prefetched `tf.data.Dataset` without autotuning, which would delay the end of each epoch.
 
     Raises:
-        ValueError: If there is no such data set or split, or if it does not come in pairs.
+        ValueError: If there is no such data set or split, or it does not consist of pairs.
 
     Example:
-        >>> train, test = load("digits"), load("digits", "test")
+        >>> train = kd.datasets.load("digits")
+        >>> test = kd.datasets.load("digits", "test")
         >>> student.fit(train, validation_data=test)
     """
     if batch_size is not None and batch_size < 1:
-        raise ValueError(
-            f"Expected a batch_size of at least 1, or None. Received: {batch_size}. Use 128."
-        )
-    samples, scale = _samples(name, split)
-    small = _bytes(samples) <= _MEMORY
+        raise ValueError(f"Expected a batch_size of at least 1, or None. Received: {batch_size}.")
+    samples, scale = _load_samples(name, split)
+    small = _count_bytes(samples) <= _MAX_CACHE
     if small:
         samples = samples.cache()
     if split.startswith("train") if shuffle is None else shuffle:
@@ -99,49 +99,49 @@ def load(
 
 
 def describe(name: str | os.PathLike) -> Description:
-    """Describes a data set: what its samples look like, and how many there are.
+    """Describe a data set: input shape, number of classes and splits.
 
     Args:
         name: A name as for `load`.
 
+    Returns:
+        A `Description`.
+
     Raises:
-        ValueError: If there is no such data set, or if it does not come in pairs.
+        ValueError: If there is no such data set, or it does not consist of pairs.
 
     Example:
-        >>> describe("digits").input_shape
+        >>> kd.datasets.describe("digits").input_shape
         (8, 8, 1)
     """
     if name == DIGITS:
         splits = {split: len(rows) for split, rows in _digits_splits().items()}
         return Description(name, (8, 8, 1), 10, splits)
-    folder = dataset_folders.find(name)
+    folder = find_folder(name)
     if folder is not None:
         return _describe_folder(folder)
-    info = _builder(name).info
-    x, y = _pair(info)
+    info = _load_builder(name).info
+    x, y = _find_pair(info)
     splits = {split: part.num_examples for split, part in info.splits.items()}
     classes = getattr(info.features[y], "num_classes", None)
     return Description(name, tuple(info.features[x].shape), classes, splits)
 
 
-def _samples(name: str | os.PathLike, split: str) -> tuple[tf.data.Dataset, bool]:
-    """Returns a split's samples, always in the same order, and whether to scale their x."""
+def _load_samples(name: str | os.PathLike, split: str) -> tuple[tf.data.Dataset, bool]:
+    """Load a split's samples, always in the same order, and return whether to scale x."""
     if name == DIGITS:
-        return _digits(split)
-    folder = dataset_folders.find(name)
+        return _load_digits(split), False
+    folder = find_folder(name)
     if folder is None:
-        return _from_tfds(name, split)
-    found = dataset_folders.splits(folder)
+        return _load_tfds(name, split)
+    found = list_splits(folder)
     if split not in found:
         raise ValueError(_no_split(str(folder), split, list(found)))
-    return dataset_folders.samples(found[split]), False
+    return load_split(found[split]), False
 
 
 def _describe_folder(folder: Path) -> Description:
-    loaded = {
-        split: dataset_folders.samples(path)
-        for split, path in dataset_folders.splits(folder).items()
-    }
+    loaded = {split: load_split(path) for split, path in list_splits(folder).items()}
     x = next(iter(loaded.values())).element_spec[0]
     shapes = [tuple(spec.shape) for spec in tree.flatten(x)]
     return Description(
@@ -152,8 +152,8 @@ def _describe_folder(folder: Path) -> Description:
     )
 
 
-def _digits(split: str) -> tuple[tf.data.Dataset, bool]:
-    """Returns a split of the digits, already in [0, 1], and that it needs no scaling."""
+def _load_digits(split: str) -> tf.data.Dataset:
+    """Load a split of the digits, scaled to [0, 1]."""
     from sklearn.datasets import load_digits
 
     splits = _digits_splits()
@@ -162,15 +162,15 @@ def _digits(split: str) -> tuple[tf.data.Dataset, bool]:
     digits = load_digits()
     images = (digits.images[splits[split]] / 16).astype("float32")[..., np.newaxis]
     labels = digits.target[splits[split]].astype("int64")
-    return tf.data.Dataset.from_tensor_slices((images, labels)), False
+    return tf.data.Dataset.from_tensor_slices((images, labels))
 
 
 def _digits_splits() -> dict[str, np.ndarray]:
-    """Returns the rows of each split: of each class a sixth to test, a sixth to validate."""
+    """Return the rows of each split: a sixth of each class for test and for validation."""
     from sklearn.datasets import load_digits
 
     labels = load_digits().target
-    rng = np.random.RandomState(0)  # its stream is frozen: the splits stay the same for good
+    rng = np.random.RandomState(0)  # NumPy guarantees its stream, so the splits never change.
     test, validation, train = [], [], []
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
@@ -182,12 +182,12 @@ def _digits_splits() -> dict[str, np.ndarray]:
     return {name: np.sort(np.concatenate(rows)) for name, rows in parts.items()}
 
 
-def _from_tfds(name: str, split: str) -> tuple[tf.data.Dataset, bool]:
-    """Returns a split of a TFDS data set, always in the same order, and whether to scale its x."""
+def _load_tfds(name: str, split: str) -> tuple[tf.data.Dataset, bool]:
+    """Load a TFDS split, always in the same order, and return whether to scale x."""
     import tensorflow_datasets as tfds
 
-    builder = _builder(name)
-    x, y = _pair(builder.info)
+    builder = _load_builder(name)
+    x, y = _find_pair(builder.info)
     try:
         samples = builder.as_dataset(split=split, shuffle_files=False)
     except (ValueError, AssertionError) as error:
@@ -203,11 +203,11 @@ def _scale(image: tf.Tensor, label: Any) -> tuple[tf.Tensor, Any]:
     return tf.cast(image, tf.float32) / 255, label
 
 
-def _builder(name: str) -> Any:
-    """Returns the TFDS builder of a data set that lies prepared on the disk.
+def _load_builder(name: str) -> Any:
+    """Return the TFDS builder of a data set, downloaded and prepared if necessary.
 
     Raises:
-        ValueError: If it is not there and cannot be had.
+        ValueError: If the data set does not exist or cannot be downloaded.
     """
     import tensorflow_datasets as tfds
 
@@ -216,26 +216,25 @@ def _builder(name: str) -> Any:
         builder = tfds.builder(name, data_dir=folder)
         if not builder.info.splits:
             builder.download_and_prepare()
-    # TFDS, its downloader and each data set's own code fail in ways of their own.
+    # TFDS, its downloader and the data sets raise many types of errors.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"Expected 'digits', a data set of TFDS or a folder with splits. Received: '{name}', "
-            f"which is no such folder, is not in '{folder}' and cannot be had ({reason}). "
-            f"{_nearest(name, folder)} Set TFDS_DATA_DIR to the folder that has it, or run "
-            f"`tensorflow_datasets.load({name!r})` once with a "
-            "network."
+            f"Expected 'digits', a TFDS data set or a folder with splits. Received: '{name}', "
+            f"which is not such a folder, is not in '{folder}' and cannot be downloaded "
+            f"({first_line(error)}). {_suggest_names(name, folder)} Set TFDS_DATA_DIR to the "
+            f"folder that contains it, or run `tensorflow_datasets.load({name!r})` once with "
+            "network access."
         ) from error
     return builder
 
 
 def _data_dir() -> Path:
-    """Returns the folder of the data sets, as the environment says now (TFDS reads it once)."""
+    """Return the current TFDS folder; TFDS itself reads the environment only once."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def _nearest(name: str, folder: Path) -> str:
-    """Returns a sentence on which names there are: those like this one, or all in the folder."""
+def _suggest_names(name: str, folder: Path) -> str:
+    """Return a sentence with the most similar names, or all names in the folder."""
     import tensorflow_datasets as tfds
 
     folders = folder.iterdir() if folder.is_dir() else ()
@@ -244,12 +243,12 @@ def _nearest(name: str, folder: Path) -> str:
         name, tfds.list_builders()
     )
     if name in similar:
-        return f"There are {present}."  # A known name that is not on the disk.
-    return f"Did you mean {similar}?" if similar else f"There are {present}."
+        return f"Available: {present}."  # A known name that is not in the folder.
+    return f"Did you mean {similar}?" if similar else f"Available: {present}."
 
 
-def _pair(info: Any) -> tuple[str, str]:
-    """Returns the names of the features that are x and y.
+def _find_pair(info: Any) -> tuple[str, str]:
+    """Return the names of the features x and y.
 
     Raises:
         ValueError: If the data set has no such pair.
@@ -261,9 +260,8 @@ def _pair(info: Any) -> tuple[str, str]:
         if x in info.features and y in info.features:
             return x, y
     raise ValueError(
-        f"Expected a data set of pairs (x, y). Received: '{info.name}', with the features "
-        f"{list(info.features)} and no pair among them. Load it with tensorflow_datasets, and map "
-        "it to pairs."
+        f"Expected a data set of pairs (x, y). Received: '{info.name}' with the features "
+        f"{list(info.features)}. Load it with tensorflow_datasets and map it to pairs."
     )
 
 
@@ -271,8 +269,8 @@ def _no_split(name: str, split: str, splits: list[str], more: str = "") -> str:
     return f"Expected a split of '{name}': {splits}. Received: {split!r}. Choose one{more}."
 
 
-def _bytes(samples: tf.data.Dataset) -> float:
-    """Returns the memory that the decoded samples take, infinite where that is not known."""
+def _count_bytes(samples: tf.data.Dataset) -> float:
+    """Return the memory size of the decoded samples, or infinity if it is unknown."""
     specs = tree.flatten(samples.element_spec)
     if not all(spec.shape.is_fully_defined() for spec in specs):
         return math.inf

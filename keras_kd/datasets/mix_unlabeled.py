@@ -1,4 +1,4 @@
-"""Labelled and unlabelled samples in one data set."""
+"""Mix labeled and unlabeled samples in one data set."""
 
 from typing import Any
 
@@ -9,34 +9,35 @@ from keras import tree
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.training.labels import UNLABELED
 
+_unpack = keras.utils.unpack_x_y_sample_weight
+
 
 def mix_unlabeled(
     labeled: tf.data.Dataset, unlabeled: tf.data.Dataset, ratio: float
 ) -> tf.data.Dataset:
-    """Mixes labelled and unlabelled samples in each batch, for `Distiller.fit`.
+    """Mix labeled and unlabeled samples in each batch, for `Distiller.fit`.
 
-    A batch holds as many labelled samples as a batch of `labeled`, and `ratio` times as many
-    unlabelled ones, evenly between them. The label of these is none, in the form of the labels:
-    `kd.UNLABELED` for integers, NaN for floats, for each of several outputs. An epoch goes once
-    through the longer of the two, mostly the unlabelled samples, while the other is repeated; its
-    last batch is filled up. Nothing is drawn here, so the result is as deterministic as the two
-    data sets are: what is shuffled, and with which seed, is for them to say.
+    A batch contains the samples of one batch of `labeled` and `ratio` times as many unlabeled
+    samples, evenly interleaved. Their labels are `kd.UNLABELED` for integer labels and NaN for
+    floating-point labels, for each of several outputs. An epoch is one pass over the longer data
+    set, usually `unlabeled`; the other one is repeated, and the last batch is filled up. The result
+    is as deterministic as the two data sets: shuffle them, with a seed, before you mix them.
 
     Args:
         labeled: Batches (x, y) or (x, y, sample_weight).
-        unlabeled: Batches of x, or (x, y) or (x, y, sample_weight) whose y is not looked at. They
-            are counted once, in a pass of its own, unless they come in batches of the wanted size.
-        ratio: Unlabelled samples for each labelled one, such as 7.
+        unlabeled: Batches of x, or (x, y) or (x, y, sample_weight), whose y is ignored. The samples
+            are counted in an extra pass unless the batches have the required size already.
+        ratio: Number of unlabeled samples per labeled sample, such as 7.
 
     Returns:
-        A data set of batches (x, y), or (x, y, sample_weight) where one of the two has weights; the
-        samples of the other then weigh 1. One-hot integers and unsigned integers, which have no
-        way to say that there is no label, become float32 and int32.
+        A data set of batches (x, y), or (x, y, sample_weight) if one of the two has weights; the
+        weights of the other are 1. One-hot integers become float32 and unsigned integers int32,
+        because they cannot represent a missing label.
 
     Raises:
-        TypeError: When one is no `tf.data.Dataset`.
-        ValueError: When one is not batched or empty, the inputs of the two differ, `labeled` has no
-            labels, or `ratio` is not above 0.
+        TypeError: If one of them is not a `tf.data.Dataset`.
+        ValueError: If one of them is not batched or is empty, their inputs differ, `labeled` has no
+            labels, or `ratio` is not positive.
 
     Example:
         >>> labeled = kd.datasets.load("mnist", "train[:500]", batch_size=32)
@@ -47,79 +48,69 @@ def mix_unlabeled(
     first, other = (next(iter(data.take(1)), None) for data in (labeled, unlabeled))
     if first is None or other is None:
         raise ValueError("mix_unlabeled: one of the two data sets is empty.")
-    size, other_size = _size(first), _size(other)
-    wanted = max(1, round(ratio * size))
-    form = _Form(*unpack_elements(first)[1:], unpack_elements(other)[2])
-    known = [int(data.cardinality()) for data in (labeled, unlabeled)]
-    steps = [known[0], known[1]]
-    if known[1] > 0 and other_size != wanted:
-        samples = unlabeled.map(lambda *batch: _size(batch)).reduce(
-            0, lambda one, other: one + other
-        )
-        steps[1] = -(-int(samples) // wanted)
-    labeled = labeled.map(form.with_labels).repeat().rebatch(size)
-    unlabeled = unlabeled.map(form.without_labels)
-    if tf.data.UNKNOWN_CARDINALITY not in known:
+    size = _batch_size(first)
+    unlabeled_size = max(1, round(ratio * size))
+    form = _BatchForm(*_unpack(first)[1:], _unpack(other)[2])
+    lengths = [int(data.cardinality()) for data in (labeled, unlabeled)]
+    steps = list(lengths)
+    if lengths[1] > 0 and _batch_size(other) != unlabeled_size:
+        sizes = unlabeled.map(lambda *batch: _batch_size(batch))
+        steps[1] = -(-int(sizes.reduce(0, lambda total, one: total + one)) // unlabeled_size)
+    labeled = labeled.map(form.convert_labeled).repeat().rebatch(size)
+    unlabeled = unlabeled.map(form.convert_unlabeled)
+    if tf.data.UNKNOWN_CARDINALITY not in lengths:
         unlabeled = unlabeled.repeat()
-    both = tf.data.Dataset.zip(labeled, unlabeled.rebatch(wanted))
-    ends = max(steps) > 0 and tf.data.UNKNOWN_CARDINALITY not in known
-    if ends:
-        # Before the parallel map, which reads ahead: it would begin the next repetition, or not,
-        # and the next epoch's order would depend on how busy the machine is.
-        both = both.take(max(steps))
-    both = both.map(_interleaved, tf.data.AUTOTUNE)
-    if ends:
-        # Keras wants to know how long an epoch is, and rebatching forgets it.
-        both = both.apply(tf.data.experimental.assert_cardinality(max(steps)))
-    return both.prefetch(tf.data.AUTOTUNE)
+    mixed = tf.data.Dataset.zip(labeled, unlabeled.rebatch(unlabeled_size))
+    finite = max(steps) > 0 and tf.data.UNKNOWN_CARDINALITY not in lengths
+    if finite:
+        # Before the parallel map, which prefetches: it could begin the next repetition, so that the
+        # order of the next epoch would depend on timing.
+        mixed = mixed.take(max(steps))
+    mixed = mixed.map(_interleave, tf.data.AUTOTUNE)
+    if finite:
+        # Keras reads the number of steps from the cardinality, which `rebatch` drops.
+        mixed = mixed.apply(tf.data.experimental.assert_cardinality(max(steps)))
+    return mixed.prefetch(tf.data.AUTOTUNE)
 
 
-class _Form:
-    """What labels and weights look like in the mixture.
+class _BatchForm:
+    """Dtypes and shapes of labels and weights in the mixture.
 
     Args:
-        labels: Labels of one batch.
-        weights: Its weights, or `None`.
-        others: Weights of one batch of unlabelled samples, or `None`.
+        labels: Labels of a labeled batch.
+        weights: Weights of a labeled batch, or `None`.
+        unlabeled_weights: Weights of an unlabeled batch, or `None`.
     """
 
-    def __init__(self, labels: Any, weights: Any, others: Any) -> None:
-        self.labels = tree.map_structure(lambda part: tf.cast(part, _with_none(part)), labels)
-        self.weights = others if weights is None else weights
+    def __init__(self, labels: Any, weights: Any, unlabeled_weights: Any) -> None:
+        self.labels = tree.map_structure(lambda part: tf.cast(part, _label_dtype(part)), labels)
+        self.weights = unlabeled_weights if weights is None else weights
 
-    def with_labels(self, x: Any, y: Any, weights: Any = None) -> tuple:
-        """A labelled batch in the form of the mixture."""
+    def convert_labeled(self, x: Any, y: Any, weights: Any = None) -> tuple:
+        """Convert a labeled batch to the form of the mixture."""
         y = tree.map_structure(lambda part, like: tf.cast(part, like.dtype), y, self.labels)
-        return self._batch(x, y, weights)
+        return self._pack(x, y, weights)
 
-    def without_labels(self, *batch: Any) -> tuple:
-        """An unlabelled batch in the form of the mixture."""
-        x, _, weights = unpack_elements(batch)
+    def convert_unlabeled(self, *batch: Any) -> tuple:
+        """Convert an unlabeled batch to the form of the mixture."""
+        x, _, weights = _unpack(batch)
 
-        def none(like: tf.Tensor) -> tf.Tensor:
-            return _filled(like, batch, float("nan") if like.dtype.is_floating else UNLABELED)
+        def missing(like: tf.Tensor) -> tf.Tensor:
+            return _fill(like, batch, float("nan") if like.dtype.is_floating else UNLABELED)
 
-        return self._batch(x, tree.map_structure(none, self.labels), weights)
+        return self._pack(x, tree.map_structure(missing, self.labels), weights)
 
-    def _batch(self, x: Any, y: Any, weights: Any) -> tuple:
+    def _pack(self, x: Any, y: Any, weights: Any) -> tuple:
         if self.weights is None:
             return x, y
         if weights is None:
-            return x, y, tree.map_structure(lambda like: _filled(like, x, 1), self.weights)
-        return (
-            x,
-            y,
-            tree.map_structure(lambda w, like: tf.cast(w, like.dtype), weights, self.weights),
-        )
+            return x, y, tree.map_structure(lambda like: _fill(like, x, 1), self.weights)
+        cast = tree.map_structure(lambda w, like: tf.cast(w, like.dtype), weights, self.weights)
+        return x, y, cast
 
 
-def unpack_elements(batch: Any) -> tuple[Any, Any, Any]:
-    """The parts (x, y, sample_weight) of a batch, `None` where it has none."""
-    return keras.utils.unpack_x_y_sample_weight(batch)
-
-
-def _with_none(labels: tf.Tensor) -> tf.DType:
-    """The type of labels in which there is a way to say that there is none."""
+def _label_dtype(labels: tf.Tensor) -> tf.DType:
+    """Return the dtype of labels that can represent a missing label."""
     if labels.dtype.is_floating:
         return labels.dtype
     if labels.dtype == tf.string:
@@ -131,21 +122,21 @@ def _with_none(labels: tf.Tensor) -> tf.DType:
     return tf.int32 if labels.dtype.is_unsigned or labels.dtype.is_bool else labels.dtype
 
 
-def _filled(like: tf.Tensor, batch: Any, value: float) -> tf.Tensor:
-    """As many of a value as the batch has samples, otherwise shaped like a tensor."""
-    return tf.fill([_size(batch), *like.shape[1:]], tf.cast(value, like.dtype))
+def _fill(like: tf.Tensor, batch: Any, value: float) -> tf.Tensor:
+    """Return a constant tensor with the batch size of `batch` and the other sizes of `like`."""
+    return tf.fill([_batch_size(batch), *like.shape[1:]], tf.cast(value, like.dtype))
 
 
-def _size(batch: Any) -> Any:
+def _batch_size(batch: Any) -> Any:
     first = tree.flatten(batch)[0]
     return int(first.shape[0]) if tf.executing_eagerly() else tf.shape(first)[0]
 
 
-def _interleaved(labeled: tuple, unlabeled: tuple) -> tuple:
-    """One batch of both, evenly mixed: under `tf.distribute` each replica gets its share."""
-    sizes = _size(labeled), _size(unlabeled)
-    places = [(tf.range(n, dtype=tf.float64) + 0.5) / tf.cast(n, tf.float64) for n in sizes]
-    order = tf.argsort(tf.concat(places, 0), stable=True)
+def _interleave(labeled: tuple, unlabeled: tuple) -> tuple:
+    """Interleave two batches evenly, so that each replica of `tf.distribute` gets its share."""
+    sizes = _batch_size(labeled), _batch_size(unlabeled)
+    positions = [(tf.range(n, dtype=tf.float64) + 0.5) / tf.cast(n, tf.float64) for n in sizes]
+    order = tf.argsort(tf.concat(positions, 0), stable=True)
     return tree.map_structure(
         lambda one, other: tf.gather(tf.concat([one, other], 0), order), labeled, unlabeled
     )
@@ -153,46 +144,47 @@ def _interleaved(labeled: tuple, unlabeled: tuple) -> tuple:
 
 def _check(labeled: Any, unlabeled: Any, ratio: float) -> None:
     for name, data in (("labeled", labeled), ("unlabeled", unlabeled)):
-        if not isinstance(data, tf.data.Dataset):
-            raise TypeError(
-                f"mix_unlabeled: `{name}` must be a tf.data.Dataset, such as "
-                "tf.data.Dataset.from_tensor_slices((x, y)).batch(32). "
-                f"Received: {type(data).__name__}"
-            )
-        shapes = [tuple(part.shape) for part in tree.flatten(data.element_spec)]
-        if not all(shapes) or not all(_fits(shape[0], shapes[0][0]) for shape in shapes):
-            raise ValueError(
-                f"mix_unlabeled: `{name}` must be batched: call `.batch(...)` on it. "
-                f"Received: elements of shapes {shapes}"
-            )
-    x, y, _ = unpack_elements(labeled.element_spec)
+        _require_batches(name, data)
+    x, y, _ = _unpack(labeled.element_spec)
     if y is None:
         raise ValueError(
-            "mix_unlabeled: `labeled` must hold batches (x, y) or (x, y, sample_weight). "
+            "mix_unlabeled: `labeled` must contain batches (x, y) or (x, y, sample_weight). "
             "Received: no labels"
         )
-    one, other = (_shapes(part) for part in (x, unpack_elements(unlabeled.element_spec)[0]))
-    if len(one) != len(other) or not all(map(_alike, one, other)):
+    one, other = (_describe_inputs(part) for part in (x, _unpack(unlabeled.element_spec)[0]))
+    if len(one) != len(other) or not all(map(_inputs_agree, one, other)):
         raise ValueError(
-            "mix_unlabeled: the inputs of both data sets must be alike. "
-            f"Received: {one} with labels and {other} without"
+            "mix_unlabeled: the inputs of both data sets must have the same structure, shapes and "
+            f"dtypes. Received: labeled={one} and unlabeled={other}"
         )
     if not ratio > 0:
         raise ValueError(
-            "mix_unlabeled: `ratio`, the unlabelled samples for each labelled one, must be above "
-            f"0. Received: ratio={ratio}"
+            "mix_unlabeled: `ratio`, the number of unlabeled samples per labeled sample, must be "
+            f"positive. Received: ratio={ratio}"
         )
 
 
-def _shapes(x: Any) -> list[tuple[str, tuple, tf.DType]]:
-    """Path, shape and type of each input."""
+def _require_batches(name: str, data: Any) -> None:
+    if not isinstance(data, tf.data.Dataset):
+        raise TypeError(
+            f"mix_unlabeled: `{name}` must be a tf.data.Dataset, such as "
+            "tf.data.Dataset.from_tensor_slices((x, y)).batch(32). "
+            f"Received: {type(data).__name__}"
+        )
+    shapes = [tuple(part.shape) for part in tree.flatten(data.element_spec)]
+    sizes = {shape[0] for shape in shapes if shape} - {None}
+    if not all(shapes) or len(sizes) > 1:
+        raise ValueError(
+            f"mix_unlabeled: `{name}` must be batched: call `.batch(...)` on it. "
+            f"Received: elements of shapes {shapes}"
+        )
+
+
+def _describe_inputs(x: Any) -> list[tuple[str, tuple, tf.DType]]:
+    """Return path, shape and dtype of each input."""
     flat = tree.flatten_with_path(x)
     return [(str(path), tuple(part.shape), part.dtype) for path, part in flat]
 
 
-def _alike(one: tuple, other: tuple) -> bool:
+def _inputs_agree(one: tuple, other: tuple) -> bool:
     return one[0] == other[0] and shapes_agree(one[1], other[1]) and one[2] == other[2]
-
-
-def _fits(one: int | None, other: int | None) -> bool:
-    return one == other or one is None or other is None

@@ -1,4 +1,4 @@
-"""Teaching assistants: over a large gap, one model teaches the next."""
+"""Distillation through teacher assistants."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from typing import Any
 
 import keras
 
-from keras_kd.recipes.stage import Stages
+from keras_kd.recipes.stage import StageTrainer
 from keras_kd.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class Chain:
-    """What `distill_chain` gives.
+class DistillChainResult:
+    """Result of `distill_chain`.
 
     Attributes:
         student: The last model, trained.
-        histories: The `History` of each `fit`, by the name of the model that was trained.
+        histories: The `History` of each `fit`, by the name of the trained model.
     """
 
     student: keras.Model
@@ -36,32 +36,32 @@ def distill_chain(
     student_loss_weight: float = 0.5,
     distiller: dict[str, Any] | None = None,
     **fit: Any,
-) -> Chain:
-    """Distils each model from the one before it, one `fit` after the other.
+) -> DistillChainResult:
+    """Distill each model from the previous one, with one `fit` per model.
 
-    Where the teacher is very much larger than the student, an assistant of a size between them may
-    teach the student better than the teacher itself.
+    If the teacher is much larger than the student, an assistant of intermediate size may be a
+    better teacher for the student.
 
     Args:
-        models: The teacher (trained), the assistants from large to small, the student; at least
-            two, built. All but the first are trained.
+        models: The trained teacher, the assistants from large to small, and the student: at least
+            two built models with unique names.
         x: Training data, as for `fit`.
         y: Labels, if `x` holds arrays.
-        loss: The loss on the labels, as for `compile`. Defaults to `None`: no labels.
-        optimizer: A name, or an optimizer of which each `fit` gets a fresh copy. Defaults to
-            `"adam"`.
-        metrics: As for `compile`.
-        losses: Distillation losses, as for `Distiller`, by name or configuration or as losses
-            without state. Defaults to `kd.losses.SoftTargets()`.
-        student_loss_weight: As for `Distiller`.
+        loss: The loss on the labels, as for `compile`. Defaults to `None`, no labels.
+        optimizer: A name or an optimizer; each `fit` gets a fresh copy. Defaults to `"adam"`.
+        metrics: As for `compile`. Defaults to `None`.
+        losses: Distillation losses without state, as for `Distiller`. Defaults to
+            `kd.losses.SoftTargets()`.
+        student_loss_weight: As for `Distiller`. Defaults to 0.5.
         distiller: Other arguments of `Distiller`, such as `{"noise": kd.noise.LogitNoise(1.0)}`.
+            Defaults to `None`.
         **fit: Arguments of `fit`: epochs, validation_data, callbacks, ...
 
     Returns:
-        A `Chain`.
+        A `DistillChainResult` with the student and the histories.
 
     Raises:
-        ValueError: When there are fewer than two models or two have the same name.
+        ValueError: If there are fewer than two models, or two have the same name.
 
     Example:
         >>> chain = kd.distill_chain([teacher, assistant, student], train, epochs=20,
@@ -73,12 +73,13 @@ def distill_chain(
     """
     if len(models) < 2 or len({model.name for model in models}) < len(models):
         raise ValueError(
-            "distill_chain: pass a teacher, perhaps assistants, and a student, with a name each. "
+            "distill_chain: `models` must be a teacher, optional assistants and a student, with "
+            "unique names. "
             f"Received: {[model.name for model in models]}"
         )
-    stages = Stages(loss, optimizer, metrics, losses, student_loss_weight, distiller)
+    trainer = StageTrainer(loss, optimizer, metrics, losses, student_loss_weight, distiller)
     histories = {
-        student.name: stages.taught(student, teacher, x, y, **fit)
+        student.name: trainer.distill(student, teacher, x, y, **fit)
         for teacher, student in itertools.pairwise(models)
     }
-    return Chain(models[-1], histories)
+    return DistillChainResult(models[-1], histories)

@@ -1,17 +1,20 @@
-"""Born-again generations: who teaches whom, and what is left of a run that was killed."""
-
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_kd as kd
 from tests import toy
 
-SETTINGS = {"batch_size": 8, "epochs": 2, "verbose": 0, "shuffle": False}
+SETTINGS = {"batch_size": 16, "epochs": 2, "verbose": 0, "shuffle": False}
 
 
 def build():
-    return toy.cnn("student", dropout=0.3)
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [keras.Input((5,)), layers.Dense(8), layers.Dropout(0.3, seed=0), layers.Dense(4)],
+        name="student",
+    )
 
 
 def assert_equal(one, other):
@@ -19,8 +22,9 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-def test_each_generation_is_taught_by_the_one_before_it():
-    x, y = toy.data()
+@pytest.mark.usefixtures("eager")
+def test_each_generation_is_distilled_from_the_previous_one():
+    x, y = toy.vectors(16)
     y[::4] = kd.UNLABELED
     losses = ["soft_targets"]
     result = kd.born_again(
@@ -36,23 +40,24 @@ def test_each_generation_is_taught_by_the_one_before_it():
         expected.append(student)
     assert len(result.students) == len(result.histories) == 3
     assert result.student is result.students[2]
-    for ours, theirs in zip(result.students, expected, strict=True):
-        assert_equal(ours.get_weights(), theirs.get_weights())
+    for one, other in zip(result.students, expected, strict=True):
+        assert_equal(one.get_weights(), other.get_weights())
     assert "soft_targets" not in result.histories[0].history
     assert len(result.histories[2].history["soft_targets"]) == 2
 
 
 class Stop(keras.callbacks.Callback):
-    """Stops at the beginning of the second epoch of the third generation."""
+    """Stops at the start of the second epoch of the third generation."""
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.begun = getattr(self, "begun", 0) + (epoch == 0)
-        if self.begun == 3 and epoch == 1:
+        self.generation = getattr(self, "generation", 0) + (epoch == 0)
+        if self.generation == 3 and epoch == 1:
             raise KeyboardInterrupt
 
 
-def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path):
-    x, y = toy.data()
+@pytest.mark.usefixtures("eager")
+def test_an_interrupted_run_continues_where_it_stopped(tmp_path):
+    x, y = toy.vectors(16)
 
     def run(**kwargs):
         return kd.born_again(build, x, y, loss=toy.sparse_loss(), metrics=["accuracy"], **kwargs)
@@ -60,39 +65,39 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path):
     expected = run(**SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         run(path=tmp_path / "run", callbacks=[Stop()], **SETTINGS)
-    seen = []
-    counting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
-    resumed = run(path=tmp_path / "run", callbacks=[counting], **SETTINGS)
-    assert seen == [1]
+    epochs = []
+    record = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
+    resumed = run(path=tmp_path / "run", callbacks=[record], **SETTINGS)
+    assert epochs == [1]
     for one, other in zip(expected.students, resumed.students, strict=True):
         assert_equal(one.get_weights(), other.get_weights())
     assert resumed.histories[1].history == expected.histories[1].history
-    again = run(path=tmp_path / "run", callbacks=[counting], **SETTINGS)
-    assert seen == [1]
+    again = run(path=tmp_path / "run", callbacks=[record], **SETTINGS)
+    assert epochs == [1]
     assert_equal(again.student.get_weights(), expected.student.get_weights())
     kept = sorted(file.name for file in (tmp_path / "run").iterdir())
     assert kept == [f"generation_{n}.{end}" for n in range(3) for end in ("json", "weights.h5")]
 
 
-ONE = toy.cnn("one")
+ONE = toy.mlp("one")
 
 
 @pytest.mark.parametrize(
     ("given", "error", "sentence"),
     [
-        ({"build": toy.cnn("s")}, TypeError, "`build` must be a function"),
-        ({"build": lambda: ONE}, ValueError, "make a new model each time"),
+        ({"build": toy.mlp("s")}, TypeError, "`build` must be a function"),
+        ({"build": lambda: ONE}, ValueError, "return a new model for each call"),
         ({"generations": 1}, ValueError, "at least 2. Received: generations=1"),
-        ({"loss": None}, ValueError, "there must be a `loss`"),
+        ({"loss": None}, ValueError, "which needs a `loss`"),
         (
             {"callbacks": [keras.callbacks.BackupAndRestore("folder")]},
             ValueError,
-            "BackupAndRestore would restore one generation's weights in another",
+            "BackupAndRestore would restore the weights of one generation into another",
         ),
     ],
 )
-def test_what_has_no_generations_is_refused(given, error, sentence):
-    x, y = toy.data()
+def test_invalid_arguments_are_rejected(given, error, sentence):
+    x, y = toy.vectors(8)
     arguments = {"build": build, "loss": toy.sparse_loss(), "verbose": 0, **given}
     with pytest.raises(error, match=sentence):
         kd.born_again(x=x, y=y, **arguments)

@@ -1,5 +1,3 @@
-"""Pseudo-labels: which samples are kept, and as what."""
-
 import keras
 import numpy as np
 import pytest
@@ -14,78 +12,81 @@ def data(x):
     return tf.data.Dataset.from_tensor_slices(x).batch(10)
 
 
-def together(dataset):
+def concatenate(dataset):
     return tuple(np.concatenate(parts) for parts in zip(*dataset.as_numpy_iterator(), strict=True))
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
-def test_the_sure_samples_are_kept_in_order_with_the_teachers_class(activation):
+def test_confident_samples_are_kept_in_order_with_the_teachers_class(activation):
     x, _ = toy.data()
     teacher = toy.cnn("teacher", 6, activation=activation, seed=1)
     probabilities = np.asarray(ops.softmax(toy.cnn("teacher", 6, seed=1)(x)))
     threshold = np.median(probabilities.max(-1))
-    sure = probabilities.max(-1) >= threshold
+    confident = probabilities.max(-1) >= threshold
     result = kd.pseudo_label(teacher, data(x), threshold)
-    kept, labels = together(result.dataset)
-    np.testing.assert_array_equal(kept, x[sure])
-    np.testing.assert_array_equal(labels, probabilities.argmax(-1)[sure])
-    assert (result.kept, result.total) == (sure.sum(), 32)
+    kept, labels = concatenate(result.dataset)
+    np.testing.assert_array_equal(kept, x[confident])
+    np.testing.assert_array_equal(labels, probabilities.argmax(-1)[confident])
+    assert (result.kept, result.total) == (confident.sum(), 32)
     assert result.classes == tuple(np.bincount(labels, minlength=4))
     assert str(result).startswith("16 of 32 samples kept (50.0 %); labels by class: ")
 
 
-def test_each_teacher_runs_once_for_each_batch():
+def test_each_teacher_runs_once_per_batch():
     x, _ = toy.data()
     teacher, counter = toy.counted(toy.cnn("teacher"))
     kd.pseudo_label(teacher, data(x), 0.0)
     assert int(counter.count) == 4
 
 
-def test_several_teachers_judge_by_the_weighted_mean_of_their_probabilities():
+def test_several_teachers_are_combined_by_the_weighted_mean_of_their_probabilities():
     x, _ = toy.data()
     teachers = [toy.cnn(f"t{i}", 6, seed=i) for i in (1, 2)]
     one, two = (np.asarray(ops.softmax(teacher(x))) for teacher in teachers)
-    blend = (3 * one + two) / 4
+    mean = (3 * one + two) / 4
     result = kd.pseudo_label(
         teachers, data((x, np.zeros(32))), 0.3, weighting=kd.weighting.Fixed([3, 1])
     )
-    _, labels = together(result.dataset)
-    np.testing.assert_array_equal(labels, blend.argmax(-1)[blend.max(-1) >= 0.3])
+    _, labels = concatenate(result.dataset)
+    np.testing.assert_array_equal(labels, mean.argmax(-1)[mean.max(-1) >= 0.3])
 
 
-def test_a_single_output_gives_nought_or_one():
+def test_a_single_output_has_labels_zero_and_one():
     x, _ = toy.data()
     teacher = toy.cnn("teacher", classes=1, activation="sigmoid")
-    _, labels = together(kd.pseudo_label(teacher, data(x), 0.0).dataset)
+    _, labels = concatenate(kd.pseudo_label(teacher, data(x), 0.0).dataset)
     np.testing.assert_array_equal(labels, np.ravel(teacher(x)) > 0.5)
 
 
-def test_an_unsure_pixel_gets_no_label_and_a_map_without_a_sure_one_is_dropped():
+def test_unconfident_pixels_are_unlabeled_and_maps_of_them_are_dropped():
     inputs = keras.Input((6, 6, 1))
     teacher = keras.Model(inputs, layers.Conv2D(3, 1)(inputs * 3))
     x, _ = toy.data()
     x[5] = 0
     probabilities = np.asarray(ops.softmax(teacher(x)))
-    kept, labels = together(kd.pseudo_label(teacher, data(x), 0.6).dataset)
+    kept, labels = concatenate(kd.pseudo_label(teacher, data(x), 0.6).dataset)
     expected = np.where(probabilities.max(-1) >= 0.6, probabilities.argmax(-1), kd.UNLABELED)
-    some = (expected >= 0).any((1, 2))
-    assert not some[5]
-    np.testing.assert_array_equal(kept, x[some])
-    np.testing.assert_array_equal(labels, expected[some])
+    any_label = (expected >= 0).any((1, 2))
+    assert not any_label[5]
+    np.testing.assert_array_equal(kept, x[any_label])
+    np.testing.assert_array_equal(labels, expected[any_label])
 
 
 @pytest.mark.parametrize(
     ("teacher", "threshold", "sentence"),
     [
         (lambda: toy.cnn("t"), 1.5, "`threshold` must be a probability"),
-        (lambda: toy.cnn("t"), 1.0, "none of 32 samples reaches threshold=1.0; the greatest"),
+        (lambda: toy.cnn("t"), 1.0, "none of 32 samples reaches threshold=1.0; the highest"),
         (lambda: toy.cnn("t", activation="sigmoid"), 0.9, "sigmoid over 4 outputs"),
         (lambda: kd.Teacher(toy.cnn("t"), classes=[0, 1, 2, 3]), 0.9, "classes.*'t'"),
     ],
 )
-def test_what_cannot_be_labelled_is_refused(teacher, threshold, sentence):
+def test_invalid_arguments_are_rejected(teacher, threshold, sentence):
     x, _ = toy.data()
     with pytest.raises(ValueError, match=sentence):
         kd.pseudo_label(teacher(), data(x), threshold)
-    with pytest.raises(TypeError, match=r"tf\.data\.Dataset"):
-        kd.pseudo_label(teacher(), x, threshold)
+
+
+def test_arrays_are_rejected():
+    with pytest.raises(TypeError, match=r"`dataset` must be a tf\.data\.Dataset"):
+        kd.pseudo_label(toy.mlp("t"), np.zeros((4, 5)))
