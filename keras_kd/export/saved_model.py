@@ -171,7 +171,7 @@ def _add_processing(
         values = inner(**processing.preprocess(tensors))
         return processing.postprocess(values) if outputs else values
 
-    return tf.function(serve).get_concrete_function(**specs)
+    return tf.function(serve, autograph=False).get_concrete_function(**specs)
 
 
 @contextlib.contextmanager

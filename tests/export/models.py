@@ -1,21 +1,34 @@
-"""Small models to export, each with samples that it takes."""
+"""Small models to export, samples for them, and their files, each converted once."""
+
+import functools
+import gc
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from keras_kd.export import to_tflite
+from keras_kd.export.options import Options
+from keras_kd.export.tflite import convert_model
+from keras_kd.litert.signature import infer_signature
+
+# The converter collects garbage in every conversion, which takes long with many imported modules.
+gc.collect()
+gc.freeze()
+_FOLDER = tempfile.TemporaryDirectory(prefix="exported-")
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((40, 8, 8, 1), "float32")
 TOKENS = RNG.integers(0, 20, (40, 12)).astype("int32")
 BYTES = RNG.integers(0, 256, (40, 8, 8, 1)).astype("uint8")
 SERIES = RNG.random((40, 6, 4), "float32")
 PAIR = [RNG.random((40, 4), "float32"), RNG.random((40, 3), "float32")]
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 
 
 def cnn():
-    """Returns a convolution with batch normalisation whose statistics are not the initial ones."""
+    """Return a convolution with batch normalization with statistics other than the initial ones."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -23,8 +36,8 @@ def cnn():
             layers.Conv2D(8, 3, use_bias=False),
             layers.BatchNormalization(),
             layers.ReLU(),
-            layers.Flatten(),
-            layers.Dense(10),
+            layers.Flatten(name="flatten"),
+            layers.Dense(10, name="logits"),
         ]
     )
     norm = model.layers[1]
@@ -69,7 +82,7 @@ def dense_prediction():
 
 
 def two_in_two_out():
-    """Returns a model whose names are in no alphabetical order, in or out."""
+    """Return a model whose inputs and outputs are not in alphabetical order."""
     b, a = layers.Input((4,), name="b"), layers.Input((3,), name="a")
     hidden = layers.Dense(8)(layers.Concatenate()([b, a]))
     return keras.Model(
@@ -98,15 +111,20 @@ def mixed(policy):
 
 
 def lambdas(*functions):
-    """Returns a model that calls TensorFlow functions on the image."""
+    """Return a model that calls TensorFlow functions on the image."""
     x = inputs = layers.Input((8, 8, 1))
     for function in functions:
         x = layers.Lambda(function)(x)
     return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
 
 
+def sinh_tan():
+    """Return a model with two ops that LiteRT lacks."""
+    return lambdas(tf.sinh, tf.tan)
+
+
 class Subclassed(keras.Model):
-    """Convolves, and behaves otherwise in training."""
+    """A convolution with dropout, which behaves differently in training."""
 
     def __init__(self):
         super().__init__()
@@ -120,7 +138,7 @@ class Subclassed(keras.Model):
 
 
 class SubclassedDict(keras.Model):
-    """Takes reals and integers in a dictionary, and gives a dictionary."""
+    """Floats and integers in a dictionary to a dictionary of outputs."""
 
     def __init__(self):
         super().__init__()
@@ -140,3 +158,35 @@ SUBCLASSED_DICT_SIGNATURE = {
     "u": tf.TensorSpec((None, 4), "float32"),
     "i": tf.TensorSpec((None, 5), "int32"),
 }
+
+_SAMPLES = {
+    cnn: IMAGES,
+    dense_prediction: IMAGES,
+    raw_bytes: BYTES,
+    sinh_tan: IMAGES,
+    tokens: TOKENS,
+    two_in_two_out: PAIR,
+}
+
+
+def export(make, quantization="float32", **options):
+    """Export a model once per test session; the file must not be modified."""
+    return _export(make, quantization, tuple(options.items()))
+
+
+@functools.cache
+def _export(make, quantization, options):
+    keras.utils.set_random_seed(0)
+    name = "-".join(map(str, [make.__name__, quantization, *dict(options).values()]))
+    path = Path(_FOLDER.name) / f"{name}.tflite"
+    return to_tflite(make(), path, quantization, _SAMPLES[make], **dict(options))
+
+
+def content(make, quantization="float32", **options):
+    """Return the bytes of an exported model."""
+    return export(make, quantization, **options).path.read_bytes()
+
+
+def convert(model, samples=None, **options):
+    """Return the bytes and the description of a model, converted without verification."""
+    return convert_model(model, infer_signature(model), Options(**options), samples)

@@ -1,4 +1,4 @@
-"""Damaged files: a clear error, or an answer; never the end of the process, and nothing left."""
+"""Damaged files: a readable error or valid outputs, never a crash, and no file left behind."""
 
 import pytest
 
@@ -7,25 +7,25 @@ from tests.fuzzing import fuzz
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
+def intact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("intact")
     fuzz.write_models(folder)
     return folder
 
 
 @pytest.mark.parametrize(
     ("kind", "seed"),
-    [*(("keras", seed) for seed in range(6)), *(("tflite", seed) for seed in range(6))],
+    [("keras", 0), ("keras", 1), ("keras", 2), ("tflite", 0), ("tflite", 1), ("tflite", 2)],
 )
-def test_damage_is_an_error_of_ours_and_leaves_nothing(tmp_path, whole, kind, seed):
+def test_a_damaged_file_is_an_error_or_runs(tmp_path, intact, kind, seed):
     path = tmp_path / f"damaged.{kind}"
-    path.write_bytes(fuzz.damaged((whole / f"m.{kind}").read_bytes(), seed))
-    assert fuzz.ask(path, whole)
+    path.write_bytes(fuzz.damaged((intact / f"m.{kind}").read_bytes(), seed))
+    assert fuzz.ask(path, intact)
     if kind == "tflite":
         describe(path)
 
 
-def test_whole_files_are_answered(whole, tmp_path):
+def test_intact_files_run(intact, tmp_path):
     for name in ("m.keras", "m.tflite"):
-        (tmp_path / name).write_bytes((whole / name).read_bytes())
-        assert set(fuzz.ask(tmp_path / name, whole)) == {"fine"}
+        (tmp_path / name).write_bytes((intact / name).read_bytes())
+        assert set(fuzz.ask(tmp_path / name, intact)) == {"fine"}
