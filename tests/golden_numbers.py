@@ -1,4 +1,4 @@
-"""The numbers of the papers' own code, and losses held against them."""
+"""Compare losses with the numbers of the papers' own code."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 FILES = ("golden_a", "golden_b")
-#: How near a value and a gradient must come, relative to the largest.
+#: Tolerance of a value and a gradient, relative to the largest entry.
 NEAR = {"float64": 1e-10, "float32": 1e-5}
 INPUTS = {
     "logits": ("teacher_logits", "student_logits"),
@@ -32,14 +32,14 @@ def channels_last(x):
 
 
 def taps(file, kind, dtype="float64"):
-    """Teacher, student and labels of a golden file."""
+    """Return teacher, student and labels of a golden file."""
     numbers = load(file)
     teacher, student = (channels_last(numbers[f"in/{name}"]) for name in INPUTS[kind])
     return teacher.astype(dtype), student.astype(dtype), numbers["in/labels"]
 
 
 def value_and_gradient(loss, teacher, student, labels=None):
-    """The per-sample values, and the gradient of their mean with respect to the student."""
+    """Return the values per sample and the gradient of their mean with respect to the student."""
     student = tf.convert_to_tensor(student)
     with tf.GradientTape() as tape:
         tape.watch(student)
@@ -50,7 +50,7 @@ def value_and_gradient(loss, teacher, student, labels=None):
 
 
 def assert_golden(loss, name, kind, file, dtype):
-    """The mean of the values and its gradient are those of the paper's code."""
+    """Compare the mean of the values and its gradient with those of the paper's code."""
     numbers = load(file)
     teacher, student, labels = taps(file, kind, dtype)
     values, gradient = value_and_gradient(loss, teacher, student, labels)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.training.hyperparameters import Hyperparameter
 
 
@@ -69,7 +70,7 @@ class DistillationLoss(keras.layers.Layer):
                 "for a sample without a label), or use SoftTargets, which needs none. "
                 "Received: labels=None"
             )
-        masked = any(getattr(x, "_keras_mask", None) is not None for x in tree.flatten(student))
+        masked = any(get_mask(x) is not None for x in tree.flatten(student))
         if masked and not self.takes_mask:
             raise ValueError(
                 f"{type(self).__name__} cannot skip the masked steps of a sequence. Tap a layer "
@@ -205,14 +206,11 @@ def mean_per_sample(values: Any, mask: Any = None) -> Any:
 
 def at_least_float32(x: Any) -> Any:
     """Cast half precision to float32, and keep the mask."""
-    # Keras stores the mask as an attribute of the tensor, which a cast does not keep.
-    mask = getattr(x, "_keras_mask", None)
+    mask = get_mask(x)  # A cast does not keep it.
     x = ops.convert_to_tensor(x)
     if keras.backend.standardize_dtype(x.dtype) != "float64":
         x = ops.cast(x, "float32")
-    if mask is not None:
-        x._keras_mask = mask
-    return x
+    return x if mask is None else set_mask(x, mask)
 
 
 def snake_case(name: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import tree
 
+from keras_kd.models.keras_compat import run_graph
+
 
 @dataclass(frozen=True)
 class Call:
@@ -126,8 +128,8 @@ class _Reader:
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             return self.call(layer, args, kwargs, prefix + layer.name)
 
-        # No public API runs a nested graph on intermediate tensors: `clone_model` replaces them.
-        return functional._run_through_graph(inputs, call_fn=call)
+        # `clone_model` would replace the intermediate tensors.
+        return run_graph(functional, inputs, call)
 
     def call(self, layer: Any, args: tuple, kwargs: dict, path: str) -> Any:
         wanted = any(name.startswith(path + "/") for name in self.inside)

@@ -7,6 +7,7 @@ import keras
 from keras import tree
 
 from keras_kd.models.graph import Call, Graph, is_graph, open_graph
+from keras_kd.models.keras_compat import nested_layers
 
 DTYPES = ("bfloat16", "float16", "float32")
 # Their statistics need more than eight bits of precision, and they compute in float32 anyway.
@@ -28,8 +29,7 @@ def compute_in_float32(model: keras.Model) -> Iterator[None]:
     Raises:
         ValueError: If the weights are not float32.
     """
-    # Keras has no public API for nested layers.
-    layers = [(layer, layer.dtype_policy) for layer in model._flatten_layers()]
+    layers = [(layer, layer.dtype_policy) for layer in nested_layers(model)]
     dtypes = {v.dtype for v in model.weights if "float" in v.dtype} - {"float32"}
     unsupported = {policy.name for _, policy in layers if not _is_dtype_only(policy)}
     if dtypes or unsupported:

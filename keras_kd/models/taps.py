@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from keras_kd.models.graph import Call, Graph, OpaqueModelError, built_inputs, open_graph
 from keras_kd.models.hooks import Hook, Recorder
+from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.models.logits import (
     OUTPUTS,
     OutputKind,
@@ -113,7 +114,7 @@ class TappedModel:
             value = captured(source.hook) if source.hook else _output_at(self.model, named, tap)
             if source.hook and self.activations.get(tap) and self._is_output(tap):
                 # The logits have the mask of the probabilities.
-                value._keras_mask = getattr(_output_at(self.model, named, tap), "_keras_mask", None)
+                set_mask(value, get_mask(_output_at(self.model, named, tap)))
             for call in source.layout_calls:
                 value = call.layer(value, *call.args[1:], **call.kwargs)
             values[tap] = _log(value) if tap in self._from_probabilities else value

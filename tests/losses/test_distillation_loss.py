@@ -12,7 +12,7 @@ class MeanAbsolute(kd.losses.DistillationLoss):
         return keras.ops.mean(keras.ops.abs(teacher - student), axis=-1)
 
 
-def test_a_loss_of_ones_own_needs_only_call():
+def test_a_custom_loss_needs_only_call():
     loss = MeanAbsolute(weight=0.5)
     assert (loss.name, float(loss.weight)) == ("mean_absolute", 0.5)
     teacher, student = np.array([[1.0, 2.0], [0.0, 0.0]]), np.array([[2.0, 4.0], [0.0, 0.0]])

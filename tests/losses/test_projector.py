@@ -45,7 +45,7 @@ def test_shapes_without_a_projector_are_rejected(teacher_shape, student_shape, m
         auto_projector(teacher_shape, student_shape, "projector")
 
 
-def test_a_layer_of_ones_own_must_give_the_teachers_shape():
+def test_a_custom_layer_must_return_the_teachers_shape():
     config = keras.saving.serialize_keras_object(layers.Dense(5, name="own"))
     assert resolve_projector(config, (None, 5), (None, 3), "projector").name == "own"
     with pytest.raises(ValueError, match=r"the projector 'own' returns \(None, 5\)"):
