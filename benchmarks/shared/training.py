@@ -9,6 +9,7 @@ import numpy as np
 from keras import layers
 
 import keras_kd as kd
+from keras_kd.files import atomic_write
 
 CACHE = Path(os.environ.get("KERAS_KD_BENCHMARKS", "build/benchmarks"))
 
@@ -60,9 +61,8 @@ def load_or_train(name, train):
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         # Another process may train it at the same time: the last one wins, with the same weights.
-        temporary = CACHE / f"{name}.{os.getpid()}.keras"
-        train().save(temporary)
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            train().save(temporary)
     return keras.models.load_model(path, compile=False)
 
 

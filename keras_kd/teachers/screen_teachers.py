@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_kd.files import text_table
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.teacher import Teacher, as_teachers
 from keras_kd.teachers.weighting import cross_entropy
@@ -51,14 +52,18 @@ class ScreeningReport:
         return [row.teacher for row in self.ranking if row.kept]
 
     def __str__(self) -> str:
-        lines = [f"Teachers on {self.samples} validation samples:"]
-        width = max(len(row.teacher.name) for row in self.ranking)
-        for row in self.ranking:
-            lines.append(
-                f"  {row.teacher.name:{width}}  cross-entropy {row.cross_entropy:7.4f}  "
-                f"accuracy {row.accuracy:7.2%}  {'kept' if row.kept else 'dropped'}"
+        header = ("teacher", "cross-entropy", "accuracy", "decision")
+        rows = [
+            (
+                row.teacher.name,
+                f"{row.cross_entropy:.4f}",
+                f"{row.accuracy:.2%}",
+                "kept" if row.kept else "dropped",
             )
-        return "\n".join(lines)
+            for row in self.ranking
+        ]
+        table = text_table(header, rows, right=(1, 2))
+        return f"Teachers on {self.samples} validation samples:\n{table}"
 
 
 def screen_teachers(
