@@ -179,11 +179,6 @@ class BaseDistiller(StepModel):
         self._allowed_labels = sparse_classes(loss, student.output_shapes)
         self._label_masking = LabelMasking(loss, student.output_names)
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile a distiller that was loaded from a file, before its optimizer state is loaded."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Run the student."""
         return self.student(unpack_batch(inputs)[0], training=training)

@@ -79,6 +79,12 @@ class CompatModel(keras.Model):
         self._compile_loss = self._compile_metrics = None
         super().compile(optimizer, loss, **kwargs)
 
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile a model that was loaded from a file, before its optimizer state is loaded."""
+        # Keras does not compile models whose class overrides `compile`.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # Keras reduces a batch over the replicas to learn its shapes. That fails over workers, and
         # reads a data set that shuffles once more than on one device.

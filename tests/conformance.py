@@ -1,0 +1,406 @@
+"""Checks that every distiller must pass: one exact property per way of training.
+
+A `Case` builds one distiller. Each function in `MODES` trains it in one way (from arrays, with XLA,
+resumed from a checkpoint, ...) and compares the final weights with those of a plain run. To cover a
+new distiller, add a `Case`.
+
+Most runs are eager, which needs no tracing; `run_eagerly` compares the eager and the compiled step.
+"""
+
+import contextlib
+import functools
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+import keras_kd as kd
+
+SAMPLES, BATCH, EPOCHS, CLASSES = 8, 4, 2, 4
+STEPS = SAMPLES // BATCH
+CLASS_WEIGHTS = {0: 1.0, 1: 2.0, 2: 0.0, 3: 0.5}
+
+
+@dataclass(frozen=True)
+class Build:
+    """How a case builds its models.
+
+    Attributes:
+        stateful: Whether they have state besides trained weights: dropout and moving statistics.
+        sequences: Whether their inputs are sequences, in which steps of zeros are masked.
+        policy: Their dtype policy.
+    """
+
+    stateful: bool = False
+    sequences: bool = False
+    policy: str = "float32"
+
+    def network(self, name, units=8, seed=0, classes=CLASSES):
+        """A model with the taps `hidden` and `logits`."""
+        keras.utils.set_random_seed(seed)
+        x = inputs = keras.Input((None, 5) if self.sequences else (5,))
+        x = layers.Masking()(x) if self.sequences else x
+        x = layers.Dense(units, activation="relu", name="hidden")(x)
+        if self.stateful:
+            x = layers.BatchNormalization(name="norm")(x)
+            x = layers.Dropout(0.3, seed=seed, name="dropout")(x)
+        model = keras.Model(inputs, layers.Dense(classes, name="logits")(x), name=name)
+        rng = np.random.default_rng(seed)  # Unlike initializers, the same for every dtype.
+        for kernel in (weight for weight in model.weights if len(weight.shape) == 2):
+            kernel.assign(rng.normal(0, 0.4, kernel.shape))
+        return model
+
+
+PLAIN, STATEFUL = Build(), Build(stateful=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A distiller to check.
+
+    Attributes:
+        name: Name of the case.
+        make: Builds the uncompiled distiller, with the same weights every time.
+        labeled: Whether it learns from labels.
+        excluded: Names of the modes that it does not support, or that another case covers.
+        attach: Gives the teachers to a distiller that was loaded from a file, or `None`.
+    """
+
+    name: str
+    make: Callable[[Build], keras.Model]
+    labeled: bool = True
+    excluded: tuple[str, ...] = ()
+    attach: Callable[[keras.Model, Build], None] | None = None
+
+    @property
+    def modes(self):
+        """The names of the modes to check."""
+        return [name for name in MODES if name not in self.excluded]
+
+    def compiled(self, build=PLAIN, run_eagerly=True, labels=True, **arguments):
+        """A new distiller, compiled for eager execution by default."""
+        keras.config.set_dtype_policy(build.policy)
+        try:
+            keras.utils.set_random_seed(1)
+            model = self.make(build)
+            if self.labeled and labels:
+                loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+                arguments |= {"loss": loss, "metrics": ["accuracy"]}
+            optimizer = keras.optimizers.SGD(0.1, momentum=0.5)
+            model.compile(optimizer, run_eagerly=run_eagerly, **arguments)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        return model
+
+    def train(self, data, build=PLAIN, fit=None, **arguments):
+        """The weights of a new distiller after `fit`, eager by default."""
+        model = self.compiled(build, **arguments)
+        run_fit(model, data, **(fit or {}))
+        return model.get_weights()
+
+
+def run_fit(model, data, **arguments):
+    """Trains on a data set, or on the arguments of `fit` in a dict."""
+    keras.utils.set_random_seed(2)
+    data = data if isinstance(data, dict) else {"x": data}
+    model.fit(**data, **{"epochs": EPOCHS, "verbose": 0, **arguments})
+
+
+@functools.cache
+def plain(case, build=PLAIN, run_eagerly=True):
+    """The weights of a plain run on a `tf.data.Dataset`; it runs once per case."""
+    return case.train(batches(*samples()), build, run_eagerly=run_eagerly)
+
+
+def samples(shape=(), seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(SAMPLES, *shape, 5)).astype("float32")
+    return x, rng.integers(0, CLASSES, (SAMPLES, *shape))
+
+
+def batches(*parts, batch=BATCH):
+    parts = parts[0] if len(parts) == 1 else parts
+    return tf.data.Dataset.from_tensor_slices(parts).batch(batch, drop_remainder=True)
+
+
+def assert_equal(found, expected):
+    """Asserts that weights are equal bit for bit."""
+    assert expected
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def assert_close(found, expected, rtol=1e-4, atol=1e-6):
+    """Asserts that weights agree up to rounding: the runs add in a different order."""
+    assert expected
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol, atol)
+
+
+# Forms of the data.
+
+
+def arrays(case):
+    """Arrays give the weights of a `tf.data.Dataset` of the same samples."""
+    x, y = samples()
+    data = {"x": x, "y": y, "batch_size": BATCH, "shuffle": False}
+    assert_equal(case.train(data, STATEFUL), plain(case, STATEFUL))
+
+
+def py_dataset(case):
+    """A `PyDataset` gives the weights of a `tf.data.Dataset` of the same samples."""
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return STEPS
+
+        def __getitem__(self, i):
+            return tuple(part[i * BATCH : (i + 1) * BATCH] for part in samples())
+
+    data = {"x": Batches(), "shuffle": False}
+    assert_equal(case.train(data, STATEFUL), plain(case, STATEFUL))
+
+
+def train_on_batch(case):
+    """`train_on_batch` gives the weights of `fit`."""
+    model = case.compiled(STATEFUL)
+    for _ in range(EPOCHS):
+        for x, y in batches(*samples()):
+            model.train_on_batch(x, y)
+    assert_equal(model.get_weights(), plain(case, STATEFUL))
+
+
+# Ways of running.
+
+
+def run_eagerly(case):
+    """The compiled step gives the weights of the eager step."""
+    assert_close(plain(case, run_eagerly=False), plain(case))
+
+
+def steps_per_execution(case):
+    """Several steps per execution give the weights of single steps."""
+    found = case.train(batches(*samples()), run_eagerly=False, steps_per_execution=STEPS)
+    assert_close(found, plain(case))
+
+
+def jit_compile(case):
+    """XLA gives the weights of the eager step."""
+    found = case.train(batches(*samples()), run_eagerly=False, jit_compile=True)
+    assert_close(found, plain(case))
+
+
+def mixed_precision(case):
+    """With loss scaling, the weights stay in float32 and close to those of a float32 run."""
+    model = case.compiled(Build(policy="mixed_float16"))
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    run_fit(model, batches(*samples()))
+    assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
+    assert_close(model.get_weights(), plain(case), rtol=0.05, atol=5e-3)
+
+
+def float64(case):
+    """In float64 the weights are those of a float32 run, up to the rounding of float32."""
+    x, y = samples()
+    keras.config.set_floatx("float64")  # The dtype of compiled losses.
+    try:
+        model = case.compiled(Build(policy="float64"))
+        model.set_weights(case.compiled().get_weights())
+        run_fit(model, batches(x.astype("float64"), y))
+    finally:
+        keras.config.set_floatx("float32")
+    found = model.get_weights()
+    assert {weight.dtype.name for weight in found if weight.ndim} == {"float64"}
+    assert_close(found, plain(case))
+
+
+# Weights, masks and labels.
+
+
+def sample_weight(case):
+    """Samples of weight 0 among samples of weight 2 change nothing."""
+    pairs = zip(samples(), samples(seed=1), strict=True)
+    x, y = (np.stack(pair, axis=1).reshape(-1, *pair[0].shape[1:]) for pair in pairs)
+    weights = np.tile([2.0, 0.0], SAMPLES).astype("float32")
+    assert_close(case.train(batches(x, y, weights, batch=2 * BATCH)), plain(case))
+
+
+def class_weight(case):
+    """Class weights equal the sample weights of the labels."""
+    x, y = samples()
+    weights = np.array([CLASS_WEIGHTS[label] for label in y], "float32")
+    one_epoch = {"epochs": 1}
+    found = case.train({"x": batches(x, y), "class_weight": CLASS_WEIGHTS}, fit=one_epoch)
+    assert_equal(found, case.train(batches(x, y, weights), fit=one_epoch))
+
+
+def masks(case):
+    """Masked steps at the end of the sequences change nothing."""
+    (x, y), build = samples(shape=(3,)), Build(sequences=True)
+    padded = np.pad(x, [(0, 0), (0, 2), (0, 0)]), np.pad(y, [(0, 0), (0, 2)])
+    found, expected = (
+        case.train(batches(*data), build, {"epochs": 1}) for data in (padded, (x, y))
+    )
+    assert_close(found, expected)
+
+
+def unlabeled(case):
+    """Samples without a label give the weights of training without labels."""
+    x, y = samples()
+    unknown = np.full_like(y, kd.UNLABELED)
+    found = case.train(batches(x, unknown), STATEFUL, {"epochs": 1})
+    assert_equal(found, case.train(batches(x), STATEFUL, {"epochs": 1}, labels=False))
+
+
+# State.
+
+
+def save_and_load(case):
+    """Training continues after saving and loading as without."""
+    model = case.compiled(STATEFUL)
+    run_fit(model, batches(*samples()), epochs=1)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model.keras")
+        loaded = keras.models.load_model(Path(folder) / "model.keras")
+    if case.attach is not None:
+        case.attach(loaded, STATEFUL)
+    loaded.run_eagerly = True
+    run_fit(loaded, batches(*samples()), initial_epoch=1)
+    assert_equal(loaded.get_weights(), plain(case, STATEFUL))
+
+
+def resume(case):
+    """A run that `Resume` continues within an epoch gives the weights of an uninterrupted one."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = kd.callbacks.Resume(folder, every=STEPS + 1)
+        assert_equal(_interrupted(case, checkpoints, STEPS + 2), plain(case, STATEFUL))
+
+
+def backup_and_restore(case):
+    """A run that Keras's `BackupAndRestore` continues gives the weights of an uninterrupted one."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = keras.callbacks.BackupAndRestore(folder)
+        assert_equal(_interrupted(case, checkpoints, STEPS + 1), plain(case, STATEFUL))
+
+
+class _Stop(keras.callbacks.Callback):
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def _interrupted(case, checkpoints, steps):
+    """The weights of a run that is stopped after some steps and started again."""
+    data = batches(*samples())
+    with contextlib.suppress(KeyboardInterrupt):
+        case.train(data, STATEFUL, {"callbacks": [checkpoints, _Stop(steps)]})
+    return case.train(data, STATEFUL, {"callbacks": [checkpoints]})
+
+
+#: The properties by name.
+MODES = {
+    mode.__name__: mode
+    for mode in (
+        *(arrays, py_dataset, train_on_batch),
+        *(run_eagerly, steps_per_execution, jit_compile, mixed_precision, float64),
+        *(sample_weight, class_weight, masks, unlabeled),
+        *(save_and_load, resume, backup_and_restore),
+    )
+}
+
+
+# The distillers of the package.
+
+
+def _teachers(build):
+    return [build.network("one", 16, seed=1), build.network("two", 6, seed=2)]
+
+
+def _distiller(build):
+    """Two teachers weighted per sample, a hint with projectors, and noise."""
+    return kd.Distiller(
+        build.network("student"),
+        _teachers(build),
+        [kd.losses.SoftTargets(2.0), kd.losses.Hint("hidden", "hidden")],
+        # The weightings average over masked steps too.
+        weighting=None if build.sequences else kd.weighting.CrossEntropy(),
+        noise=kd.noise.LogitNoise(0.5, seed=4) if build.stateful else None,
+    )
+
+
+def _snapshots(build):
+    return kd.SelfDistiller(build.network("student"), start=1)
+
+
+def _running_average(build):
+    return kd.SelfDistiller(build.network("student"), decay=0.9)
+
+
+def _mutual(build):
+    students = [build.network("a"), build.network("b", 6, seed=1)]
+    return kd.MutualLearning(students, ["soft_targets", kd.losses.Hint("hidden", "hidden")])
+
+
+def _early_exits(build):
+    return kd.DeepSupervision(build.network("student"), {"hidden": layers.Dense(CLASSES)})
+
+
+def _teacher_class(build):
+    def student(size):
+        return build.network(f"student_{size}", 6, seed=size, classes=size)
+
+    def discriminator(size):
+        return keras.Sequential([keras.Input((size,)), layers.Dense(1)])
+
+    return kd.TeacherClass(
+        _teachers(build)[0],
+        "hidden",
+        student,
+        chunks=[10, 6],
+        # The adversarial losses average over masked steps too.
+        discriminators=None if build.sequences else discriminator,
+        discriminator_optimizer=keras.optimizers.SGD(0.1, momentum=0.5),
+    )
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case(
+            "distiller",
+            _distiller,
+            attach=lambda model, build: model.set_teachers(_teachers(build)),
+        ),
+        Case("running_average", _running_average),
+        Case(
+            "snapshots",
+            _snapshots,
+            # `fit` takes the snapshots, and before the first one only labels train the student.
+            # The step is that of the running average, which covers the rest.
+            excluded=(
+                *("train_on_batch", "unlabeled", "arrays", "py_dataset", "mixed_precision"),
+                *("float64", "sample_weight", "class_weight", "masks"),
+            ),
+        ),
+        # Keras has no class weights for models with several outputs.
+        Case("mutual", _mutual, excluded=("class_weight",)),
+        Case("early_exits", _early_exits),
+        Case(
+            "teacher_class",
+            _teacher_class,
+            labeled=False,
+            excluded=("class_weight", "unlabeled"),
+            attach=lambda model, build: model.set_teacher(_teachers(build)[0]),
+        ),
+    )
+}
