@@ -1,4 +1,4 @@
-"""Lets the reference show `Example:` as code: griffe's section is called `Examples:`, indented."""
+"""Show `Example:` sections as code: griffe expects `Examples:`, indented."""
 
 import re
 import textwrap
@@ -8,10 +8,10 @@ import griffe
 
 
 class Examples(griffe.Extension):
-    """Renames the section in every docstring, and indents it, before it is parsed."""
+    """Rename and indent the section of every docstring before griffe parses it."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Called for each module, class and function."""
+        """Rewrite the docstring of a module, class or function."""
         if obj.docstring:
             flush = r"(?m)^Example:\n(\S.*(?:\n.+)*)"
             value = re.sub(flush, _indented, obj.docstring.value)

@@ -1,6 +1,6 @@
-"""A headless Chromium, driven through its DevTools pipe: what a page shows, logs and asks for.
+"""A headless Chromium, controlled through its DevTools pipe.
 
-No driver and no package is needed: the protocol is JSON over two pipes.
+It needs no driver and no package: the protocol is JSON over two pipes.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ QUIET = (
     "--no-first-run",
     "--remote-debugging-pipe",
 )
-# Chromium reads its commands from descriptor 3 and answers on 4; they may be in use here.
+# Chromium reads commands from descriptor 3 and writes responses to 4; both may be in use here.
 START = """
 import fcntl, os, sys
 here = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
@@ -36,12 +36,12 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 @dataclass
 class Visit:
-    """What happened while a page was loaded.
+    """Events during the load of a page.
 
     Attributes:
         url: The page.
-        errors: What its console and its network log call an error.
-        requests: The URLs that it asked for, itself included.
+        errors: Errors of its console and its network log.
+        requests: The URLs that it requested, including its own.
     """
 
     url: str
@@ -50,10 +50,10 @@ class Visit:
 
 
 class Browser:
-    """One tab. `visit` loads a page; `evaluate` then reads from it."""
+    """One tab: `visit` loads a page, `evaluate` reads from it."""
 
-    def __init__(self, commands, answers):
-        self.commands, self.answers = commands, answers
+    def __init__(self, commands, responses):
+        self.commands, self.responses = commands, responses
         self.number, self.session = 0, None
         self.events = deque()
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
@@ -64,28 +64,28 @@ class Browser:
             self.send(f"{domain}.enable")
 
     def visit(self, url):
-        """Loads a page, waits until its scripts have run, and says what happened."""
+        """Load a page, wait until its scripts are idle, and return the events."""
         self.events.clear()
         result = self.send("Page.navigate", url=url)
         assert "errorText" not in result, f"{url}: {result['errorText']}"
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._receive()
-        self.evaluate("new Promise(done => setTimeout(done, 150))")
+        self.evaluate("new Promise(done => requestIdleCallback(done, {timeout: 1000}))")
         visit = Visit(url)
         for event in self.events:
             _note(visit, event["method"], event.get("params", {}))
         return visit
 
     def evaluate(self, script):
-        """The value of a JavaScript expression in the page; a promise is awaited."""
-        answer = self.send(
+        """Return the value of a JavaScript expression in the page; await a promise."""
+        response = self.send(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
+        assert "exceptionDetails" not in response, response["exceptionDetails"]
+        return response["result"].get("value")
 
     def send(self, method, **params):
-        """Sends a command and returns its answer; events that come in between are kept."""
+        """Send a command and return its result; store events that arrive before it."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
         if self.session:
@@ -93,15 +93,15 @@ class Browser:
         self.commands.write(json.dumps(message).encode() + b"\0")
         self.commands.flush()
         while True:
-            answer = self._receive()
-            if answer.get("id") == self.number:
-                assert "error" not in answer, answer
-                return answer["result"]
+            response = self._receive()
+            if response.get("id") == self.number:
+                assert "error" not in response, response
+                return response["result"]
 
     def _receive(self):
         data = bytearray()
-        while (byte := self.answers.read(1)) != b"\0":
-            assert byte, "Chromium is gone"
+        while (byte := self.responses.read(1)) != b"\0":
+            assert byte, "Chromium has exited"
             data += byte
         message = json.loads(data)
         if "method" in message:
@@ -123,25 +123,28 @@ def _note(visit, method, params):
 
 @contextlib.contextmanager
 def chromium(profile):
-    """A browser with an empty profile in a folder; skips the test where there is no Chromium."""
+    """Start a browser with an empty profile in a folder; skip the test without Chromium."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"none of {NAMES} is installed")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses root its sandbox.
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # It has no sandbox for root.
     options = [program, *QUIET, *sandbox, f"--user-data-dir={profile}"]
     read_command, write_command = os.pipe()
-    read_answer, write_answer = os.pipe()
+    read_response, write_response = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(read_command), str(write_answer), *options],
-        pass_fds=(read_command, write_answer),
+        [sys.executable, "-c", START, str(read_command), str(write_response), *options],
+        pass_fds=(read_command, write_response),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     os.close(read_command)
-    os.close(write_answer)
+    os.close(write_response)
     try:
-        with os.fdopen(write_command, "wb") as commands, os.fdopen(read_answer, "rb") as answers:
-            yield Browser(commands, answers)
+        with (
+            os.fdopen(write_command, "wb") as commands,
+            os.fdopen(read_response, "rb") as responses,
+        ):
+            yield Browser(commands, responses)
     finally:
         process.terminate()
         process.wait(timeout=30)
