@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_kd.cache.keys import Dataset
-from keras_kd.cache.manifest import MANIFEST, Block, Manifest, read_json
+from keras_kd.cache.manifest import MANIFEST, Block, Manifest, damage_as_cache_error, read_json
 from keras_kd.cache.reader import Reader
 from keras_kd.cache.schema import DIGESTS, KEYS, CacheSchema
 from keras_kd.cache.teacher_pass import TeacherPass, library_versions
@@ -125,7 +125,8 @@ def _probe_inputs(batches: Dataset) -> tuple[_InputDigests, int]:
 def _start(folder: Path, plan: BuildPlan, batch_size: int) -> None:
     """Record what is being built, or compare it with the record of an interrupted build."""
     if (folder / _BUILDING).exists():
-        started = CacheSchema.from_json(read_json(folder / _BUILDING))
+        with damage_as_cache_error(folder / _BUILDING):
+            started = CacheSchema.from_json(read_json(folder / _BUILDING))
         if started != plan.schema:
             raise CacheError(
                 f"KnowledgeCache '{folder}': an unfinished build there has other "

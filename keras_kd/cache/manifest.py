@@ -1,7 +1,9 @@
 """The manifest of a knowledge cache, `manifest.json`; everything read from it is checked."""
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +88,7 @@ class Manifest:
                 f"{VERSION}. Received: {value.get('format')!r}, version {value.get('version')!r}. "
                 "Build the cache again, or use the version of keras_kd that wrote it."
             )
-        try:
+        with damage_as_cache_error(folder / MANIFEST):
             if value.pop("checksum") != checksum(value):
                 raise ValueError("its checksum does not match")
             manifest = cls(
@@ -97,11 +99,6 @@ class Manifest:
                 made_with={str(k): str(v) for k, v in value["made_with"].items()},
             )
             _check_blocks(manifest)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CacheError(
-                f"KnowledgeCache '{folder}': the manifest is damaged ({error!r}). Build the cache "
-                "again."
-            ) from error
         return manifest
 
 
@@ -120,6 +117,18 @@ def read_json(path: Path) -> dict[str, Any]:
         return files.read_json(path)
     except ValueError as error:
         raise CacheError(f"KnowledgeCache: {error} Build the cache again.") from error
+
+
+@contextlib.contextmanager
+def damage_as_cache_error(path: Path) -> Iterator[None]:
+    """Raise a `CacheError` for the errors that parsing of damaged JSON raises."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CacheError(
+            f"KnowledgeCache '{path.parent}': '{path.name}' is damaged ({error!r}). Delete the "
+            "folder and build the cache again."
+        ) from error
 
 
 def _parse_block(value: dict[str, Any]) -> Block:

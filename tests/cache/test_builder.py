@@ -74,6 +74,9 @@ def test_another_build_is_not_resumed(vectors, tmp_path):
     teacher.model.get_layer("head").bias.assign_add([0, 0, 0, 1])
     with pytest.raises(ValueError, match="has other weights of teacher 'teacher'"):
         build(teacher, vectors, path)
+    (path / "building.json").write_text('{"teachers": []}')
+    with pytest.raises(ValueError, match="'building.json' is damaged.*Delete the folder"):
+        build(teacher, vectors, path)
 
 
 def test_a_complete_cache_is_opened_and_not_overwritten(mlp, vectors, whole):

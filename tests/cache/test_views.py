@@ -47,7 +47,7 @@ def cache(teacher, samples, tmp_path_factory):
     ],
     ids=["samples", "keyed samples", "batches", "keyed batches"],
 )
-def test_the_outputs_are_those_of_the_student_s_view(pipeline, cache, teacher, samples):
+def test_outputs_belong_to_the_view_of_the_student(pipeline, cache, teacher, samples):
     x, teacher_outputs = read_joined(pipeline(samples, lambda d: cache.join(d, augment)))
     expected = teacher(x, training=False)
     np.testing.assert_allclose(teacher_outputs, expected, rtol=1e-4, atol=1e-5)
