@@ -1,10 +1,12 @@
 """Knowledge distillation for Keras: from a trained teacher to a verified int8 .tflite.
 
 `import keras_kd` imports neither Keras nor TensorFlow. The first use of a public name does, and
-registers all classes of the package with Keras, so that `keras.saving.load_model` finds them.
+registers all classes of the package with Keras, so that `keras.saving.load_model` finds them. If
+Keras is imported already, they are registered at once.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from keras_kd.version import __version__ as __version__
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from keras_kd.cache.keys import keyed as keyed
     from keras_kd.cache.knowledge_cache import KnowledgeCache as KnowledgeCache
     from keras_kd.datasets.mix_unlabeled import mix_unlabeled as mix_unlabeled
+    from keras_kd.distillers.base import BaseDistiller as BaseDistiller
     from keras_kd.distillers.deep_supervision import DeepSupervision as DeepSupervision
     from keras_kd.distillers.distiller import Distiller as Distiller
     from keras_kd.distillers.mutual_learning import MutualLearning as MutualLearning
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 #: The module of each public name.
 _NAMES = {
+    "BaseDistiller": "distillers.base",
     "DeepSupervision": "distillers.deep_supervision",
     "Distiller": "distillers.distiller",
     "Keyed": "teachers.knowledge",
@@ -103,3 +107,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+if "keras" in sys.modules:
+    register_classes()

@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_kd.training.checkpoints import Checkpoints, Position
 from keras_kd.training.step import StepModel
+from keras_kd.training.tf_data import call_with_first_batch, is_dataset, repeats_forever
 
 
 class Resume(keras.callbacks.Callback):
@@ -155,26 +155,16 @@ class ResumableRun:
                 history.history.setdefault(name, []).insert(0, value)
         return history
 
-    def _place(self, data: tf.data.Dataset, epochs: int) -> dict[str, Any]:
+    def _place(self, data: Any, epochs: int) -> dict[str, Any]:
         start = self._start
-        if data.cardinality() != tf.data.INFINITE_CARDINALITY:
+        if not repeats_forever(data):
             data = data.repeat()
-        data = data.enumerate().map(self._note_first_batch)
+        data = call_with_first_batch(data, self._note)
         # Shuffles draw an unknown number of times per epoch, so the batches are read again. The
         # last one that was trained on comes too: by then the first one has been read.
         data = data.skip(max(start.epoch * self.steps + start.batch - 1, 0))
         epoch = max(start.epoch, epochs) if start.stopped else start.epoch
         return {"x": data, "steps_per_epoch": self.steps, "initial_epoch": epoch}
-
-    def _note_first_batch(self, number: Any, batch: Any) -> Any:
-        parts = tf.nest.flatten(batch, expand_composites=True)
-        noted = tf.cond(
-            number == 0,
-            lambda: tf.numpy_function(self._note, parts, tf.bool),
-            lambda: tf.constant(False),
-        )
-        with tf.control_dependencies([noted]):
-            return tf.nest.map_structure(tf.identity, batch, expand_composites=True)
 
     def _note(self, *parts: np.ndarray) -> np.bool_:
         digest = hashlib.sha256()
@@ -208,10 +198,10 @@ class ResumableRun:
         self._since = 0
 
 
-def _dataset_and_steps(arguments: dict[str, Any]) -> tuple[tf.data.Dataset, int]:
+def _dataset_and_steps(arguments: dict[str, Any]) -> tuple[Any, int]:
     """Return the data set, and how many steps an epoch has."""
     data = arguments.get("x")
-    if not isinstance(data, tf.data.Dataset):
+    if not is_dataset(data):
         raise ValueError(
             "Resume can find its position in a tf.data.Dataset only: tf.data.Dataset."
             "from_tensor_slices((x, y)).shuffle(len(x), seed=1).batch(128). "

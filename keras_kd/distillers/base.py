@@ -5,11 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops, tree
 
 from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
-from keras_kd.distillers.input_checks import check_batches
+from keras_kd.distillers.input_checks import check_batches, has_single_samples
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.summary import distiller_summary
 from keras_kd.losses import DistillationLoss
@@ -36,15 +35,21 @@ from keras_kd.training.finite_checks import (
     teacher_values,
 )
 from keras_kd.training.graph_errors import readable_errors
-from keras_kd.training.hyperparameters import Hyperparameter, hyperparameters
+from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
 from keras_kd.training.label_checks import check_labels, sparse_classes
 from keras_kd.training.labels import UNLABELED
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
 from keras_kd.training.masking import LabelMasking
-from keras_kd.training.step import StepModel, gradient_step
+from keras_kd.training.step import StepModel
+from keras_kd.training.tensorflow_step import (
+    after,
+    check_if_not_finite,
+    gradient_step,
+    outside_graph,
+)
 
 
-class BaseDistiller(StepModel):
+class BaseDistiller(HyperparameterPaths, StepModel):
     """Base class of `Distiller`, `SelfDistiller`, `MutualLearning` and `DeepSupervision`.
 
     It owns the training step, `compile`, `fit`, the metrics and the hyperparameters. Subclasses
@@ -122,36 +127,8 @@ class BaseDistiller(StepModel):
         """The frozen teachers; a distiller loaded from a file has none until they are set."""
         return self.objective.teachers
 
-    @property
-    def hyperparameters(self) -> dict[str, keras.Variable]:
-        """The scalars that may change during training, by path, as the schedulers take it."""
-        return {
-            f"{prefix}{name}": variable
-            for prefix, owner in self._owners().items()
-            for name, variable in hyperparameters(owner).items()
-        }
-
-    def set_hyperparameter(self, path: str, value: float) -> None:
-        """Change a hyperparameter, also between two compiled steps.
-
-        Args:
-            path: One of `hyperparameters`, such as `"soft_targets.temperature"`.
-            value: The new value.
-
-        Raises:
-            KeyError: If there is no hyperparameter at that path.
-            ValueError: If the value is out of range.
-        """
-        for prefix, owner in self._owners().items():
-            for name in hyperparameters(owner):
-                if f"{prefix}{name}" == path:
-                    setattr(owner, name, value)
-                    return
-        raise KeyError(
-            f"There is no hyperparameter '{path}'; there are {list(self.hyperparameters)}"
-        )
-
-    def _owners(self) -> dict[str, Any]:
+    def hyperparameter_owners(self) -> dict[str, Any]:
+        """Return the objects that have hyperparameters, by the prefix of their paths."""
         losses = zip(self.objective.names, self.objective.terms, strict=True)
         owners = {"": self, **{f"{name}.": loss for name, loss in losses}}
         noise = self.objective.noise
@@ -245,7 +222,7 @@ class BaseDistiller(StepModel):
         check_strategy(self)
         self.objective.check_data(joined_spec(x), self.name)
         relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
-        if relating and _has_single_samples(x, batch_size):
+        if relating and has_single_samples(x, batch_size):
             raise ValueError(
                 f"{relating} relate the samples of a batch to each other, so a batch needs two or "
                 "more of them, better 32. Received: batches of 1"
@@ -263,14 +240,14 @@ class BaseDistiller(StepModel):
         skips = self.on_bad_batch == "skip"
         # XLA would drop the assertions, and rejects metrics that are made after them.
         checked = {} if self.jit_compile else batch_values(x, y, sample_weight)
-        with tf.control_dependencies(finite_assertions(checked, together=skips)):
+        with after(finite_assertions(checked, together=skips)):
             if self._class_weights is not None:
                 sample_weight = self._class_weights.apply(y, sample_weight)
             view = augment_batch(self.augment, x)
             teacher_x = view if self.same_view else x
             outputs = self.objective.run_teachers(teacher_x, self._select_joined(joined, x))
             checked = self._teacher_values(outputs) if skips else {}
-            with tf.control_dependencies(finite_assertions(checked, together=True)):
+            with after(finite_assertions(checked, together=True)):
                 knowledge = self.objective.teach_before(outputs, y, replica_id())
                 return self.commit(x, y, sample_weight, view, knowledge)
 
@@ -292,9 +269,11 @@ class BaseDistiller(StepModel):
             loss = self.compute_loss(x, y, y_pred, sample_weight, True, knowledge, student_outputs)
             return y_pred, loss
 
-        y_pred, loss = gradient_step(
-            self, view, forward, lambda loss: [self._require_finite_teachers(loss, knowledge)]
-        )
+        def require(loss: Any) -> list[Any]:
+            outputs = knowledge.outputs if knowledge else ()
+            return [check_if_not_finite(loss, lambda: self._teacher_values(outputs))]
+
+        y_pred, loss = gradient_step(self, view, forward, require)
         share, average = replica_share(batch_size(x))
         synchronize_statistics(nested_layers(self), share)
         self._trackers.update("loss", global_mean(loss), average)
@@ -329,33 +308,20 @@ class BaseDistiller(StepModel):
                 f"{type(self).__name__}: a cache holds the teacher outputs for the original "
                 "inputs, not for the augmented view of the student. Received: same_view=True"
             )
-        with tf.init_scope():  # The weights of a live teacher are fingerprinted here, once.
+        with outside_graph():  # The weights of a live teacher are fingerprinted here, once.
             found = self.objective.locate(joined, x)
         return [{tap: joined[k][t] for tap, (k, t) in places.items()} for places in found]
 
     def _teacher_values(self, outputs: Sequence[dict[Tap, Any]] | None) -> dict[str, Any]:
         """Return the outputs of each teacher for `finite_assertions`."""
-        values = {}
-        for teacher, taps in zip(self.teachers, outputs or (), strict=False):
-            values |= teacher_values(teacher.name, list(taps.values()))
-        return values
+        names = [teacher.name for teacher in self.teachers]
+        return teacher_values(names, [list(taps.values()) for taps in outputs or ()])
 
     def _decide_xla(self) -> None:
         """Disable XLA where it cannot run: .tflite files, several replicas, skipped steps."""
         single = self.distribute_strategy.num_replicas_in_sync == 1
         compiles = all(teacher.supports_jit for teacher in self.teachers)
         self.supports_jit = compiles and single and self.on_bad_batch == "raise"
-
-    def _require_finite_teachers(self, loss: Any, knowledge: Any) -> Any:
-        """Name the teacher whose NaN or infinity made the loss so; check nothing otherwise."""
-
-        def check() -> Any:
-            named = zip(self.teachers, knowledge.outputs if knowledge else (), strict=False)
-            for teacher, outputs in named:
-                finite_assertions(teacher_values(teacher.name, list(outputs.values())))
-            return tf.constant(True)
-
-        return tf.cond(tf.math.is_finite(loss), lambda: tf.constant(True), check)
 
     def compute_loss(
         self,
@@ -441,15 +407,3 @@ class BaseDistiller(StepModel):
         distiller_summary(self, print_fn)
         if kwargs:
             self.student.summary(print_fn=print_fn, **kwargs)
-
-
-def _has_single_samples(x: Any, batch_size: int | None) -> bool:
-    if isinstance(x, tf.data.Dataset):
-        first = tree.flatten(x.element_spec)[0].shape
-        return bool(first.rank) and first[0] == 1
-    return batch_size == 1
-
-
-def serialize_optional(part: Any) -> dict[str, Any] | None:
-    """Serialize a Keras object, or return `None`."""
-    return None if part is None else keras.saving.serialize_keras_object(part)

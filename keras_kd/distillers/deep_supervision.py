@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.distillers.base import BaseDistiller, serialize_optional
+from keras_kd.distillers.base import BaseDistiller
+from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses, teacher_tap
 from keras_kd.distillers.early_exits import Exits, ModelWithExits, build_exits
-from keras_kd.distillers.objective import DistillationObjective, as_losses, teacher_tap
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.graph import require_built
 from keras_kd.models.random_state import seed_states
@@ -147,7 +147,7 @@ class DeepSupervision(BaseDistiller):
             "student_loss_weight": float(self.student_loss_weight),
             "exit_loss_weight": float(self.exit_loss_weight),
             "student_outputs": self.objective.student_outputs,
-            "augment": serialize_optional(self.augment),
+            "augment": serialize(self.augment),
             "on_bad_batch": self.on_bad_batch,
             "name": self.name,
         }

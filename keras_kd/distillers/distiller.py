@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-from keras_kd.distillers.base import BaseDistiller, serialize_optional
-from keras_kd.distillers.objective import DistillationObjective, as_shapes
+from keras_kd.distillers.base import BaseDistiller
+from keras_kd.distillers.distillation_objective import DistillationObjective, as_shapes
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.graph import require_built
 from keras_kd.teachers.noise import LogitNoise
@@ -136,12 +136,12 @@ class Distiller(BaseDistiller):
             "student": keras.saving.serialize_keras_object(self.student),
             "losses": [keras.saving.serialize_keras_object(x) for x in self.distillation_losses],
             "student_loss_weight": float(self.student_loss_weight),
-            "weighting": serialize_optional(objective.weighting),
-            "noise": serialize_optional(objective.noise),
+            "weighting": keras.saving.serialize_keras_object(objective.weighting),
+            "noise": keras.saving.serialize_keras_object(objective.noise),
             "combine": objective.combine,
             "class_names": objective.class_names,
             "student_outputs": objective.student_outputs,
-            "augment": serialize_optional(self.augment),
+            "augment": keras.saving.serialize_keras_object(self.augment),
             "same_view": self.same_view,
             "on_bad_batch": self.on_bad_batch,
             "teacher_shapes": objective.teacher_shapes,

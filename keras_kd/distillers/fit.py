@@ -9,16 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_kd.callbacks.resume import ResumableRun, Resume
-from keras_kd.distillers.input_checks import specs
+from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.models.taps import TappedModel
 from keras_kd.training.distribution import VariableSnapshot
 from keras_kd.training.finite_checks import is_bad_batch
 from keras_kd.training.graph_errors import readable_errors
 from keras_kd.training.step import StepModel
-from keras_kd.training.tf_data import disable_autotune
+from keras_kd.training.tf_data import disable_autotune, is_dataset, is_dense
 
 _FIT = inspect.signature(keras.Model.fit)
 
@@ -135,7 +134,7 @@ class FitRun(keras.callbacks.Callback):
         snapshot = VariableSnapshot(self._drawn)
         try:
             self._logs = step(iterator)
-        except tf.errors.InvalidArgumentError as error:
+        except Exception as error:
             if not is_bad_batch(error):
                 raise
             snapshot.restore()
@@ -175,7 +174,7 @@ def run_fit(
     arguments = {**arguments, "callbacks": [run, *callbacks]}
     # Otherwise the end of each epoch waits for a thread of `tf.data`.
     arguments = {
-        name: disable_autotune(value) if isinstance(value, tf.data.Dataset) else value
+        name: disable_autotune(value) if is_dataset(value) else value
         for name, value in arguments.items()
     }
     model.step_owner = run
@@ -196,11 +195,11 @@ def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
         y: As passed to `fit`.
         student: The student.
     """
-    found, shapes = specs(x, y), list(student.output_shapes.values())
+    found, shapes = batch_specs(x, y), list(student.output_shapes.values())
     if compiled is None or compiled.built or found is None or len(shapes) != 1:
         return
     labels = found[1]
-    if isinstance(labels, tf.TensorSpec) and labels.shape.rank is not None:
+    if is_dense(labels):
         symbolic = keras.KerasTensor(tuple(labels.shape), labels.dtype.name)
         compiled.build(symbolic, keras.KerasTensor(shapes[0]))
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.distillers.base import BaseDistiller, serialize_optional
+from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.mutual_objective import MutualObjective
 from keras_kd.losses import DistillationLoss
 from keras_kd.losses.distillation_loss import shapes_agree
@@ -193,11 +193,11 @@ class MutualLearning(BaseDistiller):
             "students": [serialize(student) for student in self.students],
             "losses": objective.pattern,
             "student_loss_weight": float(self.student_loss_weight),
-            "weighting": serialize_optional(objective.weighting),
-            "noise": serialize_optional(objective.noise),
+            "weighting": serialize(objective.weighting),
+            "noise": serialize(objective.noise),
             "combine": objective.combine,
             "student_outputs": objective.student_outputs,
-            "augment": serialize_optional(self.augment),
+            "augment": serialize(self.augment),
             "on_bad_batch": self.on_bad_batch,
             "name": self.name,
         }

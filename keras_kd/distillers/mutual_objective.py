@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_kd.distillers.objective import DistillationObjective, Objective, as_losses
+from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses
+from keras_kd.distillers.objective import Objective
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.taps import TappedModel
 from keras_kd.teachers.knowledge import Knowledge

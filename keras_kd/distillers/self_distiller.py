@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.distillers.base import BaseDistiller, serialize_optional
+from keras_kd.distillers.base import BaseDistiller
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.fit import fit_arguments, list_callbacks
-from keras_kd.distillers.objective import DistillationObjective
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import require_built
@@ -172,9 +172,9 @@ class SelfDistiller(BaseDistiller):
             "student": serialize(self.student),
             "losses": [serialize(loss) for loss in self.distillation_losses],
             "student_loss_weight": float(self.student_loss_weight),
-            "noise": serialize_optional(objective.noise),
+            "noise": serialize(objective.noise),
             "student_outputs": objective.student_outputs,
-            "augment": serialize_optional(self.augment),
+            "augment": serialize(self.augment),
             "same_view": self.same_view,
             "on_bad_batch": self.on_bad_batch,
             "name": self.name,

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import tree
 
 from keras_kd.export.scores import check_class_labels
@@ -13,6 +12,7 @@ from keras_kd.litert import signature as signatures
 from keras_kd.report.disagreements import Disagreements
 from keras_kd.report.metrics import Metrics
 from keras_kd.report.predictors import Predictor
+from keras_kd.training.tf_data import is_dataset
 
 
 def predict_all(
@@ -67,7 +67,7 @@ def predict_all(
 
 
 def _progress_bar(dataset: Iterable[Any]) -> keras.utils.Progbar:
-    total = int(dataset.cardinality()) if isinstance(dataset, tf.data.Dataset) else -1
+    total = int(dataset.cardinality()) if is_dataset(dataset) else -1
     return keras.utils.Progbar(total if total > 0 else None, unit_name="batch")
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from keras_kd.losses.distillation_loss import at_least_float32, mean_per_sample, shapes_agree
@@ -14,6 +13,7 @@ from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teacher_class.students import build_models, output_shapes
 from keras_kd.training.distribution import fill_empty_replica, per_replica
 from keras_kd.training.hyperparameters import Hyperparameter
+from keras_kd.training.tensorflow_step import update_variables
 
 
 def make_discriminators(
@@ -111,7 +111,8 @@ class Discriminators(keras.layers.Layer):
         Returns:
             The loss of each.
         """
-        with tf.GradientTape() as tape:
+
+        def compute() -> tuple[list[Any], Any]:
             losses = []
             for i, (chunk, output) in enumerate(zip(chunks, outputs, strict=True)):
                 values = mean_per_sample(ops.softplus(-self._logit(i, chunk)))
@@ -119,10 +120,9 @@ class Discriminators(keras.layers.Layer):
                 losses.append(mean_over_samples(values / 2, weights))
             terms = [per_replica(loss, share) for loss in losses]
             terms += [per_replica(ops.sum(term)) for term in self.losses]
-            scaled = self.optimizer.scale_loss(ops.sum(terms))
-        variables = self.trainable_variables
-        gradients = tape.gradient(scaled, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return losses, ops.sum(terms)
+
+        losses, _ = update_variables(self, compute)
         return losses
 
     def _logit(self, i: int, values: Any) -> Any:

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops, tree
 
 from keras_kd.models.graph import Call, built_inputs, open_graph, with_activation
@@ -16,6 +15,8 @@ from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import JoinedInputs, locate_teacher_outputs, unpack_batch
 from keras_kd.teachers.teacher import as_teachers, replicate_teacher
+from keras_kd.training.tensorflow_step import outside_graph
+from keras_kd.training.tf_data import is_dataset, repeats_forever
 
 MIMIC = ("output", "preactivation")
 # Layers that only apply an activation.
@@ -78,7 +79,7 @@ class Representation:
         """
         x, teacher_outputs = unpack_batch(x)
         if teacher_outputs is not None:
-            with tf.init_scope():  # Fingerprints the weights of a live teacher, once.
+            with outside_graph():  # Fingerprints the weights of a live teacher, once.
                 teacher, tap = self._locate(x, teacher_outputs)
             return teacher_outputs[teacher][tap]
         if self.teacher.preprocessing is not None:
@@ -314,8 +315,8 @@ def _probe_inputs(model: keras.Model) -> Any:
 
 
 def _batches(data: Any) -> Iterator[Any]:
-    if isinstance(data, tf.data.Dataset):
-        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+    if is_dataset(data):
+        if repeats_forever(data):
             raise ValueError(
                 "TeacherClass: `data` repeats without end. Pass it without the `repeat`, or a part "
                 "of it: data.take(10)."

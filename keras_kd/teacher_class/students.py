@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.distillers.objective import check_inputs
+from keras_kd.distillers.distillation_objective import check_inputs
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.graph import built_inputs, input_shapes, require_built
 from keras_kd.teacher_class.chunks import as_integers

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_kd.distillers.fit import fit_arguments, run_fit
@@ -43,7 +42,8 @@ from keras_kd.training.finite_checks import batch_values, finite_assertions, tea
 from keras_kd.training.graph_errors import readable_errors
 from keras_kd.training.label_checks import sample_weights
 from keras_kd.training.loss_trackers import batch_size
-from keras_kd.training.step import StepModel, gradient_step
+from keras_kd.training.step import StepModel
+from keras_kd.training.tensorflow_step import after, gradient_step, require_before
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -234,7 +234,7 @@ class TeacherClass(StepModel):
         """Run one step of the students, then one of the discriminators, if there are any."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
         inputs = unpack_batch(x)[0]
-        with tf.control_dependencies(self._assertions(batch_values(inputs, None, weights))):
+        with after(self._assertions(batch_values(inputs, None, weights))):
             return self._commit(x, inputs, sample_weights(weights, None, ["students"]))
 
     def _commit(self, x: Any, inputs: Any, weights: Any) -> dict[str, Any]:
@@ -262,9 +262,8 @@ class TeacherClass(StepModel):
     def _chunk_targets(self, x: Any) -> list[Any]:
         """Return each student's chunk of the representation, live or from a cache."""
         values = self.representation(x)
-        finite = self._assertions(teacher_values(self.representation.teacher.name, values))
-        with tf.control_dependencies(finite):
-            values = tf.identity(values)
+        named = teacher_values([self.representation.teacher.name], [values])
+        values = require_before(self._assertions(named), values)
         return [ops.take(values, self.chunks[number], axis=-1) for number in self.numbers]
 
     def _assertions(self, named: dict[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The augmented view of a batch that the student gets."""
+"""The augmented view of a batch that the student gets in training."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ Augmentation = keras.layers.Layer | Callable[[Any], Any]
 
 
 def as_augmentation(augment: Any) -> Augmentation | None:
-    """What `Distiller(augment=...)` was given, as one callable.
+    """Return the argument `augment` of a distiller as one callable.
 
     Args:
         augment: A layer or model, a list of layers, a function of x, or `None`.
@@ -18,8 +18,8 @@ def as_augmentation(augment: Any) -> Augmentation | None:
         A layer, a function or `None`; a list becomes a `keras.layers.Pipeline`.
 
     Raises:
-        TypeError: When it is none of these.
-        ValueError: When it has weights that would be trained.
+        TypeError: If it is none of these.
+        ValueError: If it has trainable weights.
     """
     if isinstance(augment, Sequence) and not isinstance(augment, str):
         if not augment or not all(isinstance(layer, keras.layers.Layer) for layer in augment):
@@ -36,14 +36,14 @@ def as_augmentation(augment: Any) -> Augmentation | None:
         )
     if isinstance(augment, keras.layers.Layer) and augment.trainable_variables:
         raise ValueError(
-            f"Distiller: `augment` must have nothing to train. Received: '{augment.name}' with "
-            f"{len(augment.trainable_variables)} trainable weights"
+            "Distiller: `augment` must not have trainable weights. "
+            f"Received: '{augment.name}' with {len(augment.trainable_variables)} trainable weights"
         )
     return augment
 
 
 def augment_batch(augment: Augmentation | None, x: Any) -> Any:
-    """A view of the batch, drawn anew in each call; the batch itself where there is no augment."""
+    """Return a random view of the batch, or the batch itself if there is no augmentation."""
     if augment is None:
         return x
     if isinstance(augment, keras.layers.Layer):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_kd.files import UNFINISHED, atomic_folder, read_json
+from keras_kd.training.distribution import least_over_workers, worker_index
 
 _ABOUT, _WEIGHTS = "about.json", "state.weights.h5"
 #: A checkpoint, and the one before it to fall back to.
@@ -58,9 +58,10 @@ class Checkpoints:
             that this worker does not have.
     """
 
-    def __init__(self, folder: Path, strategy: tf.distribute.Strategy) -> None:
+    def __init__(self, folder: Path, strategy: Any) -> None:
         self.run_folder = folder
-        self.folder = folder / _worker_folder(strategy)
+        worker = worker_index(strategy)
+        self.folder = folder if worker is None else folder / f"worker-{worker}"
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob(f"{UNFINISHED}*"):
             shutil.rmtree(path)
@@ -110,17 +111,11 @@ class Checkpoints:
             shutil.rmtree(old)
 
 
-def _worker_folder(strategy: tf.distribute.Strategy) -> str:
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return ""
-    return f"worker-{strategy.cluster_resolver.task_id or 0}"
-
-
 def _list(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name[:12].isdecimal())
 
 
-def _newest_complete(folder: Path, strategy: tf.distribute.Strategy) -> Path | None:
+def _newest_complete(folder: Path, strategy: Any) -> Path | None:
     """Return the newest complete checkpoint; of several workers, the newest that all have."""
     present = _list(folder)
     complete = [path for path in present if _is_complete(path)]
@@ -132,7 +127,7 @@ def _newest_complete(folder: Path, strategy: tf.distribute.Strategy) -> Path | N
             f"Resume: all checkpoints in '{folder}' are damaged. Delete the folder to start again."
         )
     newest = complete[-1].name if complete else ""
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if worker_index(strategy) is not None:
         newest = _oldest_of_workers(strategy, newest)
     if not newest:
         return None
@@ -144,11 +139,10 @@ def _newest_complete(folder: Path, strategy: tf.distribute.Strategy) -> Path | N
     return folder / newest
 
 
-def _oldest_of_workers(strategy: tf.distribute.Strategy, name: str) -> str:
+def _oldest_of_workers(strategy: Any, name: str) -> str:
     """Return the smallest of the workers' names, which sort as the steps do."""
     number = 2 * int(name[:12]) + int(name[-1]) if name else -1
-    numbers = strategy.gather(strategy.run(lambda: tf.constant([number])), axis=0)
-    least = int(tf.reduce_min(numbers))
+    least = least_over_workers(strategy, number)
     return "" if least < 0 else f"{least // 2:012}-{least % 2}"
 
 

@@ -1,4 +1,4 @@
-"""Class weights: what a sample weighs by its label, also where it has none."""
+"""Class weights as sample weights, also for samples without a label."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +9,19 @@ from keras_kd.training.labels import UNLABELED, class_indices
 
 
 class ClassWeights:
-    """Turns `class_weight` into sample weights inside the step, for data of every kind.
+    """Convert `class_weight` to sample weights inside the step, for any kind of data.
 
-    Keras does it while it reads the data: there a row of NaN would weigh what class 0 weighs, and
-    -1 would be looked up among the classes.
+    Keras converts it while it reads the data: there, a row of NaN would get the weight of class 0,
+    and -1 would be looked up among the classes.
 
     Args:
-        weights: From class index to weight; a class that is not in it weighs 1, as does a sample
-            without a label, unless `kd.UNLABELED` is in it.
+        weights: From class index to weight; other classes have weight 1, and so do samples without
+            a label unless `kd.UNLABELED` is a key.
         shapes: Shapes of the student's outputs.
-        sample_weight: The sample weights that are given beside, to refuse them.
+        sample_weight: Sample weights, which are rejected beside class weights.
 
     Raises:
-        ValueError: When there are several outputs or sample weights too, or there is no such class.
+        ValueError: If there are several outputs, sample weights too, or no such class.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class ClassWeights:
                 f"`class_weight`: the student's classes are 0 to {classes - 1}. "
                 f"Received: class_weight={weights}"
             )
-        _refuse_both(sample_weight)
-        #: By class, and at the end what a sample without a label weighs.
+        _reject_both(sample_weight)
+        #: Weight by class, and last that of a sample without a label.
         self.table = [float(weights.get(c, 1.0)) for c in [*range(classes), UNLABELED]]
 
     def __eq__(self, other: object) -> bool:
@@ -50,12 +50,12 @@ class ClassWeights:
     __hash__ = None
 
     def apply(self, y: Any, sample_weight: Any = None) -> Any:
-        """The weight of each label, (batch, ...).
+        """Return the weight of each label, (batch, ...).
 
         Raises:
-            ValueError: When there are no labels, or there are sample weights too.
+            ValueError: If there are no labels, or there are sample weights too.
         """
-        _refuse_both(sample_weight)
+        _reject_both(sample_weight)
         if y is None:
             raise ValueError("`class_weight` needs labels. Received: y=None")
         target, last = class_indices(tree.flatten(y)[0], self.shape), len(self.table) - 1
@@ -63,6 +63,6 @@ class ClassWeights:
         return ops.take(ops.convert_to_tensor(self.table), ops.where(known, target, last))
 
 
-def _refuse_both(sample_weight: Any) -> None:
+def _reject_both(sample_weight: Any) -> None:
     if sample_weight is not None:
         raise ValueError("Pass either `class_weight` or `sample_weight`, not both.")

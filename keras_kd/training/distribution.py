@@ -1,4 +1,4 @@
-"""What tf.distribute asks of a training step."""
+"""The parts of a training step that depend on `tf.distribute`."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -12,18 +12,18 @@ from keras_kd.models.keras_compat import get_mask, set_mask
 
 
 def replicas() -> int:
-    """How many replicas there are."""
+    """Return the number of replicas."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def check_strategy(model: keras.Model) -> None:
-    """Refuses a strategy that the model cannot train under.
+    """Reject a strategy that the model cannot train under.
 
     Args:
         model: A model that is about to be trained.
 
     Raises:
-        ValueError: When the strategy is a `ParameterServerStrategy`, or the model has weights that
+        ValueError: If the strategy is a `ParameterServerStrategy`, or the model has weights that
             were built outside its scope.
     """
     strategy = model.distribute_strategy
@@ -35,8 +35,8 @@ def check_strategy(model: keras.Model) -> None:
         )
     if keras.distribution.distribution() is not None:
         warnings.warn(
-            "keras.distribution (DataParallel, ModelParallel) does nothing on TensorFlow: all runs "
-            "on one device. Use tf.distribute.MirroredStrategy.",
+            "keras.distribution (DataParallel, ModelParallel) has no effect on TensorFlow: "
+            "everything runs on one device. Use tf.distribute.MirroredStrategy.",
             stacklevel=3,
         )
     with strategy.scope():
@@ -49,20 +49,20 @@ def check_strategy(model: keras.Model) -> None:
 
 
 def is_built_in_scope(variables: Iterable[keras.Variable]) -> bool:
-    """Whether variables are on all replicas: built in the present strategy's scope."""
+    """Whether variables are on all replicas: built in the scope of the current strategy."""
     extended = tf.distribute.get_strategy().extended
     return replicas() == 1 or all(extended.variable_created_in_scope(v.value) for v in variables)
 
 
 def per_replica(value: Any, share: Any = None) -> Any:
-    """A replica's mean as its share of the global mean: divided by the number of replicas.
+    """Return a replica's mean as its share of the global mean.
 
-    Gradients are summed over the replicas, so each bare mean must be divided exactly once. Keras
-    does this itself for compiled losses.
+    Gradients are summed over the replicas, so each mean must be divided by the number of replicas
+    exactly once. Keras does this itself for compiled losses.
 
     Args:
         value: A scalar computed from this replica's part of the batch.
-        share: What `share_of_replica` gave, for a mean over samples. Defaults to `None`, 1.
+        share: From `replica_share`, for a mean over samples. Defaults to `None`, 1.
 
     Returns:
         The scalar divided by the number of replicas.
@@ -73,7 +73,7 @@ def per_replica(value: Any, share: Any = None) -> Any:
 
 
 def global_mean(value: Any) -> Any:
-    """The inverse of `per_replica`, for what is shown to the user.
+    """Return the inverse of `per_replica`, for values that the user sees.
 
     Args:
         value: A scalar that is one replica's share.
@@ -85,22 +85,22 @@ def global_mean(value: Any) -> Any:
 
 
 def replica_id() -> Any:
-    """Number of this replica, 0 where there is one: for noise that differs from the others'."""
+    """Return the index of this replica, so that each draws different noise."""
     context = tf.distribute.get_replica_context()
     return 0 if context is None else context.replica_id_in_sync_group
 
 
 def replica_share(count: Any) -> tuple[Any, Any]:
-    """What a mean over this replica's `count` samples counts for in the mean over all of them.
+    """Return the weight of this replica's mean over `count` samples in the mean over all samples.
 
-    Keras weighs the means of the replicas alike, which is right where each has as many samples.
+    Keras weights all replicas equally, which is right only if they have equally many samples.
 
     Args:
         count: Number of samples on this replica, a scalar.
 
     Returns:
-        A factor for this replica's mean, `None` where all have as many, and the number of samples
-        that each replica has on average.
+        A factor for this replica's mean, `None` if all have equally many, and the mean number of
+        samples per replica.
     """
     context = tf.distribute.get_replica_context()
     if replicas() == 1 or context is None or _same_everywhere(count):
@@ -111,22 +111,22 @@ def replica_share(count: Any) -> tuple[Any, Any]:
 
 
 def fill_empty_replica(x: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """A batch that a model in training can take, on a replica that got no sample too.
+    """Add a sample on a replica without any, so that a model can be trained on the batch.
 
-    The last batch may have fewer samples than there are replicas. Batch normalisation would have
-    nothing to take the mean of.
+    The last batch may have fewer samples than there are replicas, and batch normalization cannot
+    compute the mean of an empty batch.
 
     Args:
         x: The batch of this replica, any structure of tensors.
 
     Returns:
-        The batch, of one sample of ones where it has none, and what cuts the model's answers (any
-        structure of tensors, batch first) to the true samples.
+        The batch, of one sample of ones if it was empty, and a function that removes that sample
+        from outputs (any structure of tensors, batch first).
     """
     size = tf.shape(tree.flatten(x)[0])[0]
     known = tf.get_static_value(size)
     if replicas() == 1 or (known and _same_everywhere(known)):
-        return x, lambda answers: answers
+        return x, lambda outputs: outputs
 
     def filled(part: Any) -> Any:
         one = tf.concat([[1], tf.shape(part)[1:]], axis=0)
@@ -136,20 +136,20 @@ def fill_empty_replica(x: Any) -> tuple[Any, Callable[[Any], Any]]:
         found, mask = part[:size], get_mask(part)
         return found if mask is None else set_mask(found, mask[:size])
 
-    return tree.map_structure(filled, x), lambda answers: tree.map_structure(cut, answers)
+    return tree.map_structure(filled, x), lambda outputs: tree.map_structure(cut, outputs)
 
 
 def synchronize_statistics(layers: Sequence[keras.layers.Layer], share: Any) -> None:
-    """Gives all replicas the mean of what layers in training count, such as moving statistics.
+    """Assign the mean over replicas to the statistics of layers, such as moving averages.
 
-    Keras leaves each replica its own, and saves the first one's.
+    Keras keeps separate statistics on each replica, and saves those of the first.
 
     Args:
         layers: The layers of a model.
-        share: What `share_of_replica` gave for the samples.
+        share: From `replica_share`, for the samples.
     """
     context = tf.distribute.get_replica_context()
-    variables = _counted(layers) if replicas() > 1 and context is not None else []
+    variables = _statistics(layers) if replicas() > 1 and context is not None else []
     if variables:
         values = [per_replica(tf.convert_to_tensor(v), share) for v in variables]
         means = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
@@ -157,7 +157,7 @@ def synchronize_statistics(layers: Sequence[keras.layers.Layer], share: Any) -> 
             variable.assign(mean)
 
 
-def _counted(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
+def _statistics(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
     frozen = {id(v) for layer in layers if not layer.trainable for v in layer.variables}
     found = {
         id(v): v
@@ -171,7 +171,7 @@ def _counted(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
 
 
 def _same_everywhere(count: Any) -> bool:
-    """Whether a number is known while the step is traced: then it is that of all replicas."""
+    """Whether a number is known when the step is traced, and so equal on all replicas."""
     return not tf.is_tensor(count) and not tf.executing_eagerly()
 
 
@@ -211,3 +211,16 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     """Whether a strategy is one of several processes."""
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return several and bool(strategy.cluster_resolver.cluster_spec().jobs)
+
+
+def worker_index(strategy: tf.distribute.Strategy) -> int | None:
+    """Return the index of this worker, or `None` if there is one process."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return None
+    return strategy.cluster_resolver.task_id or 0
+
+
+def least_over_workers(strategy: tf.distribute.Strategy, number: int) -> int:
+    """Return the smallest of the workers' numbers."""
+    numbers = strategy.gather(strategy.run(lambda: tf.constant([number])), axis=0)
+    return int(tf.reduce_min(numbers))

@@ -1,5 +1,6 @@
 """Checks that a batch and the teacher outputs for it have no NaN or infinite values."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -46,14 +47,22 @@ def batch_values(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
     }
 
 
-def teacher_values(name: str, outputs: Any) -> dict[str, Any]:
-    """Return the outputs of a teacher for `finite_assertions`."""
-    return {f"Teacher '{name}' gave {_NOT_FINITE}.": outputs}
+def teacher_values(names: Sequence[str], outputs: Sequence[Any]) -> dict[str, Any]:
+    """Return the outputs of teachers for `finite_assertions`.
+
+    Args:
+        names: Names of the teachers.
+        outputs: For each teacher its outputs, in any structure; may be empty.
+    """
+    named = zip(names, outputs, strict=False)
+    return {f"Teacher '{name}' gave {_NOT_FINITE}.": values for name, values in named}
 
 
 def is_bad_batch(error: Exception) -> bool:
-    """Whether an error is the failure of one of the assertions."""
-    return _NOT_FINITE in (readable_message(error) or "")
+    """Whether an error of the graph is the failure of one of the assertions."""
+    return isinstance(error, tf.errors.InvalidArgumentError) and _NOT_FINITE in (
+        readable_message(error) or ""
+    )
 
 
 def _floating(structure: Any) -> list[Any]:

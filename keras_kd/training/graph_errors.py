@@ -1,7 +1,7 @@
 """Readable errors in place of those that a compiled graph raises.
 
 A check inside a graph can only fail with a TensorFlow error whose message holds the sentence among
-lines of the graph's own. Our sentences are marked, so they are found again whatever they say.
+other lines. The messages of the library are marked, so they can be found again.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]
             cause = re.search(rf"{_WORKER_LOST} by: (.*)|\A(.*)", str(error))
             raise RuntimeError(
                 f"Another worker is gone{where}. Start all workers again; with kd.callbacks.Resume "
-                "they go on from the last checkpoint that all have. TensorFlow says: "
+                "they go on from the last checkpoint that all have. TensorFlow reports: "
                 f"{cause[1] or cause[2]}"
             ) from error
         if _READING not in str(error):

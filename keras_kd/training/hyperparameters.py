@@ -1,7 +1,7 @@
-"""The scalars that a callback may change while training: temperature, loss weights, noise.
+"""The scalars that a callback may change during training: temperature, loss weights, noise.
 
-Each is a variable, so that a compiled training step sees the change, and each is checked where a
-value enters, so that a schedule cannot set a temperature of zero either.
+Each is a variable, so a compiled training step uses the new value, and each is checked on
+assignment, so a schedule cannot set a temperature of zero.
 """
 
 import math
@@ -11,26 +11,26 @@ import keras
 
 
 class Scalar(keras.Variable):
-    """A variable of one number that `float` also reads where it is mirrored on devices."""
+    """A scalar variable that `float` can read even if it is mirrored on several devices."""
 
     def __float__(self) -> float:
-        """The number, as the first replica has it."""
+        """Return the value on the first replica."""
         return float(keras.ops.convert_to_numpy(self))
 
 
 class Hyperparameter:
-    """A scalar attribute held in a variable: assigning to it changes the compiled step.
+    """A scalar attribute backed by a variable: assigning to it changes the compiled step.
 
-    Reading gives the `keras.Variable`, assigning checks the number and writes it into the variable.
-    It is kept in float64 and cast where it is used, so that no digit is lost in float64.
+    Reading returns the `keras.Variable`; assigning checks the number and writes it to the variable.
+    It is float64 and cast where it is used, so that float64 models lose no precision.
 
     Args:
-        minimum: Least value allowed. Defaults to 0.
-        maximum: Greatest value allowed. Defaults to infinity.
-        exclusive: Whether `minimum` itself is refused. Defaults to `False`.
+        minimum: Smallest valid value. Defaults to `0.0`.
+        maximum: Largest valid value. Defaults to infinity.
+        exclusive: Whether `minimum` itself is invalid. Defaults to `False`.
 
     Raises:
-        ValueError: When a value that is assigned is not a finite number in the range.
+        ValueError: If an assigned value is not a finite number in the range.
 
     Example:
         >>> class Loss(kd.losses.DistillationLoss):
@@ -55,7 +55,7 @@ class Hyperparameter:
         return getattr(instance, self.slot)
 
     def __set__(self, instance: Any, value: float) -> None:
-        value = self._checked(type(instance).__name__, value)
+        value = self._check(type(instance).__name__, value)
         if self.slot in instance.__dict__:
             instance.__dict__[self.slot].assign(value)
             return
@@ -69,7 +69,7 @@ class Hyperparameter:
         )
         setattr(instance, self.slot, variable)
 
-    def _checked(self, owner: str, value: Any) -> float:
+    def _check(self, owner: str, value: Any) -> float:
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):
@@ -86,10 +86,47 @@ class Hyperparameter:
 
 
 def hyperparameters(instance: Any) -> dict[str, keras.Variable]:
-    """Names and variables of the hyperparameters of an object, in order of definition."""
+    """Return the hyperparameters of an object by name, in order of definition."""
     found = {}
     for cls in reversed(type(instance).__mro__):
         for name, attribute in vars(cls).items():
             if isinstance(attribute, Hyperparameter):
                 found[name] = getattr(instance, name)
     return found
+
+
+class HyperparameterPaths:
+    """Mixin: the hyperparameters of an object and of its parts, by path."""
+
+    def hyperparameter_owners(self) -> dict[str, Any]:
+        """Return the objects that have hyperparameters, by the prefix of their paths."""
+        raise NotImplementedError
+
+    @property
+    def hyperparameters(self) -> dict[str, keras.Variable]:
+        """The scalars that may change during training, by path, as the schedulers take it."""
+        return {
+            f"{prefix}{name}": variable
+            for prefix, owner in self.hyperparameter_owners().items()
+            for name, variable in hyperparameters(owner).items()
+        }
+
+    def set_hyperparameter(self, path: str, value: float) -> None:
+        """Change a hyperparameter, also between two compiled steps.
+
+        Args:
+            path: One of `hyperparameters`, such as `"soft_targets.temperature"`.
+            value: The new value.
+
+        Raises:
+            KeyError: If there is no hyperparameter at that path.
+            ValueError: If the value is out of range.
+        """
+        for prefix, owner in self.hyperparameter_owners().items():
+            for name in hyperparameters(owner):
+                if f"{prefix}{name}" == path:
+                    setattr(owner, name, value)
+                    return
+        raise KeyError(
+            f"There is no hyperparameter '{path}'; there are {list(self.hyperparameters)}"
+        )

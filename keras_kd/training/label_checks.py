@@ -1,4 +1,4 @@
-"""Labels and sample weights: which output they belong to, and whether they are in range."""
+"""Assign labels and sample weights to outputs, and check that labels are in range."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,25 +13,25 @@ from keras_kd.training.labels import UNLABELED
 
 _SPARSE_FUNCTION = keras.losses.sparse_categorical_crossentropy
 _SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
-_REFUSAL = "Labels out of range"
-#: Said of a loss or metric that was given labels of which some are missing.
-CANNOT_LEAVE_OUT = (
-    "gives one value for a {}, so it cannot leave out the part that has no label (kd.UNLABELED). "
-    "Let it return one value for each label."
+_OUT_OF_RANGE = "Labels out of range"
+#: End of the message for a loss or metric that gets labels some of which are missing.
+CANNOT_OMIT = (
+    "gives one value for a {}, so it cannot omit the part without a label (kd.UNLABELED). "
+    "Make it return one value per label."
 )
 
 
 def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
-    """The part of a structure of labels or weights that belongs to one output.
+    """Return the part of a structure of labels or weights that belongs to one output.
 
     Args:
-        structure: What `fit` was given: a tensor, a dict by output name, a list in the order of the
+        structure: As passed to `fit`: a tensor, a dict by output name, a list in the order of the
             outputs, or `None`.
         name: The output's name; `None` for the single output.
         names: Names of all the outputs, in order.
 
     Returns:
-        The part, or `None` where there is none. A plain tensor belongs to every output.
+        The part, or `None` if there is none. A plain tensor belongs to every output.
     """
     name = names[0] if name is None and len(names) == 1 else name
     if isinstance(structure, dict):
@@ -43,18 +43,18 @@ def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
 
 
 def sample_weights(structure: Any, name: str | None, names: Sequence[str]) -> Any:
-    """The sample weights of one output, one for each sample.
+    """Return the sample weights of one output, one per sample.
 
     Args:
-        structure: The weights as `fit` was given them.
-        name: The student's tap that they are wanted for.
+        structure: The weights as passed to `fit`.
+        name: The student's tap that they weight.
         names: Names of the student's outputs.
 
     Returns:
-        Tensor (batch,), the mean of each sample's weights where a sample has several, or `None`.
+        Tensor (batch,), the mean of each sample's weights if it has several, or `None`.
 
     Raises:
-        ValueError: When the weights are given by output and the tap is none.
+        ValueError: If the weights are given by output and the tap is not an output.
     """
     several = isinstance(structure, (dict, list, tuple)) and len(structure) > 1
     if several and name not in names:
@@ -73,14 +73,14 @@ def sample_weights(structure: Any, name: str | None, names: Sequence[str]) -> An
 
 
 def sparse_classes(loss: Any, shapes: dict[str, tuple]) -> dict[str, tuple[int, int | None]]:
-    """Which outputs are trained on integer labels, and which labels these may be.
+    """Return the outputs that are trained on class indices, and the valid indices.
 
     Args:
-        loss: The loss as `compile` got it, by output or for all.
+        loss: The loss as passed to `compile`, by output or for all.
         shapes: Shape of each output, by name.
 
     Returns:
-        For each such output the number of classes and the class that its loss ignores, if any.
+        For each such output, the number of classes and the class that its loss ignores, if any.
     """
     names = list(shapes)
     found = {}
@@ -94,36 +94,36 @@ def sparse_classes(loss: Any, shapes: dict[str, tuple]) -> dict[str, tuple[int, 
 
 
 def check_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[str]) -> Any:
-    """Refuses labels out of range: in arrays at once, in a `tf.data.Dataset` as they come.
+    """Reject labels out of range: in arrays at once, in a `tf.data.Dataset` as batches are read.
 
     Args:
-        x: What `fit` was given as `x`.
-        y: What `fit` was given as `y`.
-        allowed: What `sparse_classes` returned.
+        x: As passed to `fit`.
+        y: As passed to `fit`.
+        allowed: The result of `sparse_classes`.
         names: Names of the student's outputs.
 
     Returns:
         `x`, or the data set with a check in its pipeline; its order is the same.
 
     Raises:
-        ValueError: When a label in an array is out of range.
+        ValueError: If a label in an array is out of range.
     """
     if not allowed:
         return x
     if isinstance(x, tf.data.Dataset):
         if not isinstance(x.element_spec, tuple) or len(x.element_spec) < 2:
             return x
-        return x.map(lambda *batch: _asserted(batch, allowed, names)).prefetch(tf.data.AUTOTUNE)
+        return x.map(lambda *batch: _check_batch(batch, allowed, names)).prefetch(tf.data.AUTOTUNE)
     for name, (classes, ignored) in allowed.items():
         labels = per_output(y, name, names)
         if labels is not None:
             values = np.nan_to_num(ops.convert_to_numpy(labels), nan=UNLABELED).astype("int64")
             if _outside(values, classes, ignored).any():
-                raise ValueError(_refusal(name, classes, str(values.min()), str(values.max())))
+                raise ValueError(_message(name, classes, str(values.min()), str(values.max())))
     return x
 
 
-def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> tuple:
+def _check_batch(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> tuple:
     checks = []
     for name, (classes, ignored) in allowed.items():
         labels = per_output(batch[1], name, names)
@@ -134,7 +134,7 @@ def _asserted(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> 
             least, greatest = tf.reduce_min(labels), tf.reduce_max(labels)
             fine = tf.logical_not(tf.reduce_any(_outside(labels, classes, ignored)))
             sentence = tf.strings.format(
-                marked(_refusal(name, classes, "{}", "{}")), (least, greatest)
+                marked(_message(name, classes, "{}", "{}")), (least, greatest)
             )
             checks.append(tf.debugging.Assert(fine, [sentence]))
     with tf.control_dependencies(checks):
@@ -146,9 +146,9 @@ def _outside(labels: Any, classes: int, ignored: int | None) -> Any:
     return outside if ignored is None else outside & (labels != ignored)
 
 
-def _refusal(name: str, classes: int, least: str, greatest: str) -> str:
+def _message(name: str, classes: int, least: str, greatest: str) -> str:
     return (
-        f"{_REFUSAL}: the student's output '{name}' has {classes} classes, so the labels must be "
-        f"integers from 0 to {classes - 1} (or kd.UNLABELED, {UNLABELED}, for none). "
+        f"{_OUT_OF_RANGE}: the student's output '{name}' has {classes} classes, so the labels must "
+        f"be integers from 0 to {classes - 1} (or kd.UNLABELED, {UNLABELED}, for none). "
         f"Received labels from {least} to {greatest}."
     )

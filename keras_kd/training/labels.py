@@ -1,35 +1,35 @@
-"""Which class a label names, whatever form it has."""
+"""Class indices from labels of any form."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-#: A label that says: no label.
+#: The class index of a sample without a label.
 UNLABELED = -1
 
 
 def class_indices(labels: Any, shape: tuple[int | None, ...]) -> Any:
-    """The class that each label names.
+    """Return the class index of each label.
 
     Args:
         labels: Integers (batch, ...) or (batch, ..., 1), or one-hot (batch, ..., classes).
         shape: Shape of the logits that they belong to: (batch, ..., classes).
 
     Returns:
-        int32 tensor (batch, ...): `UNLABELED` for NaN, and where a one-hot row is NaN or nought.
+        int32 tensor (batch, ...): `UNLABELED` for NaN, and where a one-hot row is NaN or zero.
 
     Raises:
-        ValueError: When the labels do not fit the logits.
+        ValueError: If the labels do not match the logits.
     """
     labels = ops.convert_to_tensor(labels)
     rank = len(shape)
     if len(labels.shape) == rank and labels.shape[-1] == 1:
         labels = labels[..., 0]
     if len(labels.shape) == rank and labels.shape[-1] == shape[-1]:
-        # A comparison with NaN is false, so such a row has no label either.
-        labelled = ops.any(labels > 0, axis=-1)
-        return ops.where(labelled, ops.cast(ops.argmax(labels, axis=-1), "int32"), UNLABELED)
+        # Comparisons with NaN are false, so such a row has no label either.
+        labeled = ops.any(labels > 0, axis=-1)
+        return ops.where(labeled, ops.cast(ops.argmax(labels, axis=-1), "int32"), UNLABELED)
     if len(labels.shape) != rank - 1:
         raise ValueError(
             "Labels must be integers (batch, ...) or one-hot (batch, ..., classes) for logits of "

@@ -1,4 +1,4 @@
-"""The running means that a training step shows: one for each loss."""
+"""The running means of the losses that the progress bar and the history show."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from keras import ops, tree
 class LossTrackers:
     """Running means of the losses, weighted by the size of the batch.
 
-    No Keras object, so that no checkpoint holds them.
+    This is not a Keras object, so no checkpoint holds them.
 
     Args:
         names: Names of the losses.
@@ -26,18 +26,18 @@ class LossTrackers:
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The means, for Keras to reset at the start of each epoch."""
+        """The means, which Keras resets at the start of each epoch."""
         return list(self._means.values())
 
     def update(self, name: str, value: Any, size: Any) -> None:
-        """Adds the mean of one batch of `size` samples."""
+        """Add the mean of one batch of `size` samples."""
         self._means[name].update_state(value, sample_weight=size)
 
     def results(self, names: Iterable[str]) -> dict[str, Any]:
-        """The means by name."""
+        """Return the means by name."""
         return {name: self._means[name].result() for name in names}
 
 
 def batch_size(x: Any) -> Any:
-    """Number of samples in a batch, whatever the structure of the inputs."""
+    """Return the number of samples in a batch, for any structure of inputs."""
     return ops.shape(next(part for part in tree.flatten(x) if part is not None))[0]

@@ -1,4 +1,4 @@
-"""Samples without a label: left out of the compiled loss and of the compiled metrics, exactly."""
+"""Mask samples without a label in the compiled loss and in the compiled metrics."""
 
 import functools
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from keras_kd.models.keras_compat import get_mask, metric_values, metrics_per_ou
 from keras_kd.models.taps import named_outputs
 from keras_kd.training.distribution import replica_share
 from keras_kd.training.graph_errors import marked
-from keras_kd.training.label_checks import CANNOT_LEAVE_OUT, per_output
+from keras_kd.training.label_checks import CANNOT_OMIT, per_output
 from keras_kd.training.labels import UNLABELED
 
-#: Losses whose labels are probabilities, so that -1 is none.
+#: Losses whose labels are probabilities, so that -1 cannot be a label.
 _OF_PROBABILITIES = (
     keras.losses.BinaryCrossentropy,
     keras.losses.BinaryFocalCrossentropy,
@@ -34,90 +34,91 @@ _MEANS = ("sum_over_batch_size", "mean")
 
 
 class LabelMasking:
-    """Runs a compiled loss and compiled metrics on the samples (or pixels) that have a label.
+    """Compute a compiled loss and compiled metrics on the labeled samples (or pixels).
 
-    Their labels are replaced by harmless ones where there are none. The loss then gets a Keras mask
-    on the predictions, so that it is the mean over what is labelled (0 where nothing is), and the
-    metrics get weights of 0. No label is
+    Missing labels are replaced by zeros. The loss gets a Keras mask on the predictions, so it is
+    the mean over the labeled samples (0 if there are none), and the metrics get weights of 0. These
+    count as missing:
 
     - NaN, or a row of NaN in labels of the predictions' own shape;
     - a class index of `UNLABELED`;
     - `UNLABELED`, or a row of it, for a loss between probabilities, such as a cross-entropy.
 
     Args:
-        loss: The loss as `compile` got it, by output or for all.
+        loss: The loss as passed to `compile`, by output or for all.
         names: Names of the outputs.
     """
 
     def __init__(self, loss: Any, names: Sequence[str]) -> None:
         self.names = list(names)
-        self._losses = {name: _resolved(per_output(loss, name, self.names)) for name in names}
+        self._losses = {name: _resolve(per_output(loss, name, self.names)) for name in names}
         self._ranks: dict[Any, int] = {}
 
     def loss(
         self, compiled: Any, y: Any, y_pred: Any, sample_weight: Any, share: Any = None
     ) -> Any:
-        """The compiled loss of the labelled samples.
+        """Compute the compiled loss of the labeled samples.
 
         Args:
-            compiled: What Keras made of the loss.
-            y: Labels, as `fit` got them.
+            compiled: The compiled loss.
+            y: Labels, as passed to `fit`.
             y_pred: The student's outputs.
-            sample_weight: Sample weights, as `fit` got them.
-            share: This replica's share of the samples, as `share_of_replica` gives it.
+            sample_weight: Sample weights, as passed to `fit`.
+            share: This replica's share of the samples, from `replica_share`.
 
         Returns:
-            A scalar, under `tf.distribute` this replica's share of it.
+            A scalar; under `tf.distribute` this replica's share of it.
         """
-        y, masks = self._found(y, y_pred)
+        y, masks = self._mask_labels(y, y_pred)
         outputs, partly = named_outputs(y_pred, self.names), False
         shares = {name: _share(outputs[name], share) for name in self.names}
         if not masks:
-            return compiled(y, y_pred, self._shared(sample_weight, shares, y_pred))
+            return compiled(y, y_pred, self._scale_weights(sample_weight, shares, y_pred))
         for name, mask in masks.items():
-            labels = _as_keras_gives_them(per_output(y, name, self.names), outputs[name])
+            labels = _as_passed_to_loss(per_output(y, name, self.names), outputs[name])
             rank = self._rank(self._losses[name], labels, outputs[name])
-            fitting, split = _of_rank(mask, rank, f"loss of the output '{name}'")
+            fitting, split = _reduce_rank(mask, rank, f"loss of the output '{name}'")
             partly = partly | split
-            outputs[name] = masked = _masked(outputs[name], fitting)
-            shares[name] = replica_share(_number(get_mask(masked)))[0]
-        value = compiled(y, _like(y_pred, outputs), self._shared(sample_weight, shares, y_pred))
-        # XLA drops the assertion that no value is labelled in part.
+            outputs[name] = masked = _set_mask(outputs[name], fitting)
+            shares[name] = replica_share(_count(get_mask(masked)))[0]
+        value = compiled(
+            y, _pack_like(y_pred, outputs), self._scale_weights(sample_weight, shares, y_pred)
+        )
+        # XLA drops the assertion that no value is partly labeled.
         return value if partly is False else ops.where(partly, float("nan"), value)
 
     def count(self, y: Any, y_pred: Any, size: Any) -> Any:
-        """How many samples have a label.
+        """Count the labeled samples.
 
         Args:
-            y: Labels, as `fit` got them.
+            y: Labels, as passed to `fit`.
             y_pred: The student's outputs.
-            size: Number of samples in the batch, under `tf.distribute` what each replica has on
-                average.
+            size: Number of samples in the batch; under `tf.distribute` the mean over replicas.
 
         Returns:
-            Their number, a part of one for a map that is labelled in part; of several outputs the
-            mean; under `tf.distribute` what each replica has on average.
+            Their number, where a partly labeled map counts as a fraction; for several outputs the
+            mean; under `tf.distribute` the mean over replicas.
         """
-        _, masks = self._found(y, y_pred)
+        _, masks = self._mask_labels(y, y_pred)
         if not masks:
             return size
         outputs = named_outputs(y_pred, self.names)
-        counts = [replica_share(_number(mask))[1] for mask in masks.values()]
+        counts = [replica_share(_count(mask))[1] for mask in masks.values()]
         counts += [ops.cast(size, "float32")] * (len(outputs) - len(counts))
         return sum(counts) / len(counts)
 
     def update_metrics(self, compiled: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
-        """Updates the compiled metrics with the labelled samples.
+        """Update the compiled metrics with the labeled samples.
 
         Args:
-            compiled: What Keras made of the metrics.
-            y: Labels, as `fit` got them.
+            compiled: The compiled metrics.
+            y: Labels, as passed to `fit`.
             y_pred: The student's outputs.
-            sample_weight: Sample weights, as `fit` got them, for the weighted metrics.
+            sample_weight: Sample weights, as passed to `fit`, for the weighted metrics.
         """
-        y, masks = self._found(y, y_pred)
+        y, masks = self._mask_labels(y, y_pred)
         if not compiled.built:
-            with tf.init_scope():  # The variables are none of the step's.
+            with tf.init_scope():  # The variables do not belong to the step.
                 compiled.build(y, y_pred)
         if not masks:
             compiled.update_state(y, y_pred, sample_weight)
@@ -131,8 +132,8 @@ class LabelMasking:
                     own = self._metric_weight(metric, labels, prediction, masks.get(name), given)
                     metric.update_state(labels, prediction, sample_weight=own)
 
-    def _found(self, y: Any, y_pred: Any) -> tuple[Any, dict[str, Any]]:
-        """The labels without gaps, and by output which of them are true ones."""
+    def _mask_labels(self, y: Any, y_pred: Any) -> tuple[Any, dict[str, Any]]:
+        """Return the labels with missing ones replaced, and by output a mask of the others."""
         masks = {}
         for name, prediction in named_outputs(y_pred, self.names).items():
             labels = per_output(y, name, self.names)
@@ -141,7 +142,7 @@ class LabelMasking:
             known = has_label(labels, prediction.shape, self._of_probabilities(name))
             if known is not None:
                 masks[name] = known
-                y = _with(y, name, self.names, _without_gaps(labels, known))
+                y = _replace_output(y, name, self.names, _fill_missing(labels, known))
         return y, masks
 
     def _of_probabilities(self, name: str) -> bool:
@@ -149,17 +150,17 @@ class LabelMasking:
         return loss is None or isinstance(loss, _OF_PROBABILITIES) or loss in _OF_PROBABILITIES_TOO
 
     def _rank(self, function: Any, labels: Any, prediction: Any, key: Any = None) -> int:
-        """How many axes has what a loss or a metric gives before its mean is taken."""
+        """Return the rank of the values of a loss or a metric before the mean."""
         key = id(function) if key is None else key
         if key not in self._ranks:
             rank = len(prediction.shape) - 1
             if function is not None:
-                rank = min(rank, _rank_of(function, labels, prediction))
+                rank = min(rank, _values_rank(function, labels, prediction))
             self._ranks[key] = rank
         return self._ranks[key]
 
-    def _shared(self, sample_weight: Any, shares: dict[str, Any], y_pred: Any) -> Any:
-        """The sample weights, each output's times the replica's share of its labels."""
+    def _scale_weights(self, sample_weight: Any, shares: dict[str, Any], y_pred: Any) -> Any:
+        """Multiply the sample weights of each output by the replica's share of its labels."""
         if all(share is None for share in shares.values()):
             return sample_weight
         weights = {}
@@ -171,7 +172,7 @@ class LabelMasking:
             if share is not None:
                 weight = share if weight is None else ops.cast(weight, share.dtype) * share
             weights[name] = weight
-        return _like(y_pred, weights)
+        return _pack_like(y_pred, weights)
 
     def _metric_weight(
         self, metric: Any, labels: Any, prediction: Any, mask: Any, weight: Any
@@ -182,7 +183,7 @@ class LabelMasking:
         if isinstance(metric, keras.metrics.MeanMetricWrapper):
             values = functools.partial(metric_values, metric)
             rank = self._rank(values, labels, prediction, key=id(metric))
-        mask, partly = _of_rank(mask, rank, f"metric '{metric.name}'")
+        mask, partly = _reduce_rank(mask, rank, f"metric '{metric.name}'")
         if weight is None and "int" in str(metric.dtype):
             return ops.cast(mask, "int32")  # One that counts warns of floats.
         mask = ops.where(partly, float("nan"), ops.cast(mask, "float32"))
@@ -190,16 +191,16 @@ class LabelMasking:
 
 
 def has_label(labels: Any, shape: Sequence[int | None], of_probabilities: bool = False) -> Any:
-    """Where there is a label.
+    """Return a mask of the present labels.
 
     Args:
         labels: Class indices (batch, ...) or (batch, ..., 1), or values of the predictions' shape.
         shape: Shape of the predictions, (batch, ..., classes).
-        of_probabilities: Whether labels that are no class indices are probabilities. Defaults to
+        of_probabilities: Whether labels that are not class indices are probabilities. Defaults to
             `False`.
 
     Returns:
-        Boolean tensor (batch, ...), or `None` where none can be missing.
+        Boolean tensor (batch, ...), or `None` if none can be missing.
     """
     if isinstance(labels, (tf.RaggedTensor, tf.SparseTensor)):
         return None
@@ -223,7 +224,7 @@ def has_label(labels: Any, shape: Sequence[int | None], of_probabilities: bool =
     return ops.logical_not(ops.all(missing, axis=-1) if whole_rows else missing)
 
 
-def _without_gaps(labels: Any, known: Any) -> Any:
+def _fill_missing(labels: Any, known: Any) -> Any:
     labels = ops.convert_to_tensor(labels)
     if len(labels.shape) > len(known.shape):
         known = ops.expand_dims(known, -1)
@@ -231,32 +232,32 @@ def _without_gaps(labels: Any, known: Any) -> Any:
 
 
 def _share(prediction: Any, share: Any) -> Any:
-    """A replica's share of what a mean over an output is taken over: its steps, if it has a mask.
+    """Return a replica's share of the values of an output: of its unmasked steps, if masked.
 
-    Where all replicas have as many samples, `share` is `None`; their masks may differ all the same.
+    If all replicas have equally many samples, `share` is `None`; their masks may still differ.
     """
     mask = get_mask(prediction)
     return share if mask is None else replica_share(ops.sum(ops.cast(mask, "float32")))[0]
 
 
-def _masked(prediction: Any, mask: Any) -> Any:
-    """A copy of the prediction with the mask."""
+def _set_mask(prediction: Any, mask: Any) -> Any:
+    """Return a copy of the prediction with the mask."""
     own = get_mask(prediction)
     if own is not None:
         mask = ops.logical_and(mask, _to_rank(own, len(mask.shape)))
-    # A copy: the distillation losses look at masks too, and they take all samples.
+    # A copy: the distillation losses read masks too, and they use all samples.
     return set_mask(ops.copy(prediction), mask)
 
 
-def _number(mask: Any) -> Any:
-    """How many samples a mask leaves, pixels counted as parts of one."""
+def _count(mask: Any) -> Any:
+    """Count the samples that a mask keeps; pixels count as fractions."""
     mask = ops.cast(mask, "float32")
     axes = tuple(range(1, len(mask.shape)))
     return ops.sum(ops.mean(mask, axis=axes) if axes else mask)
 
 
-def _of_rank(mask: Any, rank: int, what: str) -> tuple[Any, Any]:
-    """The mask for values of fewer axes, and whether one of these is labelled in part only."""
+def _reduce_rank(mask: Any, rank: int, what: str) -> tuple[Any, Any]:
+    """Return the mask for values of lower rank, and whether one of them is only partly labeled."""
     axes = tuple(range(rank, len(mask.shape)))
     if not axes:
         return mask, False
@@ -264,14 +265,14 @@ def _of_rank(mask: Any, rank: int, what: str) -> tuple[Any, Any]:
     partly = ops.any(every != some)
     one = "whole batch" if rank == 0 else "whole sample"
     fine = tf.debugging.Assert(
-        tf.logical_not(partly), [marked(f"The {what} {CANNOT_LEAVE_OUT.format(one)}")]
+        tf.logical_not(partly), [marked(f"The {what} {CANNOT_OMIT.format(one)}")]
     )
     with tf.control_dependencies([fine] if fine is not None else []):
         return tf.identity(every), partly
 
 
 def _to_rank(values: Any, rank: int) -> Any:
-    """Weights or a mask with as many axes as a mask has."""
+    """Return weights or a mask with the given rank."""
     while len(values.shape) > rank and values.shape[-1] == 1:
         values = values[..., 0]
     while len(values.shape) < rank:
@@ -279,30 +280,30 @@ def _to_rank(values: Any, rank: int) -> Any:
     return values
 
 
-def _as_keras_gives_them(labels: Any, prediction: Any) -> Any:
-    """Labels as a loss gets them: floats, and (batch, 1) for a single output."""
+def _as_passed_to_loss(labels: Any, prediction: Any) -> Any:
+    """Return labels as Keras passes them to a loss: floats, and (batch, 1) for one unit."""
     labels = ops.cast(labels, keras.config.floatx())
     one = prediction.shape[-1] == 1 and len(labels.shape) == len(prediction.shape) - 1
     return ops.expand_dims(labels, -1) if one else labels
 
 
-def _rank_of(function: Any, labels: Any, prediction: Any) -> int:
+def _values_rank(function: Any, labels: Any, prediction: Any) -> int:
     if isinstance(function, keras.losses.Loss):
         if type(function).call is keras.losses.Loss.call:
-            return 0  # It overrides `__call__`, so it gives its mean alone.
+            return 0  # It overrides `__call__`, so it returns only its mean.
         function = function.call
     return len(ops.convert_to_tensor(function(labels, prediction)).shape)
 
 
-def _resolved(loss: Any) -> Any:
-    """The loss of one output as Keras reads it; `None` where it has none or is sure to fit."""
+def _resolve(loss: Any) -> Any:
+    """Return the loss of one output as Keras resolves it, or `None`."""
     if loss is None or str(loss).lower() in ("crossentropy", "ce"):
         return None
     return keras.losses.get(loss)
 
 
-def _with(structure: Any, name: str, names: Sequence[str], value: Any) -> Any:
-    """Labels with one output's replaced."""
+def _replace_output(structure: Any, name: str, names: Sequence[str], value: Any) -> Any:
+    """Return the labels with those of one output replaced."""
     if isinstance(structure, dict):
         return {**structure, name: value}
     if isinstance(structure, (list, tuple)):
@@ -312,8 +313,8 @@ def _with(structure: Any, name: str, names: Sequence[str], value: Any) -> Any:
     return value
 
 
-def _like(y_pred: Any, values: dict[str, Any]) -> Any:
-    """Values by output in the structure of the predictions."""
+def _pack_like(y_pred: Any, values: dict[str, Any]) -> Any:
+    """Arrange values by output in the structure of the predictions."""
     if isinstance(y_pred, dict):
         return values
     if isinstance(y_pred, (list, tuple)):

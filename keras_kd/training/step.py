@@ -1,14 +1,12 @@
-"""The gradient step that all distillers share, and the model class whose step has an owner."""
+"""The model class whose training step has an owner during a `fit`."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import keras
-import tensorflow as tf
 
 from keras_kd.models.keras_compat import CompatModel
-from keras_kd.training.distribution import fill_empty_replica
 
 
 class StepOwner(Protocol):
@@ -48,36 +46,6 @@ class StepModel(CompatModel):
                 super().make_train_function(force=True)
                 self._single_step, self.train_function = self.train_function, train_function
             return self._single_step(iterator)
-
-
-def gradient_step(
-    model: keras.Model,
-    inputs: Any,
-    forward: Callable[[Any, Callable[[Any], Any]], tuple[Any, Any]],
-    require: Callable[[Any], Sequence[Any]] = lambda loss: (),
-) -> tuple[Any, Any]:
-    """Run one forward pass, one backward pass and one update of the optimizer.
-
-    Args:
-        model: The model whose `trainable_variables` its `optimizer` updates.
-        inputs: The batch of this replica.
-        forward: Maps the inputs and a function to `(outputs, loss)`. The inputs have one extra
-            sample on a replica without any; the function removes it from outputs.
-        require: Maps the loss to assertions that must hold before the update. Defaults to none.
-
-    Returns:
-        The outputs and the loss.
-    """
-    inputs, cut = fill_empty_replica(inputs)
-    with tf.GradientTape() as tape:
-        outputs, loss = forward(inputs, cut)
-        scaled = model.optimizer.scale_loss(loss)
-    variables = model.trainable_variables
-    gradients = tape.gradient(scaled, variables)
-    with tf.control_dependencies(require(loss)):
-        gradients = [None if g is None else tf.identity(g) for g in gradients]
-    model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-    return outputs, loss
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere and started again is the run that was not stopped."""
+"""Tests of `Resume`: a run that is stopped and started again ends as the uninterrupted run."""
 
 import os
 import shutil
@@ -26,8 +26,8 @@ def samples(bad=False):
     return tf.data.Dataset.from_tensor_slices((x, y)).shuffle(40, seed=1).batch(8)
 
 
-def distiller(on_bad_batch="raise"):
-    """With state wherever there can be some: noise, dropout, a projector, a schedule, Adam."""
+def distiller(on_bad_batch="raise", steps_per_execution=1, eager=True):
+    """Return a distiller with noise, dropout, a projector, batch normalization and Adam."""
     keras.utils.set_random_seed(0)
     hidden = keras.layers.Dense(6, name="hidden")
     norm, dropout = keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)
@@ -36,24 +36,30 @@ def distiller(on_bad_batch="raise"):
     losses = [kd.losses.SoftTargets(), kd.losses.Hint("hidden", "hidden")]
     noise = kd.noise.LogitNoise(0.5, probability=0.5)
     model = kd.Distiller(student, teacher, losses, noise=noise, on_bad_batch=on_bad_batch)
-    model.compile("adam", toy.sparse_loss(), metrics=["accuracy"])
+    model.compile(
+        "adam",
+        toy.sparse_loss(),
+        metrics=["accuracy"],
+        steps_per_execution=steps_per_execution,
+        run_eagerly=eager,
+    )
     return model
 
 
 class Stop(keras.callbacks.Callback):
-    """Ends the run after a step, as Ctrl-C does."""
+    """Stop the run after a step, as Ctrl-C does."""
 
     def __init__(self, step):
         super().__init__()
         self.step = step
 
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == self.step:
+        if int(self.model.optimizer.iterations) >= self.step:
             raise KeyboardInterrupt
 
 
-def run(folder, *others, every=2, bad=False, epochs=EPOCHS):
-    model = distiller("skip" if bad else "raise")
+def run(folder, *others, every=2, bad=False, epochs=EPOCHS, steps=1, eager=True):
+    model = distiller("skip" if bad else "raise", steps, eager)
     # A schedule that depends on the value must not be applied twice to an epoch.
     halved = kd.callbacks.LossWeightScheduler(lambda _, weight: weight / 2, "hint")
     callbacks = [halved, kd.callbacks.Resume(folder, every=every), *others]
@@ -75,15 +81,22 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def traced(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("traced"), eager=False)[0]
+
+
+@pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """A run that was stopped in its second epoch, after the eighth of fifteen steps."""
+    """Return the folder of a run stopped in its second epoch, after step 8 of 15."""
     folder = tmp_path_factory.mktemp("stopped")
     with pytest.raises(KeyboardInterrupt):
         run(folder, Stop(8))
     return folder
 
 
-def test_stopped_within_an_epoch_it_goes_on_at_the_step_of_the_checkpoint(whole, stopped, tmp_path):
+def test_a_run_stopped_within_an_epoch_continues_at_the_step_of_the_checkpoint(
+    whole, stopped, tmp_path
+):
     folder = shutil.copytree(stopped, tmp_path / "copy")
     assert sorted(os.listdir(folder)) == ["000000000004-1", "000000000006-1"]
     resumed, history = run(folder)
@@ -94,7 +107,7 @@ def test_stopped_within_an_epoch_it_goes_on_at_the_step_of_the_checkpoint(whole,
         assert history.history[name][::2] == whole[1].history[name][::2]
 
 
-def test_stopped_between_two_epochs_it_begins_the_epoch_anew(whole, tmp_path):
+def test_a_run_stopped_between_epochs_repeats_the_epoch(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Stop(2 * STEPS + 1), every="epoch")
     resumed, history = run(tmp_path, every="epoch")
@@ -103,9 +116,7 @@ def test_stopped_between_two_epochs_it_begins_the_epoch_anew(whole, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "torn", "about"])
-def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_used(
-    damage, whole, stopped, tmp_path
-):
+def test_a_damaged_checkpoint_is_ignored_with_a_warning(damage, whole, stopped, tmp_path):
     folder = shutil.copytree(stopped, tmp_path / "copy")
     newest = folder / "000000000006-1"
     path = newest / ("about.json" if damage == "about" else "state.weights.h5")
@@ -116,33 +127,35 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_used(
         place = content.index(b'"batch": 1') + 9 if damage == "about" else len(content) // 2
         content[place] ^= 1
     path.write_bytes(content)
-    with pytest.warns(UserWarning, match="000000000006-1' is damaged and left out"):
+    with pytest.warns(UserWarning, match="000000000006-1' is damaged and ignored"):
         resumed, _ = run(folder)
     assert same(resumed, whole[0])
 
 
-def test_a_checkpoint_that_is_larger_than_any_is_not_read(whole, stopped, tmp_path):
+def test_a_checkpoint_of_implausible_size_is_not_read(whole, stopped, tmp_path):
     folder = shutil.copytree(stopped, tmp_path / "copy")
     # Spaces before it change nothing in JSON.
     about = folder / "000000000006-1" / "about.json"
     content = about.read_bytes()
     about.write_bytes(b" " * 2**28 + content)
-    with pytest.warns(UserWarning, match="000000000006-1' is damaged and left out"):
+    with pytest.warns(UserWarning, match="000000000006-1' is damaged and ignored"):
         resumed, _ = run(folder)
     assert same(resumed, whole[0])
 
 
-def test_where_no_checkpoint_is_whole_nothing_is_trained(stopped, tmp_path):
+def test_nothing_is_trained_if_all_checkpoints_are_damaged(stopped, tmp_path):
     folder = shutil.copytree(stopped, tmp_path / "copy")
     for path in folder.glob("*/about.json"):
         path.write_text("{}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(ValueError, match="no checkpoint in .* is whole. Delete the folder"):
+        with pytest.raises(
+            ValueError, match="all checkpoints in .* are damaged. Delete the folder"
+        ):
             run(folder)
 
 
-def test_a_finished_run_is_loaded_and_goes_on_where_more_epochs_are_wanted(whole, tmp_path):
+def test_a_finished_run_is_loaded_and_continues_for_more_epochs(whole, tmp_path):
     shorter, _ = run(tmp_path, epochs=2)
     loaded, history = run(tmp_path, epochs=2)
     assert same(loaded, shorter)
@@ -153,7 +166,7 @@ def test_a_finished_run_is_loaded_and_goes_on_where_more_epochs_are_wanted(whole
     assert len(history.history["loss"]) == 3
 
 
-def test_a_run_that_a_callback_ended_is_not_trained_on(tmp_path):
+def test_a_run_stopped_by_a_callback_is_not_trained_further(tmp_path):
     class Enough(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = True
@@ -164,7 +177,78 @@ def test_a_run_that_a_callback_ended_is_not_trained_on(tmp_path):
     assert history.epoch == [0]
 
 
-def test_batches_that_were_skipped_are_skipped_again_at_their_place(tmp_path):
+@pytest.mark.parametrize(("steps", "again"), [(2, 2), (3, 2), (2, 4)])
+def test_several_steps_per_execution_give_the_weights_of_single_steps(
+    steps, again, traced, tmp_path
+):
+    # 5 steps per epoch: the last execution of an epoch has fewer steps, and with other
+    # `steps_per_execution` the restart begins within an execution.
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Stop(8), steps=steps, eager=False)
+    resumed, history = run(tmp_path, steps=again, eager=False)
+    assert int(resumed.optimizer.iterations) == EPOCHS * STEPS
+    assert same(resumed, traced)
+    assert history.epoch == [0, 1, 2]
+
+
+class SetWeight(keras.callbacks.Callback):
+    """Change a hyperparameter in every hook of a batch and an epoch."""
+
+    def change(self, *_, **__):
+        weight = self.model.hyperparameters["hint.weight"]
+        self.model.set_hyperparameter("hint.weight", 0.9 * float(weight))
+
+    on_epoch_begin = on_train_batch_begin = on_train_batch_end = on_epoch_end = change
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_place_in_the_list_of_callbacks_makes_no_difference(first, tmp_path):
+    def fit(folder, *more):
+        callbacks = [kd.callbacks.Resume(folder, every=1), SetWeight(), *more]
+        model = distiller()
+        model.fit(samples(), epochs=2, verbose=0, callbacks=callbacks[:: 1 if first else -1])
+        return model
+
+    expected = fit(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "stopped", Stop(7))
+    assert same(fit(tmp_path / "stopped"), expected)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_finished_run_keeps_the_weights_that_early_stopping_restored(first, tmp_path):
+    ends = []
+    for _ in range(2):
+        callbacks = [
+            kd.callbacks.Resume(tmp_path),
+            keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True),
+        ]
+        model = distiller()
+        model.optimizer.learning_rate = 0.5
+        data = {"x": samples(), "validation_data": samples(), "epochs": 6, "verbose": 0}
+        model.fit(**data, callbacks=callbacks if first else callbacks[::-1])
+        ends.append(model.student.get_weights())
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_data_set_object_that_shuffles_anew_is_explained(tmp_path):
+    data = samples()
+    distiller().fit(data, verbose=0, callbacks=[kd.callbacks.Resume(tmp_path)])
+    with pytest.raises(ValueError, match="if it has one, make the data set again"):
+        distiller().fit(data, epochs=2, verbose=0, callbacks=[kd.callbacks.Resume(tmp_path)])
+
+
+def test_the_step_belongs_to_the_model_again_after_a_fit(tmp_path):
+    model, _ = run(tmp_path, epochs=1)
+    assert model.step_owner is None
+    x, y = np.zeros((8, 5), "float32"), np.zeros(8, int)
+    before = int(model.optimizer.iterations)
+    model.train_on_batch(x, y)
+    assert int(model.optimizer.iterations) == before + 1
+
+
+def test_skipped_batches_are_skipped_at_the_same_step_after_a_restart(tmp_path):
     expected, history = run(tmp_path / "whole", bad=True)
     assert history.history["skipped_batches"] == [1, 1, 1]
     with pytest.raises(KeyboardInterrupt):
@@ -172,7 +256,7 @@ def test_batches_that_were_skipped_are_skipped_again_at_their_place(tmp_path):
     assert same(run(tmp_path / "stopped", bad=True)[0], expected)
 
 
-def test_what_it_cannot_go_on_with_is_refused(stopped, tmp_path):
+def test_data_models_and_arguments_it_cannot_resume_are_rejected(stopped, tmp_path):
     model = distiller()
 
     def fit(data, folder=tmp_path, **kwargs):
@@ -224,7 +308,7 @@ run.run(folder, *others)
 """
 
 
-def test_killed_within_an_epoch_and_then_within_a_checkpoint_it_ends_the_same(whole, tmp_path):
+def test_a_run_killed_within_an_epoch_and_within_a_checkpoint_ends_the_same(whole, tmp_path):
     for where in ("within an epoch", "while the weights are written"):
         command = [sys.executable, "-c", KILLED, str(tmp_path), where]
         killed = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -65,6 +65,6 @@ def test_a_worker_that_is_killed_ends_the_job_which_then_goes_on(tmp_path):
 
 
 def test_keras_alone_still_fails_on_two_workers(workers):
-    """If this fails, Keras has fixed keras#20585: try to remove CompatModel._maybe_symbolic_build."""
+    """If this fails, keras#20585 is fixed: try to remove CompatModel._maybe_symbolic_build."""
     for worker in workers:
         assert "Attempt to convert a value (PerReplica" in worker["keras"]

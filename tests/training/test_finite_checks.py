@@ -146,3 +146,49 @@ def test_what_skipping_cannot_do_is_refused():
     with pytest.raises(ValueError, match="`steps_per_execution` must be 1"):
         distiller("skip").compile("adam", steps_per_execution=2)
     assert not distiller("skip").jit_compile
+
+
+class NanForLargeInputs(keras.layers.Layer):
+    def call(self, x):
+        return ops.where(ops.abs(x) > MARK, float("nan"), x)
+
+
+def failing_teacher():
+    layers = [keras.Input((5,)), NanForLargeInputs(), keras.layers.Dense(4)]
+    return kd.Teacher(keras.Sequential(layers, name="teacher"), outputs="logits")
+
+
+def noisy(model):
+    noise = kd.noise.LogitNoise(1.0, seed=1)
+    return kd.Distiller(model, failing_teacher(), noise=noise, on_bad_batch="skip")
+
+
+def augmented(model):
+    augment = keras.layers.GaussianNoise(0.1, seed=1)
+    options = {"augment": augment, "same_view": True}
+    return kd.Distiller(model, failing_teacher(), **options, on_bad_batch="skip")
+
+
+def averaged(model):
+    return kd.SelfDistiller(model, decay=0.9, on_bad_batch="skip")
+
+
+@pytest.mark.parametrize("make", [noisy, augmented, averaged])
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_skipped_batch_changes_no_variable_and_draws_no_random_number(make, eager):
+    x, y, _ = arrays()
+    good = np.r_[0:8, 16:32]
+    bad = x.copy()
+    bad[8:16] = np.nan if make is averaged else 2 * MARK
+    models = []
+    for inputs, labels in ((bad, y), (x[good], y[good])):
+        keras.utils.set_random_seed(0)
+        layers = [keras.Input((5,)), keras.layers.Dropout(0.5, seed=3), keras.layers.Dense(4)]
+        model = make(keras.Sequential(layers))
+        model.compile(keras.optimizers.Adam(0.01), toy.sparse_loss(), run_eagerly=eager)
+        data = batches(inputs, labels)
+        skipped = model.fit(data, epochs=2, verbose=0).history["skipped_batches"]
+        assert skipped == ([1, 1] if inputs is bad else [0, 0])
+        models.append(model)
+    for one, other in zip(models[0].variables, models[1].variables, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
