@@ -72,6 +72,12 @@ def test_the_examples_of_the_reference_are_shown_as_code(site):
         assert ">Example:<" not in text, page.name
 
 
+def test_the_reference_shows_a_function_and_not_the_module_of_the_same_name(site, pages):
+    anchors = pages[site / "api" / "compression.html"].anchors
+    assert "keras_kd.compression.prune" in anchors
+    assert not [anchor for anchor in anchors if anchor.startswith("keras_kd.compression.prune.")]
+
+
 def test_every_page_opens_without_error_and_loads_nothing_from_other_hosts(
     pages, site, address, browser
 ):
