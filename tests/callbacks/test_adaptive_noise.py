@@ -9,7 +9,7 @@ def test_the_noise_decreases_when_the_metric_stops_improving():
     model = distiller(noise=kd.noise.LogitNoise(1.0))
     model.optimizer.learning_rate = 0.0  # The accuracy stays the same.
     callback = kd.callbacks.AdaptiveNoise(factor=0.5, patience=2)
-    history = fit(model, callback, epochs=6, validation_data=toy.vectors(16))
+    history = fit(model, callback, epochs=6, batch_size=16, validation_data=toy.vectors(16))
     assert history["noise.stddev"] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
 
 
@@ -23,7 +23,7 @@ def test_an_improvement_depends_on_the_mode(mode, expected):
             super().on_epoch_end(epoch, logs)
 
     model = distiller(noise=kd.noise.LogitNoise(1.0))
-    history = fit(model, Improve("quality", patience=1, mode=mode))
+    history = fit(model, Improve("quality", patience=1, mode=mode), batch_size=16)
     assert history["noise.stddev"] == expected
 
 

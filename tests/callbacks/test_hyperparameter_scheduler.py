@@ -34,9 +34,9 @@ def test_a_schedule_continues_after_a_resume(tmp_path):
         model = distiller(noise=kd.noise.LogitNoise(1.0, seed=1))
         schedules = (
             kd.callbacks.TemperatureScheduler(lambda epoch: 5.0 - epoch),
-            kd.callbacks.NoiseScheduler(keras.optimizers.schedules.ExponentialDecay(1.0, 4, 0.5)),
+            kd.callbacks.NoiseScheduler(keras.optimizers.schedules.ExponentialDecay(1.0, 2, 0.5)),
         )
-        return model, fit(model, *more, *schedules, epochs=4)
+        return model, fit(model, *more, *schedules, epochs=4, batch_size=16)
 
     uninterrupted, expected = run()
     with pytest.raises(KeyboardInterrupt):
