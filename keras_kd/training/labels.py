@@ -23,6 +23,8 @@ def class_indices(labels: Any, shape: tuple[int | None, ...]) -> Any:
         ValueError: If the labels do not match the logits.
     """
     labels = ops.convert_to_tensor(labels)
+    if keras.backend.standardize_dtype(labels.dtype) == "bool":
+        labels = ops.cast(labels, "int32")
     rank = len(shape)
     if len(labels.shape) == rank and labels.shape[-1] == 1:
         labels = labels[..., 0]

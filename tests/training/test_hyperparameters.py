@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd.training.hyperparameters import hyperparameters
+from keras_kd.training.hyperparameters import (
+    Hyperparameter,
+    HyperparameterPaths,
+    hyperparameters,
+)
+from tests import toy
+from tests.distillers.models import distiller
 
 
 def test_assigning_writes_into_the_same_variable():
@@ -16,12 +22,25 @@ def test_assigning_writes_into_the_same_variable():
     assert float(variable) == 0.1  # float64: no digit is lost.
 
 
-@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), "warm", None])
-def test_a_value_out_of_range_is_refused_and_the_old_one_stays(value):
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 10**400, "warm", None])
+def test_a_value_out_of_range_is_rejected_and_the_old_one_stays(value):
     loss = kd.losses.SoftTargets(temperature=3.0)
     with pytest.raises(ValueError, match="SoftTargets: `temperature` must be a finite number"):
         loss.temperature = value
     assert float(loss.temperature) == 3.0
+
+
+def test_the_bounds_of_a_range_are_valid_unless_exclusive():
+    class Layer(keras.layers.Layer):
+        rate = Hyperparameter(minimum=0.5, maximum=2)
+
+    layer = Layer()
+    for value in (0.5, 2):
+        layer.rate = value
+        assert float(layer.rate) == value
+    with pytest.raises(ValueError, match=r"at least 0\.5 and at most 2\. Received: rate=2\.1"):
+        layer.rate = 2.1
+    assert isinstance(Layer.rate, Hyperparameter)
 
 
 def test_they_are_listed_and_saved_with_the_object_and_never_trained():
@@ -41,3 +60,48 @@ def test_mixed_precision_does_not_round_them():
     expected = kd.losses.SoftTargets(temperature=1 / 3)(np.eye(3) * 9, np.ones((3, 3)))
     assert values.dtype == "float32"
     np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+class Owner(HyperparameterPaths):
+    def __init__(self):
+        self.loss, self.other = kd.losses.SoftTargets(2.0), kd.losses.LogitsMSE()
+
+    def hyperparameter_owners(self):
+        return {"soft.": self.loss, "": self.other}
+
+
+def test_paths_join_the_prefix_of_the_owner_and_the_name():
+    owner = Owner()
+    assert list(owner.hyperparameters) == ["soft.weight", "soft.temperature", "weight"]
+    assert owner.hyperparameters["soft.temperature"] is owner.loss.temperature
+    owner.set_hyperparameter("soft.temperature", 5)
+    owner.set_hyperparameter("weight", 0.25)
+    assert float(owner.loss.temperature) == 5
+    assert [float(loss.weight) for loss in (owner.loss, owner.other)] == [1, 0.25]
+
+
+def test_an_unknown_path_and_a_value_out_of_range_are_rejected():
+    with pytest.raises(KeyError, match="no hyperparameter 'temperature'; there are .*soft.weight"):
+        Owner().set_hyperparameter("temperature", 2)
+    with pytest.raises(ValueError, match="SoftTargets: `temperature`.*greater than 0"):
+        Owner().set_hyperparameter("soft.temperature", 0)
+
+
+def test_a_changed_value_changes_the_next_compiled_step():
+    (x, y), loss = toy.vectors(), kd.losses.SoftTargets(1.0)
+    model = distiller(losses=loss, rate=0.0, eager=False)
+
+    def step():
+        logs = model.fit(x, y, batch_size=32, verbose=0).history
+        return logs["soft_targets"][0], logs["loss"][0] - 0.5 * logs["student_loss"][0]
+
+    function = model.make_train_function() or model.train_function
+    cold, _ = step()
+    model.set_hyperparameter("soft_targets.temperature", 3.0)
+    warm, weighted = step()
+    expected = np.mean(loss(model.teachers[0].model(x), model.student(x)))
+    np.testing.assert_allclose(warm, expected, rtol=1e-5)
+    assert cold != warm
+    loss.weight = 10.0
+    np.testing.assert_allclose(step()[1], 10 * weighted, rtol=1e-4)
+    assert model.train_function is function

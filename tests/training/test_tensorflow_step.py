@@ -1,0 +1,148 @@
+"""One forward pass, one backward pass and one update."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from keras_kd.training.tensorflow_step import (
+    after,
+    check_if_not_finite,
+    gradient_step,
+    outside_graph,
+    require_before,
+    update_variables,
+)
+from tests import toy
+
+
+def failed(message="failed"):
+    return tf.debugging.Assert(tf.constant(False), [message])
+
+
+def forward_of(model, y):
+    def forward(inputs, cut):
+        outputs = cut(model(inputs, training=True))
+        return outputs, toy.sparse_loss()(y, outputs)
+
+    return forward
+
+
+def scaled_adam():
+    return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1), initial_scale=8.0)
+
+
+@pytest.mark.parametrize("optimizer", [lambda: keras.optimizers.Adam(0.1), scaled_adam])
+def test_a_gradient_step_equals_a_step_with_a_gradient_tape(optimizer):
+    (x, y), weights = toy.vectors(8), []
+    for by_hand in (True, False):
+        model = toy.mlp("model")
+        model.optimizer = optimizer()
+        model.optimizer.build(model.trainable_variables)
+
+        @tf.function
+        def step(model=model, by_hand=by_hand):
+            forward = forward_of(model, y)
+            if not by_hand:
+                return gradient_step(model, tf.constant(x), forward)
+            with tf.GradientTape() as tape:
+                outputs, loss = forward(x, lambda value: value)
+                scaled = model.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled, model.trainable_variables)
+            model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+            return outputs, loss
+
+        outputs, loss = [step() for _ in range(2)][-1]
+        weights.append([outputs, loss, *model.get_weights()])
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_failed_requirement_prevents_the_update():
+    (x, y), model = toy.vectors(8), toy.mlp("model")
+    model.optimizer = keras.optimizers.SGD(0.1)
+    model.optimizer.build(model.trainable_variables)
+    before, seen = model.get_weights(), []
+
+    def require(loss):
+        seen.append(loss.shape)
+        return [failed()]
+
+    @tf.function
+    def step():
+        return gradient_step(model, tf.constant(x), forward_of(model, y), require)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="failed"):
+        step()
+    assert seen == [()]
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_a_variable_without_a_gradient_is_not_updated():
+    class Pair(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = (self.add_weight(initializer="ones") for _ in range(2))
+            self.optimizer = keras.optimizers.SGD(0.5)
+
+    pair = Pair()
+    outputs, loss = update_variables(pair, lambda: ("outputs", 2.0 * pair.used))
+    assert (outputs, float(loss)) == ("outputs", 2.0)
+    assert [float(variable) for variable in (pair.used, pair.unused)] == [0.0, 1.0]
+
+
+def test_operations_after_a_failed_assertion_do_not_run():
+    variable = tf.Variable(1.0)
+
+    @tf.function
+    def assign():
+        with after([failed("before")]):
+            variable.assign(2.0)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="before"):
+        assign()
+    assert float(variable) == 1.0
+
+
+def test_required_values_do_not_exist_if_an_assertion_fails():
+    @tf.function
+    def values(fine):
+        assertion = tf.debugging.Assert(fine, ["required"])
+        return require_before([assertion], {"a": tf.constant(1.0), "b": [tf.constant(2.0)]})
+
+    assert [float(value) for value in tf.nest.flatten(values(True))] == [1.0, 2.0]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="required"):
+        values(False)
+
+
+def test_a_block_outside_the_graph_runs_once_and_eagerly():
+    eager = []
+
+    @tf.function
+    def step(x):
+        with outside_graph():
+            eager.append(tf.executing_eagerly())
+        return x
+
+    step(tf.constant(1.0))
+    step(tf.constant(2.0))
+    assert eager == [True]
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_values_are_checked_only_if_the_loss_is_not_finite(eager):
+    @tf.function
+    def check(loss, value):
+        return check_if_not_finite(loss, lambda: {"A teacher gave NaN.": value})
+
+    tf.config.run_functions_eagerly(eager)
+    try:
+        check(ops.convert_to_tensor(1.0), ops.convert_to_tensor(np.nan))
+        check(ops.convert_to_tensor(np.nan), ops.convert_to_tensor(1.0))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="A teacher gave NaN"):
+            check(ops.convert_to_tensor(np.nan), ops.convert_to_tensor(np.nan))
+    finally:
+        tf.config.run_functions_eagerly(False)
