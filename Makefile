@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test docs benchmarks-quick lint format install clean
+.PHONY: demo test test-fast docs benchmarks-quick lint format install clean
 
 install: $(VENV)/installed
 
@@ -21,12 +21,17 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# A notice of the theme's makers on the future of MkDocs is left out.
+# For work on the code: no data sets, examples, site, benchmarks or child processes.
+test-fast: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not dataset and not subprocess" \
+		--ignore tests/benchmarks --ignore tests/docs --ignore tests/examples --ignore tests/fuzzing
+
+# Without the theme's notice on the future of MkDocs.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "The documentation: build/site/index.html"
 
-# Only proves that each benchmark still runs.
+# Checks that each benchmark still runs.
 benchmarks-quick: install
 	$(BIN)/python -m benchmarks run all --quick
 

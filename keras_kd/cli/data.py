@@ -4,7 +4,6 @@ import argparse
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import tree
 
 from keras_kd import datasets
@@ -17,14 +16,14 @@ _TEST_SPLITS = ("test", "validation")
 
 def load_training_data(
     options: argparse.Namespace, model: keras.Model, batch_size: int = 128, seed: int = 0
-) -> tf.data.Dataset:
+) -> Any:
     """Load the training split in shuffled batches."""
     return _load(options, options.train_split, model, batch_size, seed=seed)
 
 
 def load_test_data(
     options: argparse.Namespace, model: keras.Model | None, batch_size: int = 128
-) -> tf.data.Dataset | None:
+) -> Any | None:
     """Load the test split in order; `None` if there is none and the options name none."""
     split = options.test_split
     if split is None:
@@ -33,7 +32,7 @@ def load_test_data(
     return None if split is None else _load(options, split, model, batch_size, shuffle=False)
 
 
-def require_test_data(options: argparse.Namespace, model: keras.Model | None) -> tf.data.Dataset:
+def require_test_data(options: argparse.Namespace, model: keras.Model | None) -> Any:
     """Load the test split in order.
 
     Raises:
@@ -55,7 +54,7 @@ def _load(
     model: keras.Model | None,
     batch_size: int,
     **order: Any,
-) -> tf.data.Dataset:
+) -> Any:
     dataset = datasets.load(options.data, split, batch_size, **order)
     if model is not None:
         _check_shape(options.data, dataset.element_spec[0], model)

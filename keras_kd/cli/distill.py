@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_kd import losses
 from keras_kd.cli import data
@@ -45,7 +44,7 @@ def cosine_adam(rate: float, steps: int) -> keras.optimizers.Optimizer:
 
 
 def run_fit(
-    model: keras.Model, train: tf.data.Dataset, test: tf.data.Dataset | None, epochs: int
+    model: keras.Model, train: Any, test: Any | None, epochs: int
 ) -> dict[str, list[float]]:
     """Train a compiled model and return its learning curves."""
     # The data set shuffles itself; Keras would warn that it cannot.
@@ -97,9 +96,7 @@ def _check_out(options: argparse.Namespace) -> None:
         )
 
 
-def _evaluate(
-    distiller: Distiller, teacher: keras.Model, test: tf.data.Dataset
-) -> dict[str, float]:
+def _evaluate(distiller: Distiller, teacher: keras.Model, test: Any) -> dict[str, float]:
     """Return the test accuracies of teacher and student."""
     loss, accuracy = loss_and_accuracy(teacher, test.element_spec[1])
     teacher.compile(loss=loss, metrics=[accuracy])

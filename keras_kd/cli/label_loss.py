@@ -14,10 +14,6 @@ def loss_and_accuracy(
 ) -> tuple[keras.losses.Loss, keras.metrics.Metric]:
     """Return the cross-entropy and the accuracy that match a model and its labels.
 
-    Args:
-        model: A model with one output.
-        labels: Specification of a batch of labels: integers, or one-hot or multi-hot rows.
-
     Raises:
         ValueError: If there are several outputs, or the output may be logits or probabilities.
     """

@@ -23,9 +23,6 @@ _INTERRUPTED = 130  # The code that shells use.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code.
 
-    Args:
-        arguments: The words after `keras-kd`. Defaults to those of the process.
-
     Raises:
         SystemExit: With code 2 if the arguments are invalid, with 0 after `--help`.
     """

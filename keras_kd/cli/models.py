@@ -16,10 +16,6 @@ _LARGEST_EXPANSION = 100
 def load_model(path: str | Path, unsafe: bool) -> keras.Model:
     """Load a `.keras` file without its optimizer.
 
-    Args:
-        path: The file.
-        unsafe: Whether to allow Python code in the file.
-
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file has another format, is damaged, or contains code or custom classes.

@@ -202,13 +202,7 @@ class DistillationObjective(Objective):
         return [member(x) for member in self.ensemble.members]
 
     def teach_before(self, teacher_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
-        """Weight the teachers, add noise and combine, as configured.
-
-        Args:
-            teacher_outputs: What `run_teachers` returned.
-            y: Labels, as passed to `fit`.
-            replica: Index of the replica, for the noise. Defaults to 0.
-        """
+        """Weight the teachers, add noise and combine, as configured."""
         if self.during or not self.active:
             return None
         if self.ensemble is None:
@@ -229,18 +223,7 @@ class DistillationObjective(Objective):
     def term(
         self, i: int, knowledge: Knowledge, student_outputs: dict[Tap, Any], y: Any, weights: Any
     ) -> Any:
-        """Compute the mean of one loss over the samples, its teachers weighted per sample.
-
-        Args:
-            i: Index of the loss.
-            knowledge: The targets.
-            student_outputs: The student's taps.
-            y: Labels, as passed to `fit`.
-            weights: Sample weights, as passed to `fit`.
-
-        Returns:
-            A scalar.
-        """
+        """Compute the mean of one loss over the samples, its teachers weighted per sample."""
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
         labels = per_output(y, tap, names)

@@ -56,14 +56,6 @@ class ModelWithExits(TappedModel):
 def build_exits(student: keras.Model, exits: Exits, outputs: str) -> dict[str, keras.layers.Layer]:
     """Build the exits, by tap.
 
-    Args:
-        student: The student.
-        exits: Its taps, or a dict from tap to a layer or model from there to logits.
-        outputs: Type of the student's outputs, as for `Distiller`.
-
-    Returns:
-        A built layer for each tap.
-
     Raises:
         TypeError: If one is not a layer.
         ValueError: If there is no exit, a tap does not exist, or there is no default exit for it.

@@ -83,12 +83,7 @@ class FitRun(keras.callbacks.Callback):
         self._batch, self._last_batch = batch, batch + self._execution_steps(batch) - 1
 
     def execute(self, compiled: Callable[[Any], Any], iterator: Any) -> Any:
-        """Run the steps of one execution and return the logs of the last one.
-
-        Args:
-            compiled: Runs `steps_per_execution` steps.
-            iterator: Gives the batches.
-        """
+        """Run the steps of one execution and return the logs of the last one."""
         whole, resumable = self.model.steps_per_execution, self._resumable
         steps = self._last_batch - self._batch + 1
         if resumable is not None:
@@ -151,13 +146,6 @@ def run_fit(
 ) -> keras.callbacks.History:
     """Run the `fit` of Keras with a `FitRun`.
 
-    Args:
-        model: The model.
-        fit: The `fit` of `keras.Model`, bound to the model.
-        arguments: Its arguments, by name.
-        skips: As for `FitRun`. Defaults to `False`.
-        drawn: As for `FitRun`. Defaults to `None`.
-
     Raises:
         ValueError: If a batch is bad, or there was none; see also `kd.callbacks.Resume`.
         RuntimeError: If the data set raised an error.
@@ -187,14 +175,7 @@ def run_fit(
 
 
 def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
-    """Create the variables of the metrics of a student with one output, if y's shape is known.
-
-    Args:
-        compiled: The compiled metrics, or `None`.
-        x: As passed to `fit`.
-        y: As passed to `fit`.
-        student: The student.
-    """
+    """Create the variables of the metrics of a student with one output, if y's shape is known."""
     found, shapes = batch_specs(x, y), list(student.output_shapes.values())
     if compiled is None or compiled.built or found is None or len(shapes) != 1:
         return

@@ -94,16 +94,7 @@ class MutualObjective(Objective):
     def teach_during(
         self, student_outputs: Sequence[dict], y: Any, replica: Any = 0
     ) -> list[Knowledge]:
-        """Use the outputs of the other students as targets, without gradient.
-
-        Args:
-            student_outputs: For each student its taps.
-            y: Labels by student, or `None`.
-            replica: Index of the replica, for the noise. Defaults to 0.
-
-        Returns:
-            A `Knowledge` for each student.
-        """
+        """Use the outputs of the other students as targets, without gradient."""
         knowledge = []
         for i, objective in enumerate(self.objectives):
             others = [taps for j, taps in enumerate(student_outputs) if j != i]

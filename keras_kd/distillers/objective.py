@@ -34,12 +34,7 @@ class Objective(keras.layers.Layer):
     teachers: tuple[BaseTeacher, ...] = ()
 
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
-        """Reject data that the teachers cannot teach on.
-
-        Args:
-            joined: The specification of the inputs if the data set carries teacher outputs.
-            name: Name of the distiller, for messages.
-        """
+        """Reject data that the teachers cannot teach on."""
 
     def run_teachers(self, x: Any, joined: Any = None) -> list[dict[Tap, Any]] | None:
         """Return each frozen teacher's outputs by tap, or `None` if there are no teachers."""

@@ -12,12 +12,7 @@ _COLUMNS = ("role", "name", "parameters", "trained", "taps")
 
 
 def distiller_summary(distiller: Any, print_fn: Callable[[str], None] = print) -> None:
-    """Print a table with a row for each teacher, student, projector and loss of a distiller.
-
-    Args:
-        distiller: The `Distiller`.
-        print_fn: Called with each line. Defaults to `print`.
-    """
+    """Print a table with a row for each teacher, student, projector and loss of a distiller."""
     losses = distiller.distillation_losses
     rows = []
     for teacher in distiller.teachers:

@@ -164,10 +164,6 @@ def compare_latency(
 ) -> dict[str, Latency | RuntimeError]:
     """Time several files on one thread, in alternating blocks of runs.
 
-    Args:
-        files: The files by name.
-        runs: Number of timed runs per file.
-
     Returns:
         The `Latency` by name, or the error of a file that LiteRT cannot run.
 

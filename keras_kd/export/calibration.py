@@ -14,12 +14,6 @@ from keras_kd.litert.interpreter import check_shapes
 def take_samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str, np.ndarray]:
     """Return the first samples of a data set as inputs of a model.
 
-    Args:
-        data: A `tf.data.Dataset` of batches, or arrays. In both, a tuple is `(x, ...)`, of which x
-            is used; several inputs are a list or a dictionary.
-        inputs: The inputs of the model.
-        limit: Maximum number of samples.
-
     Returns:
         An array of at most `limit` samples for each input, by name.
 
@@ -64,11 +58,6 @@ def denormalize(
 
     For a file with 8-bit inputs, one added sample contains 0 and 255, so that the scale of the
     input is 1 and each byte represents itself.
-
-    Args:
-        samples: Samples as the model takes them, by input.
-        normalization: Normalization by input.
-        io_dtype: Dtype of the file's inputs.
     """
     samples = dict(samples)
     for name, pair in normalization.items():

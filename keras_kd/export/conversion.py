@@ -75,15 +75,6 @@ def convert(
 ) -> bytes:
     """Convert the SavedModel in a folder.
 
-    Args:
-        folder: A folder for this conversion only, with the SavedModel in `MODEL`.
-        ops: The types of ops in it.
-        request: The settings.
-        samples: Calibration samples by input.
-
-    Returns:
-        The content of the .tflite file.
-
     Raises:
         ConversionError: If the converter fails or crashes.
     """

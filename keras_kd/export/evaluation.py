@@ -75,17 +75,7 @@ def evaluate_runner(
     threshold: float = 0.5,
     ignore_invalid_labels: bool = False,
 ) -> Evaluation:
-    """Evaluate an open file. See `evaluate`.
-
-    Args:
-        runner: The file.
-        description: Its description.
-        dataset: Batches.
-        model: The Keras model to compare with. Defaults to `None`.
-        threshold: Decision threshold of an output of one unit. Defaults to `0.5`.
-        ignore_invalid_labels: Whether to ignore labels that are not classes of an output instead of
-            raising an error. Defaults to `False`.
-    """
+    """Evaluate an open file. See `evaluate`."""
     ordered = description.outputs.get(runner.signature)
     counters = {
         name: ScoreCounter(

@@ -90,11 +90,6 @@ def parse_normalization(
 ) -> dict[str, Normalization]:
     """Return the normalization of each input from the argument of `to_tflite`.
 
-    Args:
-        normalization: `(mean, std)`, or a dictionary of such pairs by input, or `None`.
-        inputs: The model's inputs by name.
-        raw_inputs: Whether the file normalizes raw inputs.
-
     Raises:
         ValueError: If it has another form, or does not match an input.
     """
@@ -124,11 +119,6 @@ def parse_normalization(
 def parse_answer(answer: Any, outputs: Mapping[str, Sequence[int | None]]) -> dict[str, str]:
     """Return the final op of each output from the argument of `to_tflite`.
 
-    Args:
-        answer: One of `FINAL_OPS` for the only output, or a dictionary of them by output, or
-            `None`.
-        outputs: Shapes of the model's outputs, by name.
-
     Raises:
         ValueError: If it has another form, or does not match an output.
     """
@@ -152,10 +142,6 @@ def parse_labels(
 ) -> dict[str, tuple[str, ...]]:
     """Return the class names of each output from the argument of `to_tflite`.
 
-    Args:
-        labels: The names for the only output, or a dictionary of them by output, or `None`.
-        outputs: Shapes of the model's outputs, by name.
-
     Raises:
         ValueError: If the number of names differs from the number of classes.
     """
@@ -172,11 +158,6 @@ def parse_labels(
 
 def require_logits(model: keras.Model, final_ops: Mapping[str, str], inputs: Signature) -> None:
     """Check that softmax and sigmoid are not applied to probabilities.
-
-    Args:
-        model: The model.
-        final_ops: Final op by output.
-        inputs: The model's inputs.
 
     Raises:
         ValueError: If an output holds probabilities already.

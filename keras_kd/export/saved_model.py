@@ -72,13 +72,7 @@ class TracedModel:
 
 
 def layer_of(node: str, layers: Set[str]) -> str:
-    """Return the path of the layer that a node of a graph belongs to.
-
-    Args:
-        node: Name of the node, such as `sequential_1/dense_1/MatMul`; TensorFlow appends numbers to
-            repeated names.
-        layers: Names of the model's layers.
-    """
+    """Return the path of the layer that a node of a graph belongs to."""
     parts = node.split("/")[:-1] or [node]
     known = [part if part in layers else re.sub(r"_\d+$", "", part) for part in parts]
     return "/".join(part for part in known if part in layers) or "/".join(parts)

@@ -153,14 +153,6 @@ def convert_model(
 ) -> tuple[bytes, Description]:
     """Return the content of the file and its description.
 
-    Args:
-        model: A built model.
-        inputs: Its inputs.
-        options: Properties of the file.
-        samples: Calibration samples by input, as the model takes them; `None` for none.
-        loops: Whether recurrent layers stay loops. Defaults to `True` unless the format is
-            calibrated.
-
     Raises:
         ValueError: If the model cannot be converted.
         RuntimeError: If the converter fails.

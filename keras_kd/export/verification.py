@@ -62,12 +62,6 @@ class Verification:
     ) -> Evaluation | None:
         """Compare a file with its model.
 
-        Args:
-            content: Content of the file.
-            description: Its description.
-            model: The Keras model.
-            path: Where the file will be written.
-
         Returns:
             The scores of the first signature, `None` without data.
 

@@ -11,14 +11,6 @@ WEIGHT_ONLY = ("weight_only_int8", "int4")
 def quantize_weights(content: bytes, quantization: str) -> bytes:
     """Quantize the weights of a float32 model, with one scale per channel.
 
-    Args:
-        content: The content of a float32 .tflite file.
-        quantization: `"weight_only_int8"`: 8 bits, from the minimum to the maximum; `"int4"`: 4
-            bits, clipped at the smallest squared error (OCTAV, Sakr et al. 2022).
-
-    Returns:
-        The content of the quantized file.
-
     Raises:
         ModuleNotFoundError: If ai-edge-quantizer is not installed.
     """

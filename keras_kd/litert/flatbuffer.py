@@ -43,13 +43,7 @@ def read_metadata(content: bytes, name: str) -> bytes | None:
 
 
 def add_metadata(content: bytes, entries: Mapping[str, bytes], files: Mapping[str, str]) -> bytes:
-    """Return a .tflite model with metadata entries and associated text files.
-
-    Args:
-        content: The model.
-        entries: Metadata by name.
-        files: Texts by file name, appended as a ZIP archive as TensorFlow Lite's metadata requires.
-    """
+    """Return a .tflite model with metadata entries and associated text files."""
     model = parse(content)
     model.metadata, model.buffers = list(model.metadata or []), list(model.buffers)
     for name, value in entries.items():

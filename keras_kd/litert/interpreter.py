@@ -121,12 +121,7 @@ class LiteRT:
         }
 
     def time(self, runs: int, seconds: float) -> np.ndarray:
-        """Return the nanoseconds of repeated runs on the last input of `run`.
-
-        Args:
-            runs: Number of runs.
-            seconds: Time after which no further run is started.
-        """
+        """Return the nanoseconds of repeated runs on the last input of `run`."""
         return self._request("time", runs=runs, seconds=seconds)["nanoseconds"]
 
     def memory(self) -> int | None:

@@ -29,10 +29,6 @@ class FinalOp:
 def final_op(content: bytes, tensor: str) -> FinalOp:
     """Find the op that computes an output.
 
-    Args:
-        content: The bytes of the file.
-        tensor: Name of the output's tensor in the main graph.
-
     Raises:
         ValueError: If the file is damaged or has no such tensor.
     """

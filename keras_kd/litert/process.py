@@ -107,12 +107,7 @@ class ServerProcess:
 
 
 def describe_exit(code: int, messages: bytes) -> str:
-    """Describe how a child process ended.
-
-    Args:
-        code: Its exit status, negative for a signal.
-        messages: Its standard error.
-    """
+    """Describe how a child process ended."""
     cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
     lines = messages.decode(errors="replace").strip().splitlines()
     last = f". Its last message: {lines[-1][:300]!r}" if lines else ""

@@ -43,12 +43,6 @@ class Signature:
 def infer_signature(model: keras.Model, input_signature: Any = None) -> Signature:
     """Return the input signature of a built model.
 
-    Args:
-        model: A Functional, Sequential or subclassed model.
-        input_signature: `tf.TensorSpec`s or `keras.InputSpec`s, nested as the model's argument, for
-            a model that does not record them (a subclassed one with integer inputs). Defaults to
-            `None`.
-
     Raises:
         TypeError: If the model is not a `keras.Model`.
         ValueError: If the model is not built, or takes several arguments.
@@ -71,10 +65,6 @@ def output_names(model: keras.Model, outputs: Any) -> tuple[str, ...]:
     """Return the names of a model's outputs, in the order of `keras.tree.flatten`.
 
     Dictionary keys have priority, then Keras's own names, then `output_0`, `output_1`, ...
-
-    Args:
-        model: The model.
-        outputs: Its outputs (tensors or arrays, nested).
     """
     count = len(tree.flatten(outputs))
     if isinstance(model, keras.Sequential):
@@ -117,10 +107,6 @@ def unpack_x_y(batch: Any) -> tuple[Any, Any]:
 
 def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
     """Return the leaves of a structure by name: its own keys, or `names` in order.
-
-    Args:
-        values: Tensors, arrays or specifications: one, or several in lists, tuples or dictionaries.
-        names: Names of the leaves without a key of their own.
 
     Raises:
         ValueError: If some leaves have no key and their number differs from that of the names.

@@ -10,10 +10,6 @@ def copy_model(model: keras.Model) -> keras.Model:
 
     `Lambda` layers share their function with the copy, since not every function can be serialized.
 
-    Args:
-        model: A built `keras.Model`: Functional, Sequential, or subclassed with a `get_config` that
-            `from_config` accepts.
-
     Raises:
         ValueError: If the model cannot be rebuilt from its configuration.
     """

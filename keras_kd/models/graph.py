@@ -93,12 +93,6 @@ def open_graph(model: keras.Model, inside: Iterable[str] = (), training: bool = 
     (`Graph.traced`), values that its `call` computes from variables are constants, so the graph
     must not be run.
 
-    Args:
-        model: A built `keras.Model`: Functional, Sequential or subclassed.
-        inside: Layer paths; a custom layer or subclassed model that contains one of them is
-            traced. Defaults to none.
-        training: The `training` argument for traced `call` methods. Defaults to `False`.
-
     Raises:
         OpaqueModelError: If a traced `call` does not run on symbolic tensors.
     """
@@ -165,10 +159,6 @@ class _Reader:
 
 def require_built(model: Any, what: str) -> None:
     """Reject anything but a built `keras.Model`.
-
-    Args:
-        model: The object to check.
-        what: The subject of the error message, such as "The student".
 
     Raises:
         TypeError: If `model` is not a `keras.Model`.

@@ -40,11 +40,6 @@ def metric_values(metric: keras.metrics.MeanMetricWrapper, labels: Any, outputs:
 def metrics_per_output(compiled: Any, y: Any, y_pred: Any) -> list[tuple[list, list, Any, Any]]:
     """Return the compiled metrics of each output with its labels and predictions.
 
-    Args:
-        compiled: The built metrics container of a compiled model.
-        y: Labels.
-        y_pred: Predictions.
-
     Returns:
         For each output its metrics, its weighted metrics, its labels and its predictions.
     """

@@ -54,10 +54,6 @@ def cast_model(model: keras.Model, dtype: str) -> keras.Model:
     The layers that compute the outputs are float32, so that logits are not rounded to three digits.
     The weights of normalization layers are float32, too.
 
-    Args:
-        model: A Functional or Sequential model.
-        dtype: `"bfloat16"`, `"float16"` or `"float32"`.
-
     Returns:
         A model with the same name and the same layer names.
 

@@ -10,9 +10,6 @@ def seed_states(models: Sequence[keras.Model]) -> list[keras.Variable]:
 
     A saved model that holds them as variables draws the same random numbers after a resume.
 
-    Args:
-        models: Built models.
-
     Returns:
         Variables that are not weights of the models.
     """

@@ -10,11 +10,6 @@ from keras_kd.models.taps import named_outputs, single_tensor
 def locate_layer(model: keras.Model, graph: Graph, tap: str) -> keras.KerasTensor:
     """Return the tensor at a tap of a graph.
 
-    Args:
-        model: The model.
-        graph: Its graph, opened with the tap in `inside`.
-        tap: A layer's name, `outer/inner` inside a nested model.
-
     Raises:
         ValueError: If the tap does not exist or is ambiguous.
     """
@@ -23,11 +18,6 @@ def locate_layer(model: keras.Model, graph: Graph, tap: str) -> keras.KerasTenso
 
 def model_after(model: keras.Model, tap: str, name: str) -> keras.Model:
     """Copy the part of a model after a tap, with its weights.
-
-    Args:
-        model: A built `keras.Model` whose graph can be read; it is not changed.
-        tap: The layer whose output is the input of the copy.
-        name: Name of the copy.
 
     Returns:
         A Functional `keras.Model` from the tap to the model's outputs, with weights of its own.
@@ -57,12 +47,6 @@ def require_single_path(
     model: keras.Model, graph: Graph, start: keras.KerasTensor, tap: str
 ) -> None:
     """Reject a tap if another path leads from the model's inputs to its outputs.
-
-    Args:
-        model: The model.
-        graph: Its graph.
-        start: The tensor at the tap.
-        tap: The tap's name.
 
     Raises:
         ValueError: If there is another path.

@@ -255,12 +255,6 @@ def single_tensor(
 ) -> keras.KerasTensor:
     """Return the only tensor of a layer.
 
-    Args:
-        model: The model, for error messages.
-        calls: The calls of its graph.
-        name: The layer's name, `outer/inner` inside a nested model.
-        outputs: The outputs of the model by name, for error messages.
-
     Raises:
         ValueError: If there is no such layer, or it returns more than one tensor.
     """

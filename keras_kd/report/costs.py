@@ -15,12 +15,7 @@ from keras_kd.litert.interpreter import read_tflite
 
 
 def measure_costs(model: Any, runs: int) -> dict[str, Any]:
-    """Measure the costs of a model, as fields of an `Entry`.
-
-    Args:
-        model: A `keras.Model`, which is converted to float32, a `TFLiteModel` or a path.
-        runs: Number of timed runs.
-    """
+    """Measure the costs of a model, as fields of an `Entry`."""
     if isinstance(model, keras.Model):
         with tempfile.TemporaryDirectory() as folder:
             try:

@@ -26,14 +26,7 @@ class Disagreements:
         self._kept: list[tuple[float, int, Sample]] = []
 
     def update(self, x: Any, labels: np.ndarray, teacher: Output, student: Output) -> None:
-        """Add a batch with one prediction per sample.
-
-        Args:
-            x: The samples.
-            labels: Their classes, -1 for none.
-            teacher: The teacher's predictions and log-probabilities.
-            student: The student's.
-        """
+        """Add a batch with one prediction per sample."""
         rows = np.flatnonzero(teacher[0] != student[0])
         self.count += len(rows)
         for row in map(int, rows):

@@ -32,15 +32,7 @@ class Metrics:
         teacher_predictions: np.ndarray,
         teacher_log_probabilities: np.ndarray | None,
     ) -> None:
-        """Add a batch.
-
-        Args:
-            predictions: Predicted classes, (predictions,).
-            labels: Classes, (predictions,); -1 for none.
-            log_probabilities: (predictions, classes), or `None` if only the classes are known.
-            teacher_predictions: Classes that the teacher predicts.
-            teacher_log_probabilities: The teacher's log-probabilities, or `None`.
-        """
+        """Add a batch."""
         is_labeled = labels != UNLABELED
         is_correct = (predictions == labels) & is_labeled
         np.add.at(self._labeled, labels[is_labeled], 1)

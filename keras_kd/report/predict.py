@@ -25,14 +25,6 @@ def predict_all(
 ) -> tuple[dict[str, Metrics], Disagreements, int]:
     """Run every model on every batch.
 
-    Args:
-        predictors: The models.
-        dataset: Batches of (x, y).
-        teacher: Name of the model that the others are compared with.
-        student: Name of the model whose disagreements with the teacher are collected.
-        samples: Number of disagreements to keep.
-        verbose: 1 for a progress bar.
-
     Returns:
         The metrics of each model, the disagreements of teacher and student, and the number of
         samples.

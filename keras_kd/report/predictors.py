@@ -40,9 +40,6 @@ class Predictor:
     def predict(self, x: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the predicted classes of a batch, and the log-probabilities.
 
-        Args:
-            x: The samples, in the form that the Keras models take.
-
         Returns:
             Classes (batch, ...) and log-probabilities (batch, ..., classes); `None` for a file
             whose output is class numbers.

@@ -11,9 +11,6 @@ Augmentation = keras.layers.Layer | Callable[[Any], Any]
 def as_augmentation(augment: Any) -> Augmentation | None:
     """Return the argument `augment` of a distiller as one callable.
 
-    Args:
-        augment: A layer or model, a list of layers, a function of x, or `None`.
-
     Returns:
         A layer, a function or `None`; a list becomes a `keras.layers.Pipeline`.
 

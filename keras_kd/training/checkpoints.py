@@ -92,13 +92,7 @@ class Checkpoints:
                 ) from error
 
     def write(self, model: keras.Model, position: Position, step: int) -> None:
-        """Write a checkpoint and delete the oldest ones.
-
-        Args:
-            model: The model.
-            position: The position of the run.
-            step: The same as a number of steps since the beginning.
-        """
+        """Write a checkpoint and delete the oldest ones."""
         path = self.folder / f"{step:012}-{int(position.begun)}"
         # One of that name is damaged, or other workers do not have it.
         shutil.rmtree(path, ignore_errors=True)

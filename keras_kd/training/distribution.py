@@ -19,9 +19,6 @@ def replicas() -> int:
 def check_strategy(model: keras.Model) -> None:
     """Reject a strategy that the model cannot train under.
 
-    Args:
-        model: A model that is about to be trained.
-
     Raises:
         ValueError: If the strategy is a `ParameterServerStrategy`, or the model has weights that
             were built outside its scope.
@@ -60,10 +57,6 @@ def per_replica(value: Any, share: Any = None) -> Any:
     Gradients are summed over the replicas, so each mean must be divided by the number of replicas
     exactly once. Keras does this itself for compiled losses.
 
-    Args:
-        value: A scalar computed from this replica's part of the batch.
-        share: From `replica_share`, for a mean over samples. Defaults to `None`, 1.
-
     Returns:
         The scalar divided by the number of replicas.
     """
@@ -74,9 +67,6 @@ def per_replica(value: Any, share: Any = None) -> Any:
 
 def global_mean(value: Any) -> Any:
     """Return the inverse of `per_replica`, for values that the user sees.
-
-    Args:
-        value: A scalar that is one replica's share.
 
     Returns:
         The scalar times the number of replicas.
@@ -95,9 +85,6 @@ def replica_share(count: Any) -> tuple[Any, Any]:
 
     Keras weights all replicas equally, which is right only if they have equally many samples.
 
-    Args:
-        count: Number of samples on this replica, a scalar.
-
     Returns:
         A factor for this replica's mean, `None` if all have equally many, and the mean number of
         samples per replica.
@@ -115,9 +102,6 @@ def fill_empty_replica(x: Any) -> tuple[Any, Callable[[Any], Any]]:
 
     The last batch may have fewer samples than there are replicas, and batch normalization cannot
     compute the mean of an empty batch.
-
-    Args:
-        x: The batch of this replica, any structure of tensors.
 
     Returns:
         The batch, of one sample of ones if it was empty, and a function that removes that sample
@@ -143,10 +127,6 @@ def synchronize_statistics(layers: Sequence[keras.layers.Layer], share: Any) -> 
     """Assign the mean over replicas to the statistics of layers, such as moving averages.
 
     Keras keeps separate statistics on each replica, and saves those of the first.
-
-    Args:
-        layers: The layers of a model.
-        share: From `replica_share`, for the samples.
     """
     context = tf.distribute.get_replica_context()
     variables = _statistics(layers) if replicas() > 1 and context is not None else []
@@ -195,9 +175,6 @@ class VariableSnapshot:
 
 def stack_logs(logs: dict[str, Any]) -> dict[str, Any]:
     """Return the logs of a step with an axis along which Keras can reduce them over the workers.
-
-    Args:
-        logs: Scalars by name.
 
     Returns:
         The same values, of shape (1,) if there are several workers.

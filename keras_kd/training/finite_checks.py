@@ -16,13 +16,7 @@ _NOT_FINITE = "NaN or infinite values"
 
 
 def finite_assertions(named: dict[str, Any], together: bool = False) -> list[Any]:
-    """Return assertions that values are finite; later operations take them as dependencies.
-
-    Args:
-        named: From message to the tensors, in any structure, that must be finite.
-        together: Whether a bad value on one replica fails the assertions of all replicas. Defaults
-            to `False`.
-    """
+    """Return assertions that values are finite; later operations take them as dependencies."""
     named = {message: _floating(values) for message, values in named.items()}
     named = {message: values for message, values in named.items() if values}
     finite = [_all_finite(values) for values in named.values()]

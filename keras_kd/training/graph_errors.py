@@ -32,10 +32,6 @@ def readable_message(error: Exception) -> str | None:
 def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]:
     """Raise readable errors in place of TensorFlow's.
 
-    Args:
-        position: Returns the current position, such as "in batch 3 of epoch 1". Defaults to `None`,
-            unknown.
-
     Raises:
         ValueError: If the graph raised a marked message.
         RuntimeError: If the data set raised an error, or another worker stopped.

@@ -114,10 +114,6 @@ class HyperparameterPaths:
     def set_hyperparameter(self, path: str, value: float) -> None:
         """Change a hyperparameter, also between two compiled steps.
 
-        Args:
-            path: One of `hyperparameters`, such as `"soft_targets.temperature"`.
-            value: The new value.
-
         Raises:
             KeyError: If there is no hyperparameter at that path.
             ValueError: If the value is out of range.

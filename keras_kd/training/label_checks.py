@@ -24,12 +24,6 @@ CANNOT_OMIT = (
 def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
     """Return the part of a structure of labels or weights that belongs to one output.
 
-    Args:
-        structure: As passed to `fit`: a tensor, a dict by output name, a list in the order of the
-            outputs, or `None`.
-        name: The output's name; `None` for the single output.
-        names: Names of all the outputs, in order.
-
     Returns:
         The part, or `None` if there is none. A plain tensor belongs to every output.
     """
@@ -44,11 +38,6 @@ def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
 
 def sample_weights(structure: Any, name: str | None, names: Sequence[str]) -> Any:
     """Return the sample weights of one output, one per sample.
-
-    Args:
-        structure: The weights as passed to `fit`.
-        name: The student's tap that they weight.
-        names: Names of the student's outputs.
 
     Returns:
         Tensor (batch,), the mean of each sample's weights if it has several, or `None`.
@@ -95,12 +84,6 @@ def sparse_classes(loss: Any, shapes: dict[str, tuple]) -> dict[str, tuple[int, 
 
 def check_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[str]) -> Any:
     """Reject labels out of range: in arrays at once, in a `tf.data.Dataset` as batches are read.
-
-    Args:
-        x: As passed to `fit`.
-        y: As passed to `fit`.
-        allowed: The result of `sparse_classes`.
-        names: Names of the student's outputs.
 
     Returns:
         `x`, or the data set with a check in its pipeline; its order is the same.

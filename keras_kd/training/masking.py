@@ -59,13 +59,6 @@ class LabelMasking:
     ) -> Any:
         """Compute the compiled loss of the labeled samples.
 
-        Args:
-            compiled: The compiled loss.
-            y: Labels, as passed to `fit`.
-            y_pred: The student's outputs.
-            sample_weight: Sample weights, as passed to `fit`.
-            share: This replica's share of the samples, from `replica_share`.
-
         Returns:
             A scalar; under `tf.distribute` this replica's share of it.
         """
@@ -90,11 +83,6 @@ class LabelMasking:
     def count(self, y: Any, y_pred: Any, size: Any) -> Any:
         """Count the labeled samples.
 
-        Args:
-            y: Labels, as passed to `fit`.
-            y_pred: The student's outputs.
-            size: Number of samples in the batch; under `tf.distribute` the mean over replicas.
-
         Returns:
             Their number, where a partly labeled map counts as a fraction; for several outputs the
             mean; under `tf.distribute` the mean over replicas.
@@ -108,14 +96,7 @@ class LabelMasking:
         return sum(counts) / len(counts)
 
     def update_metrics(self, compiled: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
-        """Update the compiled metrics with the labeled samples.
-
-        Args:
-            compiled: The compiled metrics.
-            y: Labels, as passed to `fit`.
-            y_pred: The student's outputs.
-            sample_weight: Sample weights, as passed to `fit`, for the weighted metrics.
-        """
+        """Update the compiled metrics with the labeled samples."""
         y, masks = self._mask_labels(y, y_pred)
         if not compiled.built:
             with tf.init_scope():  # The variables do not belong to the step.

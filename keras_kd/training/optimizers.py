@@ -7,9 +7,6 @@ def copy_optimizer(optimizer: str | keras.optimizers.Optimizer) -> keras.optimiz
     """Return a new optimizer with the same configuration and without any state.
 
     An optimizer belongs to the variables of its first step, so each training needs its own.
-
-    Args:
-        optimizer: A name or an optimizer.
     """
     optimizer = keras.optimizers.get(optimizer)
     return type(optimizer).from_config(optimizer.get_config())

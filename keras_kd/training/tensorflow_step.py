@@ -18,18 +18,7 @@ def gradient_step(
     forward: Callable[[Any, Callable[[Any], Any]], tuple[Any, Any]],
     require: Callable[[Any], Sequence[Any]] = lambda loss: (),
 ) -> tuple[Any, Any]:
-    """Run one forward pass, one backward pass and one update of the optimizer.
-
-    Args:
-        model: The model whose `trainable_variables` its `optimizer` updates.
-        inputs: The batch of this replica.
-        forward: Maps the inputs and a function to `(outputs, loss)`. The inputs have one extra
-            sample on a replica without any; the function removes it from outputs.
-        require: Maps the loss to assertions that must hold before the update. Defaults to none.
-
-    Returns:
-        The outputs and the loss.
-    """
+    """Run one forward pass, one backward pass and one update of the optimizer."""
     inputs, cut = fill_empty_replica(inputs)
     return update_variables(model, lambda: forward(inputs, cut), require)
 
@@ -39,16 +28,7 @@ def update_variables(
     compute: Callable[[], tuple[Any, Any]],
     require: Callable[[Any], Sequence[Any]] = lambda loss: (),
 ) -> tuple[Any, Any]:
-    """Compute a loss and its gradients, and update the variables.
-
-    Args:
-        model: An object with `trainable_variables` and an `optimizer`.
-        compute: Returns `(outputs, loss)`.
-        require: As for `gradient_step`.
-
-    Returns:
-        The outputs and the loss.
-    """
+    """Compute a loss and its gradients, and update the variables."""
     with tf.GradientTape() as tape:
         outputs, loss = compute()
         scaled = model.optimizer.scale_loss(loss)
@@ -77,12 +57,7 @@ def outside_graph() -> AbstractContextManager:
 
 
 def check_if_not_finite(loss: Any, named: Callable[[], dict[str, Any]]) -> Any:
-    """Return an operation that checks values only if the loss is NaN or infinite.
-
-    Args:
-        loss: A scalar.
-        named: Returns the values for `finite_assertions`.
-    """
+    """Return an operation that checks values only if the loss is NaN or infinite."""
 
     def check() -> Any:
         finite_assertions(named())

@@ -57,12 +57,7 @@ def is_dense(spec: Any) -> bool:
 def call_with_first_batch(
     dataset: tf.data.Dataset, function: Callable[..., np.bool_]
 ) -> tf.data.Dataset:
-    """Call a function with the arrays of the first batch when it is read.
-
-    Args:
-        dataset: The data set; its batches stay the same.
-        function: Takes the arrays of a batch and returns a NumPy boolean.
-    """
+    """Call a function with the arrays of the first batch when it is read."""
 
     def note(number: Any, batch: Any) -> Any:
         parts = tf.nest.flatten(batch, expand_composites=True)
