@@ -1,15 +1,15 @@
-"""CIFAR-100 as the papers have it: VGG13 to VGG8, ResNet32x4 to ResNet8x4, one or several teachers.
+"""CIFAR-100 as in the papers: VGG13 to VGG8, ResNet32x4 to ResNet8x4, one or several teachers.
 
 The recipe of RepDistiller and mdistiller: 240 epochs in batches of 64, random crops (4 pixels of
-padding) and flips, SGD with momentum 0.9 and learning rate 0.05, a tenth of it after 150, 180 and
+padding) and flips, SGD with momentum 0.9 and learning rate 0.05, divided by 10 after 150, 180 and
 210 epochs, weight decay 5e-4; soft targets at T = 4 with weight 0.9 and the labels with 0.1. The
-teachers are trained first, by the same recipe, and kept in `--out`; what was stopped goes on.
+teachers are trained first, with the same recipe, and kept in `--out`; a stopped run continues.
 
     python examples/cifar100.py --pair vgg --method kd
     python examples/cifar100.py --pair resnet --method screened --strategy mirrored
-    python examples/cifar100.py --quick        # only shows that everything runs, in seconds
+    python examples/cifar100.py --quick        # only checks that it runs
 
-Needs a GPU for the full length, and the data set `cifar100` of TFDS.
+Needs a GPU for the full length, and the TFDS data set `cifar100`.
 """
 
 import argparse
@@ -18,34 +18,33 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
-from cifar100_networks import network
+from cifar100_networks import build_network
 
 import keras_kd as kd
 
 PAIRS = {"vgg": ("vgg13", "vgg8"), "resnet": ("resnet32x4", "resnet8x4")}
 METHODS = ("alone", "kd", "dkd", "average", "screened")
-SEVERAL = ("average", "screened")
 EPOCHS, BATCH, RATE = 240, 64, 0.05
 DROPS = (150, 180, 210)
-BETA = {"vgg": 6.0, "resnet": 8.0}  # Of decoupled distillation, as mdistiller has it.
+BETA = {"vgg": 6.0, "resnet": 8.0}  # Of decoupled distillation, as in mdistiller.
 MEAN, STDDEV = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 
 
 def main(arguments=None):
-    options = parsed(arguments)
+    options = parse(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     strategy = tf.distribute.get_strategy()
     if options.strategy == "mirrored":
         strategy = tf.distribute.MirroredStrategy()
-    train, test = data(options)
+    train, test = load_data(options)
     large, small = PAIRS[options.pair]
-    count = 0 if options.method == "alone" else 1
-    count = options.teachers if options.method in SEVERAL else count
+    several = {"alone": 0, "average": options.teachers, "screened": options.teachers}
+    count = several.get(options.method, 1)
     with strategy.scope():
-        teachers = [trained_teacher(large, i, train, test, options) for i in range(count)]
+        teachers = [load_teacher(large, i, train, test, options) for i in range(count)]
         keras.utils.set_random_seed(options.seed)
-        student = network(small)
-        model = distiller(student, teachers, options) if teachers else student
+        student = build_network(small)
+        model = build_distiller(student, teachers, options) if teachers else student
         name = f"{small}_{options.method}_{options.seed}"
         history = fit(model, name, train, test, options)
     row = {
@@ -56,19 +55,21 @@ def main(arguments=None):
         "teachers": len(teachers),
         "replicas": strategy.num_replicas_in_sync,
         "accuracy": history["val_accuracy"][-1],
-        **exported(student, options.out / name, train, test),
+        **export(student, options.out / name, train, test),
     }
     (options.out / f"{name}.json").write_text(json.dumps(row, indent=1) + "\n")
     print(json.dumps(row))
 
 
-def parsed(arguments):
+def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pair", choices=sorted(PAIRS), default="vgg")
     parser.add_argument("--method", choices=METHODS, default="kd")
-    parser.add_argument("--teachers", type=int, default=3, help="for average and screened")
+    parser.add_argument("--teachers", type=int, default=3, help="number for average and screened")
     parser.add_argument("--strategy", choices=("single", "mirrored"), default="single")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="the drops move along")
+    parser.add_argument(
+        "--epochs", type=int, default=EPOCHS, help="learning rate drops scale with it"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/cifar100"))
     parser.add_argument("--quick", action="store_true", help="one epoch on 16 images")
@@ -80,43 +81,43 @@ def parsed(arguments):
     return options
 
 
-def data(options):
-    """Training images cropped, flipped and normalised anew in each epoch; test images as they are.
+def load_data(options):
+    """Return normalized training and test data; training images are augmented in each epoch.
 
-    The crops and flips depend on the seed and the epoch alone.
+    The crops and flips depend on the seed and the epoch only.
     """
     size, splits = (8, ("train[:16]", "test[:16]")) if options.quick else (BATCH, ("train", "test"))
     train = kd.datasets.load("cifar100", splits[0], batch_size=None, seed=options.seed)
     seeds = tf.data.Dataset.random(options.seed, rerandomize_each_iteration=True).batch(2)
-    train = tf.data.Dataset.zip(train, seeds).map(augmented, tf.data.AUTOTUNE)
-    test = kd.datasets.load("cifar100", splits[1], batch_size=4 * size).map(normalised)
+    train = tf.data.Dataset.zip(train, seeds).map(augment, tf.data.AUTOTUNE)
+    test = kd.datasets.load("cifar100", splits[1], batch_size=4 * size).map(normalize)
     return train.batch(size).prefetch(tf.data.AUTOTUNE), test.prefetch(tf.data.AUTOTUNE)
 
 
-def augmented(sample, seed):
+def augment(sample, seed):
     image, label = sample
     image = tf.pad(image, ((4, 4), (4, 4), (0, 0)))
     image = tf.image.stateless_random_crop(image, (32, 32, 3), seed)
     image = tf.image.stateless_random_flip_left_right(image, seed)
-    return normalised(image, label)
+    return normalize(image, label)
 
 
-def normalised(image, label):
+def normalize(image, label):
     return (image - MEAN) / STDDEV, label
 
 
-def trained_teacher(name, number, train, test, options):
-    """A teacher from the folder, or trained by the same recipe and kept there."""
+def load_teacher(name, number, train, test, options):
+    """Return a teacher, trained once with the same recipe."""
     path = options.out / f"{name}_{number}.keras"
     if not path.exists():
         keras.utils.set_random_seed(1000 + number)
-        teacher = network(name)
+        teacher = build_network(name)
         fit(teacher, f"{name}_{number}", train, test, options)
         teacher.save(path)
     return keras.models.load_model(path, compile=False)
 
 
-def distiller(student, teachers, options):
+def build_distiller(student, teachers, options):
     if options.method == "dkd":
         loss = kd.losses.DecoupledKD(alpha=1.0, beta=BETA[options.pair], temperature=4.0)
         return kd.Distiller(student, teachers, loss, student_loss_weight=1.0)
@@ -149,14 +150,14 @@ def warmup(epoch):
     return min((epoch + 1) / 20, 1.0)
 
 
-def exported(student, path, train, test):
-    """Keeps the student, and finds out what its int8 file is worth."""
+def export(student, path, train, test):
+    """Save the student, export it to int8 and return the metrics of the file."""
     student.save(f"{path}.keras")
     file = kd.export.to_tflite(student, f"{path}.tflite", "int8", calibration=train)
-    found = kd.export.evaluate(file, test, student)
+    result = kd.export.evaluate(file, test, student)
     return {
-        "int8_accuracy": found.accuracy,
-        "int8_agreement": found.agreement,
+        "int8_accuracy": result.accuracy,
+        "int8_agreement": result.agreement,
         "int8_bytes": file.size,
         "parameters": student.count_params(),
     }

@@ -1,36 +1,36 @@
-"""The networks of the CIFAR-100 comparisons: VGG13 and VGG8, ResNet32x4 and ResNet8x4.
+"""Networks of the CIFAR-100 comparisons: VGG13 and VGG8, ResNet32x4 and ResNet8x4.
 
-Built as in the code that most papers on CIFAR-100 compare with (RepDistiller, mdistiller), down to
-initial weights, padding and batch normalisation. Weight decay is an L2 term on every weight, as
-PyTorch's SGD has it; Keras's own `weight_decay` does not go through the momentum.
+The same as in RepDistiller and mdistiller, which most papers on CIFAR-100 compare with, including
+initial weights, padding and batch normalization. Weight decay is an L2 term on every weight, as in
+PyTorch's SGD; Keras's own `weight_decay` bypasses the momentum.
 """
 
 import keras
 from keras import layers
 
 DECAY = 5e-4
-#: Convolutions of each block; the map is halved after the first three.
+#: Filters of each block's convolutions; max pooling follows the first three blocks.
 VGG = {
     "vgg13": ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512)),
     "vgg8": ((64,), (128,), (256,), (512,), (512,)),
 }
-#: Blocks of two convolutions in each of three stages, and the filters of stem and stages.
+#: Residual blocks in each of three stages; filters of the stem and the stages.
 RESNET = {"resnet32x4": (5, (32, 64, 128, 256)), "resnet8x4": (1, (32, 64, 128, 256))}
 
 
-def network(name, classes=100, shape=(32, 32, 3)):
-    """A network by name. Taps: `block1`, `block2`, ..., `features`, `logits`."""
+def build_network(name, classes=100, shape=(32, 32, 3)):
+    """Return a network by name. Taps: `block1`, `block2`, ..., `features`, `logits`."""
     x = inputs = keras.Input(shape)
     x = _vgg(x, VGG[name]) if name in VGG else _resnet(x, *RESNET[name])
     x = layers.GlobalAveragePooling2D(name="features")(x)
-    start = layers.Dense(
+    classifier = layers.Dense(
         classes,
         kernel_initializer=_linear_initializer(name),
         kernel_regularizer=_decay(),
         bias_regularizer=_decay(),
         name="logits",
     )
-    return keras.Model(inputs, start(x), name=name)
+    return keras.Model(inputs, classifier(x), name=name)
 
 
 def _vgg(x, blocks):
@@ -38,7 +38,7 @@ def _vgg(x, blocks):
         for i, width in enumerate(widths, 1):
             last = i == len(widths)
             x = _convolution(x, width, use_bias=True, bias_regularizer=_decay())
-            x = _normalised(x)
+            x = _normalize(x)
             x = layers.ReLU(name=f"block{number}" if last else None)(x)
         if number <= 3:
             x = layers.MaxPooling2D()(x)
@@ -46,7 +46,7 @@ def _vgg(x, blocks):
 
 
 def _resnet(x, blocks, filters):
-    x = layers.ReLU()(_normalised(_convolution(x, filters[0])))
+    x = layers.ReLU()(_normalize(_convolution(x, filters[0])))
     for stage, width in enumerate(filters[1:], 1):
         for i in range(1, blocks + 1):
             stride = 2 if stage > 1 and i == 1 else 1
@@ -57,14 +57,14 @@ def _resnet(x, blocks, filters):
 def _residual(x, width, stride, name):
     shortcut = x
     if stride > 1 or x.shape[-1] != width:
-        shortcut = _normalised(_convolution(x, width, size=1, stride=stride))
-    x = layers.ReLU()(_normalised(_convolution(x, width, stride=stride)))
-    x = _normalised(_convolution(x, width))
+        shortcut = _normalize(_convolution(x, width, size=1, stride=stride))
+    x = layers.ReLU()(_normalize(_convolution(x, width, stride=stride)))
+    x = _normalize(_convolution(x, width))
     return layers.ReLU(name=name)(layers.Add()([x, shortcut]))
 
 
 def _convolution(x, width, size=3, stride=1, use_bias=False, **kwargs):
-    # With a stride, Keras's "same" pads one side only; these networks pad both.
+    # With a stride, Keras's "same" pads one side only; these networks pad both sides.
     pad = stride > 1 and size > 1
     convolution = layers.Conv2D(
         width,
@@ -79,7 +79,7 @@ def _convolution(x, width, size=3, stride=1, use_bias=False, **kwargs):
     return convolution(layers.ZeroPadding2D(1)(x) if pad else x)
 
 
-def _normalised(x):
+def _normalize(x):
     return layers.BatchNormalization(
         momentum=0.9, epsilon=1e-5, gamma_regularizer=_decay(), beta_regularizer=_decay()
     )(x)

@@ -1,9 +1,9 @@
-"""No teacher: a student taught by its earlier self, its own end, its likeness or its generations.
+"""Train without a teacher: every form of self-distillation on the same images.
 
-The same student is trained on the same images by each form for the same number of steps (each of
-the generations), and compared with plain training. Takes about a minute on the embedded digits;
-`--dataset mnist` and `--dataset fashion_mnist` use 5,000 of their images. One seed says little of
-differences as small as these: docs/self-distillation.md has five.
+Each form trains the same student for the same number of steps (born-again networks for each
+generation), compared with plain training. Takes about a minute on the embedded digits;
+`--dataset mnist` and `--dataset fashion_mnist` use 5,000 of their images. The differences are
+smaller than those between seeds: docs/self-distillation.md has five seeds.
 """
 
 import argparse
@@ -16,84 +16,81 @@ import keras_kd as kd
 IMAGES = {"digits": 1_000, "mnist": 5_000, "fashion_mnist": 5_000}
 
 
-def main():
-    options = arguments()
+def main(arguments=None):
+    options = parse(arguments)
     name, epochs = options.dataset, options.epochs
-    about = kd.datasets.describe(name)
+    info = kd.datasets.describe(name)
     samples = kd.datasets.load(name, batch_size=None, shuffle=False).take(IMAGES[name]).cache()
     train = samples.shuffle(IMAGES[name], seed=0).batch(64)
     test = kd.datasets.load(name, "test")
     steps = epochs * -(-IMAGES[name] // 64)
 
-    def optimizer():
+    def build_optimizer():
         return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps))
 
-    def build(own="student", seed=0):
+    def build_student(name="student", seed=0):
         keras.utils.set_random_seed(options.seed + seed)
-        return network(own, about)
+        return build_network(name, info)
 
-    def trained(model):
-        model.compile(optimizer(), loss())
+    def fit(model):
+        model.compile(build_optimizer(), labels_loss())
         model.fit(train, epochs=epochs, verbose=0)
         return model
 
-    plain = trained(build())
-    print(f"Plain training: {right(plain, test):.2%}")
+    def show(form, *models):
+        print(f"{form}: " + ", ".join(f"{accuracy(model, test):.2%}" for model in models))
 
-    snapshot = trained(kd.SelfDistiller(build(), start=epochs // 2))
-    print(f"A late snapshot teaches it: {right(snapshot.student, test):.2%}")
+    show("Plain training", fit(build_student()))
 
-    average = trained(kd.SelfDistiller(build(), decay=0.99, start=1))
-    print(
-        f"Its running average teaches it: {right(average.student, test):.2%} "
-        f"(the average itself: {right(average.earlier_self, test):.2%})"
-    )
+    snapshot = fit(kd.SelfDistiller(build_student(), start=epochs // 2))
+    show("Snapshot as teacher, from the middle of the training", snapshot.student)
 
-    exits = trained(kd.DeepSupervision(build(), ["block1"]))
-    print(f"Its own end teaches an early exit: {right(exits.student, test):.2%}")
+    average = fit(kd.SelfDistiller(build_student(), decay=0.99, start=1))
+    show("Running average as teacher (student, average)", average.student, average.earlier_self)
 
-    pair = trained(kd.MutualLearning([build("one"), build("two", seed=1)]))
-    found = ", ".join(f"{right(student, test):.2%}" for student in pair.students)
-    print(f"Two students teach each other: {found}")
+    exits = fit(kd.DeepSupervision(build_student(), ["block1"]))
+    show("Deep supervision of an early exit", exits.student)
+
+    pair = fit(kd.MutualLearning([build_student("one"), build_student("two", seed=1)]))
+    show("Mutual learning of two students", *pair.students)
 
     seeds = iter(range(3))
     generations = kd.born_again(
-        lambda: build(seed=next(seeds)),
+        lambda: build_student(seed=next(seeds)),
         train,
         generations=3,
-        loss=loss(),
-        optimizer=optimizer(),
+        loss=labels_loss(),
+        optimizer=build_optimizer(),
         student_loss_weight=1.0,
         epochs=epochs,
         verbose=0,
     )
-    found = ", ".join(f"{right(student, test):.2%}" for student in generations.students)
-    print(f"Three generations: {found}")
+    show("Born-again networks, three generations", *generations.students)
 
 
-def arguments():
+def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=sorted(IMAGES), default="digits")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def network(name, about):
-    x = inputs = keras.Input(about.input_shape)
+def build_network(name, info):
+    x = inputs = keras.Input(info.input_shape)
     for number, width in enumerate((8, 16), 1):
         x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
         x = layers.MaxPooling2D(name=f"block{number}")(x)
     x = layers.Dense(32, activation="relu")(layers.Flatten()(x))
-    return keras.Model(inputs, layers.Dense(about.classes)(x), name=name)
+    return keras.Model(inputs, layers.Dense(info.classes)(x), name=name)
 
 
-def loss():
+def labels_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def right(model, data):
-    model.compile(loss=loss(), metrics=["accuracy"])
+def accuracy(model, data):
+    model.compile(loss=labels_loss(), metrics=["accuracy"])
     return model.evaluate(data, verbose=0, return_dict=True)["accuracy"]
 
 

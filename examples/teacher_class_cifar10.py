@@ -1,9 +1,9 @@
-"""Augmented images, pooled features, another problem: the Teacher-Class Network on CIFAR-10.
+"""Teacher-Class Network on CIFAR-10: augmentation, pooled features, transfer to another problem.
 
-Images are flipped and shifted anew in each epoch, so the teacher runs beside the students: once for
-each batch, whatever their number. The chunks are of units that go together. In the end the class's
-representation serves another problem: animal or vehicle, from 500 labelled images. Half an hour on
-two cores; `--quick` only shows that it runs.
+Images are flipped and shifted anew in each epoch, so the teacher runs in every step, once for all
+students. Each chunk contains correlated units. At the end the students' representation is used for
+another problem: animal or vehicle, from 500 labeled images. Takes half an hour on two cores;
+`--quick` only checks that it runs.
 """
 
 import argparse
@@ -16,68 +16,74 @@ from keras import layers
 import keras_kd as kd
 
 SHAPE = (32, 32, 3)
+STUDENTS = 4
 ANIMALS = (2, 3, 4, 5, 6, 7)
 
 
-def main():
-    options = arguments()
+def main(arguments=None):
+    options = parse(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(options.seed)
-    plain = kd.datasets.load("cifar10", "train[:256]" if options.quick else "train")
-    test = kd.datasets.load("cifar10", "test[:256]" if options.quick else "test")
+    plain, test = (
+        kd.datasets.load("cifar10", f"{split}[:256]" if options.quick else split)
+        for split in ("train", "test")
+    )
     augment = keras.Sequential(
         [layers.RandomFlip("horizontal"), layers.RandomTranslation(0.1, 0.1)]
     )
     train = plain.map(lambda x, y: (augment(x, training=True), y), tf.data.AUTOTUNE)
-    for_teacher, for_students, for_tuning = options.epochs
+    teacher_epochs, student_epochs, tuning_epochs = options.epochs
 
-    print("1. The teacher learns from labels.")
-    teacher = teacher_model()
-    compile_for_labels(teacher, train, for_teacher, rate=3e-3)
-    teacher.fit(train, epochs=for_teacher, verbose=2)
+    print("1. Train the teacher on labels.")
+    teacher = build_teacher()
+    compile_with_labels(teacher, train, teacher_epochs, rate=3e-3)
+    teacher.fit(train, epochs=teacher_epochs, verbose=2)
 
-    print("\n2. The students learn what the teacher's pooled features say; no labels.")
+    print("\n2. Train each student to mimic its chunk of the pooled features, without labels.")
+    count = 2 if options.quick else STUDENTS
     students = kd.TeacherClass(
-        teacher, "pooled", student_model, n=4, split="correlated", data=plain.take(8)
+        teacher, "pooled", build_student, n=count, split="correlated", data=plain.take(8)
     )
-    students.compile(keras.optimizers.Adam(falling(1e-2, train, for_students)))
-    students.fit(train, epochs=for_students, verbose=2)
+    students.compile(build_optimizer(1e-2, train, student_epochs))
+    students.fit(train, epochs=student_epochs, verbose=2)
 
-    print("\n3. One model of them; then it is tuned on labels and the teacher's answers.")
-    model = students.assemble(name="class")
-    compile_for_labels(model, train, for_tuning, rate=3e-3)
-    alone = model.evaluate(test, verbose=0)[1]
-    body = students.assemble(head=None)  # The students' own weights: copied before they are tuned.
+    print("\n3. Assemble one model and tune it on labels and the teacher's outputs.")
+    model = students.assemble(name="teacher_class_network")
+    compile_with_labels(model, train, tuning_epochs, rate=3e-3)
+    before_tuning = model.evaluate(test, verbose=0)[1]
+    body = students.assemble(head=None)  # Shares the students' weights: copied before the tuning.
     representation = keras.models.clone_model(body)
     representation.set_weights(body.get_weights())
     distiller = kd.Distiller(model, teacher)
-    compile_for_labels(distiller, train, for_tuning, rate=3e-3)
-    distiller.fit(train, epochs=for_tuning, verbose=2)
-    model.save(options.out / "class.keras")
+    compile_with_labels(distiller, train, tuning_epochs, rate=3e-3)
+    distiller.fit(train, epochs=tuning_epochs, verbose=2)
+    model.save(options.out / "model.keras")
+
+    print("\n4. Train a new head on the representation, with 500 labels: animal or vehicle?")
+    representation.trainable = False
+    transfer = keras.Sequential([representation, layers.Dense(2)], name="animal_or_vehicle")
+    few = kd.datasets.load("cifar10", "train[:500]", batch_size=50).map(is_animal)
+    head_epochs = 1 if options.quick else 20
+    compile_with_labels(transfer, few, head_epochs, rate=1e-2)
+    transfer.fit(few, epochs=head_epochs, verbose=0)
+
     rows = [
         ("teacher", teacher.evaluate(test, verbose=0)[1], teacher),
-        ("class, without labels", alone, model),
-        ("class, tuned", model.evaluate(test, verbose=0)[1], model),
+        ("students, without labels", before_tuning, model),
+        ("students, tuned", model.evaluate(test, verbose=0)[1], model),
+        ("animal or vehicle", transfer.evaluate(test.map(is_animal), verbose=0)[1], transfer),
     ]
-
-    print("\n4. Animal or vehicle? A new head on the representation, and 500 labels.")
-    representation.trainable = False
-    other = keras.Sequential([representation, layers.Dense(2)], name="animal_or_vehicle")
-    few = kd.datasets.load("cifar10", "train[:500]", batch_size=50).map(is_animal)
-    compile_for_labels(other, few, 20, rate=1e-2)
-    other.fit(few, epochs=20, verbose=0)
-    rows.append(("animal or vehicle", other.evaluate(test.map(is_animal), verbose=0)[1], other))
     for name, accuracy, net in rows:
-        print(f"{name:<24}{accuracy:>8.2%} of the test images{net.count_params():>12,} parameters")
+        print(f"{name:<26}{accuracy:>8.2%} test accuracy{net.count_params():>12,} parameters")
 
 
-def arguments():
+def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, nargs=3, help="of teacher, students, tuning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/teacher_class_cifar10"))
-    parser.add_argument("--quick", action="store_true", help="256 images, one epoch")
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="256 images, one epoch, two students")
+    options = parser.parse_args(arguments)
     options.epochs = options.epochs or ((1, 1, 1) if options.quick else (20, 10, 10))
     return options
 
@@ -86,38 +92,39 @@ def is_animal(image, label):
     return image, tf.cast(tf.reduce_any(label[:, None] == ANIMALS, axis=1), "int32")
 
 
-def teacher_model():
+def build_teacher():
     x = inputs = keras.Input(SHAPE)
     for filters in (32, 64, 128):
         for strides in (1, 2):
-            x = block(x, filters, strides)
+            x = conv_block(x, filters, strides)
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
     return keras.Model(inputs, layers.Dense(10)(layers.Dropout(0.3)(x)), name="teacher")
 
 
-def student_model(size):
-    """A student for a chunk of `size` units; it ends without an activation."""
+def build_student(size):
+    """Return a student for a chunk of `size` units; its last layer has no activation."""
     x = inputs = keras.Input(SHAPE)
     for filters, strides in ((12, 2), (20, 2), (28, 1), (36, 2)):
-        x = block(x, filters, strides)
+        x = conv_block(x, filters, strides)
     return keras.Model(inputs, layers.Dense(size)(layers.GlobalAveragePooling2D()(x)))
 
 
-def block(x, filters, strides):
+def conv_block(x, filters, strides):
     x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
     return layers.ReLU()(layers.BatchNormalization()(x))
 
 
-def compile_for_labels(model, data, epochs, rate):
+def compile_with_labels(model, data, epochs, rate):
     model.compile(
-        keras.optimizers.Adam(falling(rate, data, epochs)),
+        build_optimizer(rate, data, epochs),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
 
 
-def falling(rate, data, epochs):
-    return keras.optimizers.schedules.CosineDecay(rate, epochs * int(data.cardinality()))
+def build_optimizer(rate, data, epochs):
+    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * int(data.cardinality()))
+    return keras.optimizers.Adam(schedule)
 
 
 if __name__ == "__main__":

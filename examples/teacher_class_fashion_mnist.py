@@ -1,8 +1,8 @@
-"""Eight students, each trained alone and from a file: the Teacher-Class Network on Fashion-MNIST.
+"""Teacher-Class Network on Fashion-MNIST: eight students, each trained alone from a cache.
 
-The teacher is asked once; what it says is kept on disk. Then each student is trained by itself, as
-on a machine of its own that has no teacher, and saved. The class is assembled from the files, and
-once more with a student lost. About fifteen minutes on two cores; `--quick` only shows that it
+The teacher runs once, and its outputs are stored. Then each student is trained separately, as on
+its own machine without the teacher, and saved. The network is assembled from the files, and once
+more with a student missing. Takes about fifteen minutes on two cores; `--quick` only checks that it
 runs.
 """
 
@@ -18,76 +18,76 @@ import keras_kd as kd
 STUDENTS = 8
 
 
-def main():
-    options = arguments()
+def main(arguments=None):
+    options = parse(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     count = 256 if options.quick else 54_000
-    # Single samples in a fixed order: the cache finds what the teacher said by their numbers.
+    # Single samples in a fixed order: the cache finds the teacher's outputs by sample number.
     samples = kd.datasets.load("fashion_mnist", f"train[:{count}]", batch_size=None, shuffle=False)
     train = samples.shuffle(count, seed=options.seed).batch(128)
     test = kd.datasets.load("fashion_mnist", "test[:256]" if options.quick else "test")
-    for_teacher, for_students, for_tuning = options.epochs
+    teacher_epochs, student_epochs, tuning_epochs = options.epochs
 
-    print("1. The teacher learns from labels.")
+    print("1. Train the teacher on labels.")
     keras.utils.set_random_seed(options.seed)
-    teacher = teacher_model()
-    compile_for_labels(teacher, train, for_teacher, rate=1e-3)
-    teacher.fit(train, epochs=for_teacher, verbose=2)
+    teacher = build_teacher()
+    compile_with_labels(teacher, train, teacher_epochs, rate=1e-3)
+    teacher.fit(train, epochs=teacher_epochs, verbose=2)
 
-    print("\n2. The teacher is asked once: its layer 'features' for each image goes to the disk.")
-    folder = options.out / "knowledge"
-    cache = kd.KnowledgeCache.build(teacher, samples, folder, taps=["features"])
+    print("\n2. Run the teacher once and store its layer 'features' for each image.")
+    cache = kd.KnowledgeCache.build(teacher, samples, options.out / "cache", taps=["features"])
 
-    print("\n3. Each student learns its chunk alone, from the disk, and becomes a file.")
-    files = []
+    print("\n3. Train each student alone on its chunk, from the cache, and save it.")
+    paths = []
     students = 2 if options.quick else STUDENTS
     for number in range(students):
         keras.utils.set_random_seed(options.seed)  # The same for all, as in a joint `fit`.
         alone = kd.TeacherClass(
-            cache.teachers[0], "features", student_model, n=students, only=[number]
+            cache.teachers[0], "features", build_student, n=students, only=[number]
         )
-        alone.compile(keras.optimizers.Adam(falling(1e-2, train, for_students)))
+        alone.compile(build_optimizer(1e-2, train, student_epochs))
         shuffled = kd.keyed(samples).shuffle(count, seed=options.seed).batch(128)
-        alone.fit(cache.join(shuffled, verify=number == 0), epochs=for_students, verbose=2)
-        files.append(options.out / f"student_{number}.keras")
-        alone.students[0].save(files[-1])
+        alone.fit(cache.join(shuffled, verify=number == 0), epochs=student_epochs, verbose=2)
+        paths.append(options.out / f"student_{number}.keras")
+        alone.students[0].save(paths[-1])
 
-    print("\n4. The files become one model; then one of them is lost.")
-    found = {"teacher": teacher}
-    found["class"] = kd.TeacherClass.assemble_from(teacher, "features", files)
-    with warnings.catch_warnings():  # That a student is lost is reported by a warning.
+    print("\n4. Assemble the files to one model, and once more without the last student.")
+    model = kd.TeacherClass.assemble_from(teacher, "features", paths)
+    with warnings.catch_warnings():  # A warning reports the missing student.
         warnings.simplefilter("ignore")
-        found["class, its last one lost"] = kd.TeacherClass.assemble_from(
-            teacher, "features", [*files[:-1], None], data=train.take(10)
+        incomplete = kd.TeacherClass.assemble_from(
+            teacher, "features", [*paths[:-1], None], data=train.take(10)
         )
-    for model in found.values():
-        compile_for_labels(model, train, for_tuning, rate=3e-3)
-    scores = {name: model.evaluate(test, verbose=0)[1] for name, model in found.items()}
+    for net in (teacher, model, incomplete):
+        compile_with_labels(net, train, tuning_epochs, rate=3e-3)
+    rows = [
+        ("teacher", teacher.evaluate(test, verbose=0)[1], teacher),
+        ("students, without labels", model.evaluate(test, verbose=0)[1], model),
+        ("the same, one missing", incomplete.evaluate(test, verbose=0)[1], incomplete),
+    ]
 
-    print("\n5. The class is tuned: labels, and what the teacher answers.")
-    distiller = kd.Distiller(found["class"], teacher)
-    compile_for_labels(distiller, train, for_tuning, rate=3e-3)
-    distiller.fit(train, epochs=for_tuning, verbose=2)
-    found["class, tuned"] = found["class"]
-    scores["class, tuned"] = found["class"].evaluate(test, verbose=0)[1]
-    found["class"].save(options.out / "class.keras")
-    for name, accuracy in scores.items():
-        parameters = found[name].count_params()
-        print(f"{name:<26}{accuracy:>8.2%} of the test images{parameters:>12,} parameters")
+    print("\n5. Tune the whole model on labels and the teacher's outputs.")
+    distiller = kd.Distiller(model, teacher)
+    compile_with_labels(distiller, train, tuning_epochs, rate=3e-3)
+    distiller.fit(train, epochs=tuning_epochs, verbose=2)
+    model.save(options.out / "model.keras")
+    rows.append(("students, tuned", model.evaluate(test, verbose=0)[1], model))
+    for name, accuracy, net in rows:
+        print(f"{name:<26}{accuracy:>8.2%} test accuracy{net.count_params():>12,} parameters")
 
 
-def arguments():
+def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, nargs=3, help="of teacher, students, tuning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/teacher_class_fashion_mnist"))
-    parser.add_argument("--quick", action="store_true", help="256 images, one epoch")
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="256 images, one epoch, two students")
+    options = parser.parse_args(arguments)
     options.epochs = options.epochs or ((1, 1, 1) if options.quick else (6, 4, 5))
     return options
 
 
-def teacher_model():
+def build_teacher():
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -105,8 +105,8 @@ def teacher_model():
     )
 
 
-def student_model(size):
-    """A student for a chunk of `size` units; it ends without an activation."""
+def build_student(size):
+    """Return a student for a chunk of `size` units; its last layer has no activation."""
     x = inputs = keras.Input((28, 28, 1))
     for filters, kernel, strides in ((8, 5, 2), (16, 3, 2), (20, 3, 1), (24, 3, 2)):
         x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False)(x)
@@ -114,16 +114,17 @@ def student_model(size):
     return keras.Model(inputs, layers.Dense(size)(layers.GlobalAveragePooling2D()(x)))
 
 
-def compile_for_labels(model, data, epochs, rate):
+def compile_with_labels(model, data, epochs, rate):
     model.compile(
-        keras.optimizers.Adam(falling(rate, data, epochs)),
+        build_optimizer(rate, data, epochs),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
 
 
-def falling(rate, data, epochs):
-    return keras.optimizers.schedules.CosineDecay(rate, epochs * int(data.cardinality()))
+def build_optimizer(rate, data, epochs):
+    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * int(data.cardinality()))
+    return keras.optimizers.Adam(schedule)
 
 
 if __name__ == "__main__":

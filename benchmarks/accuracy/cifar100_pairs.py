@@ -23,7 +23,7 @@ from benchmarks.shared.training import (
     load_or_train,
     sparse_loss,
 )
-from examples.cifar100_networks import network
+from examples.cifar100_networks import build_network
 from keras_kd.training.tf_data import disable_autotune
 
 CLASSES, TEACHERS = 10, 3
@@ -124,7 +124,7 @@ def build_mixed(name, size):
     """Return a network that computes in bfloat16, which halves the time on some processors."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        return network(name, CLASSES, (size, size, 3))
+        return build_network(name, CLASSES, (size, size, 3))
     finally:
         keras.config.set_dtype_policy("float32")
 

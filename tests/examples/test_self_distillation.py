@@ -1,0 +1,13 @@
+"""The example of self-distillation, on the embedded digits."""
+
+import re
+
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # Eight trainings.
+def test_every_form_of_self_distillation_runs(run_example):
+    printed = run_example("self_distillation.py", "--epochs", "2")
+    lines = [line for line in printed.splitlines() if "%" in line]
+    assert [len(re.findall(r"[\d.]+%", line)) for line in lines] == [1, 1, 2, 1, 2, 3]
