@@ -1,8 +1,8 @@
 """Magnitude pruning: the smallest weights become zero during the training."""
 
-import math
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -83,8 +83,8 @@ def prune(
     """
     plan = Training(data=data, epochs=epochs, **training)
     options = _wrapper_options(sparsity, block_size, block_pooling)
-    steps = _growth_steps(schedule, plan)
     target = None if isinstance(sparsity, tuple | list) else sparsity
+    schedule_layer = _layer_schedule(schedule, target, plan)
     converted = convert_student(student, custom)
     check_skip(skip, converted.layers)
     layers = LayerPlans(
@@ -93,28 +93,19 @@ def prune(
         for layer in chain
     )
     layers.announce("pruned", student.name, plan.verbose)
-    pruned = wrap_for_pruning(
-        converted,
-        layers.named("pruned"),
-        options,
-        lambda calls: schedule if steps is None else make_schedule(target, steps, calls),
-    )
-
-    def sparsity_now() -> float:
-        return zero_fraction(map(np.asarray, pruned.weights))
+    pruned = wrap_for_pruning(converted, layers.named("pruned"), options, schedule_layer)
+    least = 0.0 if is_schedule(schedule) else _smallest_sparsity(pruned.weights, target)
 
     def measure() -> dict[str, float]:
         pruned.apply_masks()
-        return {"sparsity": sparsity_now()}
+        return {"sparsity": zero_fraction(pruned.weights)}
 
-    least = 0.0 if steps is None or target is None else _smallest_sparsity(pruned.weights, target)
-    history = plan.fit(
-        wrap(student, converted, pruned.model), measure, lambda: sparsity_now() >= least
-    )
-    if sparsity_now() < least:
+    wrapped = wrap(student, converted, pruned.model)
+    history = plan.fit(wrapped, measure, lambda: zero_fraction(pruned.weights) >= least)
+    if (reached := zero_fraction(pruned.weights)) < least:
         warnings.warn(
-            f"The training of '{student.name}' ended at a sparsity of {sparsity_now():.3f}, before "
-            f"the target of {target}. Train longer, or pass a smaller `schedule`.",
+            f"The training of '{student.name}' ended at a sparsity of {reached:.3f}, before the "
+            f"target of {target}. Train longer, or pass a smaller `schedule`.",
             stacklevel=2,
         )
     return Result(to_keras(pruned.strip(), student), history, layers)
@@ -144,16 +135,17 @@ def _plan(layer: Any, options: dict[str, Any], skipped: bool) -> LayerPlan:
     return LayerPlan(layer.name, kind, "left", reason)
 
 
-def _growth_steps(schedule: Any, plan: Training) -> int | None:
-    """Return over how many steps the sparsity grows, or `None` for a schedule of tfmot."""
+def _layer_schedule(schedule: Any, target: float | None, plan: Training) -> Callable[[int], Any]:
+    """Return a function from the number of calls of a layer per step to its schedule."""
     if is_schedule(schedule):
-        return None
+        return lambda calls: schedule
     if not isinstance(schedule, int | float) or not 0 <= schedule <= 1:
         raise ValueError(
             "`schedule` must be the fraction of the steps over which the sparsity grows, from 0 "
             f"to 1, or a tfmot.sparsity.keras.PruningSchedule. Received: schedule={schedule!r}"
         )
-    return max(1, round(schedule * plan.steps)) if schedule else 1
+    steps = max(1, round(schedule * plan.steps)) if schedule else 1
+    return functools.partial(make_schedule, target, steps)
 
 
 def _wrapper_options(sparsity: Any, block_size: Any, block_pooling: str) -> dict[str, Any]:
@@ -190,8 +182,9 @@ def _wrapper_options(sparsity: Any, block_size: Any, block_pooling: str) -> dict
     }
 
 
-def _smallest_sparsity(weights: Sequence[Any], target: float) -> float:
-    """Return the sparsity from which the target counts as reached; each kernel rounds its own."""
-    sizes = [math.prod(weight.shape) for weight in weights]
-    zeros = sum(size - max(1, round(size * (1 - target))) for size in sizes)
-    return (zeros - 1) / sum(sizes)
+def _smallest_sparsity(weights: Sequence[np.ndarray], target: float | None) -> float:
+    """Return the sparsity that counts as the target, which is rounded for each kernel."""
+    if target is None:
+        return 0.0
+    zeros = sum(w.size - max(1, round(w.size * (1 - target))) for w in weights)
+    return (zeros - 1) / sum(w.size for w in weights)

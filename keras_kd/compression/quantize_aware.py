@@ -115,18 +115,7 @@ def prepare_student(
     preserve_clusters: bool = True,
     custom: Custom | None = None,
 ) -> PreparedStudent:
-    """Prepare a student for quantization-aware training; see `quantize_aware`.
-
-    Args:
-        student: The student.
-        plan: How it will be trained.
-        preserve_sparsity: Whether zeros are preserved. Defaults to `True`.
-        preserve_clusters: Whether clusters are preserved. Defaults to `True`.
-        custom: As for `to_tf_keras`. Defaults to `None`.
-
-    Raises:
-        ValueError: If a layer cannot be converted to tf_keras or quantized.
-    """
+    """Prepare a student for the training of `quantize_aware`, except the initial ranges."""
     replacements, graph = rewrites.Replacements(), open_student(student)
     rewrites.split_activations(graph, replacements, rewrites.PROBABILITIES)
     starts = rewrite_for_qat(graph, replacements, plan.student_taps(student))

@@ -23,11 +23,3 @@ def operators(path):
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     return [names[codes[op.opcodeIndex]] for op in model.subgraphs[0].operators]
-
-
-def input_scale(path):
-    """The scale in which a file quantizes its first input."""
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    graph = model.subgraphs[0]
-    first = graph.operators[0]
-    return graph.tensors[first.outputs[0]].quantization.scale[0]

@@ -1,14 +1,15 @@
-"""A student that runs in tf_keras is trained as `Distiller` trains one, by `Distiller` itself."""
+"""A student that runs in tf_keras is trained exactly as `Distiller` trains it in Keras 3."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from keras import layers
 
 import keras_kd as kd
+from keras_kd.compression.training import Training
 from tests import toy
+from tests.compression.runs import eagerly
 
 SPARSE = "sparse_categorical_crossentropy"
 
@@ -17,88 +18,90 @@ def batches(samples=24, size=8, **kwargs):
     return tf.data.Dataset.from_tensor_slices(toy.data(samples, **kwargs)).batch(size)
 
 
-def hints():
-    return [
+def sgd():
+    return keras.optimizers.SGD(0.1)
+
+
+def train(student, traced=False, **kwargs):
+    """Prune to 0 % zeros, which only trains the student."""
+    kwargs = {"data": batches(), "epochs": 2, "verbose": 0, **kwargs}
+    if traced:
+        return kd.compression.prune(student, 0.0, **kwargs)
+    with eagerly():
+        return kd.compression.prune(student, 0.0, **kwargs)
+
+
+def assert_same_weights(one, other):
+    for a, b in zip(one.weights, other.weights, strict=True):
+        # The batch norm of tf_keras uses the sample variance: n / (n - 1) of that of Keras 3.
+        tolerance = 0.02 if "moving_variance" in a.path else 1e-6
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=a.path)
+
+
+def test_the_weights_are_those_of_the_distiller():
+    def student():
+        return toy.cnn("student", activation="softmax", regularizer="l2")
+
+    # As wide as the student, since projectors would start from other random weights.
+    teachers = [toy.cnn("one", seed=1), toy.cnn("two", seed=2, activation="softmax")]
+    losses = [
         kd.losses.SoftTargets(temperature=2),
         kd.losses.Hint("conv", "conv", weight=0.5),
         kd.losses.Hint("features", "features"),
     ]
-
-
-def untouched(student, **kwargs):
-    """A compression that compresses nothing: only the training is left."""
-    kwargs = {"data": batches(), "epochs": 2, "verbose": 0, **kwargs}
-    return kd.compression.prune(student, 0.0, **kwargs)
-
-
-def distilled(student, teachers, losses=None, epochs=2, data=None, **kwargs):
-    model = kd.Distiller(student, teachers, losses, **kwargs)
-    model.compile(keras.optimizers.SGD(0.1), SPARSE)
-    return model.fit(data or batches(), epochs=epochs, verbose=0).history
-
-
-def same_weights(one, other, tolerance=1e-6):
-    for a, b in zip(one.weights, other.weights, strict=True):
-        # tf_keras's batch norm takes the variance of a sample: n / (n - 1) of Keras 3's.
-        loose = 0.02 if "moving_variance" in a.path else tolerance
-        np.testing.assert_allclose(a, b, rtol=0, atol=loose, err_msg=a.path)
-
-
-def test_it_gives_the_weights_that_the_distiller_gives():
-    def student():
-        return toy.cnn("student", activation="softmax", regularizer="l2")
-
-    # As wide as the student: projectors would start from other random weights.
-    teachers = [toy.cnn("one", seed=1), toy.cnn("two", seed=2, activation="softmax")]
     kwargs = {"weighting": kd.weighting.CrossEntropy(), "student_loss_weight": 0.3}
-    here, there = student(), student()
-    expected = distilled(there, teachers, hints(), **kwargs)
-    result = untouched(
-        here, teachers=teachers, losses=hints(), loss=SPARSE, **kwargs, optimizer=toy_sgd()
+    expected = student()
+    distiller = kd.Distiller(expected, teachers, losses, **kwargs)
+    distiller.compile(sgd(), SPARSE)
+    history = distiller.fit(batches(), epochs=2, verbose=0).history
+    result = train(
+        student(),
+        traced=True,
+        teachers=teachers,
+        losses=losses,
+        loss=SPARSE,
+        optimizer=sgd(),
+        **kwargs,
     )
-    same_weights(there, result.model)
-    for name, values in expected.items():
+    assert_same_weights(expected, result.model)
+    for name, values in history.items():
         np.testing.assert_allclose(result.history[name], values, rtol=1e-5, err_msg=name)
 
 
-def toy_sgd():
-    return keras.optimizers.SGD(0.1)
-
-
-def test_knowledge_from_the_disk_gives_the_weights_that_the_live_teacher_gives(tmp_path):
+def test_cached_teacher_outputs_give_the_weights_of_the_live_teacher(tmp_path):
     samples = tf.data.Dataset.from_tensor_slices(toy.data(24))
     teacher = toy.cnn("teacher", seed=1)
     cache = kd.KnowledgeCache.build(teacher, samples, tmp_path, dtype="float32", verbose=0)
-    same = {"loss": SPARSE, "optimizer": toy_sgd(), "epochs": 1}
+    same = {"loss": SPARSE, "optimizer": sgd(), "epochs": 1}
     student = toy.cnn("student", activation="softmax")
-    live = untouched(student, teachers=teacher, **same)
+    live = train(student, teachers=teacher, **same)
     joined = cache.join(kd.keyed(samples).batch(8))
-    recorded = untouched(student, teachers=cache.teachers, data=joined, **same)
-    same_weights(live.model, recorded.model)
-    np.testing.assert_allclose(recorded.history["loss"], live.history["loss"], rtol=1e-5)
+    cached = train(student, teachers=cache.teachers, data=joined, **same)
+    assert_same_weights(live.model, cached.model)
+    np.testing.assert_allclose(cached.history["loss"], live.history["loss"], rtol=1e-5)
 
 
-def test_projectors_are_trained_and_left_behind():
+def test_projectors_are_trained_and_not_part_of_the_result():
     student = toy.cnn("student")
-    trained = {}
-    look = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: trained.update(
-            {batch: look.model.projectors["hint"].kernel.numpy()}
+    kernels = []
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: kernels.append(
+            callback.model.projectors["hint"].kernel.numpy()
         )
     )
     losses = kd.losses.Hint("conv", "conv")
     teacher = toy.cnn("teacher", 8, seed=1)
-    result = untouched(student, teachers=teacher, losses=losses, callbacks=look)
-    assert np.abs(trained[2] - trained[0]).min() > 0
+    result = train(student, teachers=teacher, losses=losses, callbacks=callback, epochs=1)
+    assert np.abs(kernels[2] - kernels[0]).min() > 0
     assert [w.shape for w in result.model.weights] == [w.shape for w in student.weights]
 
 
-def test_each_teacher_runs_once_per_step_and_not_in_validation():
+def test_each_teacher_runs_once_per_step_and_validation_runs_no_teacher():
     teacher, counter = toy.counted(toy.cnn("teacher", 8, seed=1))
     before = teacher.get_weights()
     student = toy.cnn("student")
     start = student.get_weights()
-    untouched(student, teachers=teacher, validation_data=batches(16))
+    train(student, teachers=teacher, validation_data=batches(16))
     assert int(counter.count) == 6
     for old, new in zip(before[1:], teacher.get_weights()[1:], strict=True):
         np.testing.assert_array_equal(old, new)
@@ -106,21 +109,20 @@ def test_each_teacher_runs_once_per_step_and_not_in_validation():
         np.testing.assert_array_equal(old, new)
 
 
-def test_sample_weights_noise_and_a_nested_tap_go_through():
+def test_sample_weights_noise_and_a_nested_tap_are_supported():
     inner = toy.cnn("inner")
     x = keras.Input((6, 6, 1))
     student = keras.Model(x, inner(x), name="student")
     x, y = toy.data(24)
-    losses = [kd.losses.SoftTargets(), kd.losses.Hint("relu", "inner/relu")]
-    result = untouched(
+    result = train(
         student,
         data=(x, y, np.zeros(24, "float32")),
         batch_size=8,
         teachers=toy.cnn("teacher", 4, seed=1),
-        losses=losses,
+        losses=[kd.losses.SoftTargets(), kd.losses.Hint("relu", "inner/relu")],
         noise=kd.noise.LogitNoise(0.5, seed=0),
         loss=toy.sparse_loss(),
-        optimizer=toy_sgd(),
+        optimizer=sgd(),
     )
     assert result.history["loss"] == [0.0, 0.0]
     np.testing.assert_allclose(
@@ -130,43 +132,24 @@ def test_sample_weights_noise_and_a_nested_tap_go_through():
 
 
 def test_the_best_epoch_is_kept():
-    student = toy.cnn("student")
     rates = iter([0.1, 50.0, 50.0])
-    result = untouched(
-        student,
+    result = train(
+        toy.cnn("student"),
         epochs=3,
         loss=toy.sparse_loss(),
-        optimizer=toy_sgd(),
+        optimizer=sgd(),
         validation_data=batches(16, seed=1),
         callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch, rate: next(rates))],
         monitor="val_loss",
     )
     assert np.argmin(result.history["val_loss"]) == 0
-    result.model.compile(loss=toy.sparse_loss())
-    kept = result.model.evaluate(batches(16, seed=1), verbose=0)
-    np.testing.assert_allclose(kept, result.history["val_loss"][0], rtol=1e-5)
-
-
-def test_callbacks_of_tf_keras_see_the_tf_keras_model_and_set_the_rate():
-    class Look(tf_keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            seen.append((type(self.model).__module__.split(".")[0], batch))
-
-    seen = []
-    callbacks = [
-        Look(),
-        tf_keras.callbacks.LearningRateScheduler(lambda epoch: [0.1, 0.0, 0.0, 0.0][epoch]),
-        tf_keras.callbacks.EarlyStopping("loss", patience=1, min_delta=10.0),
-    ]
-    result = untouched(
-        toy.cnn("student"), epochs=4, loss=toy.sparse_loss(), optimizer="sgd", callbacks=callbacks
-    )
-    assert seen[:3] == [("tf_keras", 0), ("tf_keras", 1), ("tf_keras", 2)]
-    assert len(result.history["loss"]) == 2
+    result.model.compile(loss=toy.sparse_loss(), run_eagerly=True)
+    loss = result.model.evaluate(batches(16, seed=1), verbose=0)
+    np.testing.assert_allclose(loss, result.history["val_loss"][0], rtol=1e-5)
 
 
 def test_callbacks_of_this_package_work_as_with_the_distiller():
-    result = untouched(
+    result = train(
         toy.cnn("student"),
         teachers=toy.cnn("teacher", 8, seed=1),
         callbacks=kd.callbacks.TemperatureScheduler(lambda epoch: 4.0 - epoch),
@@ -174,56 +157,59 @@ def test_callbacks_of_this_package_work_as_with_the_distiller():
     assert result.history["soft_targets.temperature"] == [4.0, 3.0]
 
 
-def test_constraints_hold_and_the_optimizer_is_left_alone():
-    x = keras.Input((6, 6, 1))
-    limit = keras.constraints.MaxNorm(0.5)
-    dense = layers.Dense(4, kernel_constraint=limit, name="dense")
-    student = keras.Model(x, dense(layers.Flatten()(x)))
-    optimizer = toy_sgd()
-    result = untouched(student, loss=toy.sparse_loss(), optimizer=optimizer)
-    assert np.linalg.norm(result.model.get_layer("dense").kernel, axis=0).max() < 0.5001
+def test_the_optimizer_is_copied():
+    optimizer = sgd()
+    train(toy.cnn("student"), loss=toy.sparse_loss(), optimizer=optimizer, epochs=1)
     assert not optimizer.built
 
 
-def test_several_inputs_and_outputs_keep_their_names():
-    b, a = keras.Input((4,), name="b"), keras.Input((3,), name="a")
-    hidden = layers.Dense(8, name="hidden")(layers.Concatenate()([b, a]))
-    outputs = {
-        "big": layers.Dense(5, name="big")(hidden),
-        "few": layers.Dense(2, name="few")(hidden),
-    }
-    student = keras.Model({"b": b, "a": a}, outputs)
-    rng = np.random.default_rng(0)
-    x = {"a": rng.normal(size=(16, 3)), "b": rng.normal(size=(16, 4))}
-    y = {"big": rng.integers(0, 5, 16), "few": rng.integers(0, 2, 16)}
-    loss = {"big": toy.sparse_loss(), "few": toy.sparse_loss()}
-    result = untouched(student, data=(x, y), loss=loss, metrics={"few": ["accuracy"]})
-    assert "few_accuracy" in result.history
-    assert set(result.model(x)) == {"big", "few"}
+def test_a_student_is_distilled_without_compression():
+    student = toy.cnn("student")
+    training = Training(data=batches(), epochs=2, loss=SPARSE, teachers=toy.cnn("t"), verbose=0)
+    before = student.get_layer("logits").kernel.numpy()
+    with eagerly():
+        history = training.distill(student)
+    assert {"loss", "soft_targets", "student_loss"} <= set(history)
+    assert len(history["loss"]) == 2
+    assert np.abs(student.get_layer("logits").kernel - before).max() > 0
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "sentence"),
+    ("data", "steps_per_epoch", "steps"),
+    [(toy.data(20), None, 6), (batches(24), None, 6), (batches(24).repeat(), 4, 8)],
+)
+def test_steps_of_all_epochs(data, steps_per_epoch, steps):
+    arguments = {"epochs": 2, "batch_size": 8, "steps_per_epoch": steps_per_epoch}
+    assert Training(data=data, loss="mse", **arguments).steps == steps
+
+
+@pytest.mark.parametrize("make", [toy.data, batches])
+def test_sample_batches_stops_at_the_number_of_samples(make):
+    x, _ = toy.data(24)
+    found = list(Training(data=make(24), epochs=1, loss="mse", batch_size=8).sample_batches(9))
+    np.testing.assert_array_equal(np.concatenate(found), x[:16])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
     [
-        ({}, ValueError, "nothing to learn from: pass `teachers`, or a `loss`"),
-        ({"loss": "mse", "losses": "soft_targets"}, ValueError, "nothing to learn from"),
+        ({}, ValueError, "nothing to train on: pass `teachers`, a `loss` on the labels"),
+        ({"loss": "mse", "losses": "soft_targets"}, ValueError, "nothing to train on"),
         ({"loss": "mse", "epochs": 0}, ValueError, "must be at least 1. Received: epochs=0"),
-        ({"loss": "mse", "optimizer": tf_keras.optimizers.Adam()}, TypeError, "Keras 3's, not"),
-        ({"loss": "mse", "callbacks": [3]}, TypeError, "callbacks of keras, or of tf_keras"),
+        ({"loss": "mse", "optimizer": tf_keras.optimizers.Adam()}, TypeError, "of Keras 3, not"),
         ({"loss": SPARSE, "monitor": "val_loss"}, ValueError, "must be an entry of the history"),
         ({"loss": "mse", "colour": 3}, TypeError, "unexpected keyword argument 'colour'"),
     ],
 )
-def test_wrong_arguments_are_refused(arguments, error, sentence):
-    with pytest.raises(error, match=sentence):
-        untouched(toy.cnn("student"), **{"data": batches(), **arguments})
+def test_invalid_arguments_are_rejected(arguments, error, message):
+    with pytest.raises(error, match=message):
+        train(toy.cnn("student"), **{"data": batches(), **arguments})
 
 
-def test_a_data_set_of_unknown_length_asks_for_its_steps():
+def test_a_dataset_of_unknown_length_requires_the_number_of_steps():
     data = batches().filter(lambda x, y: True)
-    with pytest.raises(ValueError, match="does not know how many batches it has"):
-        untouched(toy.cnn("student"), data=data, loss=toy.sparse_loss())
-    history = untouched(
-        toy.cnn("student"), data=data.repeat(), loss=toy.sparse_loss(), steps_per_epoch=3
-    ).history
+    with pytest.raises(ValueError, match="number of batches of the dataset is unknown"):
+        train(toy.cnn("student"), data=data, loss=toy.sparse_loss())
+    arguments = {"loss": toy.sparse_loss(), "steps_per_epoch": 3}
+    history = train(toy.cnn("student"), data=data.repeat(), **arguments).history
     assert len(history["loss"]) == 2

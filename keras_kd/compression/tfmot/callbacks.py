@@ -10,12 +10,7 @@ from keras_kd.compression.tfmot.imports import import_tf_keras
 
 
 class TfKerasCallback(keras.callbacks.Callback):
-    """Runs a tf_keras callback on the tf_keras model, with the optimizer of Keras 3.
-
-    Args:
-        callback: A `tf_keras.callbacks.Callback`.
-        tf_keras_model: The model that the callback gets.
-    """
+    """Runs a tf_keras callback on the tf_keras model, with the optimizer of Keras 3."""
 
     def __init__(self, callback: Any, tf_keras_model: Any) -> None:
         super().__init__()

@@ -77,12 +77,7 @@ class ClusteredModel:
 def wrap_for_clustering(
     converted: ConvertedModel, options: Mapping[str, ClusterOptions]
 ) -> ClusteredModel:
-    """Wrap layers of a converted model for clustering.
-
-    Args:
-        converted: The model.
-        options: The options of each tf_keras layer to cluster, by name.
-    """
+    """Wrap the layers that have options, by name, for clustering."""
     tfmot = import_tfmot()
     # The version that preserves zeros is not part of the public API of tfmot.
     clustering = importlib.import_module(

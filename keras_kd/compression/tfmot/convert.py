@@ -98,12 +98,7 @@ def to_keras(legacy: Any, model: keras.Model) -> keras.Model:
 
 
 def open_student(model: keras.Model) -> Graph:
-    """Open the graph of a student and of its nested models.
-
-    Raises:
-        TypeError: If it is not a `keras.Model`.
-        ValueError: If it is not built, or subclassed.
-    """
+    """Open the graph of a student and of its nested models; reject a subclassed student."""
     require_built(model, "The student")
     if not is_graph(model):
         raise ValueError(
@@ -115,11 +110,7 @@ def open_student(model: keras.Model) -> Graph:
 
 
 def convert_student(student: keras.Model, custom: Custom | None) -> ConvertedModel:
-    """Convert a student to tf_keras, with separate softmax and sigmoid layers to tap the logits.
-
-    Raises:
-        ValueError: As for `to_tf_keras`.
-    """
+    """Convert a student to tf_keras, with separate softmax and sigmoid layers to tap the logits."""
     replacements, graph = Replacements(), open_student(student)
     rewrites.split_activations(graph, replacements, rewrites.PROBABILITIES)
     return convert_graph(student, graph, replacements, custom)
@@ -132,18 +123,10 @@ def convert_graph(
     custom: Custom | None = None,
     starts: Sequence[keras.KerasTensor] | None = None,
 ) -> ConvertedModel:
-    """Convert an opened graph to tf_keras.
+    """Convert the opened and rewritten graph of a model to tf_keras.
 
-    Args:
-        model: The Keras 3 model.
-        graph: Its graph.
-        replacements: Rewritten layers of the graph.
-        custom: As for `to_tf_keras`. Defaults to `None`.
-        starts: The tensors at which the tf_keras model starts, one per input; layers before them
-            stay in Keras 3. Defaults to the inputs.
-
-    Raises:
-        ValueError: If a layer cannot be converted exactly, or the outputs differ.
+    The tf_keras model starts at the tensors in `starts`, one per input, which default to the
+    inputs; layers before them stay in Keras 3.
     """
     tf_keras = import_tf_keras()
     starts = graph.inputs if starts is None else list(starts)
@@ -174,12 +157,7 @@ def convert_graph(
 
 
 def sort_calls(graph: Graph, starts: Sequence[keras.KerasTensor] = ()) -> list[Call]:
-    """Return the calls that the outputs depend on, in an order in which they can run.
-
-    Args:
-        graph: The opened graph.
-        starts: Tensors whose makers are not included. Defaults to none.
-    """
+    """Return the calls between `starts` and the outputs, in an order in which they can run."""
     ordered, done = [], {id(graph.maker(x)) for x in starts}
     waiting = [graph.maker(x) for x in reversed(tree.flatten(graph.outputs))]
     while waiting:

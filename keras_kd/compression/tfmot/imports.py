@@ -35,12 +35,12 @@ def import_tfmot() -> ModuleType:
         ImportError: If it or tf_keras is not installed.
     """
     tf_keras, tf_keras_v1 = import_tf_keras(), _import("tf_keras.api._v1.keras", "tf-keras")
-    with _tf_keras_as_tf_dot_keras(tf_keras, tf_keras_v1):
+    with tf_keras_as_tf_dot_keras(tf_keras, tf_keras_v1):
         return _import("tensorflow_model_optimization", "tensorflow-model-optimization")
 
 
 @contextlib.contextmanager
-def _tf_keras_as_tf_dot_keras(tf_keras: ModuleType, tf_keras_v1: ModuleType) -> Iterator[None]:
+def tf_keras_as_tf_dot_keras(tf_keras: ModuleType, tf_keras_v1: ModuleType) -> Iterator[None]:
     """Make `tf.keras` point at tf_keras, and restore everything at the end.
 
     `tf.keras` is a lazy module that resolves to one Keras for good when it is first accessed, so it

@@ -20,13 +20,7 @@ _ENDS = ("min", "max")
 
 
 def set_initial_ranges(wrapped: Any, converted: ConvertedModel, batches: Iterable[Any]) -> None:
-    """Set the ranges of the inputs and outputs of the layers of a quantized model.
-
-    Args:
-        wrapped: The quantized tf_keras model.
-        converted: The float model that it was made from.
-        batches: Batches of model inputs.
-    """
+    """Set the ranges of a quantized model from the outputs of the float model on batches."""
     ranges = _measure_ranges(converted, batches)
     inputs = {tensor.name for tensor in wrapped.inputs}
     for layer in wrapped.layers:

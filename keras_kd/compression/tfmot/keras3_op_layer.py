@@ -22,13 +22,7 @@ _numbers = itertools.count()
 
 
 class OpCall:
-    """A call of an operation whose tensors are supplied later.
-
-    Args:
-        operation: A Keras 3 layer or operation.
-        args: Positional arguments; symbolic tensors are placeholders.
-        kwargs: Keyword arguments, likewise.
-    """
+    """A call of a Keras 3 layer or operation with symbolic tensors as placeholders."""
 
     def __init__(self, operation: Any, args: tuple, kwargs: Mapping[str, Any]) -> None:
         self.operation = operation
@@ -47,11 +41,8 @@ class OpCall:
 class Keras3OpLayer(tf_keras.layers.Layer):
     """Runs a Keras 3 operation on TensorFlow tensors, which keras.ops accepts.
 
-    The layer can be copied while the original exists. It cannot be loaded from a file.
-
-    Args:
-        number: Number of the `OpCall` in this process.
-        name: Name of the layer.
+    The layer can be copied while the original exists. It cannot be loaded from a file, because its
+    configuration contains only the number of its `OpCall` in this process.
     """
 
     def __init__(self, number: int, name: str, **kwargs: Any) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from keras_kd.compression.tfmot.converted_model import ConvertedModel
 from keras_kd.compression.tfmot.imports import import_tf_keras, import_tfmot
 
@@ -23,9 +25,10 @@ class PrunedModel:
     wrappers: list[Any]
 
     @property
-    def weights(self) -> list[Any]:
+    def weights(self) -> list[np.ndarray]:
         """The pruned weights."""
-        return [weight for wrapper in self.wrappers for weight, _, _ in wrapper.pruning_vars]
+        variables = [w for wrapper in self.wrappers for w, _, _ in wrapper.pruning_vars]
+        return [variable.numpy() for variable in variables]
 
     def apply_masks(self) -> None:
         """Set the pruned weights to zero again after an optimizer step."""
@@ -43,13 +46,13 @@ def wrap_for_pruning(
     options: dict[str, Any],
     make_schedule: Callable[[int], Any],
 ) -> PrunedModel:
-    """Wrap layers of a converted model for pruning.
+    """Wrap the named layers of a converted model for pruning.
 
     Args:
         converted: The model.
-        names: Names of the tf_keras layers to prune.
+        names: Names of the tf_keras layers.
         options: Arguments of `prune_low_magnitude`.
-        make_schedule: Returns the schedule of a layer that is called this often in each step.
+        make_schedule: Returns the schedule of a layer, from its number of calls in each step.
     """
     tfmot = import_tfmot()
     wrappers = []

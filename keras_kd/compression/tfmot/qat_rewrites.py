@@ -51,13 +51,8 @@ def rewrite_for_qat(
     - A ReLU after a convolution or dense layer becomes its activation. A ReLU6 there is separated
       from it, because tensorflow-model-optimization would leave the layer before it in float.
 
-    Args:
-        graph: The opened graph.
-        replacements: Receives the changes.
-        keep: Paths of layers whose own output is needed.
-
-    Returns:
-        The tensors at which the quantized part starts, one per input.
+    The outputs of the layers in `keep` are preserved. Returns the tensors at which the quantized
+    part starts, one per input.
     """
     starts = [_skip_preprocessing(graph, replacements, x, keep) for x in tree.flatten(graph.inputs)]
     split_activations(graph, replacements, _activations_to_split(graph))

@@ -17,11 +17,7 @@ _quantizers = tfmot.quantization.keras.quantizers
 
 
 class PlannedScheme(_default.Default8BitQuantizeScheme):
-    """The default int8 scheme, with a plan for each layer.
-
-    Args:
-        plans: The plans by layer name.
-    """
+    """The default int8 scheme, with a plan for each layer by name."""
 
     def __init__(self, plans: Mapping[str, QuantizationPlan]) -> None:
         super().__init__()
@@ -33,11 +29,7 @@ class PlannedScheme(_default.Default8BitQuantizeScheme):
 
 
 class PlannedRegistry(_default.Default8BitQuantizeRegistry):
-    """Returns the configuration of each layer from its plan.
-
-    Args:
-        plans: The plans by layer name.
-    """
+    """Returns the configuration of each layer from its plan."""
 
     def __init__(self, plans: Mapping[str, QuantizationPlan]) -> None:
         super().__init__()
@@ -59,11 +51,7 @@ class PlannedRegistry(_default.Default8BitQuantizeRegistry):
 
 
 class OutputConfig(tfmot.quantization.keras.QuantizeConfig):
-    """Quantizes the output of a layer, or nothing.
-
-    Args:
-        output: Whether the output is quantized.
-    """
+    """Quantizes the output of a layer, or nothing."""
 
     def __init__(self, output: bool) -> None:
         self.output = output
@@ -125,12 +113,7 @@ class DepthwiseQuantizer(_quantizers.LastValueQuantizer):
 
 
 def quantize_model(model: Any, plans: Mapping[str, QuantizationPlan]) -> Any:
-    """Return a tf_keras model that computes as its int8 file will.
-
-    Args:
-        model: A flat tf_keras model.
-        plans: The plans by layer name; other layers stay in float.
-    """
+    """Quantize the layers of a flat tf_keras model that have a plan, by name."""
     copies = {}
 
     def annotate(layer: Any) -> Any:

@@ -51,12 +51,7 @@ class QuantizedModel:
 
 
 def quantize(converted: ConvertedModel, plans: Mapping[str, QuantizationPlan]) -> QuantizedModel:
-    """Wrap the layers of a converted model for quantization-aware training.
-
-    Args:
-        converted: The model, with a graph that was rewritten for quantization-aware training.
-        plans: The plans of all layers, by name.
-    """
+    """Wrap the layers of a converted and rewritten model for quantization-aware training."""
     from keras_kd.compression.tfmot.qat_scheme import quantize_model
 
     wrapped = {name: plan for name, plan in plans.items() if plan.target is not None}

@@ -47,13 +47,7 @@ def copy_with(layer: keras.layers.Layer, **arguments: Any) -> keras.layers.Layer
 def split_activations(
     graph: Graph, replacements: Replacements, also: Collection[Callable[..., Any]] = ()
 ) -> None:
-    """Split layers whose activation tf_keras does not have into a layer and an `Activation`.
-
-    Args:
-        graph: The opened graph.
-        replacements: Receives the changes.
-        also: Other activations to split off. Defaults to none.
-    """
+    """Split layers whose activation tf_keras lacks, or is in `also`, into layer and activation."""
     for path, calls in graph.calls.items():
         layer = calls[0].layer
         if not isinstance(layer, COMPUTE_AND_ACTIVATE):
@@ -66,12 +60,8 @@ def split_activations(
 def fuse_relu(graph: Graph, replacements: Replacements, keep: Collection[str] = ()) -> None:
     """Turn a ReLU after a convolution or dense layer into the activation of that layer.
 
-    Without a batch norm between the two, quantization-aware training supports no other form.
-
-    Args:
-        graph: The opened graph.
-        replacements: Receives the changes.
-        keep: Paths of layers whose own output is needed. Defaults to none.
+    Without a batch norm between the two, quantization-aware training supports no other form. The
+    outputs of the layers in `keep` are needed, so nothing is fused into them.
     """
     for path, calls in graph.calls.items():
         if not is_relu(calls[0].layer):
@@ -91,14 +81,8 @@ def exclusive_maker(
 ) -> Call | None:
     """Return the call that makes the input of a layer, if nothing else uses that tensor.
 
-    Args:
-        graph: The opened graph.
-        replacements: The changes so far; layers that were fused into others are skipped.
-        calls: The calls of the layer.
-        keep: Paths of layers whose own output is needed. Defaults to none.
-
-    Returns:
-        The call, or `None` if there are other users, or either layer is called several times.
+    Layers that were fused into others are skipped. Returns `None` if the tensor has other users, is
+    the output of a layer in `keep`, or either layer is called several times.
     """
     if len(calls) > 1 or len(calls[0].inputs) != 1:
         return None

@@ -16,13 +16,6 @@ from keras_kd.models.taps import Tap, TappedModel
 class TfKerasTappedModel(TappedModel):
     """Returns the taps of a Keras 3 model from the tf_keras model that runs in its place.
 
-    Args:
-        wrapped: The tf_keras model, wrapped for Keras 3.
-        model: The Keras 3 model that was converted.
-        taps: The taps.
-        outputs: As for `TappedModel`.
-        training: As for `TappedModel`.
-
     Raises:
         ValueError: As for `TappedModel`, and if the tf_keras model has no tensor of a tap.
     """

@@ -84,13 +84,9 @@ def wrap(
     tf_keras_model: Any,
     untrained: Sequence[Any] = (),
 ) -> WrappedModel:
-    """Wrap a tf_keras model in a Keras 3 model.
+    """Wrap the flat tf_keras model of a converted Keras 3 model, possibly with wrapped layers.
 
-    Args:
-        origin: The Keras 3 model that was converted.
-        converted: Its conversion.
-        tf_keras_model: The flat tf_keras model, possibly with wrapped layers.
-        untrained: Variables that the optimizer must not change. Defaults to none.
+    The optimizer does not change the variables in `untrained`.
     """
     graph = converted.graph
     names = _unique_names(graph.output_names)

@@ -1,0 +1,235 @@
+"""Patterns are rewritten so that the int8 file computes what was trained."""
+
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_kd as kd
+from keras_kd.compression.tfmot.convert import open_student
+from keras_kd.compression.tfmot.qat_rewrites import rewrite_for_qat
+from keras_kd.compression.tfmot.rewrites import Replacements
+from tests.compression import files, models
+from tests.compression.qat import conv, norm, positive_input, prepare, stack
+from tests.compression.runs import actions
+
+
+def apply(x, *steps):
+    for step in steps:
+        x = step(x)
+    return x
+
+
+def convolve(x):
+    return layers.Conv2D(3, 3, padding="same")(x)
+
+
+def squeeze_and_excite(x):
+    weight = layers.Dense(3, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    return layers.Multiply()([x, weight])
+
+
+def branch_called_twice(one, other):
+    branch = keras.Sequential([keras.Input((6,)), layers.Dense(3), layers.ReLU()])
+    return layers.Add()([branch(one), branch(other)])
+
+
+#: Patterns on one image: a function of the image, and the operators in the file.
+ON_IMAGES = {
+    "relu_and_relu6": (
+        lambda x: apply(
+            x, layers.Conv2D(4, 3), layers.ReLU(), layers.Conv2D(4, 3), layers.ReLU(6.0)
+        ),
+        "CONV_2D CONV_2D",
+    ),
+    "norms_before_relus": (
+        lambda x: apply(
+            x,
+            layers.Conv2D(4, 3),
+            norm(),
+            layers.ReLU(6.0),
+            layers.DepthwiseConv2D(3, use_bias=False),
+            norm(),
+            layers.ReLU(),
+        ),
+        "CONV_2D DEPTHWISE_CONV_2D",
+    ),
+    "norms_without_a_convolution_before_them": (
+        lambda x: apply(x, norm(), layers.Conv2D(4, 3, activation="relu"), norm()),
+        "DEPTHWISE_CONV_2D CONV_2D DEPTHWISE_CONV_2D",
+    ),
+    "transposed_and_separable_convolutions": (
+        lambda x: apply(
+            x,
+            layers.Conv2DTranspose(4, 3, strides=2, use_bias=False),
+            norm(),
+            layers.SeparableConv2D(4, 3, activation="relu6", depth_multiplier=2),
+        ),
+        "TRANSPOSE_CONV DEPTHWISE_CONV_2D CONV_2D",
+    ),
+    "silu_and_hard_silu": (
+        lambda x: apply(
+            x, layers.Conv2D(4, 3, activation="silu"), layers.Conv2D(4, 3, activation="hard_silu")
+        ),
+        "CONV_2D LOGISTIC MUL CONV_2D HARD_SWISH",
+    ),
+    "tanh": (layers.Conv2D(4, 3, activation="tanh"), "CONV_2D TANH"),
+    "residual": (
+        lambda x: layers.ReLU()(layers.Add()([x, squeeze_and_excite(convolve(x))])),
+        "CONV_2D MEAN FULLY_CONNECTED LOGISTIC MUL ADD",
+    ),
+    "operations_and_concatenation": (
+        lambda x: layers.Concatenate()([x, ops.relu(x + convolve(x) * 2.0)]),
+        # Concatenated tensors have one scale, so the image and the result are rescaled.
+        "CONV_2D MUL ADD QUANTIZE CONCATENATION QUANTIZE",
+    ),
+}
+#: Patterns with inputs of their own: the inputs, a function of them, and the operators.
+ON_OTHERS = {
+    "norms_after_dense_layers": (
+        [{"shape": (6,)}],
+        lambda x: apply(
+            x, layers.Dense(8), norm(), layers.ReLU(), layers.Dense(8, activation="relu"), norm()
+        ),
+        "QUANTIZE FULLY_CONNECTED FULLY_CONNECTED RESHAPE DEPTHWISE_CONV_2D",
+    ),
+    "preprocessing_of_bytes": (
+        [{"shape": models.IMAGE, "dtype": "uint8"}],
+        lambda x: apply(x, layers.Rescaling(1 / 255, 0.1), layers.Conv2D(4, 3)),
+        "CAST MUL ADD QUANTIZE CONV_2D",
+    ),
+    "convolution_of_series": (
+        [{"shape": (8, 3)}],
+        layers.Conv1D(4, 3, activation="relu"),
+        "QUANTIZE RESHAPE CONV_2D",
+    ),
+    "tokens": (
+        [{"shape": (7,), "dtype": "int32"}],
+        layers.Embedding(9, 4),
+        "GATHER",
+    ),
+    "nested_model_called_twice": (
+        [{"shape": (6,)}, {"shape": (6,)}],
+        branch_called_twice,
+        "QUANTIZE FULLY_CONNECTED QUANTIZE FULLY_CONNECTED ADD",
+    ),
+}
+
+
+def add_heads(inputs, branches):
+    """A model with a dense head, and so an output, for each branch."""
+    outputs = {
+        name: layers.Dense(3, name=name)(layers.Flatten()(x)) for name, x in branches.items()
+    }
+    return models.randomized(keras.Model(inputs, outputs))
+
+
+def patterns_on_images():
+    x = keras.Input(models.IMAGE, name="image")
+    branches = {name: make(x) for name, (make, _) in ON_IMAGES.items()}
+    return add_heads(x, branches), ["QUANTIZE", *(found for _, found in ON_IMAGES.values())]
+
+
+def patterns_on_others():
+    inputs = {
+        f"{name}_{i}": keras.Input(**spec, name=f"{name}_{i}")
+        for name, (specs, _, _) in ON_OTHERS.items()
+        for i, spec in enumerate(specs)
+    }
+    branches = {
+        name: make(*(inputs[f"{name}_{i}"] for i in range(len(specs))))
+        for name, (specs, make, _) in ON_OTHERS.items()
+    }
+    return add_heads(inputs, branches), [found for _, _, found in ON_OTHERS.values()]
+
+
+@pytest.mark.parametrize("make", [patterns_on_images, patterns_on_others])
+def test_patterns_are_quantized_and_their_file_computes_the_same(make, tmp_path):
+    student, operators = make()
+    x = positive_input(student, 32)
+    expected = {name: np.asarray(value) for name, value in student(x).items()}
+    model = prepare(student, x).wrapped.model
+    rounded = {name: np.asarray(value) for name, value in model(x).items()}
+    file = kd.export.to_tflite(model, tmp_path / "q.tflite", "int8")
+    in_file = file.predict(x)
+    for name, value in expected.items():
+        scale = np.abs(value).max()
+        rounding = np.abs(rounded[name] - value).max() / scale
+        difference = np.abs(in_file[name] - rounded[name]).max() / scale
+        assert rounding < 0.05, f"rounding costs too much in {name}"
+        assert difference < 0.03, f"the file computes {name} differently"
+    heads = Counter({"FULLY_CONNECTED": len(expected), "DEQUANTIZE": len(expected)})
+    found = Counter(files.operators(file.path))
+    found.pop("RESHAPE")  # Of the branches and of most heads.
+    listed = Counter(" ".join(operators).split())
+    listed.pop("RESHAPE", None)
+    assert found == listed + heads
+
+
+def rewrite(student, keep=()):
+    graph, replacements = open_student(student), Replacements()
+    starts = rewrite_for_qat(graph, replacements, keep)
+    return graph, replacements, starts
+
+
+def test_a_batch_norm_after_a_convolution_is_not_changed():
+    _, replacements, _ = rewrite(conv(norm("norm"), layers.ReLU(name="act")))
+    assert replacements.by_path == {}
+
+
+def test_a_batch_norm_is_folded_into_a_dense_layer_unless_it_is_tapped():
+    def student():
+        return stack(
+            layers.Dense(8, name="dense"), norm("norm"), layers.ReLU(name="act"), shape=(6,)
+        )
+
+    _, replacements, _ = rewrite(student())
+    assert replacements.notes == {
+        "dense": "'norm' folded into it, 'act' fused into it",
+        "norm": "folded into 'dense'",
+        "act": "fused into 'dense'",
+    }
+    _, replacements, _ = rewrite(student(), keep=["dense"])
+    assert replacements.notes["norm"].startswith("as a 1x1 depthwise convolution")
+    assert "dense" not in replacements.by_path
+
+
+def test_a_relu_is_not_fused_into_a_tapped_layer():
+    student = stack(layers.Dense(8, name="dense"), layers.ReLU(name="act"), shape=(6,))
+    _, replacements, _ = rewrite(student, keep=["dense"])
+    assert replacements.notes == {"act": "in a form that can be quantized"}
+    assert [layer.name for layer in replacements.by_path["act"]] == ["act_before", "act"]
+
+
+def test_preprocessing_stays_before_the_quantized_part_unless_it_is_tapped():
+    student = stack(layers.Rescaling(0.5, name="scale"), layers.Conv2D(4, 3, name="conv"))
+    graph, replacements, starts = rewrite(student)
+    assert starts == graph.calls["scale"][0].outputs
+    assert replacements.notes == {"scale": "before the quantized part, in Keras 3"}
+    graph, replacements, starts = rewrite(student, keep=["scale"])
+    assert starts == [graph.inputs]
+    assert replacements.notes == {}
+
+
+def test_the_output_of_attention_gets_a_layer_that_rounds_it():
+    _, replacements, _ = rewrite(models.attention())
+    rounding = [chain for chain in replacements.by_path.values() if len(chain) == 2]
+    assert len(rounding) == 5
+    assert all(second.name == f"{first.name}_rounded" for first, second in rounding)
+
+
+def test_rewrites_are_listed_with_the_layers():
+    def list_layers(student):
+        return actions(prepare(student, positive_input(student, 4)))
+
+    listed = list_layers(conv(norm("norm"), layers.ReLU(name="act"), activation="relu"))
+    assert listed["conv"] == ("quantized", "weights, per channel")
+    assert listed["norm"] == (
+        "quantized",
+        "weights, per channel, as a 1x1 depthwise convolution, 'act' fused into it",
+    )
+    assert listed["act"] == ("rewritten", "fused into 'norm'")
+    student = stack(layers.Rescaling(0.5, name="scale"), layers.Conv1D(2, 3), shape=(8, 3))
+    assert list_layers(student)["scale"] == ("rewritten", "before the quantized part, in Keras 3")
