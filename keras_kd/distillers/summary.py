@@ -25,9 +25,9 @@ def distiller_summary(distiller: Any, print_fn: Callable[[str], None] = print) -
     for key, projector in distiller.projectors.items():
         trained = _size(projector.trainable_weights)
         rows.append(("projector", projector.name, _size(projector.weights), trained, key))
-    for loss in losses:
+    for name, loss in zip(distiller.objective.names, losses, strict=True):
         pairs = ", ".join(f"{one} -> {other}" for one, other in _pairs(loss))
-        rows.append(("loss", loss.name, "", "", f"{pairs}, weight {float(loss.weight):g}"))
+        rows.append(("loss", name, "", "", f"{pairs}, weight {float(loss.weight):g}"))
     print_fn(f'Distiller "{distiller.name}"')
     for line in text_table(_COLUMNS, rows, right=(2, 3)).splitlines():
         print_fn(line)

@@ -40,4 +40,4 @@ def three_losses():
 
 def tap(model, name, x):
     """The output of a layer of a Functional or Sequential model."""
-    return keras.Model(model.inputs, model.get_layer(name).output)(x)
+    return keras.Model(model.inputs[0], model.get_layer(name).output)(x)

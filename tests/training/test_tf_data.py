@@ -1,58 +1,107 @@
-"""Trainings do not wait for the thread of `tf.data` that autotunes, at the end of each epoch."""
+"""The parts and the options of `tf.data` data sets."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_kd as kd
-from keras_kd.distillers.fit import run_fit
+from keras_kd.training.tf_data import (
+    array_specs,
+    call_with_first_batch,
+    disable_autotune,
+    element_parts,
+    is_dataset,
+    is_dense,
+    repeats_forever,
+)
+
+DATA = tf.data.Dataset.range(6).batch(2)
 
 
-@pytest.fixture
-def model():
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model
+def test_data_sets_are_recognized():
+    assert is_dataset(DATA)
+    assert not is_dataset([1, 2])
 
 
-@pytest.fixture
-def batches():
-    x, y = np.zeros((8, 2), "float32"), np.arange(8) % 3
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+def test_only_an_endless_repetition_repeats_forever():
+    assert repeats_forever(DATA.repeat())
+    assert not repeats_forever(DATA.repeat(2))
+    assert not repeats_forever(DATA.filter(lambda _: True))
 
 
-def received(model, **given):
-    """What Keras's own `fit` is given."""
-    found = {}
-
-    def fit(**arguments):
-        found.update(arguments)
-        return model.fit(**arguments)
-
-    run_fit(model, fit, {**given, "verbose": 0})
-    return found
-
-
-def test_data_sets_are_trained_on_without_autotuning(model, batches):
-    found = received(model, x=batches, validation_data=batches)
-    assert found["x"].options().autotune.enabled is False
-    assert found["validation_data"].options().autotune.enabled is False
-
-
-def test_a_user_who_wants_autotuning_has_it(model, batches):
+def test_autotuning_is_disabled_unless_the_user_enabled_it():
+    assert disable_autotune(DATA).options().autotune.enabled is False
     options = tf.data.Options()
     options.autotune.enabled = True
-    found = received(model, x=batches.with_options(options))
-    assert found["x"].options().autotune.enabled is True
+    enabled = DATA.with_options(options)
+    assert disable_autotune(enabled) is enabled
+    np.testing.assert_array_equal(list(disable_autotune(DATA)), [[0, 1], [2, 3], [4, 5]])
 
 
-def test_arrays_come_as_they_are(model):
-    x, y = np.zeros((8, 2), "float32"), np.arange(8) % 3
-    found = received(model, x=x, y=y, validation_data=(x, y))
-    assert found["x"] is x
-    assert found["validation_data"][0] is x
-
-
-def test_digits_come_without_autotuning():
+def test_digits_are_loaded_without_autotuning():
     assert kd.datasets.load("digits").options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_missing_parts_of_an_element_are_none(parts):
+    data = tf.data.Dataset.from_tensor_slices(tuple(np.arange(4.0) + i for i in range(parts)))
+    found = element_parts(data if parts > 1 else data.map(lambda x: x))
+    assert [part is None for part in found] == [False] + [i > parts for i in (2, 3)]
+
+
+def test_a_dict_is_x():
+    data = tf.data.Dataset.from_tensor_slices({"a": [1.0], "b": [2]})
+    assert element_parts(data) == (data.element_spec, None, None)
+
+
+def test_arrays_have_specifications_of_batches():
+    x, y = {"a": np.zeros((4, 3), "float32")}, tf.zeros((4,), "int32")
+    found = array_specs(x, y, None)
+    expected = {"a": tf.TensorSpec((None, 3), tf.float32)}, tf.TensorSpec((None,), tf.int32), None
+    assert found == expected
+
+
+@pytest.mark.parametrize("dtype", ["U", "S", object])
+def test_arrays_of_text_are_strings(dtype):
+    names = np.array(["cat", "dog"], dtype)
+    assert array_specs(names, None, None)[0] == tf.TensorSpec((None,), tf.string)
+
+
+def test_other_data_have_no_specification():
+    assert array_specs([[1.0]], None, None) is None
+    assert array_specs(None, None, None) is None
+
+
+def test_dense_means_one_tensor_of_known_rank():
+    assert is_dense(tf.TensorSpec((None, 3)))
+    assert not is_dense(tf.TensorSpec(None))
+    assert not is_dense(tf.RaggedTensorSpec((None, None)))
+    assert not is_dense({"a": tf.TensorSpec((None,))})
+
+
+def test_a_function_gets_the_first_batch_once():
+    seen = []
+
+    def note(*parts):
+        seen.append([part.tolist() for part in parts])
+        return np.bool_(True)
+
+    data = tf.data.Dataset.zip((DATA, DATA.map(lambda x: {"y": x + 1})))
+    found = list(call_with_first_batch(data, note))
+    assert seen == [[[0, 1], [1, 2]]]
+    for (x, y), (same_x, same_y) in zip(data, found, strict=True):
+        np.testing.assert_array_equal(x, same_x)
+        np.testing.assert_array_equal(y["y"], same_y["y"])
+
+
+def test_a_batch_of_several_tensors_per_part_stays_whole():
+    seen = []
+
+    def note(*parts):
+        seen.append(len(parts))
+        return np.bool_(True)
+
+    ragged = tf.data.Dataset.from_tensors(tf.ragged.constant([[1, 2], [3]]))
+    (found,) = call_with_first_batch(ragged, note)
+    assert found.to_list() == [[1, 2], [3]]
+    assert len(seen) == 1

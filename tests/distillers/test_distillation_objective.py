@@ -1,0 +1,188 @@
+"""The distillation losses of one student: their targets, values, projectors and checks."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import keras_kd as kd
+from keras_kd.distillers.distillation_objective import DistillationObjective
+from keras_kd.models.taps import Tap
+from tests import toy
+from tests.distillers.models import distiller
+
+SOFT = kd.losses.SoftTargets
+
+
+def objective(student=None, losses=None, teachers=None, **kwargs):
+    student = toy.mlp("student") if student is None else student
+    teachers = toy.mlp("teacher", units=6, seed=1) if teachers is None else teachers
+    return DistillationObjective(student, losses, teachers, **kwargs)
+
+
+def value(parts, x, y=None, weights=None, loss=0):
+    """The value of a loss on a batch, as a training step computes it."""
+    _, student_outputs = parts.student(x)
+    knowledge = parts.teach_before(parts.run_teachers(x), y)
+    return float(parts.term(loss, knowledge, student_outputs, y, weights))
+
+
+# Values.
+
+
+@pytest.mark.parametrize("teacher", [None, "softmax"])
+@pytest.mark.parametrize("student", [None, "softmax"])
+def test_logits_and_probabilities_give_the_same_loss(teacher, student):
+    x, _ = toy.vectors()
+    expected = np.mean(SOFT(4.0)(toy.mlp("t", seed=1)(x), toy.mlp("s")(x)))
+    parts = objective(
+        toy.mlp("s", activation=student), SOFT(4.0), toy.mlp("t", seed=1, activation=teacher)
+    )
+    np.testing.assert_allclose(value(parts, x), expected, rtol=1e-5)
+
+
+def test_several_teachers_are_weighted_equally_by_default():
+    (x, _), student = toy.vectors(), toy.mlp("student")
+    teachers = [toy.mlp("one", seed=1), toy.mlp("two", units=6, seed=2, activation="softmax")]
+    targets = [teachers[0](x), ops.log(teachers[1](x))]
+    expected = np.mean([SOFT()(target, student(x)) for target in targets])
+    np.testing.assert_allclose(value(objective(student, None, teachers), x), expected, rtol=1e-5)
+
+
+def test_sample_weights_multiply_the_values():
+    (x, _), student, teacher = toy.vectors(), toy.mlp("student"), toy.mlp("teacher", seed=1)
+    weights = np.linspace(0, 2, 32, dtype="float32")
+    found = value(objective(student, SOFT(2.0), teacher), x, weights=weights)
+    expected = np.mean(SOFT(2.0)(teacher(x), student(x)) * weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_segmentation_map_is_averaged_over_its_pixels():
+    inputs = keras.Input((6, 6, 1))
+    student, teacher = (
+        keras.Model(inputs, layers.Conv2D(3, 1, activation=a)(inputs), name=n)
+        for n, a in (("s", None), ("t", "softmax"))
+    )
+    (x, _), loss = toy.data(), SOFT(3.0)
+    pixels = loss(ops.reshape(ops.log(teacher(x)), (-1, 3)), ops.reshape(student(x), (-1, 3)))
+    found = value(objective(student, loss, teacher), x)
+    np.testing.assert_allclose(found, np.mean(pixels), rtol=1e-5)
+
+
+def test_a_teacher_of_fewer_classes_is_compared_on_its_own_classes():
+    (x, y), student = toy.vectors(), toy.mlp("student")
+    teacher = kd.Teacher(toy.mlp("t", classes=2, seed=1), classes=["d", "b"])
+    parts = objective(student, "normalized_kd", teacher, class_names=["a", "b", "c", "d"])
+    own = ops.take(student(x), [3, 1], axis=-1)
+    among = np.select([y == 3, y == 1], [0, 1], kd.UNLABELED)
+    expected = np.mean(kd.losses.NormalizedKD()(teacher.model(x), own, among))
+    np.testing.assert_allclose(value(parts, x, y), expected, rtol=1e-5)
+
+
+def test_an_inactive_objective_runs_no_teacher():
+    parts = objective()
+    parts.active = False
+    assert parts.run_teachers(toy.vectors()[0]) is None
+    assert parts.teach_before(None, None) is None
+
+
+def test_targets_from_the_same_pass_carry_no_gradient():
+    student, (x, _) = toy.mlp("student"), toy.vectors(8)
+    hint = kd.losses.Hint("hidden", "hidden", None)
+    parts = objective(student, hint, kd.Teacher(student), during=True)
+    assert parts.teachers == ()
+    assert parts.run_teachers(x) is None
+    with tf.GradientTape() as tape:
+        _, outputs = parts.student(x)
+        target = parts.teach_during(outputs, None).outputs[0][Tap("hidden")]
+    np.testing.assert_array_equal(target, outputs[Tap("hidden")])
+    assert tape.gradient(target, student.trainable_variables) == [None] * 4
+
+
+# Projectors and names.
+
+
+def test_each_teacher_has_its_own_projector_for_a_hint():
+    teachers = [toy.mlp("one", units=6, seed=1), toy.mlp("two", units=7, seed=2)]
+    model = distiller(teacher=teachers, losses=kd.losses.Hint("hidden", "hidden"))
+    assert list(model.projectors) == ["hint/teacher_0", "hint/teacher_1"]
+    before = [projector.get_weights()[0] for projector in model.projectors.values()]
+    model.fit(*toy.vectors(), verbose=0)
+    for old, projector in zip(before, model.projectors.values(), strict=True):
+        assert not np.array_equal(old, projector.get_weights()[0])
+
+
+def test_teachers_of_the_same_shapes_keep_the_projectors():
+    parts = objective(losses=kd.losses.Hint("hidden", "hidden"))
+    projectors = parts.projectors
+    parts.set_teachers(toy.mlp("other", units=6, seed=2))
+    assert parts.projectors is projectors
+    parts.set_teachers(toy.mlp("other", units=7))
+    assert parts.projectors is not projectors
+
+
+def test_repeated_names_are_numbered():
+    losses = [SOFT(), SOFT(2.0), SOFT(name="soft_targets_2"), SOFT(3.0)]
+    expected = ["soft_targets", "soft_targets_2", "soft_targets_2_2", "soft_targets_3"]
+    assert objective(losses=losses).names == expected
+
+
+# Checks.
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (
+            lambda: objective(teachers=toy.mlp("t", classes=7)),
+            r"teacher output has shape \(None, 7\) and student output \(None, 4\)",
+        ),
+        (
+            lambda: objective(teachers=toy.mlp("t", inputs=3)),
+            r"'t' takes inputs of shape .*\(None, 3\).* preprocessing=",
+        ),
+        (
+            lambda: objective(losses=kd.losses.Hint("hiden", "hidden")),
+            r"'teacher' has no layer or output 'hiden'.*'hidden'",
+        ),
+        (
+            lambda: objective(
+                toy.cnn("s"), kd.losses.Hint("conv", "features"), toy.cnn("t", seed=1)
+            ),
+            r"Hint: teacher tap 'conv' has shape \(None, 4, 4, 4\) and student tap 'features'",
+        ),
+        (lambda: objective(losses="soft_target"), "nearest.*soft_targets"),
+        (lambda: objective(losses="hint"), "Pass kd.losses.Hint"),
+        (lambda: objective(teachers=[]), "at least one teacher"),
+        (lambda: objective(losses=SOFT(name="loss")), "must not be called 'loss'"),
+        (lambda: objective(class_names=["a", "a", "b", "c"]), "`class_names` must be unique"),
+        (lambda: objective(class_names=["a", "b"]), "as many `class_names`"),
+        (lambda: objective(student_outputs="logit"), "`student_outputs` must be one of"),
+        (
+            lambda: objective(noise=kd.noise.LogitNoise(1.0, taps=["convv"])),
+            "`taps` must be hidden taps",
+        ),
+        (
+            lambda: objective(teachers=toy.mlp("t", activation="sigmoid")),
+            r"sigmoid.*SoftTargets\(activation='sigmoid'\)",
+        ),
+    ],
+)
+def test_models_and_losses_that_do_not_match_are_rejected(build, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"weighting": "entropy"}, "`weighting` must be one of kd.weighting"),
+        ({"noise": 0.5}, "`noise` must be a kd.noise.LogitNoise"),
+        ({"class_names": "abcd"}, "`class_names` must be a list of names"),
+        ({"losses": keras.losses.KLDivergence()}, "A distillation loss must be"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_rejected(arguments, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        objective(**arguments)
