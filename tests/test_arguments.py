@@ -138,7 +138,7 @@ def arrays(count):
 OURS = (
     r"takes inputs of shape .* Received: `x` of shape",
     r"there must be labels: fit\(x, y\).* Received: y=None",
-    r"Labels must be numbers.* Received: `y` of text",
+    r"Labels must be numbers.* Received: `y` of strings",
     r"Labels out of range.* Received labels from",
     r"takes indices of classes, labels of shape.* Received: labels of shape",
     r"`sample_weight` must have one number for each sample.* Received: shape",

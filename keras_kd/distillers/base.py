@@ -254,15 +254,7 @@ class BaseDistiller(HyperparameterPaths, StepModel):
     def commit(
         self, x: Any, y: Any, sample_weight: Any, view: Any, knowledge: Any
     ) -> dict[str, Any]:
-        """Run the student, update it and all other state, and return the logs.
-
-        Args:
-            x: The batch.
-            y: Labels, or `None`.
-            sample_weight: Sample weights, or `None`.
-            view: The student's view of the batch.
-            knowledge: The targets from frozen teachers, or `None`.
-        """
+        """Run the student on its view, update it and all other state, and return the logs."""
 
         def forward(inputs: Any, cut: Callable[[Any], Any]) -> tuple[Any, Any]:
             y_pred, student_outputs = cut(self.objective.student(inputs))
