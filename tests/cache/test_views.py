@@ -12,9 +12,7 @@ SAMPLES, VIEWS = 20, 3
 
 
 def augment(x, seed):
-    x = tf.image.stateless_random_flip_left_right(x, seed)
-    x = x + tf.random.stateless_normal(tf.shape(x), seed)
-    return tf.image.stateless_random_crop(tf.pad(x, [[1, 1], [1, 1], [0, 0]]), (6, 6, 1), seed)
+    return tf.roll(x, 1, 0) + tf.random.stateless_normal(tf.shape(x), seed)
 
 
 @pytest.fixture(scope="module")
