@@ -84,11 +84,11 @@ class RecordedTeachers:
 
     def __init__(self, models, x, taps=("logits",), batch_size=500):
         models = models if isinstance(models, (list, tuple)) else [models]
-        self.shape, self.dtype = models[0].input_shape[1:], x.dtype
+        self.shape, self.dtype = x.shape[1:], x.dtype
         self.records = {}
         for i, model in enumerate(models):
             outputs = [model.get_layer(tap).output for tap in taps]
-            recorder = keras.Model(model.input, outputs)
+            recorder = keras.Model(model.inputs, outputs)
             values = recorder.predict(x, batch_size=batch_size, verbose=0)
             for tap, value in zip(taps, values if len(taps) > 1 else [values], strict=True):
                 self.records[f"teacher_{i}_{tap}"] = np.asarray(value, "float32")
