@@ -165,12 +165,6 @@ def write_manifest(
 ) -> None:
     """Write the manifest, which completes the cache.
 
-    Args:
-        folder: The cache's folder.
-        schema: Its schema.
-        writer: The finished writer of its rows.
-        blocks: The blocks that it wrote.
-
     Raises:
         CacheError: If two samples have the same key.
     """

@@ -14,12 +14,7 @@ Inputs = tuple[tuple[tuple[int | None, ...], str], ...]
 
 
 def sample_inputs(x: Any, batched: bool) -> Inputs:
-    """Return the shape and dtype of each tensor of one sample.
-
-    Args:
-        x: Specification of the inputs.
-        batched: Whether it specifies batches.
-    """
+    """Return the shape and dtype of each tensor of one sample."""
     parts = tree.flatten(x)
     return tuple((tuple(part.shape)[1 if batched else 0 :], part.dtype.name) for part in parts)
 
@@ -49,10 +44,6 @@ def is_batched(x: Any, inputs: Inputs, owner: str) -> bool:
 
 def takes_batches(teachers: Sequence[BaseTeacher], x: Any) -> bool:
     """Return whether a data set's inputs are batches for the teachers or single samples.
-
-    Args:
-        teachers: The teachers.
-        x: Specification of the inputs.
 
     Raises:
         CacheError: If the teachers accept neither.

@@ -71,12 +71,7 @@ def is_infinite(dataset: Dataset) -> bool:
 
 
 def assert_cardinality(dataset: Dataset, count: Any) -> Dataset:
-    """Return the data set with a known number of elements; a negative number means unknown.
-
-    Args:
-        dataset: The data set.
-        count: The number, a scalar tensor; it is symbolic inside a map over another data set.
-    """
+    """Return the data set with a known number of elements; a negative number means unknown."""
     known = tf.data.experimental.assert_cardinality(count)
     return dataset.apply(known) if count >= 0 else dataset
 
@@ -100,9 +95,6 @@ def key_numbers(key: Any) -> Any:
 
 def input_digests(x: Any) -> Any:
     """Return a digest of each sample's inputs, exact to the last bit.
-
-    Args:
-        x: A batch: a structure of tensors.
 
     Returns:
         int64 tensor (batch,).

@@ -57,17 +57,7 @@ def teacher_batches(
     augment: Augment | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Return a data set of `TeacherBatch`.
-
-    Args:
-        dataset: Samples or batches, with keys or in a fixed order.
-        batched: Whether they are batches.
-        batch_size: Samples per batch, if they are single samples.
-        shard: (i, n) for every n-th sample from the i-th on.
-        views: Number of views per sample.
-        augment: The augmentation, with several views.
-        seed: Seed of the views.
-    """
+    """Return a data set of `TeacherBatch`."""
     has_key = split_key(split_element(dataset.element_spec)[0])[1] is not None
     if batched and shard is None and views == 1:
         batches = dataset if has_key else number_batches(dataset)

@@ -14,10 +14,6 @@ def compress_logits(logits: Any, k: int) -> tuple[Any, Any, Any]:
     With the logits z in descending order, the mass of the others is Σ_{i>k} exp(z_i), so the
     probabilities of the k classes are preserved.
 
-    Args:
-        logits: (..., classes).
-        k: Number of logits to keep.
-
     Returns:
         Logits (..., k), classes (..., k) and log mass (...).
     """

@@ -47,13 +47,7 @@ def add_random_numbers(batches: Dataset, seed: int | None) -> Dataset:
 
 
 def draw_views(number: Any, keys: Any, views: int) -> Any:
-    """Return the index of a random view for each sample of a batch, int64 (batch,).
-
-    Args:
-        number: The batch's random number.
-        keys: The samples' keys.
-        views: Number of views per sample.
-    """
+    """Return the index of a random view for each sample of a batch, int64 (batch,)."""
     seed = tf.stack([number, tf.zeros_like(number)])
     return tf.random.stateless_uniform(tf.shape(keys), seed, maxval=views, dtype=tf.int64)
 

@@ -55,11 +55,7 @@ class RowWriter:
         return self.blocks[-1].last if self.blocks else 0
 
     def append(self, rows: dict[str, np.ndarray]) -> None:
-        """Add rows; a block is written as soon as it is full.
-
-        Args:
-            rows: By file, arrays of the same length.
-        """
+        """Add rows; a block is written as soon as it is full."""
         for file, values in rows.items():
             shape, dtype = self.columns[file]
             if values.shape[1:] != shape or values.dtype != np.dtype(dtype):

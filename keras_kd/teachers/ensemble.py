@@ -68,13 +68,7 @@ class Ensemble:
             self._check_merging()
 
     def __call__(self, x: Any, labels: Any = None, replica: Any = 0) -> Knowledge:
-        """Run each teacher once.
-
-        Args:
-            x: A batch of the student's inputs.
-            labels: The labels for `weighting_tap`, or `None`.
-            replica: Index of the replica, for the noise. Defaults to 0.
-        """
+        """Run each teacher once."""
         return self.combine_outputs([member(x) for member in self.members], labels, replica)
 
     def combine_outputs(

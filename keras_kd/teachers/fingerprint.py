@@ -58,10 +58,6 @@ def config_digest(model: keras.Model, *more: Any) -> str:
     """Return the digest of a model's configuration without layer names.
 
     For a subclassed model without a configuration, it is the digest of the class name.
-
-    Args:
-        model: The model.
-        *more: Other JSON values that determine its outputs.
     """
     described = [f"{type(model).__module__}.{type(model).__qualname__}"]
     with contextlib.suppress(NotImplementedError, TypeError):

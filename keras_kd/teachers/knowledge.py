@@ -61,11 +61,7 @@ class JoinedInputs(NamedTuple):
 
 
 def unpack_batch(x: Any) -> tuple[Any, dict[str, dict[str, Any]] | None]:
-    """Return the student's inputs, and the joined teacher outputs or `None`.
-
-    Args:
-        x: The first part of a batch, as passed to `fit`.
-    """
+    """Return the student's inputs, and the joined teacher outputs or `None`."""
     return (x.x, x.teacher_outputs) if isinstance(x, JoinedInputs) else (x, None)
 
 

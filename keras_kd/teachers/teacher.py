@@ -206,11 +206,6 @@ def class_columns(
 ) -> list[int] | None:
     """Return the student's class of each of a teacher's outputs.
 
-    Args:
-        teacher: The teacher.
-        classes: Number of the student's classes.
-        class_names: Names of the student's classes, or `None`.
-
     Returns:
         A class index for each output, or `None` if the teacher has the student's classes.
 
