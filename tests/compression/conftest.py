@@ -19,7 +19,7 @@ def pruned():
 def clustered():
     """`wide`, distilled and clustered to 8 values."""
     teacher, validation = toy.cnn("teacher", seed=1), toy.data(16, seed=1)
-    return runs.cluster(runs.wide(), teachers=teacher, validation_data=validation, epochs=2)
+    return runs.cluster(runs.wide(), teachers=teacher, validation_data=validation)
 
 
 @pytest.fixture(scope="session")

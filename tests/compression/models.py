@@ -64,12 +64,10 @@ def recurrent():
     x, state = keras.Input(SERIES, name="x"), keras.Input((3,), name="state")
     cells = [layers.LSTMCell(3), layers.GRUCell(2), layers.SimpleRNNCell(4)]
     outputs = [
-        layers.LSTM(3, recurrent_dropout=0.1, dropout=0.1)(x),
-        layers.LSTM(3, go_backwards=True, unroll=True)(x),
-        *layers.LSTM(3, return_state=True, return_sequences=True)(x),
-        layers.GRU(3, return_sequences=True)(x),
+        *layers.LSTM(3, dropout=0.1, return_state=True, return_sequences=True)(x),
+        layers.LSTM(3, recurrent_dropout=0.1, go_backwards=True, unroll=True)(x),
+        layers.GRU(3, return_sequences=True)(x, initial_state=state),
         layers.GRU(3, reset_after=False)(x),
-        layers.GRU(3)(x, initial_state=state),
         layers.SimpleRNN(3, use_bias=False)(x),
         layers.RNN(cells)(x),
     ]
@@ -269,11 +267,9 @@ CONVERTIBLE = {
         layers.Dense(3, activation="relu"),
         layers.Dropout(0.1),
         layers.Activation("hard_silu"),
+        layers.LSTM(3, return_sequences=True, zero_output_for_mask=True),
         layers.Bidirectional(layers.GRU(3, return_sequences=True)),
         layers.GlobalAveragePooling1D(),
-    ),
-    "mask with zero outputs": lambda: tokens(
-        layers.LSTM(3, return_sequences=True, zero_output_for_mask=True)
     ),
     "shared layer": shared,
     "shared nested model": shared_branch,

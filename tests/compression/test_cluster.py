@@ -15,7 +15,7 @@ def test_each_kernel_has_the_requested_number_of_values(clustered):
     for name in KERNELS:
         assert count_values(clustered.model.get_layer(name).kernel) == 8, name
     assert count_values(clustered.model.get_layer("depthwise").kernel) == 72
-    assert clustered.history["clusters"] == [8, 8]
+    assert clustered.history["clusters"] == [8]
 
 
 def test_values_are_trained(clustered):
@@ -31,18 +31,14 @@ def test_the_result_is_a_plain_model_with_the_validation_loss_of_the_history(clu
     np.testing.assert_allclose(loss, clustered.history["val_loss"][-1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("quantization", ["float32", "int8"])
-def test_the_file_has_as_many_values_as_the_model(clustered, quantization, tmp_path):
+def test_an_int8_file_has_as_many_values_as_the_model(clustered, tmp_path):
     path = tmp_path / "clustered.tflite"
-    kd.export.to_tflite(clustered.model, path, quantization, calibration=toy.data(32)[0])
+    kd.export.to_tflite(clustered.model, path, "int8", calibration=toy.data(32)[0])
     in_file = {kernel.size: kernel for kernel in files.kernels(path)}
     for name in KERNELS:
-        kernel = np.asarray(clustered.model.get_layer(name).kernel)
-        if quantization == "float32":
-            np.testing.assert_array_equal(np.unique(in_file[kernel.size]), np.unique(kernel))
-        else:
-            # An int8 kernel has one scale per output channel, which is the first axis here.
-            assert max(map(count_values, in_file[kernel.size])) <= 8
+        # An int8 kernel has one scale per output channel, which is the first axis here.
+        size = np.size(clustered.model.get_layer(name).kernel)
+        assert max(map(count_values, in_file[size])) <= 8
 
 
 def test_zeros_of_a_pruned_student_are_preserved(pruned, pruned_and_clustered):
@@ -62,8 +58,10 @@ def test_zeros_are_not_preserved_on_request(pruned):
 
 
 def test_each_channel_of_a_convolution_can_have_its_own_values():
-    result = runs.cluster(wide(), 4, per_channel=True)
-    kernel = result.model.get_layer("second").kernel.numpy()
+    student = models.of(layers.Conv2D(8, 3, name="conv"), models.MAP)
+    data = (np.ones((8, *models.MAP)), np.zeros((8, 6, 6)))
+    result = runs.cluster(student, 4, per_channel=True, data=data)
+    kernel = result.model.get_layer("conv").kernel.numpy()
     assert [count_values(kernel[..., i]) for i in range(8)] == [4] * 8
     assert count_values(kernel) == 32
 

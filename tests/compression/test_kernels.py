@@ -1,13 +1,11 @@
 """Statistics of kernels tell pruned and clustered ones from others."""
 
-import keras
 import numpy as np
 import pytest
-from keras import layers
+import tf_keras
+from tf_keras import layers
 
 from keras_kd.compression.kernels import get_kernels, is_clustered, is_pruned, zero_fraction
-from keras_kd.compression.tfmot.convert import to_tf_keras
-from tests.compression import models
 
 
 def test_zero_fraction_counts_all_kernels_together():
@@ -34,40 +32,37 @@ def test_each_channel_can_have_its_own_values():
     assert not is_clustered(kernel.T, per_channel=True)
 
 
-def wide_and_deep():
-    x = keras.Input((8, 4))
-    cells = layers.RNN([layers.LSTMCell(2, name="a"), layers.GRUCell(2, name="b")], name="cells")
-    outputs = [
-        layers.SeparableConv1D(3, 3, name="separable")(x),
-        layers.LSTM(3, name="lstm")(x),
-        cells(x),
-        layers.Bidirectional(layers.GRU(3), name="both")(x),
-        layers.MultiHeadAttention(2, 3, name="attention")(x, x),
-        layers.BatchNormalization(name="norm")(x),
-    ]
-    return models.randomized(keras.Model(x, outputs))
-
-
-@pytest.fixture(scope="module")
-def converted():
-    return to_tf_keras(wide_and_deep())
+CELLS = [layers.LSTMCell(2, name="a"), layers.GRUCell(2, name="b")]
+RECURRENT = ["kernel", "recurrent_kernel"]
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("layer", "expected"),
     [
-        ("separable", ["pointwise_kernel"]),
-        ("lstm", ["kernel", "recurrent_kernel"]),
-        ("cells", ["a.kernel", "a.recurrent_kernel", "b.kernel", "b.recurrent_kernel"]),
+        (layers.Conv2D(3, 3), ["kernel"]),
+        (layers.SeparableConv1D(3, 3), ["pointwise_kernel"]),
+        (layers.Embedding(9, 3), ["embeddings"]),
+        (layers.LSTM(3), RECURRENT),
+        (layers.RNN(CELLS), [f"{cell}.{name}" for cell in "ab" for name in RECURRENT]),
         (
-            "both",
-            [f"{s}.{n}" for s in ("forward", "backward") for n in ("kernel", "recurrent_kernel")],
+            layers.Bidirectional(layers.GRU(3)),
+            [f"{side}.{name}" for side in ("forward", "backward") for name in RECURRENT],
         ),
-        ("attention", [f"_{part}_dense.kernel" for part in ("query", "key", "value", "output")]),
-        ("norm", []),
+        (layers.RNN(layers.SimpleRNNCell(3)), RECURRENT),
+        (layers.BatchNormalization(), []),
+        (layers.DepthwiseConv2D(3), []),
     ],
 )
-def test_kernels_of_each_class_of_layers(converted, name, expected):
-    kernels = get_kernels(converted.get_layer(name))
+def test_kernels_of_each_class_of_layers(layer, expected):
+    layer.build((None, 8, 8, 4) if "2D" in type(layer).__name__ else (None, 8, 4))
+    kernels = get_kernels(layer)
     assert list(kernels) == expected
     assert all(kernel.ndim >= 2 for kernel in kernels.values())
+
+
+def test_kernels_of_attention():
+    query = tf_keras.Input((5, 4))
+    layer = layers.MultiHeadAttention(2, 3)
+    layer(query, query)
+    parts = ("query", "key", "value", "output")
+    assert list(get_kernels(layer)) == [f"_{part}_dense.kernel" for part in parts]

@@ -28,18 +28,14 @@ def test_the_result_is_a_plain_model_with_the_validation_scores_of_the_history(p
     assert accuracy == pruned.history["val_accuracy"][-1]
 
 
-@pytest.mark.parametrize("quantization", ["float32", "int8"])
-def test_the_file_is_as_sparse_as_the_model(pruned, quantization, tmp_path):
+def test_an_int8_file_is_as_sparse_as_the_model(pruned, tmp_path):
     path = tmp_path / "pruned.tflite"
-    kd.export.to_tflite(pruned.model, path, quantization, calibration=toy.data(32)[0])
+    kd.export.to_tflite(pruned.model, path, "int8", calibration=toy.data(32)[0])
     in_file = {kernel.size: count_zeros(kernel) for kernel in files.kernels(path)}
     for name in runs.KERNELS:
         kernel = pruned.model.get_layer(name).kernel
-        if quantization == "float32":
-            assert in_file[np.size(kernel)] == count_zeros(kernel)
-        else:
-            # Small weights may round to zero; no zero may become another value.
-            assert count_zeros(kernel) <= in_file[np.size(kernel)] < count_zeros(kernel) + 5
+        # Small weights may round to zero; no zero may become another value.
+        assert count_zeros(kernel) <= in_file[np.size(kernel)] < count_zeros(kernel) + 5
 
 
 def test_the_action_of_each_layer_is_listed(pruned):
@@ -70,15 +66,14 @@ def test_the_sparsity_grows_over_half_of_the_steps():
     assert history[1] == history[3] == pytest.approx(0.6, abs=0.002)
 
 
-@pytest.mark.parametrize("sparsity", [0.6, 0.0])
-def test_a_schedule_of_zero_prunes_in_the_first_step(sparsity):
-    history = prune_mlp(sparsity, schedule=0).history["sparsity"]
-    assert history[0] == history[1] == pytest.approx(sparsity, abs=0.002)
+def test_a_schedule_of_zero_prunes_in_the_first_step():
+    history = prune_mlp(0.6, schedule=0).history["sparsity"]
+    assert history[0] == history[1] == pytest.approx(0.6, abs=0.002)
 
 
 def test_a_schedule_of_tfmot_is_used_unchanged():
     schedule = import_tfmot().sparsity.keras.ConstantSparsity(0.25, 1, frequency=1)
-    assert prune_mlp(0.8, schedule=schedule).history["sparsity"][-1] == 0.25
+    assert prune_mlp(0.8, schedule=schedule, epochs=1).history["sparsity"][-1] == 0.25
 
 
 def test_a_training_that_stops_too_early_warns():
@@ -98,7 +93,7 @@ def test_two_of_four_weights_along_the_inputs_become_zero():
 
 
 def test_blocks_become_zero_together_in_matrices_only():
-    result = runs.prune(wide(), 0.5, block_size=(4, 2), block_pooling="max")
+    result = runs.prune(wide(), 0.5, block_size=(4, 2), block_pooling="max", epochs=1)
     kernel = np.asarray(result.model.get_layer("dense").kernel) == 0
     blocks = kernel.reshape(8, 4, 6, 2).sum(axis=(1, 3))
     assert set(blocks.ravel()) == {0, 8}
