@@ -60,13 +60,7 @@ def main(arguments=None):
     model.save(options.out / "model.keras")
 
     print("\n4. Train a new head on the representation, with 500 labels: animal or vehicle?")
-    representation.trainable = False
-    transfer = keras.Sequential([representation, layers.Dense(2)], name="animal_or_vehicle")
-    few = kd.datasets.load("cifar10", "train[:500]", batch_size=50).map(is_animal)
-    head_epochs = 1 if options.quick else 20
-    compile_with_labels(transfer, few, head_epochs, rate=1e-2)
-    transfer.fit(few, epochs=head_epochs, verbose=0)
-
+    transfer = train_transfer(representation, epochs=1 if options.quick else 20)
     rows = [
         ("teacher", teacher.evaluate(test, verbose=0)[1], teacher),
         ("students, without labels", before_tuning, model),
@@ -86,6 +80,16 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     options.epochs = options.epochs or ((1, 1, 1) if options.quick else (20, 10, 10))
     return options
+
+
+def train_transfer(representation, epochs):
+    """Return the representation with a new head that distinguishes animals from vehicles."""
+    representation.trainable = False
+    model = keras.Sequential([representation, layers.Dense(2)], name="animal_or_vehicle")
+    data = kd.datasets.load("cifar10", "train[:500]", batch_size=50).map(is_animal)
+    compile_with_labels(model, data, epochs, rate=1e-2)
+    model.fit(data, epochs=epochs, verbose=0)
+    return model
 
 
 def is_animal(image, label):

@@ -38,18 +38,15 @@ def main(arguments=None):
     cache = kd.KnowledgeCache.build(teacher, samples, options.out / "cache", taps=["features"])
 
     print("\n3. Train each student alone on its chunk, from the cache, and save it.")
-    paths = []
     students = 2 if options.quick else STUDENTS
-    for number in range(students):
-        keras.utils.set_random_seed(options.seed)  # The same for all, as in a joint `fit`.
-        alone = kd.TeacherClass(
-            cache.teachers[0], "features", build_student, n=students, only=[number]
-        )
-        alone.compile(build_optimizer(1e-2, train, student_epochs))
+    paths = [options.out / f"student_{number}.keras" for number in range(students)]
+    for number, path in enumerate(paths):
+        # The same seed and order for all, as in a joint `fit`.
+        keras.utils.set_random_seed(options.seed)
         shuffled = kd.keyed(samples).shuffle(count, seed=options.seed).batch(128)
-        alone.fit(cache.join(shuffled, verify=number == 0), epochs=student_epochs, verbose=2)
-        paths.append(options.out / f"student_{number}.keras")
-        alone.students[0].save(paths[-1])
+        joined = cache.join(shuffled, verify=number == 0)
+        optimizer = build_optimizer(1e-2, train, student_epochs)
+        train_alone(number, students, cache.teachers[0], joined, optimizer, student_epochs, path)
 
     print("\n4. Assemble the files to one model, and once more without the last student.")
     model = kd.TeacherClass.assemble_from(teacher, "features", paths)
@@ -85,6 +82,14 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     options.epochs = options.epochs or ((1, 1, 1) if options.quick else (6, 4, 5))
     return options
+
+
+def train_alone(number, students, teacher, data, optimizer, epochs, path):
+    """Train one of the students on its chunk and save it."""
+    model = kd.TeacherClass(teacher, "features", build_student, n=students, only=[number])
+    model.compile(optimizer)
+    model.fit(data, epochs=epochs, verbose=2)
+    model.students[0].save(path)
 
 
 def build_teacher():

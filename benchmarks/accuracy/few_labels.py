@@ -176,7 +176,7 @@ def _row(done, data, labels):
     own = done.values("accuracy", stage="teacher", data=data, labels=labels)
     if not any(values):
         return None
-    cells = [mean_sd(found, 100) if found else "" for found in values]
+    cells = [mean_sd(v, 100) if v else "" for v in values]
     return [f"{labels:,} labels", *cells, mean_sd(own, 100) if own else ""]
 
 

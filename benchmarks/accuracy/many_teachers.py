@@ -150,12 +150,12 @@ def chart(done, path):
     """Draw the mean weight of each teacher by class."""
     from matplotlib import pyplot
 
-    shown = ("cross_entropy", "screening_3", "screening")
+    methods = ("cross_entropy", "screening_3", "screening")
     figure, axes = pyplot.subplots(
-        len(DATA), len(shown), figsize=(11, 4.2), squeeze=False, layout="constrained"
+        len(DATA), len(methods), figsize=(11, 4.2), squeeze=False, layout="constrained"
     )
     for row, data in zip(axes, DATA, strict=True):
-        for axis, method in zip(row, shown, strict=True):
+        for axis, method in zip(row, methods, strict=True):
             runs = done.where(data=data, method=method, hints=False)
             if not runs:
                 return

@@ -112,10 +112,10 @@ def report(done):
     rows = []
     for data, samples in SETTINGS:
         where = {"stage": "test", "data": data, "samples": samples}
-        found = [done.values("accuracy", method=m, **where) for m in ("alone", "kd", "noisy")]
-        if not found[-1] or len({len(values) for values in found}) > 1:
+        accuracies = [done.values("accuracy", method=m, **where) for m in ("alone", "kd", "noisy")]
+        if not accuracies[-1] or len({len(values) for values in accuracies}) > 1:
             continue  # The run was stopped, so seeds are missing.
-        errors = [mean_sd([1 - a for a in values], 100) for values in found]
+        errors = [mean_sd([1 - a for a in values], 100) for values in accuracies]
         cell = done.where(method="noisy", **where)[0]["cell"]
         chosen = f"σ {cell['sigma']:g}, p {cell['p']:g}"
         rows.append([_title(data, samples), *errors, chosen, reduction(done, **where)])
@@ -137,9 +137,9 @@ def _grid(done):
     for data, samples in SETTINGS:
         where = {"stage": "tune", "data": data, "samples": samples}
         cells = [{"method": "kd"}, *({"method": "noisy", "sigma": s, "p": p} for s, p in GRID)]
-        found = [done.values("accuracy", **where, **cell) for cell in cells]
-        if any(found):
-            means = [f"{100 - 100 * statistics.mean(v):.2f}" if v else "" for v in found]
+        accuracies = [done.values("accuracy", **where, **cell) for cell in cells]
+        if any(accuracies):
+            means = [f"{100 - 100 * statistics.mean(v):.2f}" if v else "" for v in accuracies]
             rows.append([_title(data, samples), *means])
     if not rows:
         return ""

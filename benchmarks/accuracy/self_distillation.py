@@ -149,14 +149,14 @@ def report(done):
         return ""
     rows = [["plain training", mean_sd(plain, 100), "", "", ""]]
     for form, title in FORMS.items():
-        found = done.values("accuracy", stage="test", form=form)
+        accuracies = done.values("accuracy", stage="test", form=form)
         epochs = same_time(done, form)
-        if not found or epochs is None:
+        if not accuracies or epochs is None:
             continue
         other = done.values("accuracy", stage="test", form="plain", epochs=epochs)
         cell = done.where(stage="test", form=form)[0]["cell"]
         longer = f"{mean_sd(other, 100)}" if other else ""
-        row = [title, mean_sd(found, 100), f"× {epochs / EPOCHS:.2f}", longer]
+        row = [title, mean_sd(accuracies, 100), f"× {epochs / EPOCHS:.2f}", longer]
         rows.append([*row, f"{cell['weight']:g}"])
         average = done.where(stage="test", form=form)[0]["metrics"].get("average")
         if average is not None:

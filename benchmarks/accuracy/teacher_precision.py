@@ -37,7 +37,7 @@ def run(cell, seed, quick):
     epochs = 1 if quick else 4
     compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=1e-3, epochs=epochs, seed=seed)
     exact = teacher_outputs(kd.Teacher(model), x_test)
-    found = {"accuracy": float(np.mean(exact.argmax(-1) == y_test))}
+    metrics = {"accuracy": float(np.mean(exact.argmax(-1) == y_test))}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "teacher.tflite"
         kd.export.to_tflite(model, path, "int8", x[:300], batch_size=250, max_drop=100.0)
@@ -48,11 +48,11 @@ def run(cell, seed, quick):
             "int8": teacher_outputs(kd.Teacher.from_tflite(path), x_test),
         }
     for name, logits in others.items():
-        found[f"{name}_accuracy"] = float(np.mean(logits.argmax(-1) == y_test))
-        found[f"{name}_agreement"] = float(np.mean(logits.argmax(-1) == exact.argmax(-1)))
-        found[f"{name}_off"] = float(np.sqrt(np.mean((logits - exact) ** 2)) / exact.std())
-        found[f"{name}_divergence"] = divergence(exact / 4, logits / 4)
-    return found
+        metrics[f"{name}_accuracy"] = float(np.mean(logits.argmax(-1) == y_test))
+        metrics[f"{name}_agreement"] = float(np.mean(logits.argmax(-1) == exact.argmax(-1)))
+        metrics[f"{name}_off"] = float(np.sqrt(np.mean((logits - exact) ** 2)) / exact.std())
+        metrics[f"{name}_divergence"] = divergence(exact / 4, logits / 4)
+    return metrics
 
 
 def teacher_outputs(teacher, x):

@@ -18,19 +18,19 @@ def plan(done, seeds, quick):
 
 def run(cell, seed, quick):
     snippets = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    found = {}
+    namespace = {}
     quiet = contextlib.redirect_stdout(io.StringIO())
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), quiet:
         for snippet in snippets:
             code = re.sub(r"^seed = \d+$", f"seed = {seed}", snippet, flags=re.MULTILINE)
             code = re.sub(r"epochs=\d+", "epochs=1", code) if quick else code
-            exec(compile(code, str(PAGE), "exec"), found)
-        size = found["file"].size
+            exec(compile(code, str(PAGE), "exec"), namespace)
+        size = namespace["file"].size
     return {
-        **{name: found["rows"][name] for name in ROWS},
+        **{name: namespace["rows"][name] for name in ROWS},
         "bytes": size,
-        "teacher_parameters": found["teacher"].count_params(),
-        "student_parameters": found["student"].count_params(),
+        "teacher_parameters": namespace["teacher"].count_params(),
+        "student_parameters": namespace["student"].count_params(),
     }
 
 

@@ -25,7 +25,7 @@ def plan(done, seeds, quick):
 
 
 def run(cell, seed, quick):
-    found = {}
+    metrics = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cache"
         for part in PARTS:
@@ -36,9 +36,9 @@ def run(cell, seed, quick):
                 cwd=ROOT,
             )
             for key, value in json.loads(output.splitlines()[-1]).items():
-                found[f"{part}_{key}"] = value
-        found["bytes"] = sum(file.stat().st_size for file in path.glob("*.npy"))
-    return found
+                metrics[f"{part}_{key}"] = value
+        metrics["bytes"] = sum(file.stat().st_size for file in path.glob("*.npy"))
+    return metrics
 
 
 def report(done):

@@ -127,20 +127,20 @@ def measure_files(students, quick):
     count = 500 if quick else 10_000
     test = to_batches(*load_arrays(DATA, f"test[:{count}]"))
     calibration, _ = load_arrays(DATA, "train[:500]")
-    found = {}
+    metrics = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, student in students.items():
             kinds = ("int8",) if quick or name.endswith("qat") else ("float32", "int8")
             for kind in kinds:
                 path = Path(folder) / f"{name}_{kind}.tflite"
                 file = kd.export.to_tflite(student, path, kind, calibration)
-                found |= {
+                metrics |= {
                     f"{name}_{kind}_accuracy": kd.export.evaluate(file, test).accuracy,
                     f"{name}_{kind}_bytes": file.size,
                     f"{name}_{kind}_gzip": len(gzip.compress(path.read_bytes(), 9, mtime=0)),
                 }
-            found[f"{name}_us"] = kd.export.benchmark(file, runs=100 if quick else 1000).median_us
-    return found
+            metrics[f"{name}_us"] = kd.export.benchmark(file, runs=100 if quick else 1000).median_us
+    return metrics
 
 
 def report(done):

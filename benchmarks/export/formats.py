@@ -33,7 +33,7 @@ def run(cell, seed, quick):
     _, load_data, train_model = MODELS[cell["model"]]
     train, test = load_data(quick)
     model = train_model(*train, quick, seed)
-    found, files = {}, {}
+    metrics, files = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in FORMATS[3:4] if quick else FORMATS:
             try:
@@ -48,16 +48,16 @@ def run(cell, seed, quick):
                     tolerance=math.inf,
                 )
             except (ValueError, RuntimeError) as error:
-                found[f"{kind}_reason"] = " ".join(str(error).split("\n")[0].split())
+                metrics[f"{kind}_reason"] = " ".join(str(error).split("\n")[0].split())
         for kind, latency in compare_latency(files, 5 if quick else 200).items():
-            found |= _file_metrics(kind, files[kind], latency)
+            metrics |= _file_metrics(kind, files[kind], latency)
     verification = next(iter(files.values())).verification
     own = {
         "keras": verification.model_accuracy,
         "parameters": model.count_params(),
         "cpu": processor(),
     }
-    return {**own, **found}
+    return {**own, **metrics}
 
 
 def _file_metrics(kind, file, latency):

@@ -100,7 +100,7 @@ def load_teacher(data, quick=False):
 
 
 def augmented_batches(data, augment, quick, seed=0):
-    """Return batches of images and labels, augmented anew in each epoch."""
+    """Return batches of images and labels, augmented again in each epoch."""
     samples = load_images(data, quick)
     seeds = tf.data.Dataset.random(seed=0, rerandomize_each_iteration=True).batch(2)
     seeds = seeds.map(lambda seed: tf.cast(seed, "int32"))
@@ -222,12 +222,12 @@ def measure(model, data, quick):
                 load_teacher(data, quick), Path(folder) / "teacher.tflite"
             ),
         }
-        found = kd.export.evaluate(files["student"], to_batches(x, y))
+        result = kd.export.evaluate(files["student"], to_batches(x, y))
         times = compare_latency(files, 10 if quick else 500)
         sizes = {name: file.size for name, file in files.items()}
     return {
         "keras": accuracy(model, x, y),
-        "accuracy": found.accuracy,
+        "accuracy": result.accuracy,
         "parameters": model.count_params(),
         "bytes": sizes["student"],
         "median_us": times["student"].median_us,

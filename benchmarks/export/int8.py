@@ -42,17 +42,17 @@ def run(cell, seed, quick):
         epochs=epochs,
         seed=seed,
     )
-    found = {"keras": accuracy(student, x_test, y_test)}
+    metrics = {"keras": accuracy(student, x_test, y_test)}
     test = to_batches(x_test, y_test)
     with tempfile.TemporaryDirectory() as folder:
         for kind in FORMATS:
             file = kd.export.to_tflite(student, Path(folder) / f"{kind}.tflite", kind, x)
             report = kd.export.evaluate(file, test, student)
-            found[f"{kind}_accuracy"] = report.accuracy
-            found[f"{kind}_agreement"] = report.agreement
-            found[f"{kind}_bytes"] = file.size
-            found[f"{kind}_flex_ops"] = len(flex_ops(file.path.read_bytes()))
-    return found
+            metrics[f"{kind}_accuracy"] = report.accuracy
+            metrics[f"{kind}_agreement"] = report.agreement
+            metrics[f"{kind}_bytes"] = file.size
+            metrics[f"{kind}_flex_ops"] = len(flex_ops(file.path.read_bytes()))
+    return metrics
 
 
 def report(done):

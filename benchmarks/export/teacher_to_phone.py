@@ -33,7 +33,7 @@ def run(cell, seed, quick):
     x, y = student_images()
     x_test, y_test = load_arrays(cell["data"], "test")
     teacher = load_teacher(quick)
-    found = {
+    metrics = {
         "teacher_parameters": teacher.count_params(),
         "teacher_accuracy": accuracy(teacher, x_test, y_test),
     }
@@ -46,18 +46,18 @@ def run(cell, seed, quick):
             inputs = recorded.inputs(x)
         settings = {"learning_rate": 1e-2, "epochs": 1 if quick else epochs}
         compile_and_fit(model, inputs, y, loss=sparse_loss(), seed=seed, **settings)
-        found[f"{method}_accuracy"] = accuracy(student, x_test, y_test)
+        metrics[f"{method}_accuracy"] = accuracy(student, x_test, y_test)
     with tempfile.TemporaryDirectory() as folder:
         file = kd.export.to_tflite(teacher, Path(folder) / "teacher.tflite")
-        found |= {"teacher_bytes": file.size, "teacher_us": kd.export.benchmark(file).median_us}
+        metrics |= {"teacher_bytes": file.size, "teacher_us": kd.export.benchmark(file).median_us}
         file = kd.export.to_tflite(student, Path(folder) / "student.tflite", "int8", x)
-        found |= {
+        metrics |= {
             "student_parameters": student.count_params(),
             "int8_accuracy": kd.export.evaluate(file, to_batches(x_test, y_test)).accuracy,
             "int8_bytes": file.size,
             "int8_us": kd.export.benchmark(file).median_us,
         }
-    return found
+    return metrics
 
 
 def report(done):

@@ -60,10 +60,10 @@ def largest_difference(one, other):
 def report(done):
     rows = []
     for case, title in CASES.items():
-        found = [
+        differences = [
             [run["metrics"][case] for run in done.where(how=how) if case in run["metrics"]]
             for how in HOW
         ]
-        rows.append([title, *(f"{max(values):.0e}" if values else "" for values in found)])
+        rows.append([title, *(f"{max(values):.0e}" if values else "" for values in differences)])
     seeds = len({run["seed"] for run in done.runs})
     return table([f"largest difference, {seeds} seeds", *HOW], rows)

@@ -68,22 +68,22 @@ class Problem:
     def run(self, cell, seed, quick):
         x, y = self.training_samples(quick)
         test = load_samples(self.data, quick_split(self.splits[1], quick))
-        name, found = cell["model"], {}
+        name, metrics = cell["model"], {}
         if name == "teacher":
             model = self.load_teacher(quick)
         elif name in ("single", "whole"):
             model = self.distill_student(name, seed, quick)
         else:
             model = self.mimic_teacher(name, seed, quick)
-            found["mimicry"] = score(model, *test)
+            metrics["mimicry"] = score(model, *test)
             weights = model.get_layer("teacher_head").get_weights()
             tune_head(model, x, y, seed=seed, learning_rate=1e-3, epochs=1 if quick else 5)
-            found["head"] = score(model, *test)
+            metrics["head"] = score(model, *test)
         if name == "class":
             model.get_layer("teacher_head").set_weights(weights)
             recorded = self.record_teacher("logits", quick)
             distill(recorded, x, y, model, seed=seed, **shorten(self.tuning, quick))
-        return {**found, "accuracy": score(model, *test), **measure_costs(model, x, *test)}
+        return {**metrics, "accuracy": score(model, *test), **measure_costs(model, x, *test)}
 
     def training_samples(self, quick):
         return load_samples(self.data, quick_split(self.splits[0], quick))

@@ -38,22 +38,24 @@ def run(cell, seed, quick):
     students = [build_student(widths, UNITS // n) for _ in range(n)]
     mimic(recorded, x, y, students, seed=seed, learning_rate=1e-2, epochs=1 if quick else 6)
     model = kd.TeacherClass.assemble_from(teacher, LAYER, students)
-    found = {"accuracy": score(model, *test), "parameters": model.count_params()}
+    metrics = {"accuracy": score(model, *test), "parameters": model.count_params()}
     if n > 1 and cell["parameters"] == TOTALS[-1]:
-        found["lost"] = [score(assemble_without(i, teacher, students, x), *test) for i in range(n)]
-    return found
+        metrics["lost"] = [
+            score(assemble_without(i, teacher, students, x), *test) for i in range(n)
+        ]
+    return metrics
 
 
 def find_widths(budget, size):
     """Return the widest convolutions for a student of at most `budget` parameters."""
-    found = None
+    widths = None
     for scale in np.arange(1, 12, 0.1):
         a, b, c, d = (round(scale * width) for width in (4, 8, 10, 12))
         convolutions = 25 * a + 9 * (a * b + b * c + c * d) + 4 * (a + b + c + d)
         if convolutions + (d + 1) * size > budget:
             break
-        found = ((a, 2), (b, 2), (c, 1), (d, 2))
-    return found
+        widths = ((a, 2), (b, 2), (c, 1), (d, 2))
+    return widths
 
 
 def assemble_without(missing, teacher, students, x):

@@ -50,6 +50,15 @@ def test_recorded_teacher_outputs_every_tap(data):
     assert outputs["features"].shape == (40, 4)
 
 
+def test_sequential_teacher_from_a_file_is_recorded(data, tmp_path):
+    x, _ = data
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, name="logits")]
+    keras.Sequential(layers, name="teacher").save(tmp_path / "teacher.keras")
+    teacher = keras.models.load_model(tmp_path / "teacher.keras")
+    recorded = training.RecordedTeachers(teacher, x)
+    np.testing.assert_allclose(recorded.models[0](recorded.inputs(x)), teacher(x), atol=1e-6)
+
+
 def test_model_is_trained_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CACHE", tmp_path)
     calls = []
