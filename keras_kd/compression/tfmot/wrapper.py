@@ -14,7 +14,8 @@ from keras import tree
 from keras_kd.compression.tfmot.converted_model import ConvertedModel
 
 
-class TfKerasLayer(keras.layers.Layer):
+# Keras keys weight files by the name of the class, so it must stay.
+class LegacyLayer(keras.layers.Layer):
     """Runs a tf_keras model.
 
     Args:
@@ -74,7 +75,7 @@ class WrappedModel:
 
     origin: keras.Model
     converted: ConvertedModel
-    layer: TfKerasLayer
+    layer: LegacyLayer
     model: keras.Model
 
 
@@ -90,7 +91,7 @@ def wrap(
     """
     graph = converted.graph
     names = _unique_names(graph.output_names)
-    layer = TfKerasLayer(tf_keras_model, _free_name(f"{origin.name}_in_tf_keras", names), untrained)
+    layer = LegacyLayer(tf_keras_model, _free_name(f"{origin.name}_in_tf_keras", names), untrained)
     values = layer(converted.front(graph.inputs))
     named = [keras.layers.Identity(name=n)(v) for n, v in zip(names, values, strict=True)]
     outputs = tree.pack_sequence_as(_unwrap_single(graph.outputs), named)
