@@ -27,7 +27,7 @@ def samples(bad=False):
 
 
 def distiller(on_bad_batch="raise", steps_per_execution=1, eager=True):
-    """Return a distiller with noise, dropout, a projector, batch normalization and Adam."""
+    """Return a distiller with noise, dropout, a projector, batch normalization and momentum."""
     keras.utils.set_random_seed(0)
     hidden = keras.layers.Dense(6, name="hidden")
     norm, dropout = keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)
@@ -37,7 +37,7 @@ def distiller(on_bad_batch="raise", steps_per_execution=1, eager=True):
     noise = kd.noise.LogitNoise(0.5, probability=0.5)
     model = kd.Distiller(student, teacher, losses, noise=noise, on_bad_batch=on_bad_batch)
     model.compile(
-        "adam",
+        keras.optimizers.SGD(0.05, momentum=0.9),
         toy.sparse_loss(),
         metrics=["accuracy"],
         steps_per_execution=steps_per_execution,
