@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 from keras_kd.models import keras_compat
@@ -18,6 +19,7 @@ class TwoOutputs(keras_compat.CompatModel):
 
 
 def test_a_mask_that_is_set_reaches_the_next_layer():
+    """Remove `get_mask` and `set_mask` when Keras has public functions for the mask of a tensor."""
     x, mask = keras.ops.ones((2, 3, 4)), np.array([[True, True, False], [True, False, False]])
     assert keras_compat.get_mask(x) is None
     pooled = layers.GlobalAveragePooling1D()(keras_compat.set_mask(x + np.eye(3, 4), mask))
@@ -28,6 +30,7 @@ def test_a_mask_that_is_set_reaches_the_next_layer():
 
 
 def test_nested_layers_contain_those_inside_other_layers():
+    """Remove `nested_layers` when Keras lists the layers of a model at all levels in public."""
     inner = toy.mlp("inner")
     inputs = keras.Input((5,))
     wrapper = layers.TimeDistributed(layers.Dense(2, name="wrapped"))
@@ -40,6 +43,7 @@ def test_nested_layers_contain_those_inside_other_layers():
 
 
 def test_running_a_graph_calls_every_layer_as_the_model_does():
+    """Remove `run_graph` when Keras can run a Functional model with another call per node."""
     model, (x, _) = toy.cnn("model"), toy.data(4)
     called = []
 
@@ -53,6 +57,7 @@ def test_running_a_graph_calls_every_layer_as_the_model_does():
 
 
 def test_the_mean_of_the_metric_values_is_the_metric():
+    """Remove `metric_values` when a metric that is a mean returns its values per sample."""
     y, outputs = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], "float32")
     for metric in (
         keras.metrics.SparseCategoricalAccuracy(),
@@ -63,6 +68,7 @@ def test_the_mean_of_the_metric_values_is_the_metric():
 
 
 def test_metrics_are_listed_per_output_with_its_labels():
+    """Remove `metrics_per_output` when Keras lists the compiled metrics by output in public."""
     model = TwoOutputs()
     model.compile(loss="mse", metrics={"a": ["mae"]}, weighted_metrics={"b": ["mse"]})
     x, y = np.ones((4, 3)), {"a": np.zeros((4, 2)), "b": np.ones((4, 1))}
@@ -76,9 +82,99 @@ def test_metrics_are_listed_per_output_with_its_labels():
 
 
 def test_a_second_compile_forgets_loss_and_metrics_of_the_first():
-    model = TwoOutputs()
-    model.compile(loss="mse", metrics=["mae"])
-    assert model.compiled_loss_fn is not None
-    model.compile()
+    """Remove the two lines in `CompatModel.compile` when the plain model forgets them too."""
+    model, plain = TwoOutputs(), keras.Sequential([layers.Dense(1)])
+    for each in (model, plain):
+        each.compile(loss="mse", metrics=["mae"])
+        each.compile()
     assert model.compiled_loss_fn is None
     assert model.compiled_metrics_fn is None
+    assert plain._compile_loss is not None
+    assert plain._compile_metrics is not None
+
+
+def test_the_compiled_loss_and_metrics_are_those_of_the_model():
+    """Remove `compiled_loss_fn` and `compiled_metrics_fn` when Keras has public properties."""
+    model = TwoOutputs()
+    model.compile(loss={"a": "mse", "b": "mae"}, metrics={"a": ["mae"]})
+    x, y = np.ones((4, 3)), {"a": np.zeros((4, 2)), "b": np.ones((4, 1))}
+    expected = model.evaluate(x, y, verbose=0, return_dict=True)
+    outputs, metrics = model(x), model.compiled_metrics_fn
+    np.testing.assert_allclose(model.compiled_loss_fn(y, outputs), expected["loss"], rtol=1e-6)
+    metrics.reset_state()
+    metrics.update_state(y, outputs)
+    assert metrics.result() == {"a_mae": expected["a_mae"]}
+
+
+@keras.saving.register_keras_serializable("test_keras_compat")
+class Compat(keras_compat.CompatModel):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.head = layers.Dense(1)
+
+    def call(self, x):
+        return self.head(x)
+
+
+@keras.saving.register_keras_serializable("test_keras_compat")
+class Plain(keras.Model):
+    """A model whose class overrides `compile`, as that of a distiller does."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.head = layers.Dense(1)
+
+    def call(self, x):
+        return self.head(x)
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+
+
+@pytest.mark.filterwarnings("ignore:.*compile")
+def test_a_loaded_model_is_compiled_and_has_the_state_of_its_optimizer(tmp_path):
+    """Remove `compile_from_config` when the plain model is compiled after loading too."""
+    x, y, loaded = np.ones((4, 3)), np.zeros((4, 1)), []
+    for kind in (Compat, Plain):
+        model = kind()
+        model.compile("adam", "mse", run_eagerly=True)
+        model.fit(x, y, batch_size=2, verbose=0)
+        model.save(tmp_path / "model.keras")
+        loaded.append(keras.models.load_model(tmp_path / "model.keras"))
+    compat, plain = loaded
+    assert int(compat.optimizer.iterations) == 2
+    assert getattr(plain, "optimizer", None) is None
+
+
+def test_the_history_has_the_results_of_the_metrics_and_not_the_logs_of_the_last_step():
+    """Remove `_get_metrics_result_or_logs` when Keras weights the logs of replicas by samples."""
+
+    class Steps(Compat):
+        def train_step(self, data):
+            return {**super().train_step(data), "extra": 1.0, "mae": -1.0}
+
+    model, (x, y) = Steps(), (np.ones((4, 3)), np.arange(4.0)[:, None])
+    model.compile(keras.optimizers.SGD(0.0), "mse", metrics=["mae"], run_eagerly=True)
+    history = model.fit(x, y, batch_size=2, verbose=0).history
+    expected = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert history["extra"] == [1.0]
+    np.testing.assert_allclose(history["mae"][0], expected["mae"], rtol=1e-6)
+
+
+def test_symbolic_building_on_one_device_is_that_of_keras():
+    """Remove `_maybe_symbolic_build` when a plain model trains on several workers.
+
+    `tests/training/test_distribution_workers.py` has the run on workers that shows it.
+    """
+    seen = []
+
+    class Traced(Compat):
+        def call(self, x):
+            seen.append(x.shape)
+            return super().call(x)
+
+    model = Traced()
+    model.compile("sgd", "mse", metrics=["mae"])
+    model.fit(np.ones((4, 3)), np.ones((4, 1)), batch_size=2, verbose=0)
+    assert model.head.built
+    assert {shape[1:] for shape in seen} == {(3,)}
