@@ -8,6 +8,7 @@ from keras import tree
 
 from keras_kd.training.distribution import replicas
 from keras_kd.training.graph_errors import marked, readable_message
+from keras_kd.training.labels import replace_missing
 
 #: What to do with a bad batch.
 ON_BAD_BATCH = ("raise", "skip")
@@ -33,7 +34,7 @@ def finite_assertions(named: dict[str, Any], together: bool = False) -> list[Any
 
 def batch_values(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
     """Return the values of a batch for `finite_assertions`; a NaN label means "no label"."""
-    labels = [tf.where(tf.math.is_nan(part), tf.zeros_like(part), part) for part in _floating(y)]
+    labels = [replace_missing(part, 0) for part in _floating(y)]
     return {
         f"The batch has {_NOT_FINITE} in its inputs.": x,
         f"The batch has {_NOT_FINITE} in its labels.": labels,

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
 from keras_kd.training.graph_errors import marked
-from keras_kd.training.labels import UNLABELED
+from keras_kd.training.labels import UNLABELED, replace_missing
 
 _SPARSE_FUNCTION = keras.losses.sparse_categorical_crossentropy
 _SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
@@ -100,7 +99,8 @@ def check_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[str]
     for name, (classes, ignored) in allowed.items():
         labels = per_output(y, name, names)
         if labels is not None:
-            values = np.nan_to_num(ops.convert_to_numpy(labels), nan=UNLABELED).astype("int64")
+            labels = replace_missing(ops.convert_to_tensor(labels), UNLABELED)
+            values = ops.convert_to_numpy(labels).astype("int64")
             if _outside(values, classes, ignored).any():
                 raise ValueError(_message(name, classes, str(values.min()), str(values.max())))
     return x
@@ -111,9 +111,7 @@ def _check_batch(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) 
     for name, (classes, ignored) in allowed.items():
         labels = per_output(batch[1], name, names)
         if labels is not None:
-            if labels.dtype.is_floating:
-                labels = tf.where(tf.math.is_nan(labels), tf.cast(UNLABELED, labels.dtype), labels)
-            labels = tf.cast(labels, tf.int64)
+            labels = tf.cast(replace_missing(labels, UNLABELED), tf.int64)
             least, greatest = tf.reduce_min(labels), tf.reduce_max(labels)
             fine = tf.logical_not(tf.reduce_any(_outside(labels, classes, ignored)))
             sentence = tf.strings.format(

@@ -37,6 +37,11 @@ def class_indices(labels: Any, shape: tuple[int | None, ...]) -> Any:
             "Labels must be integers (batch, ...) or one-hot (batch, ..., classes) for logits of "
             f"shape {tuple(shape)}. Received: labels of shape {tuple(labels.shape)}"
         )
-    if "float" in keras.backend.standardize_dtype(labels.dtype):
-        labels = ops.where(ops.isnan(labels), ops.cast(UNLABELED, labels.dtype), labels)
-    return ops.cast(labels, "int32")
+    return ops.cast(replace_missing(labels, UNLABELED), "int32")
+
+
+def replace_missing(labels: Any, value: float) -> Any:
+    """Replace NaN, which means "no label", in labels that are floats."""
+    if "float" not in keras.backend.standardize_dtype(labels.dtype):
+        return labels
+    return ops.where(ops.isnan(labels), ops.cast(value, labels.dtype), labels)
