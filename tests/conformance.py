@@ -48,7 +48,7 @@ class Build:
         keras.utils.set_random_seed(seed)
         x = inputs = keras.Input((None, 5) if self.sequences else (5,))
         x = layers.Masking()(x) if self.sequences else x
-        x = layers.Dense(units, activation="relu", name="hidden")(x)
+        x = layers.Dense(units, activation="relu", kernel_regularizer="l2", name="hidden")(x)
         x = layers.BatchNormalization(name="norm")(x) if self.normalized else x
         x = layers.Dropout(0.3, seed=seed, name="dropout")(x) if self.random else x
         model = keras.Model(inputs, layers.Dense(classes, name="logits")(x), name=name)

@@ -1,8 +1,7 @@
-"""What is trained on several replicas and on one device: cases for tests, each a small model.
+"""Training on two replicas and on one device, for tests.
 
-Run as `python -m tests.replicas NAME ...` it trains the cases on one device and on two logical
-devices, and prints as JSON what was found. A process has its logical devices for good, so tests run
-it as one.
+`python -m tests.replicas FOLDER` trains on one device and on two logical devices and prints the
+differences as JSON. Logical devices cannot be changed in a running process, so the tests start one.
 """
 
 import contextlib
@@ -16,143 +15,111 @@ import tensorflow as tf
 import keras_kd as kd
 from keras_kd.training.distribution import replica_id
 from tests import toy
+from tests.conformance import CASES, SIMPLE
 
-#: Batches of 8, 8, 5 and 1: of the third the first replica has one more, of the last the only one.
-FULL, UNEVEN = 21, 22
+BATCH, SAMPLES, STEPS = 4, 8, 3
 
 
-def data(batch=8, unlabeled=False):
+def data():
+    """Batches of 4, 3 and 1: the first replica has one more of the second, the last alone."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(UNEVEN, 5)).astype("float32")
-    y = rng.integers(0, 4, UNEVEN)
-    if unlabeled:
-        y[1::3] = kd.UNLABELED
-    weights = np.linspace(0, 2, UNEVEN, dtype="float32")
-    samples = tf.data.Dataset.from_tensor_slices((x, y, weights)).shuffle(UNEVEN, seed=1)
-    return samples.take(FULL).batch(batch).concatenate(samples.skip(FULL).batch(batch))
+    x = rng.normal(size=(SAMPLES, 5)).astype("float32")
+    weights = np.linspace(0, 2, SAMPLES, dtype="float32")
+    parts = (x, rng.integers(0, 4, SAMPLES), weights)
+    samples = tf.data.Dataset.from_tensor_slices(parts).shuffle(SAMPLES, seed=1)
+    batches = samples.take(SAMPLES - 1).batch(BATCH)
+    return batches.concatenate(samples.skip(SAMPLES - 1).batch(BATCH))
 
 
-def student(units=8, normalized=False, name="student"):
-    keras.utils.set_random_seed(0)
-    layers = [keras.Input((5,)), keras.layers.Dense(units, kernel_regularizer="l2", name="hidden")]
-    if normalized:
-        layers.append(keras.layers.BatchNormalization(name="norm"))
-    layers += [keras.layers.ReLU(name="relu"), keras.layers.Dense(4, name="head")]
-    return keras.Sequential(layers, name=name)
+def everything(strategy, callbacks=(), validate=True, **compiled):
+    """Two teachers weighted by cross-entropy, a hint, weights, L2, a schedule, validation.
+
+    Returns:
+        The trained model and its history.
+    """
+    # Teachers from outside the scope are copied into it.
+    teachers = [toy.mlp("one", units=16, seed=1), toy.mlp("two", units=8, seed=2)]
+    losses = [kd.losses.SoftTargets(), kd.losses.Hint("hidden", "hidden")]
+    with strategy.scope():
+        student, weighting = SIMPLE.network("student"), kd.weighting.CrossEntropy()
+        model = kd.Distiller(student, teachers, losses, weighting=weighting)
+        for i, projector in enumerate(model.projectors.values()):
+            rng = np.random.default_rng(i)  # The copies have drawn from Keras's generator.
+            projector.set_weights([rng.normal(0, 0.3, w.shape) for w in projector.get_weights()])
+        compile_model(model, **compiled)
+    halve = kd.callbacks.LossWeightScheduler(lambda _, weight: weight / 2, "hint")
+    fit = {"epochs": 2, "callbacks": [halve, *callbacks], "verbose": 0}
+    fit["validation_data"] = data() if validate else None
+    return model, model.fit(data(), **fit).history
 
 
-def soft_targets(teachers):
-    return compiled(kd.Distiller(student(), teachers[0])), data()
+def soft_targets(strategy, callbacks, **compiled):
+    """The weights after two epochs with one teacher."""
+    with strategy.scope():
+        model = kd.Distiller(SIMPLE.network("student"), toy.mlp("teacher", seed=1))
+        compile_model(model, **compiled)
+    model.fit(data(), epochs=2, verbose=0, callbacks=callbacks)
+    return [w.tolist() for w in model.get_weights()]
 
 
-def everything(teachers):
-    """Two teachers weighed by cross-entropy, a hint with projectors, weights, L2, a schedule."""
-    losses = [kd.losses.SoftTargets(), kd.losses.Hint("hidden", "relu")]
-    weighting = kd.weighting.CrossEntropy()
-    model = kd.Distiller(student(), teachers, losses, weighting=weighting)
-    for i, projector in enumerate(model.projectors.values()):
-        rng = np.random.default_rng(i)  # Copies of the teachers drew from Keras's generator.
-        projector.set_weights([rng.normal(0, 0.3, w.shape) for w in projector.get_weights()])
-    return compiled(model), data()
+def conforming(name, strategy, weights=None, **compiled):
+    """A trained distiller of the conformance tests, its history and its initial weights."""
+    case = CASES[name]
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        model = case.make(SIMPLE)
+        if weights is not None:
+            model.set_weights(weights)
+        compile_model(model, labels=case.labeled, **compiled)
+    start, epochs = model.get_weights(), 2 if name == "snapshots" else 1
+    return model, model.fit(data(), epochs=epochs, verbose=0).history, start
 
 
-def unlabeled(teachers):
-    return compiled(kd.Distiller(student(), teachers[0])), data(unlabeled=True)
-
-
-def earlier_self(_):
-    return compiled(kd.SelfDistiller(student(), decay=0.9)), data()
-
-
-def snapshot(_):
-    return compiled(kd.SelfDistiller(student(), start=1)), data()
-
-
-def mutual(_):
-    return compiled(kd.MutualLearning([student(8, name="a"), student(6, name="b")])), data()
-
-
-def early_exits(_):
-    return compiled(kd.DeepSupervision(student(), ["relu"])), data()
-
-
-def teacher_class(teachers):
-    judges = [toy.mlp(f"judge_{i}", 4, classes=1, seed=i) for i in range(2)]
-    members = [toy.mlp(f"member_{i}", classes=4, seed=i) for i in range(2)]
-    sgd = keras.optimizers.SGD(0.05)
-    model = kd.TeacherClass(
-        teachers[1], "hidden", members, discriminators=judges, discriminator_optimizer=sgd
-    )
-    model.compile(keras.optimizers.SGD(0.05))
-    return model, data()
-
-
-def relational(teachers):
-    """A loss that relates samples to each other, and statistics; looked at without learning."""
-    kept = student(normalized=True)
-    model = kd.Distiller(kept, teachers[0], "similarity_preserving", student_loss_weight=0)
-    return compiled(model, 0.0), data()
-
-
-def compiled(model, rate=0.1):
-    model.compile(keras.optimizers.SGD(rate), toy.sparse_loss(), metrics=["accuracy"])
+def compile_model(model, rate=0.1, labels=True, **compiled):
+    if labels:
+        compiled |= {"loss": toy.sparse_loss(), "metrics": ["accuracy"]}
+    model.compile(keras.optimizers.SGD(rate), **compiled)
     return model
 
 
-def train(case, strategy, epochs=2, callbacks=()):
-    """The trained model and its history."""
-    # Outside the scope, as models that come from elsewhere often are.
-    teachers = [toy.mlp("one", units=16, seed=1), toy.mlp("two", units=8, seed=2)]
-    with strategy.scope():
-        keras.utils.set_random_seed(3)
-        model, samples = case(teachers)
-    fit = {"epochs": epochs, "verbose": 0, "callbacks": [*callbacks]}
-    if case is everything:
-        halved = kd.callbacks.LossWeightScheduler(lambda _, weight: weight / 2, "hint")
-        fit |= {"validation_data": samples, "callbacks": [halved, *callbacks]}
-    return model, model.fit(samples, **fit).history
-
-
 def distance(one, other):
-    """The greatest difference of two trained models' weights, and of their histories."""
-    weights = [
-        np.abs(a - b).max()
-        for a, b in zip(one[0].get_weights(), other[0].get_weights(), strict=True)
-    ]
+    """The greatest difference of the weights of two trained models, and of their histories."""
+    weights = zip(one[0].get_weights(), other[0].get_weights(), strict=True)
     assert one[1].keys() == other[1].keys()
     numbers = [np.abs(np.subtract(one[1][name], other[1][name])).max() for name in one[1]]
-    return float(max(weights)), float(max(numbers))
+    return float(max(np.abs(a - b).max() for a, b in weights)), float(max(numbers))
 
 
-def logical_devices(count):
-    # With as many threads as cores, two, the iterators of the devices wait for each other.
-    tf.config.threading.set_inter_op_parallelism_threads(16)
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    configuration = [tf.config.LogicalDeviceConfiguration()] * count
-    tf.config.set_logical_device_configuration(cpu, configuration)
-    return [f"CPU:{i}" for i in range(count)]
+def differences(name, strategy):
+    """The difference between two replicas and one device."""
+    # Eager execution saves tracing, but Keras then weights the loss of each output differently.
+    one = conforming(name, tf.distribute.get_strategy(), run_eagerly=name != "mutual")
+    return distance(one, conforming(name, strategy, weights=one[2]))
 
 
-def relations(model, history):
-    """The relational loss in the history, and its mean over the parts that the replicas had."""
-    teacher = model.teachers[0].model
+def relational(strategy):
+    """The relational loss in the history, its mean over the replicas' parts, and statistics."""
+    teacher = toy.mlp("teacher", seed=1)
+    with strategy.scope():
+        network = [keras.Input((5,)), keras.layers.Dense(8), keras.layers.BatchNormalization()]
+        student = keras.Sequential([*network, keras.layers.Dense(4)])
+        losses = "similarity_preserving"
+        model = kd.Distiller(student, teacher, losses, student_loss_weight=0)
+        compile_model(model, rate=0.0)
+    history = model.fit(data(), verbose=0).history
     values, sizes = [], []
     for x, _, weights in data():
         half = -(-len(x) // 2)
         for part in (slice(half), slice(half, None)):
             if len(x[part]):
-                teacher_outputs, answer = teacher(x[part]), model.student(x[part], training=True)
-                value = model.distillation_losses[0](teacher_outputs, answer)
-                values.append(np.mean(value * weights[part]))
+                outputs = teacher(x[part]), student(x[part], training=True)
+                values.append(np.mean(model.distillation_losses[0](*outputs) * weights[part]))
                 sizes.append(len(x[part]))
-    return history["similarity_preserving"][0], float(np.average(values, weights=sizes))
-
-
-def statistics(model, strategy):
-    """The moving statistics of each replica."""
-    moving = model.student.get_layer("norm").non_trainable_variables
+    moving = student.layers[1].non_trainable_variables
     local = [strategy.experimental_local_results(v.value) for v in moving]
-    return [[np.asarray(part).tolist() for part in parts] for parts in local]
+    statistics = [[np.asarray(part).tolist() for part in parts] for parts in local]
+    mean = float(np.average(values, weights=sizes))
+    return [history["similarity_preserving"][0], mean], statistics
 
 
 def draws(strategy):
@@ -169,7 +136,7 @@ def draws(strategy):
 
 
 class Stop(keras.callbacks.Callback):
-    """Ends a run after some steps, as Ctrl-C does."""
+    """Ends a run after some steps, like Ctrl-C."""
 
     def __init__(self, steps):
         super().__init__()
@@ -182,46 +149,48 @@ class Stop(keras.callbacks.Callback):
 
 
 def resumed(strategy, folder):
-    """How far a run that was stopped and went on is from one that was not stopped."""
-    whole = train(everything, strategy, callbacks=[kd.callbacks.Resume(f"{folder}/whole", every=2)])
-    resume = kd.callbacks.Resume(f"{folder}/stopped", every=2)
+    """The weights of a run that was interrupted in its second epoch and continued."""
+    checkpoints = kd.callbacks.Resume(folder, every=2)
     with contextlib.suppress(KeyboardInterrupt):
-        train(everything, strategy, callbacks=[resume, Stop(7)])
-    return distance(whole, train(everything, strategy, callbacks=[resume]))
+        everything(strategy, [checkpoints, Stop(STEPS + 2)], validate=False)
+    return everything(strategy, [checkpoints], validate=False)[0].get_weights()
 
 
-def refusal(strategy):
-    """What is said of a student from outside the scope."""
-    outside = student()
+def rejection(strategy):
+    """The error for a student from outside the scope."""
+    outside = toy.mlp("student")
     with strategy.scope():
-        model = compiled(kd.Distiller(outside, toy.mlp("one")))
+        model = compile_model(kd.Distiller(outside, toy.mlp("one")))
     try:
         model.fit(data(), verbose=0)
     except ValueError as error:
         return str(error)
 
 
-def agreement(model):
-    """How often a student trained on replicas and its file say the same."""
-    file = kd.export.to_tflite(model.student, f"{sys.argv[1]}/student.tflite")
+def agreement(model, folder):
+    """How often a student trained on replicas and its exported file predict the same class."""
+    file = kd.export.to_tflite(model.student, f"{folder}/student.tflite")
     return kd.export.evaluate(file, data().map(lambda x, y, _: (x, y)), model.student).agreement
 
 
 def main():
+    folder = sys.argv[1]
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    # With as many threads as cores, two, the iterators of the devices can wait for each other.
+    # With one thread per core, the iterators of two devices on two cores may wait for each other.
     tf.config.threading.set_inter_op_parallelism_threads(16)
-    two, found = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), {}
-    for case in (earlier_self, snapshot, mutual, teacher_class, everything):
-        one, other = train(case, tf.distribute.get_strategy()), train(case, two)
-        found[case.__name__] = distance(one, other)
-    found["agreement"] = agreement(other[0])
-    model, history = train(relational, two, epochs=1)
-    found["statistics"] = statistics(model, two)
-    found["relations"] = relations(model, history)
-    found["resumed"] = resumed(two, sys.argv[1])
-    found["draws"], found["refusal"] = draws(two), refusal(two)
+    one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    names = ("running_average", "snapshots", "mutual", "early_exits", "teacher_class")
+    found = {name: differences(name, two) for name in names}
+    # All with the callback, which shuffles in an order of its own.
+    whole = everything(two, [kd.callbacks.Resume(f"{folder}/two")])
+    single = everything(one, [kd.callbacks.Resume(f"{folder}/one")], run_eagerly=True)
+    found["everything"] = distance(single, whole)
+    weights = zip(resumed(two, f"{folder}/stopped"), whole[0].get_weights(), strict=True)
+    found["resumed"] = all(np.array_equal(a, b) for a, b in weights)
+    found["agreement"] = agreement(whole[0], folder)
+    found["relational"], found["statistics"] = relational(two)
+    found["draws"], found["rejection"] = draws(two), rejection(two)
     print(json.dumps(found))
 
 

@@ -1,7 +1,7 @@
-"""One worker of a job on several processes, for tests: `python -m tests.worker INDEX ADDRESSES`.
+"""A worker of a job on several processes: `python -m tests.worker INDEX ADDRESS ADDRESS FOLDER`.
 
-It trains a case of tests/replicas.py, once with `fit` of Keras too, and prints as JSON what was
-found. With `--folder` it trains with `kd.callbacks.Resume` there, and can be told to die at a step.
+It trains with `kd.callbacks.Resume` in a folder, then everything of tests/replicas.py, then with
+`fit` of Keras, and prints the results as JSON. `--dies-at STEP` kills it during the first.
 """
 
 import argparse
@@ -13,8 +13,8 @@ import signal
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("index", type=int)
-    parser.add_argument("addresses", nargs="+")
-    parser.add_argument("--folder")
+    parser.add_argument("addresses", nargs=2)
+    parser.add_argument("folder")
     parser.add_argument("--dies-at", type=int)
     options = parser.parse_args()
     task = {"type": "worker", "index": options.index}
@@ -23,32 +23,11 @@ def main():
 
     # Before anything else: it opens the connections.
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    found = resumed(strategy, options) if options.folder else compared(strategy)
-    print(json.dumps(found), flush=True)
-    os._exit(0)  # What is left of the connections may hold a worker up.
+    print(json.dumps(results(strategy, options)), flush=True)
+    os._exit(0)  # Open connections may keep a worker from ending.
 
 
-def compared(strategy):
-    """What comes of a case, and of Keras's own `fit`."""
-    import keras
-
-    from tests import replicas
-
-    model, history = replicas.train(replicas.everything, strategy)
-    found = {"weights": [w.tolist() for w in model.get_weights()], "history": history}
-    with strategy.scope():
-        plain = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])
-        plain.compile("sgd", replicas.toy.sparse_loss())
-    try:
-        plain.fit(replicas.data(), verbose=0)
-        found["keras"] = "trains"
-    except Exception as error:
-        found["keras"] = f"{type(error).__name__}: {error}"
-    return found
-
-
-def resumed(strategy, options):
-    """The weights of a run that keeps its state on disk, or the error that ended it."""
+def results(strategy, options):
     import keras
 
     import keras_kd as kd
@@ -63,12 +42,29 @@ def resumed(strategy, options):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     callbacks = [kd.callbacks.Resume(options.folder, every=2)]
-    callbacks += [Die()] if options.dies_at else []
     try:
-        model, _ = replicas.train(replicas.soft_targets, strategy, callbacks=callbacks)
+        resumed = replicas.soft_targets(strategy, [*callbacks, Die()])
     except RuntimeError as error:
         return {"error": str(error)}
-    return {"weights": [w.tolist() for w in model.get_weights()]}
+    model, history = replicas.everything(strategy)
+    found = {"resumed": resumed, "history": history, "keras": fit_of_keras(strategy)}
+    return {**found, "weights": [w.tolist() for w in model.get_weights()]}
+
+
+def fit_of_keras(strategy):
+    """The error of Keras's own `fit`, or "trains"."""
+    import keras
+
+    from tests import replicas
+
+    with strategy.scope():
+        plain = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])
+        plain.compile("sgd", replicas.toy.sparse_loss())
+    try:
+        plain.fit(replicas.data(), verbose=0)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "trains"
 
 
 if __name__ == "__main__":

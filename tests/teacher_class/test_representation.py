@@ -105,7 +105,12 @@ def five_dimensional():
         (dense_teacher, "feature", "output", "no layer or output 'feature'.*'features'"),
         (five_dimensional, "features", "output", r"vector .* or a map .* Received.*'features'"),
         (skipping, "features", "output", "'teacher' depends on more than its tap"),
-        (linear_teacher, "features", "preactivation", "no activation to remove. Pass mimic='output'"),
+        (
+            linear_teacher,
+            "features",
+            "preactivation",
+            "no activation to remove. Pass mimic='output'",
+        ),
         (dense_teacher, "features", "logits", "`mimic` must be one of"),
         (lambda: keras.Sequential([layers.Dense(8)]), "features", "output", "not built"),
     ],

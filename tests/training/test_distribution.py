@@ -1,4 +1,4 @@
-"""Two replicas on two logical devices, in a process of their own."""
+"""Two replicas on two logical devices, in a process of their own; see tests/replicas.py."""
 
 import json
 import subprocess
@@ -23,9 +23,13 @@ def found(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "case", ["everything", "earlier_self", "snapshot", "mutual", "teacher_class"]
+    "case",
+    [
+        *("everything", "running_average", "snapshots", "mutual", "early_exits"),
+        "teacher_class",
+    ],
 )
-def test_two_replicas_give_what_one_device_gives(found, case):
+def test_two_replicas_give_the_weights_and_the_history_of_one_device(found, case):
     weights, history = found[case]
     assert weights < 1e-6
     assert history < 1e-6
@@ -38,32 +42,32 @@ def test_all_replicas_have_the_same_moving_statistics_without_the_empty_ones(fou
 
 
 def test_a_relational_loss_relates_the_samples_of_one_replica(found):
-    shown, of_the_parts = found["relations"]
-    assert shown == pytest.approx(of_the_parts, rel=1e-5)
+    logged, mean_of_parts = found["relational"]
+    assert logged == pytest.approx(mean_of_parts, rel=1e-5)
 
 
-def test_a_run_on_replicas_that_was_stopped_goes_on_as_if_it_had_not_been(found):
-    assert found["resumed"][0] == 0
+def test_an_interrupted_run_gives_the_weights_of_an_uninterrupted_one(found):
+    assert found["resumed"]
 
 
-def test_each_replica_and_each_step_draws_noise_of_its_own(found):
+def test_each_replica_and_each_step_draws_its_own_noise(found):
     assert len({tuple(draw) for draw in found["draws"]}) == 4
 
 
-def test_a_student_from_outside_the_scope_is_refused_with_the_way_out(found):
-    assert "inside `with strategy.scope():`" in found["refusal"]
+def test_a_student_from_outside_the_scope_is_rejected_with_a_remedy(found):
+    assert "inside `with strategy.scope():`" in found["rejection"]
 
 
 def test_a_student_trained_on_replicas_is_exported_and_evaluated(found):
     assert found["agreement"] == 1.0
 
 
-def test_data_parallel_is_told_to_do_nothing():
+def test_data_parallel_warns_that_it_has_no_effect():
     model = kd.Distiller(toy.mlp("student"), toy.mlp("teacher"))
-    model.compile("sgd", toy.sparse_loss())
+    model.compile("sgd", toy.sparse_loss(), run_eagerly=True)
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=["cpu:0"]))
     try:
-        with pytest.warns(UserWarning, match="does nothing on TensorFlow"):
+        with pytest.warns(UserWarning, match="no effect on TensorFlow"):
             model.fit(np.ones((4, 5)), np.zeros(4), verbose=0)
     finally:
         keras.distribution.set_distribution(None)

@@ -1,4 +1,4 @@
-"""Two workers of `MultiWorkerMirroredStrategy`, each a process of its own."""
+"""Two workers of `MultiWorkerMirroredStrategy`, each in its own process."""
 
 import json
 import signal
@@ -16,52 +16,64 @@ from tests import replicas
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Processes that wait for each other.
 
 
-def job(*arguments):
-    """Runs two workers with these arguments each: exit codes, and what they print."""
-    places, pipe = free_addresses(2), subprocess.PIPE
+def run_job(folder, *arguments):
+    """Runs two workers; returns their results, or `None` for one that was killed."""
+    addresses, pipe = free_addresses(2), subprocess.PIPE
     command = [sys.executable, "-m", "tests.worker"]
     started = [
-        subprocess.Popen([*command, str(i), *places, *more], stdout=pipe, stderr=pipe, text=True)
+        subprocess.Popen(
+            [*command, str(i), *addresses, str(folder), *more], stdout=pipe, stderr=pipe, text=True
+        )
         for i, more in enumerate(arguments)
     ]
-    teacher_outputs = [worker.communicate(timeout=400) for worker in started]
-    for worker, (_, errors) in zip(started, teacher_outputs, strict=True):
+    outputs = [worker.communicate(timeout=400) for worker in started]
+    for worker, (_, errors) in zip(started, outputs, strict=True):
         assert worker.returncode in (0, -signal.SIGKILL), errors[-2000:]
-    return [json.loads(out.splitlines()[-1]) if out else None for out, _ in teacher_outputs]
+    return [json.loads(output.splitlines()[-1]) if output else None for output, _ in outputs]
 
 
 @pytest.fixture(scope="module")
-def workers():
-    return job((), ())
+def killed(tmp_path_factory):
+    """A folder of checkpoints, and the results of the job in which one worker was killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    step = replicas.STEPS + 1
+    return folder, run_job(folder, [], ["--dies-at", str(step)])
 
 
-def test_both_workers_end_with_the_same_weights_and_history(workers):
+@pytest.fixture(scope="module")
+def workers(killed):
+    """The results of the job that continues in the folder."""
+    return run_job(killed[0], [], [])
+
+
+def test_a_killed_worker_ends_the_job_with_a_readable_error(killed):
+    living, dead = killed[1]
+    assert dead is None
+    assert "Another worker is gone in batch 2 of epoch 2. Start all workers" in living["error"]
+
+
+def test_a_restarted_job_gives_the_weights_of_one_process(workers, tmp_path):
+    # The surviving worker may have one checkpoint more than the other.
+    assert workers[0]["resumed"] == workers[1]["resumed"]
+    strategy, resume = tf.distribute.get_strategy(), kd.callbacks.Resume(tmp_path, every=2)
+    expected = replicas.soft_targets(strategy, [resume], run_eagerly=True)
+    for one, other in zip(workers[0]["resumed"], expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_both_workers_have_the_same_weights_and_history(workers):
     first, second = workers
     assert first["weights"] == second["weights"]
     assert first["history"] == second["history"]
 
 
-def test_two_workers_give_what_one_process_gives(workers):
-    model, history = replicas.train(replicas.everything, tf.distribute.get_strategy())
+def test_two_workers_give_the_weights_of_one_process(workers):
+    model, history = replicas.everything(tf.distribute.get_strategy(), run_eagerly=True)
     for one, other in zip(model.get_weights(), workers[0]["weights"], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert history.keys() == workers[0]["history"].keys()
     for name, values in history.items():
         np.testing.assert_allclose(values, workers[0]["history"][name], atol=1e-6)
-
-
-def test_a_worker_that_is_killed_ends_the_job_which_then_goes_on(tmp_path):
-    run = ["--folder", str(tmp_path / "killed")]
-    living, dead = job(run, [*run, "--dies-at", "6"])
-    assert dead is None
-    assert "Another worker is gone in batch 3 of epoch 2. Start all workers" in living["error"]
-    # The one that lived may have a checkpoint more than the other.
-    first, second = job(run, run)
-    assert first == second
-    whole, strategy = kd.callbacks.Resume(tmp_path / "whole", every=2), tf.distribute.get_strategy()
-    model, _ = replicas.train(replicas.soft_targets, strategy, callbacks=[whole])
-    for one, other in zip(model.get_weights(), first["weights"], strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_keras_alone_still_fails_on_two_workers(workers):
