@@ -28,6 +28,16 @@ def value(parts, x, y=None, weights=None, loss=0):
     return float(parts.term(loss, knowledge, student_outputs, y, weights))
 
 
+LABELED = np.arange(32) % 3 > 0
+
+
+def with_missing(y, one_hot):
+    """Class indices or one-hot rows, some of them missing."""
+    if one_hot:
+        return np.where(LABELED[:, None], np.eye(4)[y], np.nan).astype("float32")
+    return np.where(LABELED, y, kd.UNLABELED)
+
+
 # Values.
 
 
@@ -78,6 +88,30 @@ def test_a_teacher_of_fewer_classes_is_compared_on_its_own_classes():
     among = np.select([y == 3, y == 1], [0, 1], kd.UNLABELED)
     expected = np.mean(kd.losses.NormalizedKD()(teacher.model(x), own, among))
     np.testing.assert_allclose(value(parts, x, y), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["decoupled_kd", "normalized_kd", "soft_targets"])
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_a_loss_on_labels_uses_the_class_of_the_teacher_for_unlabeled_samples(name, one_hot):
+    (x, y), student, teacher = toy.vectors(), toy.mlp("student"), toy.mlp("teacher", seed=1)
+    logits = teacher(x)
+    filled = np.where(LABELED, y, np.argmax(logits, -1))
+    expected = np.mean(kd.losses.get(name)(logits, student(x), filled))
+    found = value(objective(student, name, teacher), x, with_missing(y, one_hot))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_a_weighting_by_labels_uses_the_entropy_for_unlabeled_samples(one_hot):
+    (x, y), student = toy.vectors(), toy.mlp("student")
+    teachers = [toy.mlp(f"t{i}", units=6, seed=i) for i in (1, 2)]
+    logits = ops.stack([teacher(x) for teacher in teachers])
+    values = ops.stack([SOFT()(target, student(x)) for target in logits])
+    by_label, by_entropy = kd.weighting.CrossEntropy()(logits, y), kd.weighting.Entropy()(logits)
+    weights = np.where(LABELED, by_label, by_entropy)
+    parts = objective(student, None, teachers, weighting=kd.weighting.CrossEntropy())
+    expected = np.mean(np.sum(weights * values, 0))
+    np.testing.assert_allclose(value(parts, x, with_missing(y, one_hot)), expected, rtol=1e-5)
 
 
 def test_an_inactive_objective_runs_no_teacher():
