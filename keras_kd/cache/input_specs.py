@@ -22,11 +22,6 @@ def sample_inputs(x: Any, batched: bool) -> Inputs:
 def is_batched(x: Any, inputs: Inputs, owner: str) -> bool:
     """Return whether inputs are batches of the given samples or single samples.
 
-    Args:
-        x: Specification of the inputs.
-        inputs: Shape and dtype of each tensor of one sample.
-        owner: Start of the messages.
-
     Raises:
         CacheError: If they are neither.
     """

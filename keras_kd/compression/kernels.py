@@ -43,12 +43,7 @@ def is_pruned(kernels: Iterable[np.ndarray]) -> bool:
 
 
 def is_clustered(kernel: np.ndarray, per_channel: bool) -> bool:
-    """Return whether a kernel has been clustered; training alone makes no equal weights.
-
-    Args:
-        kernel: The kernel, with its output channels last.
-        per_channel: Whether each channel may have its own values.
-    """
+    """Return whether a kernel has been clustered; training alone makes no equal weights."""
     channels = kernel.reshape(-1, kernel.shape[-1]).T if per_channel else [kernel.ravel()]
     counts = [(np.unique(c[c != 0]).size, np.count_nonzero(c)) for c in channels]
     return all(values <= weights / 2 for values, weights in counts)

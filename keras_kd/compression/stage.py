@@ -76,11 +76,7 @@ class StageFolder:
         return True
 
     def run(self, write: Callable[[Path], Result]) -> Result:
-        """Run a stage and store its result, unless it fails.
-
-        Args:
-            write: Runs the stage and writes its model to a folder.
-        """
+        """Run a stage and store its result, unless it fails."""
         with atomic_folder(self.path) as folder:
             result = write(folder)
             content = {
@@ -92,11 +88,7 @@ class StageFolder:
         return result
 
     def load(self, model: keras.Model) -> Result:
-        """Return the result of a finished stage.
-
-        Args:
-            model: A model with the structure of the result; its weights are replaced.
-        """
+        """Return the result of a finished stage."""
         content = read_json(self.path / _ABOUT)
         student = self.path / _STUDENT
         model.load_weights(student if student.exists() else self.path / _WEIGHTS)

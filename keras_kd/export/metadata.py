@@ -85,13 +85,7 @@ def describe_content(content: bytes) -> Description:
 
 
 def embed_description(content: bytes, description: Description, shapes: Mapping[str, Any]) -> bytes:
-    """Return a .tflite model with its description in the metadata.
-
-    Args:
-        content: The model.
-        description: Its description.
-        shapes: Shapes of its inputs, by name.
-    """
+    """Return a .tflite model with its description in the metadata."""
     fields = {
         "quantization": description.quantization,
         "inputs": description.inputs,

@@ -23,13 +23,7 @@ _COLORS = {3: 1, 1: 2}  # RGB and GRAYSCALE, by the number of channels.
 def tflite_metadata(
     content: bytes, description: Any, shapes: Mapping[str, Sequence[int | None]]
 ) -> tuple[bytes, dict[str, str]]:
-    """Return the metadata, and the label files that it refers to as texts by name.
-
-    Args:
-        content: A .tflite model.
-        description: Its `Description`.
-        shapes: Shapes of its inputs, by name.
-    """
+    """Return the metadata, and the label files that it refers to as texts by name."""
     inputs, outputs = _graph_order(content)
     files = {
         f"labels_{name}.txt" if len(description.labels) > 1 else "labels.txt": "\n".join(labels)

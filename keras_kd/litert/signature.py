@@ -79,12 +79,7 @@ def output_names(model: keras.Model, outputs: Any) -> tuple[str, ...]:
 def random_arrays(
     specs: Mapping[str, tuple[Sequence[int | None], Any]], size: int
 ) -> dict[str, np.ndarray]:
-    """Return a batch of made-up samples: floats in [0, 1), and zeros for integer inputs.
-
-    Args:
-        specs: Shape (the batch first) and dtype of each input. Free dimensions become 1.
-        size: Number of samples.
-    """
+    """Return a batch of made-up samples: floats in [0, 1), and zeros for integer inputs."""
     rng = np.random.default_rng(0)
     arrays = {}
     for name, (shape, dtype) in specs.items():

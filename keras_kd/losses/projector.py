@@ -54,12 +54,6 @@ def resolve_projector(
 ) -> keras.layers.Layer | None:
     """Return the projector for a `projector` argument.
 
-    Args:
-        choice: `"auto"`, `None` for none, or the configuration of a layer.
-        teacher_shape: Shape of the teacher's tap.
-        student_shape: Shape of the student's tap.
-        name: Name of an automatic projector.
-
     Raises:
         ValueError: If the result has another shape than the teacher's tap; the message is a clause.
     """

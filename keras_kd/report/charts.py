@@ -83,12 +83,7 @@ def lines(curves: Sequence[Curve], y_label: str) -> str:
 
 
 def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
-    """Draw a group of horizontal bars per class, one below the other.
-
-    Args:
-        groups: Name and bars of each class.
-        label: Name of the values.
-    """
+    """Draw a group of horizontal bars per class, one below the other."""
     per_group = len(groups[0][1]) * _BAR + _GAP
     left = min(max((len(name) for name, _ in groups), default=1) * _LETTER + 14, 130)
     height = _TOP + per_group * len(groups) + _BOTTOM

@@ -95,12 +95,7 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def pareto_front(costs: Sequence[float | None], gains: Sequence[float]) -> list[int]:
-    """Return the positions of the Pareto front, the cheapest first.
-
-    Args:
-        costs: Cost of each model, `None` if unknown.
-        gains: Gain of each model.
-    """
+    """Return the positions of the Pareto front, the cheapest first."""
     known = (i for i, cost in enumerate(costs) if cost is not None)
     front: list[int] = []
     for i in sorted(known, key=lambda i: (costs[i], -gains[i])):

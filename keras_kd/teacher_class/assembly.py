@@ -29,14 +29,6 @@ def assemble_students(
 ) -> keras.Model:
     """Connect students in parallel to one input, and add a head.
 
-    Args:
-        students: One per chunk, or `None` for a missing one.
-        chunks: The units of each chunk.
-        representation: What they mimic.
-        head: `"teacher"` for a copy of the teacher's head, a Keras layer or model, or `None`.
-        means: The mean of each unit, which replaces a missing student. Defaults to `None`.
-        name: Name of the model. Defaults to `"teacher_class"`.
-
     Returns:
         A Functional `keras.Model`. It holds the students themselves and nothing of the teacher.
 
@@ -115,10 +107,6 @@ def _join(outputs: Sequence[Any], chunks: Sequence[Sequence[int]]) -> Any:
 
 def _load_students(files: Files, data: Any) -> list[keras.Model | None]:
     """Load the students, and warn about missing ones.
-
-    Args:
-        files: As for `TeacherClass.assemble_from`.
-        data: The samples for the mean of a missing student's chunk, or `None`.
 
     Returns:
         A model for each file, or `None` if it is missing.

@@ -39,16 +39,6 @@ def chunk_units(
 ) -> list[list[int]]:
     """Return the units of each chunk.
 
-    Args:
-        units: Number of units (or channels) of the representation.
-        chunks: Their sizes, or lists of unit indices; `None` for `n` of equal size. The first ones
-            are larger by one if the sizes cannot be equal.
-        n: Number of chunks.
-        correlation: (units, units), to group correlated units; `None` to keep the units in order.
-
-    Returns:
-        A list of unit indices for each chunk.
-
     Raises:
         ValueError: If the chunks do not add up to the representation.
     """

@@ -26,17 +26,6 @@ def make_discriminators(
 ) -> "Discriminators | None":
     """Build the discriminators of some students.
 
-    Args:
-        discriminators: As for `TeacherClass`; `None` for none.
-        optimizer: As for `Discriminators`.
-        weight: As for `Discriminators`.
-        chunks: The units of every chunk.
-        numbers: The number of each student.
-        students: The students.
-
-    Returns:
-        The `Discriminators`, or `None`.
-
     Raises:
         TypeError: If `discriminators`, or one of them, has the wrong type.
         ValueError: If one does not fit.
@@ -107,9 +96,6 @@ class Discriminators(keras.layers.Layer):
             outputs: The outputs of the students.
             weights: Sample weights (batch,), or `None`.
             share: This replica's share of the samples, as `replica_share` returns it.
-
-        Returns:
-            The loss of each.
         """
 
         def compute() -> tuple[list[Any], Any]:

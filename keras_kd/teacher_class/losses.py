@@ -53,9 +53,6 @@ class TeacherClassLosses:
             weights: Sample weights (batch,), or `None`.
             size: Number of samples, under `tf.distribute` those of this replica.
             training: Whether to add the adversarial losses.
-
-        Returns:
-            A scalar, this replica's share.
         """
         share, average = replica_share(size)
         terms = []
@@ -103,12 +100,6 @@ class TeacherClassLosses:
 
 def get_mimicry_loss(loss: str | DistillationLoss | None) -> DistillationLoss:
     """Return the loss between a chunk and its student's output.
-
-    Args:
-        loss: As for `TeacherClass`.
-
-    Returns:
-        The loss; `ChunkMimicry()` for `None`.
 
     Raises:
         ValueError: If it needs labels or classes.

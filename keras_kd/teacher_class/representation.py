@@ -68,9 +68,6 @@ class Representation:
     def __call__(self, x: Any) -> Any:
         """Return the target of all students for a batch, without gradients.
 
-        Args:
-            x: Inputs, on which the teacher runs once; or `JoinedInputs`, which hold its outputs.
-
         Returns:
             A tensor (batch, ..., units).
 
@@ -88,9 +85,6 @@ class Representation:
 
     def require_data(self, spec: JoinedInputs | None) -> None:
         """Reject data that lack the targets, before training.
-
-        Args:
-            spec: The data set's specification of `JoinedInputs`, or `None` if it has none.
 
         Raises:
             ValueError: If the joined data are from another teacher or lack the layer.
@@ -231,11 +225,6 @@ class CachedRepresentation(Representation):
 def make_representation(teacher: Any, layer: str, mimic: str = "output") -> Representation:
     """Return the representation of a live or a cached teacher.
 
-    Args:
-        teacher: As for `TeacherClass`.
-        layer: As for `Representation`.
-        mimic: As for `Representation`.
-
     Raises:
         ValueError: As for `Representation` and `CachedRepresentation`.
     """
@@ -253,14 +242,6 @@ def make_representation(teacher: Any, layer: str, mimic: str = "output") -> Repr
 
 def require_shape(shape: tuple, name: str, layer: str) -> tuple:
     """Reject a layer whose output is neither a vector nor a map.
-
-    Args:
-        shape: The shape of its output, batch first.
-        name: The teacher's name.
-        layer: The layer.
-
-    Returns:
-        The shape.
 
     Raises:
         ValueError: If the output has another shape.

@@ -52,15 +52,6 @@ def build_students(
 ) -> list[keras.Model]:
     """Build the students, and check them against each other, their chunks and the teacher.
 
-    Args:
-        representation: What they mimic, or `None` without a teacher.
-        students: As for `build_models`.
-        chunks: The units of every chunk.
-        numbers: Numbers of the students to train.
-
-    Returns:
-        A model for each of `numbers`.
-
     Raises:
         TypeError: If `students`, or one of them, has the wrong type.
         ValueError: If they do not fit.
@@ -76,15 +67,6 @@ def build_models(
     models: Models, sizes: Sequence[int], numbers: Sequence[int], what: str
 ) -> list[keras.Model]:
     """Build one model per chunk.
-
-    Args:
-        models: A model for each chunk (or for each of `numbers`), or a builder f(size) -> model.
-        sizes: The size of every chunk.
-        numbers: The numbers of the chunks to build models for.
-        what: The name of the models in messages, in the plural.
-
-    Returns:
-        A model for each of `numbers`.
 
     Raises:
         TypeError: If `models`, or one of them, has the wrong type.
@@ -128,12 +110,6 @@ def require_fit(
     chunks: Sequence[Sequence[int]],
 ) -> None:
     """Reject students whose inputs differ from the teacher's or whose outputs from their chunks.
-
-    Args:
-        representation: What they mimic.
-        students: The students.
-        numbers: The number of each.
-        chunks: The units of every chunk.
 
     Raises:
         ValueError: If one does not fit.

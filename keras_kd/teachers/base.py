@@ -72,11 +72,7 @@ class BaseTeacher(abc.ABC):
 
     @abc.abstractmethod
     def fingerprint(self, inputs: Any) -> Fingerprint:
-        """Return the digests that identify the teacher.
-
-        Args:
-            inputs: Specification of a batch: a structure of objects with a shape and a dtype.
-        """
+        """Return the digests that identify the teacher."""
 
     @abc.abstractmethod
     def watch(self, taps: Sequence[Tap]) -> Any:

@@ -77,12 +77,7 @@ def bytes_digest(content: bytes) -> str:
 
 
 def preprocessing_digest(preprocessing: Callable[[Any], Any] | None, inputs: Any) -> str:
-    """Return the digest of two fixed samples after a preprocessing; empty without one.
-
-    Args:
-        preprocessing: A callable on a batch, or `None`.
-        inputs: Specification of a batch: a structure of objects with a shape and a dtype.
-    """
+    """Return the digest of two fixed samples after a preprocessing; empty without one."""
     if preprocessing is None:
         return ""
     digest = hashlib.sha256()

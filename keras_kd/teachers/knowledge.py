@@ -108,12 +108,6 @@ def locate_teacher_outputs(
 ) -> list[dict[Tap, tuple[str, str]]]:
     """Return the keys under which joined data holds the outputs of some teachers.
 
-    Args:
-        teachers: The teachers, live or cached.
-        taps: The taps of each teacher.
-        teacher_outputs: `JoinedInputs.teacher_outputs`, or its specification.
-        inputs: Specification of the inputs: objects with a shape, batch first, and a dtype.
-
     Returns:
         For each teacher a dict from tap to the two keys in `teacher_outputs`.
 

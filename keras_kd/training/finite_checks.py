@@ -43,12 +43,7 @@ def batch_values(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
 
 
 def teacher_values(names: Sequence[str], outputs: Sequence[Any]) -> dict[str, Any]:
-    """Return the outputs of teachers for `finite_assertions`.
-
-    Args:
-        names: Names of the teachers.
-        outputs: For each teacher its outputs, in any structure; may be empty.
-    """
+    """Return the outputs of teachers for `finite_assertions`."""
     named = zip(names, outputs, strict=False)
     return {f"Teacher '{name}' gave {_NOT_FINITE}.": values for name, values in named}
 

@@ -63,10 +63,6 @@ def sample_weights(structure: Any, name: str | None, names: Sequence[str]) -> An
 def sparse_classes(loss: Any, shapes: dict[str, tuple]) -> dict[str, tuple[int, int | None]]:
     """Return the outputs that are trained on class indices, and the valid indices.
 
-    Args:
-        loss: The loss as passed to `compile`, by output or for all.
-        shapes: Shape of each output, by name.
-
     Returns:
         For each such output, the number of classes and the class that its loss ignores, if any.
     """

@@ -50,11 +50,6 @@ for _event in ("train", "test", "epoch", "train_batch", "test_batch"):
 def adapt_callbacks(callbacks: Any, tf_keras_model: Any = None) -> list[keras.callbacks.Callback]:
     """Return callbacks of keras and tf_keras as Keras 3 callbacks.
 
-    Args:
-        callbacks: A callback or a list of callbacks.
-        tf_keras_model: The model that tf_keras callbacks get. Defaults to `None`, which allows
-            callbacks of Keras 3 only.
-
     Raises:
         TypeError: If a callback is neither of keras nor of tf_keras.
     """

@@ -35,12 +35,7 @@ class ConvertedModel:
         return type(self.model)(self.model.inputs, self.model.outputs, name=self.model.name)
 
     def run(self, x: Any, model: Any = None) -> list[Any]:
-        """Run the tf_keras model in inference mode and return a list of its outputs.
-
-        Args:
-            x: A batch of inputs of the Keras 3 model.
-            model: Another tf_keras model with the same inputs, to run instead. Defaults to `None`.
-        """
+        """Run the tf_keras model in inference mode and return a list of its outputs."""
         values = tree.flatten(self.front(x, training=False))
         inputs = values if len(values) > 1 else values[0]
         return tree.flatten((model or self.flat)(inputs, training=False))

@@ -76,12 +76,6 @@ class LayerConverter:
     ) -> Any:
         """Return the tf_keras layer of a Keras 3 layer or keras.ops operation, without weights.
 
-        Args:
-            layer: A layer or operation of a Keras 3 model.
-            path: Its path in the model, which becomes the name of the new layer.
-            arguments: Positional and keyword arguments of the call, for an operation. Defaults to a
-                single tensor.
-
         Raises:
             ValueError: If no tf_keras layer computes exactly the same.
         """

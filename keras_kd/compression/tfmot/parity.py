@@ -20,11 +20,6 @@ _SIZE = 16  # Size of each unspecified dimension.
 def check_parity(model: keras.Model, converted: ConvertedModel, tensors: dict[int, Any]) -> None:
     """Check that a tf_keras model computes the same as the Keras 3 model.
 
-    Args:
-        model: The Keras 3 model.
-        converted: Its conversion.
-        tensors: The tf_keras tensor of each symbolic tensor of the graph, by id.
-
     Raises:
         ValueError: If outputs or regularization losses differ; names the first layer that differs.
     """

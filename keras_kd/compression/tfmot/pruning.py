@@ -46,14 +46,7 @@ def wrap_for_pruning(
     options: dict[str, Any],
     make_schedule: Callable[[int], Any],
 ) -> PrunedModel:
-    """Wrap the named layers of a converted model for pruning.
-
-    Args:
-        converted: The model.
-        names: Names of the tf_keras layers.
-        options: Arguments of `prune_low_magnitude`.
-        make_schedule: Returns the schedule of a layer, from its number of calls in each step.
-    """
+    """Wrap the named layers of a converted model for pruning."""
     tfmot = import_tfmot()
     wrappers = []
 
@@ -76,13 +69,7 @@ def is_schedule(value: Any) -> bool:
 
 
 def make_schedule(sparsity: float | None, steps: int, calls: int) -> Any:
-    """Return the schedule of a layer.
-
-    Args:
-        sparsity: The final sparsity, or `None` for m of n zeros.
-        steps: Number of steps over which the sparsity grows.
-        calls: How often the layer is called in each step; the schedule counts every call.
-    """
+    """Return the schedule of a layer."""
     keras_api = import_tfmot().sparsity.keras
     steps = steps * calls
     frequency = max(1, min(_MAX_FREQUENCY * calls, steps // 10))
