@@ -377,9 +377,12 @@ def test_mixed_precision_with_unlabeled_samples():
 
 REPLICAS = """
 import keras, numpy as np, tensorflow as tf
-from tests import replicas, toy
-devices = replicas.logical_devices(2)
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+# With as many threads as cores, two, the iterators of the devices can wait for each other.
+tf.config.threading.set_inter_op_parallelism_threads(16)
 import keras_kd as kd
+from tests import replicas, toy
 from tests.distillers.models import distiller
 
 x, y = toy.vectors()
@@ -393,7 +396,7 @@ def train(strategy):
         model = distiller(eager=False)
     return model, model.fit(data, epochs=2, verbose=0, validation_data=data).history
 
-two = tf.distribute.MirroredStrategy(devices)
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 print(*replicas.distance(train(tf.distribute.get_strategy()), train(two)))
 """
 
