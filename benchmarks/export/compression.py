@@ -29,7 +29,7 @@ from benchmarks.shared.training import (
 ALONE = True
 IMAGES, BATCH = 5000, 128
 #: Stages of the results: the distilled student, and its compressions with and without a teacher.
-START, WITH_TEACHER, LABELS_ALONE = "start", "taught", "labels"
+START, WITH_TEACHER, LABELS_ALONE = "start", "with_teacher", "labels"
 #: Epochs and highest learning rate of each technique.
 SETTINGS = {
     "distill": (60, 1e-2),
