@@ -25,7 +25,15 @@ def marked(message: str) -> str:
 def readable_message(error: Exception) -> str | None:
     """Return the marked message inside an error, or `None` if it has none."""
     found = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", str(error), re.DOTALL)
-    return found[1].replace("\\'", "'") if found else None
+    return _unescape(found[1]) if found else None
+
+
+def _unescape(text: str) -> str:
+    """Undo the escapes that TensorFlow writes for quotes, line breaks and non-ASCII bytes."""
+    try:
+        return text.encode().decode("unicode_escape").encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 @contextlib.contextmanager
@@ -40,9 +48,9 @@ def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]
         yield
     except tf.errors.OpError as error:
         where = "" if position is None else f" {position()}"
-        ours = readable_message(error)
-        if ours is not None:
-            raise ValueError(f"{ours} This was{where}." if where else ours) from None
+        message = readable_message(error)
+        if message is not None:
+            raise ValueError(f"{message} This was{where}." if where else message) from None
         if _WORKER_LOST in str(error) or isinstance(error, tf.errors.UnavailableError):
             cause = re.search(rf"{_WORKER_LOST} by: (.*)|\A(.*)", str(error))
             raise RuntimeError(

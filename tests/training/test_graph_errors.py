@@ -83,3 +83,10 @@ def test_other_errors_pass_unchanged(error):
     with pytest.raises(type(error)) as raised, readable_errors():
         raise error
     assert raised.value is error
+
+
+@pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.parametrize("message", ["Teacher 'größe' has 2 \"outputs\".\nSee C:\\temp.", "a'b"])
+def test_escaped_characters_are_restored(message, eager):
+    function = check.python_function if eager else check
+    assert readable_message(error_of(function, tf.constant(0), marked(message))) == message
