@@ -1,7 +1,7 @@
-"""Damaged model files, and what is asked about them: a few in the suite, many by hand.
+"""Damage model files and pass them to the functions and commands that read them.
 
-`python -m tests.fuzzing.fuzz --files 500` damages as many files and says what came of them. It
-ends with an error where one is answered otherwise than with a sentence, or leaves something behind.
+`python -m tests.fuzzing.fuzz --files 500` damages 500 files and prints the outcomes. It stops with
+an error if one is rejected without a readable error, or leaves a file behind.
 """
 
 import argparse
@@ -21,41 +21,42 @@ from keras_kd.cli.main import main
 
 IMAGES = np.random.default_rng(0).random((24, 8, 8, 1), "float32")
 DATA = [(IMAGES[:3], np.zeros(3, "int64"))]
+ACCEPTED = "accepted"
 
 
-def flipped(content, rng):
-    """Some bits turned over, behind the mark of the file's kind."""
+def flip_bits(content, rng):
+    """Flips some bits after the identifier of the file format."""
     data = bytearray(content)
     for _ in range(rng.integers(1, 6)):
         data[rng.integers(8, len(data))] ^= 1 << rng.integers(8)
     return bytes(data)
 
 
-def truncated(content, rng):
-    """The end cut off."""
+def truncate(content, rng):
+    """Cuts off the end."""
     return content[: rng.integers(8, len(content))]
 
 
-def repacked(content, rng):
-    """One part of an archive damaged, and its checksum made to fit again."""
+def damage_member(content, rng):
+    """Damages one member of an archive, with a correct checksum."""
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new:
         chosen = rng.choice(["config.json", "model.weights.h5"])
         for name in old.namelist():
-            damage = truncated if rng.integers(3) == 0 else flipped
-            new.writestr(name, damage(old.read(name), rng) if name == chosen else old.read(name))
+            change = truncate if rng.integers(3) == 0 else flip_bits
+            new.writestr(name, change(old.read(name), rng) if name == chosen else old.read(name))
     return stream.getvalue()
 
 
-def damaged(content, seed):
-    """A file's content, damaged in a way that the seed decides."""
+def damage(content, seed):
+    """Damages a file's content; the seed decides how."""
     rng = np.random.default_rng(seed)
-    ways = [flipped, truncated, *([repacked] if content.startswith(b"PK") else [])]
+    ways = [flip_bits, truncate, *([damage_member] if content.startswith(b"PK") else [])]
     return ways[seed % len(ways)](content, rng)
 
 
 def write_models(folder):
-    """Writes a small model as .keras and as int8 .tflite, and samples for it; the two paths."""
+    """Writes a small model as .keras and int8 .tflite, and samples for it; the two paths."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -72,30 +73,30 @@ def write_models(folder):
     return folder / "m.keras", folder / "m.tflite"
 
 
-def ask(path, data, thorough=False):
-    """Gives a file to what reads its kind.
+def read_file(path, data, thorough=False):
+    """Passes a file to everything that reads its format.
 
     Args:
         path: A file in a folder of its own.
-        data: A folder with a data set, and whole models.
-        thorough: Whether also to the commands that take longer.
+        data: A folder with a data set and intact models.
+        thorough: Whether to run the slower commands too.
 
     Returns:
-        What came of each: `"fine"`, or the error's sentence.
+        The outcome of each reader: `ACCEPTED`, or the error.
     """
-    folder, whole = path.parent, data / "m.keras"
+    folder, intact = path.parent, data / "m.keras"
     if path.suffix == ".keras":
         calls = []
         lines = [["export", path, "--out", folder / "m.tflite"]]
-        longer = ["distill", path, whole, "--data", data, "--out", folder / "out", "--epochs", 1]
+        slower = ["distill", path, intact, "--data", data, "--out", folder / "out", "--epochs", 1]
     else:
         calls = [
             lambda: export.evaluate(path, DATA),
             lambda: export.benchmark(path, runs=3, warmup=0),
         ]
         lines = [["benchmark", path, "--runs", 3]]
-        longer = ["report", whole, path, "--data", data, "--out", folder / "r.json"]
-    lines += [longer] if thorough else []
+        slower = ["report", intact, path, "--data", data, "--out", folder / "r.json"]
+    lines += [slower] if thorough else []
     return [*map(_call, calls), *(_command(line, folder) for line in lines)]
 
 
@@ -103,28 +104,28 @@ def _call(function):
     try:
         function()
     except (ValueError, RuntimeError) as error:
-        return _checked(str(error))
-    return "fine"
+        return _require_readable(str(error))
+    return ACCEPTED
 
 
 def _command(line, folder):
-    """What a command says; what it wrote is checked to be there only if it went well."""
+    """The outcome of a command, which must write files only if it succeeds."""
     before = set(folder.iterdir())
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         code = main(list(map(str, line)))
-    made = set(folder.iterdir()) - before
+    written = set(folder.iterdir()) - before
     if code == 0:
-        return "fine"
-    assert (code, made, output.getvalue()) == (1, set(), ""), (line, code, made)
+        return ACCEPTED
+    assert (code, written, output.getvalue()) == (1, set(), ""), (line, code, written)
     assert "Traceback" not in errors.getvalue(), errors.getvalue()
-    return _checked(errors.getvalue().strip().splitlines()[-1])
+    return _require_readable(errors.getvalue().strip().splitlines()[-1])
 
 
-def _checked(sentence):
-    assert "xpected" in sentence, sentence
-    assert "Received: " in sentence, sentence
-    return sentence
+def _require_readable(error):
+    assert "xpected" in error, error
+    assert "Received: " in error, error
+    return error
 
 
 def _main():
@@ -139,12 +140,12 @@ def _main():
             for seed in range(options.first, options.first + options.files // 2):
                 with tempfile.TemporaryDirectory() as folder:
                     copy = Path(folder) / f"damaged{path.suffix}"
-                    copy.write_bytes(damaged(content, seed))
-                    answers = ask(copy, Path(data), thorough=True)
-                found.update((path.suffix, answer == "fine") for answer in answers)
-                print(f"{path.suffix} {seed}: {' | '.join(a[:60] for a in answers)}", flush=True)
-    for (suffix, fine), count in sorted(found.items()):
-        print(f"{suffix}: {count} {'answers' if fine else 'refusals'}")
+                    copy.write_bytes(damage(content, seed))
+                    outcomes = read_file(copy, Path(data), thorough=True)
+                found.update((path.suffix, outcome == ACCEPTED) for outcome in outcomes)
+                print(f"{path.suffix} {seed}: {' | '.join(o[:60] for o in outcomes)}", flush=True)
+    for (suffix, accepted), count in sorted(found.items()):
+        print(f"{suffix}: {count} {'accepted' if accepted else 'rejected'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What readers are given that came from elsewhere, decided by a seed, and what must come of it.
+"""Damaged and hostile inputs for everything that reads files or arguments.
 
-Each reader is asked with `ask(seed)`: `True` means an answer, held against the right one; `False` a
-refusal in our own words. Whatever else happens is an `AssertionError` or the reader's own error.
+`read(seed)` of a reader passes it the input of the seed. It returns `True` if the input is accepted
+with the correct result and `False` if it is rejected with a readable error; it raises otherwise.
 """
 
 import contextlib
@@ -23,20 +23,20 @@ from keras_kd.cli.main import COMMANDS, main
 from keras_kd.cli.models import load_model
 from tests.fuzzing import fuzz
 
-#: What no reader expects.
+#: Contents that no format allows.
 HOSTILE = (b"", b"[" * 100_000, b'{"a":' * 50_000, b"\x00" * 64, b"9" * 10_000, b"\x80\x04N.")
 
 
-def refusal(function, kinds=(ValueError, RuntimeError)):
-    """What a function answers, and the sentence with which it refuses to."""
+def call(function, kinds=(ValueError, RuntimeError)):
+    """The result of a function and "", or `None` and its error."""
     try:
         return function(), ""
     except kinds as error:
         return None, str(error)
 
 
-def spoilt(content, rng):
-    """A file's content with bits turned over, cut short, or replaced by something hostile."""
+def damage(content, rng):
+    """Flips bits of a file's content, truncates it, or replaces it by something hostile."""
     way = rng.choice(3, p=(0.6, 0.25, 0.15))
     if way == 0:
         data = bytearray(content)
@@ -54,15 +54,13 @@ class ModelFiles:
         self.content = (folder / f"m{suffix}").read_bytes()
         self.path = folder / f"damaged{suffix}"
 
-    def ask(self, seed):
-        self.path.write_bytes(fuzz.damaged(self.content, seed))
+    def read(self, seed):
+        self.path.write_bytes(fuzz.damage(self.content, seed))
         before = set(self.path.parent.iterdir())
-        _, teacher_outputs = refusal(self._read)
-        assert not teacher_outputs or (
-            "xpected" in teacher_outputs and "Received: " in teacher_outputs
-        ), teacher_outputs
+        _, error = call(self._read)
+        assert not error or ("xpected" in error and "Received: " in error), error
         assert set(self.path.parent.iterdir()) == before
-        return not teacher_outputs
+        return not error
 
     def _read(self):
         if self.path.suffix == ".keras":
@@ -78,20 +76,20 @@ class Caches:
         x = np.random.default_rng(0).normal(size=(40, 5)).astype("float32")
         self.samples = tf.data.Dataset.from_tensor_slices(x)
         model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)], name="teacher")
-        kd.KnowledgeCache.build(model, self.samples, folder / "whole", verbose=0)
-        self.right = self._joined(folder / "whole")
+        kd.KnowledgeCache.build(model, self.samples, folder / "intact", verbose=0)
+        self.expected = self._joined(folder / "intact")
 
-    def ask(self, seed):
+    def read(self, seed):
         rng = np.random.default_rng(seed)
-        copy = shutil.copytree(self.folder / "whole", self.folder / "copy")
+        copy = shutil.copytree(self.folder / "intact", self.folder / "copy")
         try:
             path = copy / rng.choice(["manifest.json", *(p.name for p in copy.glob("*.npy"))])
-            path.write_bytes(spoilt(path.read_bytes(), rng))
-            found, teacher_outputs = refusal(lambda: self._joined(copy))
-            assert not teacher_outputs or "KnowledgeCache" in teacher_outputs, teacher_outputs
-            for one, other in zip(found or [], self.right if found else [], strict=True):
+            path.write_bytes(damage(path.read_bytes(), rng))
+            found, error = call(lambda: self._joined(copy))
+            assert not error or "KnowledgeCache" in error, error
+            for one, other in zip(found or [], self.expected if found else [], strict=True):
                 np.testing.assert_array_equal(one, other)
-            return not teacher_outputs
+            return not error
         finally:
             shutil.rmtree(copy)
 
@@ -101,7 +99,7 @@ class Caches:
 
 
 class Checkpoints:
-    """What `kd.callbacks.Resume` keeps: the newest that is whole must be the one used."""
+    """Checkpoints of `kd.callbacks.Resume`, which must use the newest intact one."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -111,33 +109,33 @@ class Checkpoints:
         network = [keras.Input((5,)), keras.layers.Dense(4)]
         self.model = kd.Distiller(keras.Sequential(network), keras.Sequential(network))
         self.model.compile("sgd")
-        callbacks = [kd.callbacks.Resume(folder / "whole")]
+        callbacks = [kd.callbacks.Resume(folder / "intact")]
         self.model.fit(self.data, epochs=3, verbose=0, callbacks=callbacks)
-        #: By name, the epoch with which a run goes on that has this checkpoint and none after it.
-        self.epochs = dict(zip(sorted(os.listdir(folder / "whole")), (2, 3), strict=True))
+        #: By name, the epoch in which a run continues from this checkpoint.
+        self.epochs = dict(zip(sorted(os.listdir(folder / "intact")), (2, 3), strict=True))
 
-    def ask(self, seed):
+    def read(self, seed):
         rng = np.random.default_rng(seed)
-        copy = shutil.copytree(self.folder / "whole", self.folder / "copy")
+        copy = shutil.copytree(self.folder / "intact", self.folder / "copy")
         try:
             chosen = [name for name in self.epochs if rng.random() < 0.7]
             for name in chosen:
                 path = copy / name / rng.choice(["about.json", "state.weights.h5"])
-                path.write_bytes(spoilt(path.read_bytes(), rng))
-            right = [epoch for name, epoch in self.epochs.items() if self._is_whole(copy / name)]
+                path.write_bytes(damage(path.read_bytes(), rng))
+            usable = [epoch for name, epoch in self.epochs.items() if self._is_intact(copy / name)]
             given = {"x": self.data, "epochs": 5}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 resume = kd.callbacks.Resume(copy)
-                run, message = refusal(lambda: ResumableRun(resume, self.model, given))
-            assert bool(right) != ("are damaged" in message), message
-            assert not right or run.arguments["initial_epoch"] == max(right), (chosen, right)
-            return bool(right)
+                run, message = call(lambda: ResumableRun(resume, self.model, given))
+            assert bool(usable) != ("are damaged" in message), message
+            assert not usable or run.arguments["initial_epoch"] == max(usable), (chosen, usable)
+            return bool(usable)
         finally:
             shutil.rmtree(copy)
 
-    def _is_whole(self, path):
-        first = self.folder / "whole" / path.name
+    def _is_intact(self, path):
+        first = self.folder / "intact" / path.name
         weights, about = "state.weights.h5", "about.json"
         if (path / weights).read_bytes() != (first / weights).read_bytes():
             return False
@@ -150,7 +148,7 @@ class Checkpoints:
 
 
 class CommandLines:
-    """Arguments of `keras-kd` that are no sensible ones: no model that is named can be read."""
+    """Wrong arguments of `keras-kd`: none of the models can be read."""
 
     VALUES = (
         *("", "-1", "0", "nan", "1e309", "9" * 5000, "x" * 5000, "--", "-", "é🙂", "a b", "%s{0}"),
@@ -170,7 +168,7 @@ class CommandLines:
         (self.folder / "bad.tflite").write_bytes(bytes(8) + b"TFL3" + bytes(50))
         self.before = self._files()
 
-    def ask(self, seed):
+    def read(self, seed):
         rng = np.random.default_rng(seed)
         command = rng.choice(
             [*COMMANDS, "nothing", ""], p=[0.22, 0.22, 0.22, 0.22, 0.04, 0.04, 0.04]
@@ -179,7 +177,7 @@ class CommandLines:
         for option in rng.choice(self.OPTIONS, rng.integers(5)):
             words += [option, *rng.choice(self.VALUES, rng.integers(2))]
         rng.shuffle(words)
-        # The demo alone would be a sensible line.
+        # The demo alone would be valid.
         line = [command, *words, *(["--nothing"] if command == "demo" else [])]
         output, errors = io.StringIO(), io.StringIO()
         with (
@@ -213,8 +211,8 @@ READERS = {
 }
 
 
-def asked(reader, seeds):
-    """How many of the seeds' inputs a reader answers; the others are refused."""
+def count_accepted(reader, seeds):
+    """How many of the seeds' inputs a reader accepts; it must reject the others."""
     with tempfile.TemporaryDirectory() as folder:
-        made = READERS[reader](Path(folder))
-        return sum(made.ask(seed) for seed in seeds)
+        built = READERS[reader](Path(folder))
+        return sum(built.read(seed) for seed in seeds)

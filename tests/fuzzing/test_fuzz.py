@@ -1,12 +1,12 @@
-"""A few of the inputs that `python -m benchmarks run fuzzing` gives to readers by thousands."""
+"""A few of the inputs that `python -m benchmarks run fuzzing` passes to each reader."""
 
 import pytest
 
-from tests.fuzzing.fuzz_readers import READERS, asked
+from tests.fuzzing.fuzz_readers import READERS, count_accepted
 
 COUNTS = {"knowledge cache": 60, "checkpoint": 60, "command line": 150, ".keras": 30, ".tflite": 4}
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_what_comes_from_elsewhere_is_answered_rightly_or_refused(reader):
-    assert asked(reader, range(COUNTS[reader])) < COUNTS[reader]
+def test_damaged_inputs_are_read_correctly_or_rejected_with_a_readable_error(reader):
+    assert count_accepted(reader, range(COUNTS[reader])) < COUNTS[reader]
