@@ -57,7 +57,7 @@ def test_unknown_names_are_attribute_errors():
 
 def test_editors_see_the_same_names():
     tree = ast.parse(Path(kd.__file__).read_text())
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     static = {}
     for statement in block.body:
         for alias in statement.names:
@@ -113,6 +113,7 @@ def trainers():
     return models
 
 
+@pytest.mark.slow
 def test_keras_loads_every_class_after_the_first_use_of_the_package(
     serializable, trainers, tmp_path
 ):

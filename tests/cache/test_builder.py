@@ -126,6 +126,7 @@ def test_two_builds_at_once_do_not_mix(mlp, vectors, tmp_path):
     assert len(build(mlp, data, tmp_path)) == 500
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_an_unfinished_build(mlp, vectors, whole, tmp_path):
     path = tmp_path / "c"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

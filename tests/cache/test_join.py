@@ -33,6 +33,7 @@ PIPELINES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pipeline", PIPELINES.values(), ids=PIPELINES)
 def test_each_sample_gets_its_own_outputs(pipeline, samples, cnn, cache):
     x, outputs = read_joined(pipeline(samples, cache.join))

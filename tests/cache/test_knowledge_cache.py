@@ -36,6 +36,7 @@ class Tally(keras.layers.Layer):
         return x
 
 
+@pytest.mark.slow
 def test_each_teacher_runs_once_over_the_data_and_never_again(samples, tmp_path):
     inputs, tally = keras.Input((6, 6, 1)), Tally()
     teacher = keras.Model(inputs, toy.cnn("teacher", 6)(tally(inputs)))
@@ -88,6 +89,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_weights_and_noise_are_the_same_to_the_last_bit(case, tmp_path):
     count, options = CASES[case]
@@ -130,6 +132,7 @@ def test_outputs_weights_and_noise_are_the_same_to_the_last_bit(case, tmp_path):
                 np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_the_student_gets_the_weights_of_live_training(samples, cnn, cache):
     weights = []
     for teachers, join in ((cnn, None), (cnn, cache.join), (cache.teachers, cache.join)):

@@ -5,6 +5,7 @@ from tests import toy
 from tests.callbacks.fit import distiller, fit
 
 
+@pytest.mark.slow
 def test_the_noise_decreases_when_the_metric_stops_improving():
     model = distiller(noise=kd.noise.LogitNoise(1.0))
     model.optimizer.learning_rate = 0.0  # The accuracy stays the same.

@@ -24,6 +24,7 @@ def test_a_schedule_may_use_the_current_value():
     assert fit(distiller(), callback)[path] == [0.5, 0.25, 0.125]
 
 
+@pytest.mark.slow
 def test_a_schedule_continues_after_a_resume(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

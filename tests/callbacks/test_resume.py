@@ -89,6 +89,7 @@ def stopped(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_stopped_within_an_epoch_continues_at_the_step_of_the_checkpoint(
     whole, stopped, tmp_path
 ):
@@ -102,6 +103,7 @@ def test_a_run_stopped_within_an_epoch_continues_at_the_step_of_the_checkpoint(
         assert history.history[name][::2] == whole[1].history[name][::2]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_between_epochs_repeats_the_epoch(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Stop(2 * STEPS + 1), every="epoch")
@@ -110,6 +112,7 @@ def test_a_run_stopped_between_epochs_repeats_the_epoch(whole, tmp_path):
     assert history.history == whole[1].history
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_ignored_with_a_warning(whole, stopped, tmp_path):
     folder = shutil.copytree(stopped, tmp_path / "copy")
     path = folder / "000000000006-1" / "state.weights.h5"
@@ -133,6 +136,7 @@ def test_nothing_is_trained_if_all_checkpoints_are_damaged(stopped, tmp_path):
             run(folder)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_loaded_and_continues_for_more_epochs(whole, tmp_path):
     shorter, _ = run(tmp_path, epochs=2)
     loaded, history = run(tmp_path, epochs=2)
@@ -144,6 +148,7 @@ def test_a_finished_run_is_loaded_and_continues_for_more_epochs(whole, tmp_path)
     assert len(history.history["loss"]) == 3
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_a_callback_is_not_trained_further(tmp_path):
     class Enough(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -155,6 +160,7 @@ def test_a_run_stopped_by_a_callback_is_not_trained_further(tmp_path):
     assert history.epoch == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "again", "eager"), [(3, 2, False), (2, 4, True)])
 def test_several_steps_per_execution_give_the_weights_of_single_steps(
     steps, again, eager, whole, tmp_path
@@ -192,6 +198,7 @@ def changed(tmp_path_factory):
     return fit_with_changes(tmp_path_factory.mktemp("changed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 def test_the_place_in_the_list_of_callbacks_makes_no_difference(first, changed, tmp_path):
     with pytest.raises(KeyboardInterrupt):
@@ -199,6 +206,7 @@ def test_the_place_in_the_list_of_callbacks_makes_no_difference(first, changed, 
     assert same(fit_with_changes(tmp_path, first=first), changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 def test_a_finished_run_keeps_the_weights_that_early_stopping_restored(first, tmp_path):
     ends = []
@@ -216,6 +224,7 @@ def test_a_finished_run_keeps_the_weights_that_early_stopping_restored(first, tm
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_data_set_object_that_shuffles_anew_is_explained(tmp_path):
     data = samples()
     distiller().fit(data, verbose=0, callbacks=[kd.callbacks.Resume(tmp_path)])
@@ -223,6 +232,7 @@ def test_a_data_set_object_that_shuffles_anew_is_explained(tmp_path):
         distiller().fit(data, epochs=2, verbose=0, callbacks=[kd.callbacks.Resume(tmp_path)])
 
 
+@pytest.mark.slow
 def test_the_step_belongs_to_the_model_again_after_a_fit(tmp_path):
     model, _ = run(tmp_path, epochs=1)
     assert model.step_owner is None
@@ -232,6 +242,7 @@ def test_the_step_belongs_to_the_model_again_after_a_fit(tmp_path):
     assert int(model.optimizer.iterations) == before + 1
 
 
+@pytest.mark.slow
 def test_skipped_batches_are_skipped_at_the_same_step_after_a_restart(tmp_path):
     expected, history = run(tmp_path / "whole", bad=True, epochs=2)
     assert history.history["skipped_batches"] == [1, 1]

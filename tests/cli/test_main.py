@@ -22,7 +22,7 @@ DISTILL = "distill teacher.keras student.keras --data digits --out out --epochs 
     ("line", "message"),
     [
         ("", "the following arguments are required: COMMAND"),
-        ("distil a b", "invalid choice: 'distil'"),
+        ("destill a b", "invalid choice: 'destill'"),
         ("distill teacher.keras student.keras --data digits", "--out"),
         (f"{DISTILL} --epochs 0", "expected a whole number of at least 1, not 0"),
         (f"{DISTILL} --learning-rate -1", "expected a number above 0, not -1"),

@@ -137,6 +137,7 @@ def test_tfds_images_are_floats_in_zero_to_one(tfds_set, name, shape, classes):
     assert description.classes == classes
 
 
+@pytest.mark.slow
 @pytest.mark.dataset
 def test_the_seed_determines_the_order_of_tfds_samples(tfds_set):
     def epochs(**kwargs):

@@ -62,6 +62,7 @@ def test_data_sets_of_infinite_or_unknown_length():
     assert len(batches(kd.mix_unlabeled(labeled, unknown, 3))) == 2
 
 
+@pytest.mark.slow
 def test_the_seeds_of_the_data_sets_determine_the_order():
     def epochs():
         labeled = slices(numbers(0, 8), np.arange(8)).shuffle(8, seed=1).batch(2)
@@ -118,6 +119,7 @@ def test_labels_of_the_unlabeled_are_ignored_but_not_their_weights():
     assert sorted(y) == [-1, -1, 0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["classes", "one-hot integers"])
 def test_a_distiller_trains_on_the_mixture(form):
     x, y = toy.data()

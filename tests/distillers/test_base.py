@@ -23,6 +23,7 @@ def test_the_student_runs_once_per_step_with_three_taps():
     assert int(counter.count) == 4
 
 
+@pytest.mark.slow
 def test_each_teacher_runs_once_per_training_step_and_never_otherwise():
     x, y = toy.vectors()
     (one, first), (two, second) = (toy.counted(toy.mlp(name, seed=1)) for name in ("one", "two"))
@@ -57,6 +58,7 @@ def test_moving_statistics_are_updated_once_per_step():
 # What the loss adds up to.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("losses", "eager"), [([], False), ([kd.losses.SoftTargets(weight=0.0)], True)], ids=str
 )
@@ -188,6 +190,7 @@ def test_evaluate_returns_each_number_once():
     assert by_name == {"loss": loss, "accuracy": accuracy, "student_loss": student_loss}
 
 
+@pytest.mark.slow
 def test_the_callbacks_of_keras_work(tmp_path):
     (x, y), model = toy.vectors(), distiller(losses=three_losses())
     names = ["accuracy", "hint", "hint_2", "loss", "soft_targets", "student_loss"]

@@ -28,6 +28,7 @@ def test_a_teacher_runs_in_inference_mode_and_is_not_changed():
     assert teacher.get_layer("logits").activation is keras.activations.softmax
 
 
+@pytest.mark.slow
 def test_teachers_set_after_a_fit_are_used_in_the_next_one():
     (x, y), other = toy.vectors(), toy.mlp("two", seed=2)
     model = distiller(rate=0.0, eager=False)
@@ -133,6 +134,7 @@ def test_several_outputs_with_lists_of_losses():
     assert {"p_loss", "q_loss"} <= set(logs)
 
 
+@pytest.mark.slow
 def test_a_subclassed_student_with_a_hidden_tap():
     class Net(keras.Model):
         def __init__(self):

@@ -146,6 +146,7 @@ def generated(third):
     return tf.data.Dataset.from_generator(generate, output_signature=spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("third", "cause"),
     [
@@ -171,6 +172,7 @@ def test_an_empty_data_set_is_rejected():
 # Skipped batches.
 
 
+@pytest.mark.slow
 def test_skipped_batches_change_nothing_but_their_number():
     data = batches(*with_bad("x", np.nan)).concatenate(batches(*with_bad("x", MARK)))
     model = fragile("skip")
@@ -185,6 +187,7 @@ def test_skipped_batches_change_nothing_but_their_number():
         assert history[name] == values
 
 
+@pytest.mark.slow
 def test_an_epoch_of_bad_batches_ends_the_training():
     x, y, weights = arrays()
     model = fragile("skip")
@@ -215,6 +218,7 @@ def averaged(student):
     return kd.SelfDistiller(student, decay=0.9, on_bad_batch="skip")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [noisy, augmented, averaged])
 @pytest.mark.parametrize("eager", [True, False])
 def test_a_skipped_batch_changes_no_variable_and_draws_no_random_number(make, eager):

@@ -46,6 +46,7 @@ def test_the_loss_is_the_sum_over_the_students_of_their_parts(number):
     np.testing.assert_allclose(logs["loss"][0], total, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_student_gets_only_the_gradient_of_its_own_part():
     (x, y), models = toy.vectors(), students()
     fit(mutual(models, kd.losses.SoftTargets(2.0)), x, y)
@@ -58,6 +59,7 @@ def test_a_student_gets_only_the_gradient_of_its_own_part():
             np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_student_runs_once_per_training_and_validation_step():
     x, y = toy.vectors()
     counted = [toy.counted(student) for student in students()]
@@ -124,6 +126,7 @@ def trained():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
 def test_the_best_student_has_the_best_metric(trained, metric):
     (x, y), values = toy.vectors(), []

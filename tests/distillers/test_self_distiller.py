@@ -46,6 +46,7 @@ def assert_equal(one, other):
 # Late snapshots.
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_a_copy_of_the_weights_at_the_start_of_its_epoch():
     noted, model = Weights(), distiller(toy.cnn("student"), start=2)
     fit(model, toy.data(), epochs=4, callbacks=[noted])
@@ -55,6 +56,7 @@ def test_a_snapshot_is_a_copy_of_the_weights_at_the_start_of_its_epoch():
     assert not own & {id(weight) for weight in model.earlier_self.weights}
 
 
+@pytest.mark.slow
 def test_snapshots_are_renewed_after_a_number_of_epochs():
     noted = Weights()
     fit(distiller(start=1, every=2), epochs=6, callbacks=[noted], batch_size=16)
@@ -62,6 +64,7 @@ def test_snapshots_are_renewed_after_a_number_of_epochs():
         assert_equal(noted.earlier[epoch], noted.epochs[source])
 
 
+@pytest.mark.slow
 def test_before_the_snapshot_training_is_plain_and_no_teacher_runs():
     plain = toy.mlp("student")
     plain.compile(keras.optimizers.SGD(0.1), toy.sparse_loss())
@@ -79,6 +82,7 @@ def test_before_the_snapshot_training_is_plain_and_no_teacher_runs():
     assert int(earlier.count) == 8 + 8
 
 
+@pytest.mark.slow
 def test_the_loss_after_the_snapshot_is_the_sum_of_its_parts():
     (x, y), student = toy.vectors(), toy.mlp("student")
     losses = [kd.losses.SoftTargets(2.0, weight=0.3), kd.losses.Hint("hidden", "hidden", None)]
@@ -96,6 +100,7 @@ def test_the_loss_after_the_snapshot_is_the_sum_of_its_parts():
     np.testing.assert_allclose(logs["loss"][0], 0.7 * hard + 0.3 * soft + hint, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_second_fit_starts_without_a_teacher_again():
     noted, model = Weights(), distiller(start=1)
     fit(model, epochs=3)
@@ -104,6 +109,7 @@ def test_a_second_fit_starts_without_a_teacher_again():
     assert_equal(model.earlier_self.get_weights(), noted.epochs[1])
 
 
+@pytest.mark.slow
 def test_a_loaded_distiller_keeps_its_snapshot(tmp_path):
     model = distiller(start=1)
     fit(model, epochs=2)
@@ -119,6 +125,7 @@ def test_a_loaded_distiller_keeps_its_snapshot(tmp_path):
 # The running average.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.5, 0.9])
 def test_the_running_average_equals_the_closed_form(decay):
     noted, model = Weights(), distiller(toy.cnn("student"), decay=decay)
@@ -135,6 +142,7 @@ def test_the_running_average_equals_the_closed_form(decay):
         np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_average_starts_at_the_first_step_and_is_the_teacher_from_its_epoch_on():
     noted, model = Weights(), distiller(decay=0.999, start=1)
     logs = fit(model, epochs=2, callbacks=[noted])
@@ -194,6 +202,7 @@ def test_a_subclassed_student():
     assert fit(model, (x, y), batch_size=4, epochs=2)["hint"][1] > 0
 
 
+@pytest.mark.slow
 def test_a_mean_teacher_learns_from_unlabeled_and_augmented_samples():
     x, y = toy.vectors(64)
     y[16:] = kd.UNLABELED

@@ -194,6 +194,7 @@ def test_it_survives_serialization(name):
     np.testing.assert_array_equal(again(teacher, student, labels), loss(teacher, student, labels))
 
 
+@pytest.mark.slow
 @each
 def test_xla_compiles_it_with_a_gradient_for_every_sample(name):
     teacher, student, labels = example(name)
@@ -231,10 +232,12 @@ def fit_all(names, policy="float32", **compile_arguments):
     assert (student.get_layer("conv").kernel.numpy() != before).any()
 
 
+@pytest.mark.slow
 def test_all_losses_train_a_student_together():
     fit_all(EVERY, jit_compile=False)
 
 
+@pytest.mark.slow
 def test_losses_with_and_without_projectors_train_a_student_with_xla():
     fit_all(["soft_targets", "contrastive_representation"], jit_compile=True)
 
@@ -243,6 +246,7 @@ def test_losses_on_logits_train_a_student_in_mixed_precision():
     fit_all(ON_LOGITS, "mixed_float16", run_eagerly=True)
 
 
+@pytest.mark.slow
 def test_segmentation_maps_train_a_student():
     inputs = keras.Input((6, 6, 1))
     student, teacher = (
@@ -256,6 +260,7 @@ def test_segmentation_maps_train_a_student():
     assert np.isfinite([logs[name] for name in names]).all()
 
 
+@pytest.mark.slow
 def test_losses_that_relate_samples_reject_batches_of_one_but_allow_a_last_one():
     relating = {name for name, make in EVERY.items() if make().relates_samples}
     assert relating == set(RELATIONS)

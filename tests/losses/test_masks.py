@@ -33,6 +33,7 @@ LOSSES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "eager"), [(None, True), ("softmax", False)])
 def test_masked_steps_are_ignored(activation, eager):
     teacher = tagger("teacher", 4, seed=1)

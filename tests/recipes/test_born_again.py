@@ -55,6 +55,7 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_an_interrupted_run_continues_where_it_stopped(tmp_path):
     x, y = toy.vectors(16)

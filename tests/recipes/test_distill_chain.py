@@ -6,6 +6,7 @@ import keras_kd as kd
 from tests import toy
 
 
+@pytest.mark.slow
 def test_each_model_is_distilled_from_the_previous_one():
     x, y = toy.vectors(16)
     settings = {"batch_size": 8, "epochs": 2, "verbose": 0, "shuffle": False}

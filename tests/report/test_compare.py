@@ -37,6 +37,7 @@ def report(compared, tmp_path_factory):
     return report
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_models(compared, report):
     models_by_name, data = compared
     x, y = (np.concatenate(parts) for parts in zip(*data, strict=True))

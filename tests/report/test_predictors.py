@@ -30,6 +30,7 @@ def test_logits_become_log_probabilities(logits_model):
     np.testing.assert_allclose(logs, keras.ops.log_softmax(values), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_of_probabilities_gives_the_same_log_probabilities(logits_model, tmp_path):
     file = kd.export.to_tflite(logits_model, tmp_path / "softmax.tflite", answer="softmax")
     classes, logs = predict(file.path, models.IMAGES)
@@ -38,6 +39,7 @@ def test_a_file_of_probabilities_gives_the_same_log_probabilities(logits_model, 
     np.testing.assert_allclose(np.exp(logs), np.exp(expected), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_of_class_numbers_has_no_probabilities(logits_model, tmp_path):
     file = kd.export.to_tflite(logits_model, tmp_path / "classes.tflite", answer="argmax")
     classes, logs = predict(file.path, models.IMAGES)

@@ -85,6 +85,7 @@ def test_training_the_assembled_model_trains_the_students_and_not_the_teacher(tm
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "m.keras")(x), model(x))
 
 
+@pytest.mark.slow
 def test_an_assembled_model_with_permuted_units_is_exported_to_int8(tmp_path):
     teacher, x = toy.cnn("teacher", seed=1, activation="softmax"), toy.data()[0]
     model = assemble(teacher, "features", exact_students(teacher, "features", PERMUTED), PERMUTED)

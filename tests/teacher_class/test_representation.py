@@ -187,6 +187,7 @@ def train(teacher, batches, layer="teacher/features", **kwargs):
     return model, history.history
 
 
+@pytest.mark.slow
 def test_a_cache_gives_the_weights_of_the_live_teacher_and_runs_no_teacher(cached):
     teacher, counter, cache = cached
     live, live_history = train(teacher, data().batch(8))

@@ -52,6 +52,7 @@ def test_exact_students_have_no_loss():
     assert model.evaluate(samples(), verbose=0) == [0.0] * 4
 
 
+@pytest.mark.slow
 def test_students_learn_and_the_teacher_is_not_changed():
     teacher, x = dense_teacher(), samples()
     before = teacher.get_weights()
@@ -77,6 +78,7 @@ def test_the_teacher_runs_once_per_batch_and_never_in_predict():
     assert int(counter.count) == 6
 
 
+@pytest.mark.slow
 def test_labels_are_ignored_and_sample_weights_are_used():
     x, y, w = samples(), np.zeros(24), np.linspace(0, 2, 24).astype("float32")
     logs = []
@@ -157,6 +159,7 @@ def test_tokens_stay_integers_and_a_teacher_may_preprocess_them():
     assert assembled(tokens).shape == (5, 1)
 
 
+@pytest.mark.slow
 def test_a_student_trained_alone_gets_the_weights_of_the_joint_fit():
     def run(only=None):
         optimizer = keras.optimizers.Adam(0.05, clipnorm=0.1)
@@ -212,6 +215,7 @@ def test_a_loaded_ensemble_needs_its_teacher_again(tmp_path):
     np.testing.assert_array_equal(loaded.assemble()(x), model.assemble()(x))
 
 
+@pytest.mark.slow
 def test_set_teacher_replaces_the_teacher_of_compiled_steps():
     x, other = samples(), dense_teacher()
     model = ensemble(eager=False)
@@ -228,6 +232,7 @@ def test_set_teacher_replaces_the_teacher_of_compiled_steps():
         model.set_teacher(keras.Sequential([keras.Input((6,)), layers.Dense(7, name="features")]))
 
 
+@pytest.mark.slow
 def test_the_step_is_traced_once():
     traced = []
 

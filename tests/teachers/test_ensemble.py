@@ -144,6 +144,7 @@ def test_without_labels_the_weights_are_those_of_the_entropy(teachers, logits):
     np.testing.assert_allclose(knowledge.weights, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_partly_labeled_batch_is_weighted_by_labels_and_by_entropy(models, logits):
     x, y = DATA
     some = np.where(np.arange(32) % 2, y, kd.UNLABELED)
@@ -159,6 +160,7 @@ def test_a_partly_labeled_batch_is_weighted_by_labels_and_by_entropy(models, log
     np.testing.assert_allclose(logs["student_loss"][0], labeled, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_noise_is_drawn_anew_in_each_step_and_absent_in_evaluate(models):
     x, y = DATA
     student = toy.cnn("student")
@@ -194,6 +196,7 @@ def test_weights_are_computed_before_the_noise(teachers):
     np.testing.assert_array_equal(clean.weights, noisy.weights)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_the_same_noise(models, tmp_path):
     x, y = toy.data(16)
     options = {"batch_size": 8, "shuffle": False, "verbose": 0}
@@ -302,6 +305,7 @@ def test_combined_logits_of_different_classes_are_centered(animals, fruit):
     np.testing.assert_allclose(ensemble(x).combined[OUTPUT], target, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [

@@ -36,6 +36,7 @@ def plain():
     return toy.cnn("plain", 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 20])
 def test_its_logits_are_those_of_the_model(batch_size, plain, export):
     teacher = kd.Teacher.from_tflite(export(plain, batch_size=batch_size))
@@ -46,6 +47,7 @@ def test_its_logits_are_those_of_the_model(batch_size, plain, export):
     np.testing.assert_allclose(logits, plain(X, training=False), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_logits_are_recovered_from_float_probabilities(export):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 6, 1))
@@ -70,6 +72,7 @@ def test_int8_logits_are_close_to_those_of_the_model(plain, export):
     np.testing.assert_allclose(logits, expected, atol=0.05 * np.ptp(expected))
 
 
+@pytest.mark.slow
 def test_an_int8_softmax_is_an_error(export):
     teacher = kd.Teacher.from_tflite(export(toy.cnn("ended", 6, activation="softmax"), "int8"))
     with pytest.raises(ValueError, match="softmax with 256 levels.*Export the model without"):
@@ -91,6 +94,7 @@ def test_hidden_taps_and_wrong_declarations_are_errors(plain, export):
         kd.TeacherClass(teacher, "features", [toy.cnn("s", classes=8)])
 
 
+@pytest.mark.slow
 def test_training_with_it_is_like_training_with_the_model(plain, export):
     histories = []
     for teacher in (plain, kd.Teacher.from_tflite(export(plain))):

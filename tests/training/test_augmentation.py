@@ -74,6 +74,7 @@ def test_hidden_taps_are_those_of_the_views():
     np.testing.assert_allclose(logs["hint"][0], np.mean(np.square(gap)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluate_predict_and_validation_use_the_original_data():
     x, y = toy.vectors()
     plain, model = distiller(), distiller(rate=0.0, augment=[layers.GaussianNoise(1.0)])
@@ -90,6 +91,7 @@ def images(augment, rate=0.0, **kwargs):
     return distiller(student, teacher, rate=rate, augment=augment, **kwargs)
 
 
+@pytest.mark.slow
 def test_each_step_draws_a_new_view_and_the_same_seed_the_same_views():
     x, y = toy.data()
     histories = [
@@ -102,6 +104,7 @@ def test_each_step_draws_a_new_view_and_the_same_seed_the_same_views():
     assert histories[0][0] != histories[0][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["compiled", "jit_compile"])
 def test_the_compiled_step_draws_the_views_too(how):
     (x, y), losses = toy.vectors(), []
@@ -120,6 +123,7 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_the_views_of_the_uninterrupted_run(tmp_path):
     x, y = toy.data()
 
@@ -136,6 +140,7 @@ def test_a_resumed_run_draws_the_views_of_the_uninterrupted_run(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_saved_distiller_keeps_its_augmentation(tmp_path):
     x, y = toy.data()
     model = images([layers.RandomFlip(seed=4), layers.RandomTranslation(0.3, 0.3, seed=5)])
@@ -160,6 +165,7 @@ def test_several_inputs_are_augmented_together():
     np.testing.assert_allclose(logs["soft_targets"][0], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_cached_outputs_are_those_of_the_original_inputs(tmp_path):
     x, y = toy.vectors()
     samples = tf.data.Dataset.from_tensor_slices((x, y))

@@ -105,6 +105,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_ignored_with_a_warning(damage, folder):
     DAMAGES[damage](folder / "000000000006-1")

@@ -72,6 +72,7 @@ def one_hot(y):
     return np.eye(4, dtype="float32")[y]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["arrays", "dataset", "one-hot data set"])
 def test_fit_with_class_weights_equals_fit_with_sample_weights(form):
     (x, y), table = toy.vectors(), {0: 3.0, 1: 2.0, 2: 0.0, 3: 0.5, kd.UNLABELED: 0.25}
@@ -101,6 +102,7 @@ def test_class_weights_apply_to_the_distillation_losses():
     np.testing.assert_allclose(logs["soft_targets"][0], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_class_weights_may_change_between_two_fits():
     (x, y), model = toy.vectors(), distiller(rate=0.0, eager=False)
     one = model.fit(x, y, verbose=0, class_weight={0: 1.0}).history["loss"][0]

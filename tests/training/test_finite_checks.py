@@ -95,6 +95,7 @@ def after_two_batches():
     return model.get_weights()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_batch_is_named_and_the_student_keeps_its_weights(what, after_two_batches):
     part, value, sentence = BAD[what]

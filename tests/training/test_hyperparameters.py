@@ -87,6 +87,7 @@ def test_an_unknown_path_and_a_value_out_of_range_are_rejected():
         Owner().set_hyperparameter("soft.temperature", 0)
 
 
+@pytest.mark.slow
 def test_a_changed_value_changes_the_next_compiled_step():
     (x, y), loss = toy.vectors(), kd.losses.SoftTargets(1.0)
     model = distiller(losses=loss, rate=0.0, eager=False)

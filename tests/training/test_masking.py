@@ -113,6 +113,7 @@ def test_the_loss_is_the_mean_over_the_labeled_samples(loss, activation, form):
     np.testing.assert_allclose(logs["loss"][0], 0.5 * hard + 0.7 * soft, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_loss_is_that_of_the_labeled_samples():
     (x, y), weights = toy.vectors(), []
     for labels, samples in ((indices(y), slice(None)), (y[LABELED], LABELED)):
@@ -123,6 +124,7 @@ def test_the_gradient_of_the_loss_is_that_of_the_labeled_samples():
         np.testing.assert_allclose(masked, part, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [lambda y: np.full(32, kd.UNLABELED), lambda y: rows(y) * NAN])
 def test_a_batch_without_labels_trains_on_the_teacher_alone(form):
     (x, y), weights = toy.vectors(), []
@@ -275,6 +277,7 @@ def test_metrics_and_losses_are_those_of_the_labeled_samples():
         np.testing.assert_allclose(logs[f"val_{name}"][0], expected[name], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_metrics_of_one_hot_labels_omit_rows_of_nan():
     (x, y), metrics = toy.vectors(), keras.metrics
     labels = rows(y)
@@ -316,6 +319,7 @@ def test_a_loss_of_one_value_per_batch_rejects_a_partly_labeled_batch():
     assert logs["student_loss"] == [0.0]
 
 
+@pytest.mark.slow
 def test_with_xla_such_a_loss_is_nan():
     (x, y), model = toy.vectors(), distiller(loss=whole, eager=False, jit_compile=True)
     assert model.fit(x, y, verbose=0).history["student_loss"][0] > 0
@@ -352,6 +356,7 @@ def test_a_loss_of_one_value_per_map_omits_whole_maps_only():
 # Ways of running.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True])
 def test_the_compiled_step_omits_the_same_samples(jit):
     (x, y), found = toy.vectors(), []
@@ -401,6 +406,7 @@ print(*replicas.distance(train(tf.distribute.get_strategy()), train(two)))
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_with_unequal_numbers_of_labels_give_the_weights_of_one_device():
     command = [sys.executable, "-c", REPLICAS]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
