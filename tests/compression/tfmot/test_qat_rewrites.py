@@ -233,3 +233,21 @@ def test_rewrites_are_listed_with_the_layers():
     assert listed["act"] == ("rewritten", "fused into 'norm'")
     student = stack(layers.Rescaling(0.5, name="scale"), layers.Conv1D(2, 3), shape=(8, 3))
     assert list_layers(student)["scale"] == ("rewritten", "before the quantized part, in Keras 3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({*ON_IMAGES} - {"operations_and_concatenation"}))
+def test_a_single_pattern_has_its_operators_in_order_and_small_errors(name, tmp_path):
+    make, operators = ON_IMAGES[name]
+    x = keras.Input(models.IMAGE, name="image")
+    pooled = layers.GlobalAveragePooling2D()(make(x))
+    student = models.randomized(keras.Model(x, layers.Dense(3)(pooled)))
+    data = positive_input(student, 32)
+    expected = np.asarray(student(data))
+    model = prepare(student, data).wrapped.model
+    rounded, scale = np.asarray(model(data)), np.abs(expected).max()
+    file = kd.export.to_tflite(model, tmp_path / "q.tflite", "int8")
+    assert np.abs(rounded - expected).max() < 0.03 * scale, "rounding costs too much"
+    assert np.abs(file.predict(data) - rounded).max() < 0.02 * scale, "the file differs"
+    head = ["MEAN", "FULLY_CONNECTED", "DEQUANTIZE"]
+    assert files.operators(file.path) == ["QUANTIZE", *operators.split(), *head]
