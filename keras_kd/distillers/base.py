@@ -37,9 +37,9 @@ from keras_kd.training.finite_checks import (
 from keras_kd.training.graph_errors import readable_errors
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
 from keras_kd.training.label_checks import check_labels, sparse_classes
+from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
-from keras_kd.training.masking import LabelMasking
 from keras_kd.training.step import StepModel
 from keras_kd.training.tensorflow_step import (
     after,

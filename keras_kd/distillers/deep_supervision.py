@@ -18,8 +18,8 @@ from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.distribution import global_mean, replica_share
 from keras_kd.training.hyperparameters import Hyperparameter
+from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.loss_trackers import batch_size
-from keras_kd.training.masking import LabelMasking
 
 _FINAL = Tap(None, logits=True)
 

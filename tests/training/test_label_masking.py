@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_kd as kd
-from keras_kd.training.masking import LabelMasking, has_label
+from keras_kd.training.label_masking import LabelMasking, has_label
 from tests import toy
 from tests.distillers.models import distiller
 
