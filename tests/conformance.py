@@ -133,18 +133,15 @@ def batches(*parts, batch=BATCH):
     return tf.data.Dataset.from_tensor_slices(parts).batch(batch, drop_remainder=True)
 
 
-def assert_equal(found, expected):
-    """Asserts that weights are equal bit for bit."""
-    assert expected
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def assert_close(found, expected, rtol=1e-4, atol=1e-6):
     """Asserts that weights agree up to rounding: the runs add in a different order."""
     assert expected
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol, atol)
+
+
+#: Asserts that weights are equal bit for bit.
+assert_equal = functools.partial(assert_close, rtol=0, atol=0)
 
 
 # Forms of the data.
@@ -293,7 +290,9 @@ def backup_and_restore(case):
         assert_equal(_interrupted(case, checkpoints, STEPS + 1), plain(case))
 
 
-class _Stop(keras.callbacks.Callback):
+class Stop(keras.callbacks.Callback):
+    """Ends a run after some steps, like Ctrl-C."""
+
     def __init__(self, steps):
         super().__init__()
         self.left = steps
@@ -308,7 +307,7 @@ def _interrupted(case, checkpoints, steps):
     """The weights of a run that is stopped after some steps and started again."""
     data = batches(*samples())
     with contextlib.suppress(KeyboardInterrupt):
-        case.train(data, fit={"callbacks": [checkpoints, _Stop(steps)]})
+        case.train(data, fit={"callbacks": [checkpoints, Stop(steps)]})
     return case.train(data, fit={"callbacks": [checkpoints]})
 
 
@@ -320,92 +319,5 @@ MODES = {
         *(run_eagerly, steps_per_execution, jit_compile, mixed_precision, float64),
         *(sample_weight, class_weight, masks, unlabeled),
         *(save_and_load, resume, backup_and_restore),
-    )
-}
-
-
-# The distillers of the package.
-
-
-def _teachers(build):
-    return [build.network("one", 16, seed=1), build.network("two", 6, seed=2)]
-
-
-def _distiller(build):
-    """Two teachers weighted per sample, a hint with projectors, and noise."""
-    return kd.Distiller(
-        build.network("student"),
-        _teachers(build),
-        [kd.losses.SoftTargets(2.0), kd.losses.Hint("hidden", "hidden")],
-        # The weightings average over masked steps too.
-        weighting=None if build.sequences else kd.weighting.CrossEntropy(),
-        noise=kd.noise.LogitNoise(0.5, seed=4) if build.random else None,
-    )
-
-
-def _snapshots(build):
-    return kd.SelfDistiller(build.network("student"), start=1)
-
-
-def _running_average(build):
-    return kd.SelfDistiller(build.network("student"), decay=0.9)
-
-
-def _mutual(build):
-    students = [build.network("a"), build.network("b", 6, seed=1)]
-    return kd.MutualLearning(students, ["soft_targets", kd.losses.Hint("hidden", "hidden")])
-
-
-def _early_exits(build):
-    return kd.DeepSupervision(build.network("student"), {"hidden": layers.Dense(CLASSES)})
-
-
-def _teacher_class(build):
-    def student(size):
-        return build.network(f"student_{size}", 6, seed=size, classes=size)
-
-    def discriminator(size):
-        return keras.Sequential([keras.Input((size,)), layers.Dense(1)])
-
-    return kd.TeacherClass(
-        _teachers(build)[0],
-        "hidden",
-        student,
-        chunks=[10, 6],
-        # The adversarial losses average over masked steps too.
-        discriminators=None if build.sequences else discriminator,
-        discriminator_optimizer=keras.optimizers.SGD(0.1, momentum=0.5),
-    )
-
-
-CASES = {
-    case.name: case
-    for case in (
-        Case(
-            "distiller",
-            _distiller,
-            attach=lambda model, build: model.set_teachers(_teachers(build)),
-        ),
-        Case("running_average", _running_average),
-        Case(
-            "snapshots",
-            _snapshots,
-            # `fit` takes the snapshots, and before the first one only labels train the student.
-            # The step is that of the running average, which covers the rest.
-            excluded=(
-                *("train_on_batch", "unlabeled", "arrays", "py_dataset", "mixed_precision"),
-                *("float64", "sample_weight", "class_weight", "masks", "jit_compile"),
-            ),
-        ),
-        # Keras has no class weights for models with several outputs.
-        Case("mutual", _mutual, excluded=("class_weight",)),
-        Case("early_exits", _early_exits),
-        Case(
-            "teacher_class",
-            _teacher_class,
-            labeled=False,
-            excluded=("class_weight", "unlabeled"),
-            attach=lambda model, build: model.set_teacher(_teachers(build)[0]),
-        ),
     )
 }

@@ -15,7 +15,8 @@ import tensorflow as tf
 import keras_kd as kd
 from keras_kd.training.distribution import replica_id
 from tests import toy
-from tests.conformance import CASES, SIMPLE
+from tests.conformance import SIMPLE, Stop
+from tests.distillers.cases import CASES
 
 BATCH, SAMPLES, STEPS = 4, 8, 3
 
@@ -133,19 +134,6 @@ def draws(strategy):
 
     found = [strategy.experimental_local_results(draw()) for _ in range(2)]
     return [np.asarray(value).ravel().tolist() for pair in found for value in pair]
-
-
-class Stop(keras.callbacks.Callback):
-    """Ends a run after some steps, like Ctrl-C."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
 
 
 def resumed(strategy, folder):

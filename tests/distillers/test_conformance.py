@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.conformance import CASES, MODES
+from tests.conformance import MODES
+from tests.distillers.cases import CASES
 
 
 @pytest.mark.parametrize(
