@@ -7,13 +7,13 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.training.distribution import replicas
-from keras_kd.training.graph_errors import marked, readable_message
+from keras_kd.training.graph_errors import error_kind, marked
 from keras_kd.training.labels import replace_missing
 
 #: What to do with a bad batch.
 ON_BAD_BATCH = ("raise", "skip")
-#: The part that all messages about bad values share.
-_NOT_FINITE = "NaN or infinite values"
+#: The kind of these errors.
+_BAD_BATCH = "bad_batch"
 
 
 def finite_assertions(named: dict[str, Any], together: bool = False) -> list[Any]:
@@ -26,7 +26,7 @@ def finite_assertions(named: dict[str, Any], together: bool = False) -> list[Any
         bad = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, bad)
         finite = tf.unstack(bad == 0)
     assertions = [
-        tf.debugging.Assert(condition, [marked(message)])
+        tf.debugging.Assert(condition, [marked(message, _BAD_BATCH)])
         for condition, message in zip(finite, named, strict=True)
     ]
     return [op for op in assertions if op is not None]  # None where the step runs eagerly.
@@ -36,23 +36,21 @@ def batch_values(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
     """Return the values of a batch for `finite_assertions`; a NaN label means "no label"."""
     labels = [replace_missing(part, 0) for part in _floating(y)]
     return {
-        f"The batch has {_NOT_FINITE} in its inputs.": x,
-        f"The batch has {_NOT_FINITE} in its labels.": labels,
-        f"The batch has {_NOT_FINITE} in its sample weights.": sample_weight,
+        "The batch has NaN or infinite values in its inputs.": x,
+        "The batch has NaN or infinite values in its labels.": labels,
+        "The batch has NaN or infinite values in its sample weights.": sample_weight,
     }
 
 
 def teacher_values(names: Sequence[str], outputs: Sequence[Any]) -> dict[str, Any]:
     """Return the outputs of teachers for `finite_assertions`."""
     named = zip(names, outputs, strict=False)
-    return {f"Teacher '{name}' gave {_NOT_FINITE}.": values for name, values in named}
+    return {f"Teacher '{name}' gave NaN or infinite values.": values for name, values in named}
 
 
 def is_bad_batch(error: Exception) -> bool:
     """Whether an error of the graph is the failure of one of the assertions."""
-    return isinstance(error, tf.errors.InvalidArgumentError) and _NOT_FINITE in (
-        readable_message(error) or ""
-    )
+    return error_kind(error) == _BAD_BATCH
 
 
 def _floating(structure: Any) -> list[Any]:

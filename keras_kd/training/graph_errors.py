@@ -10,22 +10,28 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-_BEGIN, _END = "[keras_kd: ", " :keras_kd]"
+_MARKED = re.compile(r"\[keras_kd (\w+): (.*?) :keras_kd\]", re.DOTALL)
 #: The operation that fails where a data set raises an error.
 _READING = "IteratorGetNext"
 #: The message of a collective operation after another worker has stopped.
 _WORKER_LOST = "Collective ops is aborted"
 
 
-def marked(message: str) -> str:
+def marked(message: str, kind: str = "error") -> str:
     """Mark a message that is raised inside a graph, for `readable_message` to find it."""
-    return f"{_BEGIN}{message}{_END}"
+    return f"[keras_kd {kind}: {message} :keras_kd]"
 
 
 def readable_message(error: Exception) -> str | None:
     """Return the marked message inside an error, or `None` if it has none."""
-    found = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", str(error), re.DOTALL)
-    return _unescape(found[1]) if found else None
+    found = _MARKED.search(str(error))
+    return _unescape(found[2]) if found else None
+
+
+def error_kind(error: Exception) -> str | None:
+    """Return the kind of the marked message inside an error, or `None` if it has none."""
+    found = _MARKED.search(str(error))
+    return found[1] if found else None
 
 
 def _unescape(text: str) -> str:
