@@ -50,7 +50,8 @@ def teacher_values(names: Sequence[str], outputs: Sequence[Any]) -> dict[str, An
 
 def is_bad_batch(error: Exception) -> bool:
     """Whether an error of the graph is the failure of one of the assertions."""
-    return error_kind(error) == _BAD_BATCH
+    failed = isinstance(error, tf.errors.InvalidArgumentError)
+    return failed and error_kind(error) == _BAD_BATCH
 
 
 def _floating(structure: Any) -> list[Any]:
