@@ -17,14 +17,18 @@ $(VENV)/installed: setup.cfg pyproject.toml
 demo: install
 	$(BIN)/python examples/quickstart.py
 
-# Two processes, each of about 2 GB; a file's tests stay together.
-test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+# Three processes of one TensorFlow thread each: on two cores, one works while others wait for
+# their child processes. A file's tests stay together.
+PYTEST := TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
-# For work on the code: no data sets, examples, site, benchmarks or child processes.
+test: install
+	$(PYTEST)
+
+# For work on the code: no data sets, examples, site, benchmarks, and no child processes, which
+# the LiteRT interpreter and the converter run in.
+SLOW := benchmarks cli compression docs examples export fuzzing litert report
 test-fast: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not dataset and not subprocess" \
-		--ignore tests/benchmarks --ignore tests/docs --ignore tests/examples --ignore tests/fuzzing
+	$(PYTEST) -m "not slow and not dataset and not subprocess" $(SLOW:%=--ignore tests/%)
 
 # Without the theme's notice on the future of MkDocs.
 docs: install

@@ -155,6 +155,7 @@ READABLE = (
 )
 
 
+@pytest.mark.slow
 @cases(120)
 @given(parts=arrays(6), batch=st.sampled_from([1, 4, 6]), eager=st.booleans(), loss=st.booleans())
 def test_data_of_any_shape_are_trained_on_or_rejected(distiller, parts, batch, eager, loss):

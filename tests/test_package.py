@@ -29,6 +29,7 @@ def run_python(code, *arguments):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
+@pytest.mark.subprocess
 def test_the_import_loads_neither_keras_nor_tensorflow():
     code = "import sys, keras_kd; print(keras_kd.__version__, *dir(keras_kd), *sys.modules)"
     words = run_python(code)
@@ -114,6 +115,7 @@ def trainers():
 
 
 @pytest.mark.slow
+@pytest.mark.subprocess
 def test_keras_loads_every_class_after_the_first_use_of_the_package(
     serializable, trainers, tmp_path
 ):

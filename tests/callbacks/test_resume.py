@@ -295,6 +295,8 @@ test_resume.run(sys.argv[1])
 """
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_a_run_killed_within_an_epoch_while_it_writes_a_checkpoint_ends_the_same(whole, tmp_path):
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     killed = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -6,6 +6,7 @@ from tests.conformance import MODES
 from tests.distillers.cases import CASES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "mode"), [(name, mode) for name, case in CASES.items() for mode in case.modes]
 )

@@ -407,6 +407,7 @@ print(*replicas.distance(train(tf.distribute.get_strategy()), train(two)))
 
 
 @pytest.mark.slow
+@pytest.mark.subprocess
 def test_two_replicas_with_unequal_numbers_of_labels_give_the_weights_of_one_device():
     command = [sys.executable, "-c", REPLICAS]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
