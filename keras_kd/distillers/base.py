@@ -312,8 +312,8 @@ class BaseDistiller(HyperparameterPaths, StepModel):
     def _decide_xla(self) -> None:
         """Disable XLA where it cannot run: .tflite files, several replicas, skipped steps."""
         single = self.distribute_strategy.num_replicas_in_sync == 1
-        compiles = all(teacher.supports_jit for teacher in self.teachers)
-        self.supports_jit = compiles and single and self.on_bad_batch == "raise"
+        compiles = single and all(teacher.supports_jit for teacher in self.teachers)
+        self.supports_jit = compiles and self.on_bad_batch == "raise"
 
     def compute_loss(
         self,
@@ -374,8 +374,7 @@ class BaseDistiller(HyperparameterPaths, StepModel):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that Keras resets at the start of each epoch."""
         loss, *others = self._trackers.metrics
-        # Keras has a tracker of the same name for the loss.
-        compiled = [metric for metric in super().metrics if metric.name != "loss"]
+        compiled = [m for m in super().metrics if m.name != "loss"]  # Keras tracks it as well.
         return [loss, *compiled, *others]
 
     def get_metrics_result(self) -> dict[str, Any]:
