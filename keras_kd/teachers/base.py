@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_kd.models.inputs import ModelInputs
 from keras_kd.models.logits import OUTPUTS
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.fingerprint import Fingerprint
@@ -67,8 +68,8 @@ class BaseTeacher(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def input_shapes(self) -> list[tuple] | None:
-        """Shapes of its inputs as a flat list, batch first; `None` if they are unknown."""
+    def inputs(self) -> ModelInputs | None:
+        """Its inputs; `None` if they are unknown."""
 
     @abc.abstractmethod
     def fingerprint(self, inputs: Any) -> Fingerprint:
