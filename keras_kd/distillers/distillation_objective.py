@@ -18,6 +18,7 @@ from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
 from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.shared_weights import check_shared_weights
 from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns, replicate_teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.label_checks import per_output, sample_weights
@@ -119,6 +120,8 @@ class DistillationObjective(Objective):
         )
         for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
+            if not self.during:
+                check_shared_weights(member.teacher, self.student.model)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
@@ -170,6 +173,8 @@ class DistillationObjective(Objective):
         """
         if self.during:
             return
+        for teacher in self.teachers:  # Layers may have been unfrozen since.
+            check_shared_weights(teacher, self.student.model)
         if self.terms and not self.teachers:
             raise ValueError(
                 f"'{name}' has no teachers (a file holds none). Call "
