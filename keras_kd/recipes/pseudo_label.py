@@ -4,15 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
+from keras_kd.litert.signature import unpack_x_y
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.training.batches import as_batches
 from keras_kd.training.labels import UNLABELED
 
 _OUTPUT = Tap(None, logits=True)
@@ -44,7 +45,7 @@ class PseudoLabels:
 
 def pseudo_label(
     teachers: Any,
-    dataset: tf.data.Dataset,
+    dataset: Any,
     threshold: float = 0.95,
     *,
     weighting: Weighting | None = None,
@@ -60,7 +61,8 @@ def pseudo_label(
     Args:
         teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either, with one output and
             the same classes.
-        dataset: Batches of x, or tuples that begin with x; their labels are ignored.
+        dataset: A `tf.data.Dataset` or another iterable of batches of x, or of tuples that begin
+            with x, whose labels are ignored; or arrays.
         threshold: Minimum probability, from 0 to 1. Defaults to 0.95.
         weighting: Weighting of several teachers, one of `kd.weighting`. Defaults to
             `kd.weighting.Uniform()`.
@@ -70,7 +72,7 @@ def pseudo_label(
         and the counts. Labels are integers, 0 or 1 for a single output.
 
     Raises:
-        TypeError: If `dataset` is not a `tf.data.Dataset`.
+        TypeError: If `dataset` has another form.
         ValueError: If `threshold` is out of range, a teacher has `classes`, or no sample reaches
             the threshold.
 
@@ -80,13 +82,13 @@ def pseudo_label(
         >>> student.fit(labeled.concatenate(result.dataset))
     """
     teachers = as_teachers(teachers)
-    _check(teachers, dataset, threshold)
+    _check(teachers, threshold)
     ensemble = Ensemble(teachers, [_OUTPUT], weighting, combine="probabilities")
     classes = _count_classes(ensemble)
     predict = _make_predict(ensemble)
     inputs, labels, total, size, highest = [], [], 0, None, 0.0
-    for batch in dataset:
-        x = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    for batch in as_batches(dataset, "pseudo_label", inputs=teachers[0].input_count):
+        x = unpack_x_y(batch)[0]
         predicted, probability = (np.asarray(part) for part in predict(x))
         confident = probability >= threshold
         kept = confident.reshape(len(confident), -1).any(axis=1)
@@ -135,12 +137,7 @@ def _make_predict(ensemble: Ensemble) -> Callable[[Any], tuple[Any, Any]]:
     return predict
 
 
-def _check(teachers: list, dataset: Any, threshold: float) -> None:
-    if not isinstance(dataset, tf.data.Dataset):
-        raise TypeError(
-            "pseudo_label: `dataset` must be a tf.data.Dataset of batches. "
-            f"Received: {type(dataset).__name__}"
-        )
+def _check(teachers: list, threshold: float) -> None:
     if not 0 <= threshold <= 1:
         raise ValueError(
             f"pseudo_label: `threshold` must be a probability. Received: threshold={threshold}"

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_kd.litert.signature import unpack_x_y
 from keras_kd.models.graph import Call, built_inputs, open_graph, with_activation
 from keras_kd.models.hooks import Hook, Recorder
 from keras_kd.models.inputs import call_model
@@ -16,6 +17,7 @@ from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import JoinedInputs, locate_teacher_outputs, unpack_batch
 from keras_kd.teachers.teacher import as_teachers, replicate_teacher
+from keras_kd.training.batches import as_batches
 from keras_kd.training.tensorflow_step import outside_graph
 from keras_kd.training.tf_data import is_dataset, repeats_forever
 
@@ -172,7 +174,7 @@ class Representation:
 
     def _moments(self, data: Any, products: bool) -> tuple[np.ndarray, Any]:
         count, total, product = 0, np.zeros(self.units), np.zeros(())
-        for x in _batches(data):
+        for x in _batches(data, self.teacher.input_count):
             values = ops.convert_to_numpy(ops.cast(self(x), "float32"))
             values = values.reshape(-1, self.units).astype("float64")
             count += len(values)
@@ -296,16 +298,12 @@ def _probe_inputs(model: keras.Model) -> Any:
     return tree.map_structure(sample, inputs)
 
 
-def _batches(data: Any) -> Iterator[Any]:
-    if is_dataset(data):
-        if repeats_forever(data):
-            raise ValueError(
-                "TeacherClass: `data` repeats without end. Pass it without the `repeat`, or a part "
-                "of it: data.take(10)."
-            )
-        for batch in data:
-            yield keras.utils.unpack_x_y_sample_weight(batch)[0]
-        return
-    size = len(tree.flatten(data)[0])
-    for i in range(0, size, 256):
-        yield tree.map_structure(lambda part, i=i: ops.convert_to_tensor(part[i : i + 256]), data)
+def _batches(data: Any, inputs: int) -> Iterator[Any]:
+    """Yield the x of each batch."""
+    if is_dataset(data) and repeats_forever(data):
+        raise ValueError(
+            "TeacherClass: `data` repeats without end. Pass it without the `repeat`, or a part of "
+            "it: data.take(10)."
+        )
+    for batch in as_batches(data, "TeacherClass", inputs=inputs):
+        yield tree.map_structure(ops.convert_to_tensor, unpack_x_y(batch)[0])

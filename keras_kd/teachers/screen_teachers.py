@@ -9,9 +9,11 @@ import numpy as np
 from keras import ops
 
 from keras_kd.files import text_table
+from keras_kd.litert.signature import unpack_x_y
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.teacher import Teacher, as_teachers
 from keras_kd.teachers.weighting import cross_entropy
+from keras_kd.training.batches import as_batches
 from keras_kd.training.labels import class_indices
 
 _LOGITS = Tap(None, logits=True)
@@ -77,8 +79,8 @@ def screen_teachers(
 
     Args:
         teachers: Models or teachers with the same classes.
-        dataset: Batches of (x, y), for example a `tf.data.Dataset`. Do not use the training data,
-            on which an overfitted teacher ranks first.
+        dataset: A `tf.data.Dataset` or another iterable of batches of (x, y), or arrays (x, y). Do
+            not use the training data, on which an overfitted teacher ranks first.
         keep: Number of teachers to keep.
         threshold: Alternative to `keep`: keep teachers whose mean cross-entropy exceeds the best
             one's by at most this many nats.
@@ -105,7 +107,8 @@ def screen_teachers(
             f"screen_teachers: there are {len(teachers)} teachers, so `keep` must be from 1 to "
             f"{len(teachers)}. Received: keep={keep}"
         )
-    losses, accuracies, samples = _evaluate(teachers, dataset)
+    batches = as_batches(dataset, "screen_teachers", inputs=teachers[0].input_count)
+    losses, accuracies, samples = _evaluate(teachers, batches)
     if not samples:
         raise ValueError("screen_teachers: no sample of the data set has a label")
     limit = np.sort(losses)[keep - 1] if threshold is None else losses.min() + threshold
@@ -125,7 +128,12 @@ def _evaluate(teachers: Sequence[Teacher], dataset: Any) -> tuple[np.ndarray, np
     watched = [teacher.watch([_LOGITS]) for teacher in teachers]
     losses, correct, samples = np.zeros(len(teachers)), np.zeros(len(teachers)), 0
     for batch in dataset:
-        x, y = batch[0], batch[1]
+        x, y = unpack_x_y(batch)
+        if y is None:
+            raise ValueError(
+                "screen_teachers: the data set must have labels, as batches of (x, y). Received: "
+                "batches without labels"
+            )
         logits = ops.stack([ops.cast(member(x)[_LOGITS], "float32") for member in watched])
         values, labeled = cross_entropy(logits, y)
         target = class_indices(y, logits.shape[1:])

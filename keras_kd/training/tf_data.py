@@ -1,6 +1,7 @@
 """`tf.data` data sets: what they are made of, and the options they are read with."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,33 @@ def is_dense(spec: Any) -> bool:
     return isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None
 
 
+def dataset_from_samples(arrays: Any) -> tf.data.Dataset:
+    """Return the samples of arrays."""
+    return tf.data.Dataset.from_tensor_slices(_as_element(arrays))
+
+
+def dataset_from_batches(batches: Iterable[Any], count: int | None, owner: str) -> tf.data.Dataset:
+    """Return a data set of the batches of an iterable that can be read again.
+
+    Args:
+        batches: The batches, of tensors with the same shapes except for the batch size.
+        count: Their number, or `None` if it is unknown.
+        owner: What takes the data, for messages.
+
+    Raises:
+        ValueError: If there is no batch.
+    """
+    first = next(map(_as_element, batches), None)
+    if first is None:
+        raise ValueError(f"{owner}: the data must have at least one batch. Received: none")
+    spec = tree.map_structure(lambda part: _array_spec(np.asarray(part)), first)
+    elements = functools.partial(map, _as_element, batches)
+    dataset = tf.data.Dataset.from_generator(elements, output_signature=spec)
+    if count is None:
+        return dataset
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
+
+
 def call_with_first_batch(
     dataset: tf.data.Dataset, function: Callable[..., np.bool_]
 ) -> tf.data.Dataset:
@@ -70,6 +98,14 @@ def call_with_first_batch(
             return tf.nest.map_structure(tf.identity, batch, expand_composites=True)
 
     return dataset.enumerate().map(note)
+
+
+def _as_element(parts: Any) -> Any:
+    """Return a batch, or arrays, as an element of a data set, in which a list would be stacked."""
+    parts = tree.lists_to_tuples(parts if isinstance(parts, tuple) else (parts,))
+    while parts[-1] is None:
+        parts = parts[:-1]
+    return parts if len(parts) > 1 or isinstance(parts[0], tuple) else parts[0]
 
 
 def _array_spec(array: Any) -> tf.TensorSpec:
