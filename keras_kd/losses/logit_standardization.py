@@ -39,7 +39,7 @@ class LogitStandardization(DistillationLoss):
         Sun et al. 2024, arXiv:2403.01427, algorithm 1.
     """
 
-    needs_classes = True
+    tasks = ("classes",)
 
     def __init__(
         self,
@@ -64,6 +64,11 @@ class LogitStandardization(DistillationLoss):
         """Compute the loss of the standardized logits, (batch,)."""
         masked = {} if student_mask is None else {"student_mask": student_mask}
         return self.loss.call(_standardize(teacher), _standardize(student), labels, **masked)
+
+    def set_task(self, task: str) -> None:
+        """Tell both losses the task; see the base class."""
+        super().set_task(task)
+        self.loss.set_task(task)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
