@@ -28,10 +28,14 @@ def task_of_loss(loss: DistillationLoss, evidence: Evidence) -> str | None:
     """Return the task of the output of a loss on logits, `None` if nothing tells.
 
     Raises:
-        ValueError: If the evidence is contradictory, or a default has none.
+        ValueError: If the evidence is contradictory, or a default has none, or is for values that
+            end in a softmax or sigmoid.
     """
     if loss.is_default:
-        return require_task(evidence)
+        task = require_task(evidence)
+        if task == "values" and evidence.declared != "values":
+            _check_not_squashed(evidence)
+        return task
     own = loss.declared_task(evidence.units)
     if own is not None and evidence.declared != "values":
         evidence = dataclasses.replace(evidence, declared=own)
@@ -55,6 +59,18 @@ def loss_for_task(loss: DistillationLoss, task: str | None) -> DistillationLoss:
     if task is not None:
         loss.set_task(task)
     return loss
+
+
+def _check_not_squashed(evidence: Evidence) -> None:
+    """Reject a default for values after an activation: it would compare those before it."""
+    if {"softmax", "sigmoid"} & set(evidence.heads):
+        raise ValueError(
+            f"The compiled loss of the output '{evidence.name}' is for numbers (regression), and "
+            f"the output ends in a softmax or sigmoid. Received: {evidence.heads} (student, "
+            "teachers). Pass `losses=kd.losses.LogitsMSE()`, which compares the values before the "
+            "activation; to compare those after it declare student_outputs='values' and "
+            "kd.Teacher(model, outputs='values')."
+        )
 
 
 def _mark_default(loss: DistillationLoss) -> DistillationLoss:

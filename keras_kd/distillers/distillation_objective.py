@@ -12,7 +12,7 @@ from keras_kd.distillers.objective import Objective
 from keras_kd.losses import DistillationLoss
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.losses.numerics import mean_over_samples
-from keras_kd.models.declaration import Declaration, check_declaration
+from keras_kd.models.declaration import Declaration, check_declaration, declared_kind
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.models.task import Evidence, warn_about_from_logits
@@ -176,7 +176,8 @@ class DistillationObjective(Objective):
     def _set_task(self, i: int, loss: DistillationLoss, compiled: Any) -> None:
         name, tap = self._output_of(loss), teacher_tap(loss)
         members = self.ensemble.members if self.ensemble else ()
-        task = task_of_loss(loss, self._evidence(name, compiled, tap))
+        evidence = self._evidence(name, compiled, tap)
+        task = task_of_loss(loss, evidence)
         found = loss_for_task(loss, task)
         for member in members:
             found.check_head(member.activations.get(tap), member.shapes[tap])
@@ -194,16 +195,13 @@ class DistillationObjective(Objective):
 
     def _evidence(self, name: str, compiled: Any, tap: Tap | None = None) -> Evidence:
         """Return what tells the task of an output, also by the teachers' heads at a tap."""
-        student, names = self.student, self.student.output_names
-        units = student.output_shapes[name][-1]
+        names = self.student.output_names
+        units = self.student.output_shapes[name][-1]
         members = self.ensemble.members if self.ensemble and tap else ()
-        heads = [
-            member.activations[tap]
-            for member in members
-            if member.activations.get(tap) and member.shapes[tap][-1] == units
-        ]
+        heads = [one.kinds[tap] for one in members if one.shapes[tap][-1] == units]
+        declared = declared_kind(self.student_outputs, name, names)
         loss = per_output(compiled, name, names)
-        return Evidence(name, units, student.declared, loss, [student.heads[name], *heads])
+        return Evidence(name, units, declared, loss, [self.student.heads[name], *heads])
 
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
         """Reject training without teachers, or on teacher outputs of others; see the base class.
