@@ -12,8 +12,8 @@ from keras_kd.losses import DistillationLoss, SoftTargets
 from keras_kd.losses import get as get_loss
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.losses.numerics import mean_over_samples
+from keras_kd.models.declaration import Declaration, check_declaration
 from keras_kd.models.graph import input_shapes
-from keras_kd.models.logits import OUTPUTS
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
@@ -56,7 +56,7 @@ class DistillationObjective(Objective):
         student: keras.Model,
         losses: str | DistillationLoss | Sequence[str | DistillationLoss] | None,
         teachers: Any,
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
@@ -331,11 +331,7 @@ def _check_arguments(weighting: Any, noise: Any, class_names: Any, student_outpu
         raise ValueError(
             f"Distiller: `class_names` must be unique. Received: class_names={class_names}"
         )
-    if student_outputs not in OUTPUTS:
-        raise ValueError(
-            f"Distiller: `student_outputs` must be one of {OUTPUTS}. "
-            f"Received: student_outputs={student_outputs!r}"
-        )
+    check_declaration(student_outputs, "Distiller: `student_outputs`")
 
 
 def _taps(names: str | Sequence[str] | None, logits: bool) -> Tap | list[Tap]:

@@ -8,6 +8,7 @@ import keras
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.distillation_objective import DistillationObjective, as_shapes
 from keras_kd.losses import DistillationLoss
+from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
@@ -52,8 +53,9 @@ class Distiller(BaseDistiller):
             `"losses"`.
         class_names: Names of the student's classes, in order, for teachers with named classes.
             Defaults to `None`.
-        student_outputs: Type of the student's outputs: `"logits"`, `"probabilities"` or `"auto"`,
-            which reads it from the model. Defaults to `"auto"`.
+        student_outputs: Type of the student's outputs: `"logits"`, `"probabilities"`, `"values"` or
+            `"auto"`, which reads it from the model; for all outputs, or in a dict by output. As for
+            `kd.Teacher(outputs=...)`. Defaults to `"auto"`.
         augment: Augmentation of the student's inputs in training: a Keras layer, a list of layers,
             or a function of x; drawn anew in each step. It only gets x, so it must not change the
             label. Defaults to `None`.
@@ -88,7 +90,7 @@ class Distiller(BaseDistiller):
         noise: LogitNoise | None = None,
         combine: str = "losses",
         class_names: Sequence[str] | None = None,
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         same_view: bool = False,
         on_bad_batch: str = "raise",
