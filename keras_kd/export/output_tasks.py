@@ -11,11 +11,12 @@ from keras_kd.litert import signature as signatures
 from keras_kd.litert.flatbuffer import main_signature
 from keras_kd.litert.interpreter import LiteRT
 from keras_kd.litert.output_ops import final_op
+from keras_kd.models.declaration import OUTPUTS
 from keras_kd.models.output_evidence import (
     OutputTask,
-    check_declaration,
     compiled_losses,
     decide_output,
+    declared_outputs,
 )
 from keras_kd.models.task import Evidence
 from keras_kd.training.label_arrays import ignored_class
@@ -41,20 +42,21 @@ def file_tasks(
         ValueError: If the declaration is invalid, or contradicts something.
     """
     names = list(description.outputs.get(runner.signature) or runner.outputs)
-    declared = check_declaration(outputs, names)
     losses: dict[str, Any] = {}
-    heads = _file_heads(runner, content, names)
+    heads = dict.fromkeys(names, "unknown") | _file_heads(runner, content, names)
     if model is not None and runner.signature not in description.taps:
         losses = compiled_losses(model, names, signatures.identifier)
         visible = _heads_by_name(model, names)
         heads |= {name: kind for name, kind in visible.items() if kind != "unknown"}
-    tasks = {}
-    for name in names:
-        answer = description.answers.get(name)
-        kind = answer if answer in ("softmax", "sigmoid") else heads.get(name, "unknown")
-        units = 0 if answer == "argmax" else _units(runner.output_shapes[name])
-        tasks[name] = decide_output(Evidence(name, units, declared[name], losses.get(name), [kind]))
-    return tasks
+    answers = {name: op for name, op in description.answers.items() if name in heads}
+    declared = declared_outputs(outputs, heads)
+    # A declaration is of the output before the op that the file applies to it.
+    declared |= {name: "auto" for name in answers if declared[name] in OUTPUTS}
+    heads |= {name: op for name, op in answers.items() if op != "argmax"}
+    units = {name: _units(runner.output_shapes[name]) for name in names}
+    # Class numbers have no axis of classes.
+    units |= {name: 0 for name, op in answers.items() if op == "argmax"}
+    return _decide(units, heads, losses, declared)
 
 
 def model_tasks(
@@ -70,17 +72,10 @@ def model_tasks(
     Raises:
         ValueError: If the declaration is invalid, or contradicts something.
     """
-    names = list(shapes)
-    declared = check_declaration(outputs, names)
-    losses = compiled_losses(model, names, signatures.identifier)
-    heads = _heads_by_name(model, names)
-    tasks = {}
-    for name, shape in shapes.items():
-        kind = heads.get(name, "unknown")
-        tasks[name] = decide_output(
-            Evidence(name, _units(shape), declared[name], losses.get(name), [kind])
-        )
-    return tasks
+    losses = compiled_losses(model, list(shapes), signatures.identifier)
+    heads = dict.fromkeys(shapes, "unknown") | _heads_by_name(model, list(shapes))
+    units = {name: _units(shape) for name, shape in shapes.items()}
+    return _decide(units, heads, losses, declared_outputs(outputs, heads))
 
 
 def ignored_classes(
@@ -91,6 +86,20 @@ def ignored_classes(
     return {
         name: ignored_class(losses.get(name)) if ignore_class is None else ignore_class
         for name in names
+    }
+
+
+def _decide(
+    units: Mapping[str, int],
+    heads: Mapping[str, str],
+    losses: Mapping[str, Any],
+    declared: Mapping[str, str],
+) -> dict[str, OutputTask]:
+    return {
+        name: decide_output(
+            Evidence(name, units[name], declared[name], losses.get(name), [heads[name]])
+        )
+        for name in heads
     }
 
 

@@ -142,24 +142,26 @@ def to_tflite(
     path = Path(path)
     inputs = infer_signature(model, input_signature)
     data = calibration if verification is None else verification
-    verify = Verification(
-        data,
-        verification_samples,
-        (inputs.random_batch(),),
-        max_drop,
-        tolerance,
-        ScoreOptions(outputs, ignore_class=ignore_class, lenient=True),
-    )
+    fallback = (inputs.random_batch(),)
+    rules = ScoreOptions(outputs, ignore_class=ignore_class, lenient=True)
+    verify = Verification(data, verification_samples, fallback, max_drop, tolerance, rules)
     require_writable(path, ".tflite")
     with atomic_write(path) as temporary:
-        samples = None
-        if quantization in CALIBRATED and calibration is not None:
-            samples = calibration_data.take_samples(calibration, inputs, calibration_samples)
+        samples = _take_samples(calibration, inputs, options, calibration_samples)
         content, description = convert_model(model, inputs, options, samples)
         scores = verify.run(content, description, model, path)
         temporary.write_bytes(content)
     names = next(iter(description.outputs.values()))
     return TFLiteModel(path, quantization, description.inputs, names, scores)
+
+
+def _take_samples(
+    calibration: Any, inputs: Signature, options: Options, limit: int
+) -> dict[str, np.ndarray] | None:
+    """Return the samples for the calibration, `None` if it needs none or there are none."""
+    if options.quantization not in CALIBRATED or calibration is None:
+        return None
+    return calibration_data.take_samples(calibration, inputs, limit)
 
 
 def convert_model(

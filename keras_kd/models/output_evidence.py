@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 
+from keras_kd.models.declaration import OUTPUTS, resolve_kind
 from keras_kd.models.task import TASKS, Evidence, decide_task, reads_logits
 
 #: Values of an `outputs` argument where scores are computed.
-DECLARATIONS = ("auto", "logits", "probabilities", *TASKS)
+DECLARATIONS = (*OUTPUTS, *TASKS[:3])
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,22 @@ def decide_output(evidence: Evidence) -> OutputTask:
     )
 
 
-def check_declaration(outputs: Any, names: Sequence[str]) -> dict[str, str]:
+def declared_outputs(outputs: Any, heads: Mapping[str, str]) -> dict[str, str]:
     """Return what each output is declared as, from an `outputs` argument.
 
+    Args:
+        outputs: One of `DECLARATIONS`, or a dictionary by output. One declaration of several
+            outputs applies to those whose activation is not visible.
+        heads: The kind of each output as `inspect_output` returns it, by name.
+
     Raises:
-        ValueError: If it is neither one of `DECLARATIONS` nor a dictionary of them by output.
+        ValueError: If it is something else.
     """
-    given = outputs if isinstance(outputs, Mapping) else dict.fromkeys(names, outputs)
-    unknown = sorted(set(given) - set(names))
+    given = outputs if isinstance(outputs, Mapping) else dict.fromkeys(heads, outputs)
+    unknown = sorted(set(given) - set(heads))
     if unknown:
         raise ValueError(
-            f"Expected `outputs` by the names of the outputs {list(names)}. Received: one of "
+            f"Expected `outputs` by the names of the outputs {list(heads)}. Received: one of "
             f"{unknown}. Rename or remove these."
         )
     for name, declared in given.items():
@@ -79,7 +85,10 @@ def check_declaration(outputs: Any, names: Sequence[str]) -> dict[str, str]:
                 f"Expected `outputs` of {DECLARATIONS}, or a dictionary of these by output. "
                 f"Received: {declared!r} for output '{name}'. Choose one."
             )
-    return {name: given.get(name, "auto") for name in names}
+    found = {name: given.get(name, "auto") for name in heads}
+    if isinstance(outputs, str) and len(heads) > 1:
+        found = {n: "auto" if resolve_kind(d, heads[n]) is None else d for n, d in found.items()}
+    return found
 
 
 def compiled_losses(
