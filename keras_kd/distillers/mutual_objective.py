@@ -20,6 +20,7 @@ from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.training.label_checks import sample_weights
 
 
 class MutualObjective(Objective):
@@ -120,8 +121,9 @@ class MutualObjective(Objective):
     ) -> Any:
         """Compute the mean of one loss over the samples; see `DistillationObjective.term`."""
         k, loss = divmod(i, len(self.pattern))
-        objective, labels = self.objectives[k], self._labels(k, y)
-        return objective.term(loss, knowledge[k], student_outputs[k], labels, weights)
+        names = self.student.output_names
+        labels, weights = self._labels(k, y), sample_weights(weights, names[k], names)
+        return self.objectives[k].term(loss, knowledge[k], student_outputs[k], labels, weights)
 
     def _labels(self, student: int, y: Any) -> Any:
         return None if y is None else y[self.student.output_names[student]]
