@@ -94,20 +94,14 @@ def compare(
     declared = _declarations(outputs, names)
     with contextlib.ExitStack() as stack:
         predictors = [
-            stack.enter_context(
-                contextlib.closing(_make_predictor(name, models[name], declared[name]))
-            )
+            stack.enter_context(_open_predictor(name, models[name], declared[name]))
             for name in names
         ]
         metrics, disagreements, count = predict_all(
             predictors, dataset, teacher, student, samples, verbose, ignore_class
         )
     class_names = _check_class_names(class_names, metrics[teacher])
-    entries = []
-    for name in names:
-        if verbose:
-            print(f"Timing '{name}'.", flush=True)
-        entries.append(_make_entry(name, models[name], metrics[name], runs))
+    entries = [_make_entry(n, models[n], metrics[n], runs, verbose) for n in names]
     report = Report(
         title=title,
         entries=tuple(entries),
@@ -164,18 +158,20 @@ def _declarations(outputs: Any, names: Sequence[str]) -> dict[str, str]:
     return {name: outputs.get(name, "auto") for name in names}
 
 
-def _make_predictor(name: str, model: Any, outputs: str) -> Predictor:
-    if isinstance(model, (keras.Model, str, os.PathLike)):
-        return Predictor(name, model, outputs)
+def _open_predictor(name: str, model: Any, outputs: str) -> contextlib.closing[Predictor]:
     if isinstance(model, TFLiteModel):
-        return Predictor(name, model.path, outputs)
+        model = model.path
+    if isinstance(model, (keras.Model, str, os.PathLike)):
+        return contextlib.closing(Predictor(name, model, outputs))
     raise TypeError(
         f"Expected Keras models and .tflite files. Received: {model!r} for '{name}'. Pass a "
         "`keras.Model`, the result of `to_tflite`, or a path."
     )
 
 
-def _make_entry(name: str, model: Any, metrics: Metrics, runs: int) -> Entry:
+def _make_entry(name: str, model: Any, metrics: Metrics, runs: int, verbose: int) -> Entry:
+    if verbose:
+        print(f"Timing '{name}'.", flush=True)
     return Entry(name=name, **metrics.fields(), **measure_costs(model, runs))
 
 
