@@ -12,6 +12,7 @@ from keras_kd.export.pre_post_processing import model_heads
 from keras_kd.export.score_counters import are_distributions, log_odds, log_probabilities
 from keras_kd.litert import signature as signatures
 from keras_kd.litert.interpreter import LiteRT, read_tflite
+from keras_kd.models.inputs import select_inputs
 from keras_kd.models.output_evidence import OutputTask
 
 
@@ -129,7 +130,8 @@ class Predictor:
             )
         else:
             size = len(tree.flatten(x)[0])
-            outputs = [value[:size] for value in tree.flatten(self._model.predict_on_batch(x))]
+            own = select_inputs(self._model, x)
+            outputs = [value[:size] for value in tree.flatten(self._model.predict_on_batch(own))]
         if len(outputs) != 1:
             raise ValueError(
                 f"Expected models with one output. Received: '{self.name}' with {len(outputs)}. "
