@@ -171,8 +171,7 @@ def loss_name(loss: Any) -> str | None:
 def warn_about_from_logits(evidence: Evidence) -> None:
     """Warn of a cross-entropy that reads logits as probabilities, or the reverse."""
     head = evidence.heads[0] if evidence.heads else "unknown"
-    found = None if loss_name(evidence.loss) is None else keras.losses.get(evidence.loss)
-    from_logits = _from_logits(found)
+    from_logits = reads_logits(evidence.loss)
     if from_logits is None or head not in ("logits", "softmax", "sigmoid"):
         return
     if head == "logits" and not from_logits:
@@ -215,11 +214,12 @@ def _contradiction(evidence: Evidence, one: str, by_loss: str) -> ValueError:
     )
 
 
-def _from_logits(loss: Any) -> bool | None:
-    """Return the `from_logits` of a Keras loss, `None` if it has none."""
-    if isinstance(loss, keras.losses.Loss):
-        return loss.get_config().get("from_logits")
-    return False if "crossentropy" in getattr(loss, "__name__", "") else None
+def reads_logits(loss: Any) -> bool | None:
+    """Return the `from_logits` of a Keras loss in any form, `None` if it has none."""
+    found = None if loss_name(loss) is None else keras.losses.get(loss)
+    if isinstance(found, keras.losses.Loss):
+        return found.get_config().get("from_logits")
+    return False if "crossentropy" in getattr(found, "__name__", "") else None
 
 
 def _is_function_of(loss: Any, kind: type) -> bool:
