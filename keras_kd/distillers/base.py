@@ -12,6 +12,7 @@ from keras_kd.distillers.input_checks import check_batches, has_single_samples
 from keras_kd.distillers.keras_interface import KerasInterface
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import list_inputs
+from keras_kd.distillers.student_methods import warn_about_own_steps
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.random_state import seed_states
@@ -95,6 +96,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 f"{type(self).__name__} trains on the TensorFlow backend (the losses run on any): "
                 f"set KERAS_BACKEND=tensorflow. Received: {keras.config.backend()!r}"
             )
+        for one in objective.students:
+            warn_about_own_steps(one, type(self).__name__)
         super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
         self.student = student
         self.student_loss_weight = student_loss_weight
@@ -132,26 +135,53 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         noise = self.objective.noise
         return owners if noise is None else {**owners, "noise.": noise}
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """Configure the training; accepts the arguments of `keras.Model.compile`.
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: str | bool = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Configure the training; takes the arguments of `keras.Model.compile`, in its order.
 
         Args:
-            optimizer: As for `keras.Model.compile`.
-            loss: The loss on the labels; `None` means that labels are not used.
-            **kwargs: All other arguments of `keras.Model.compile`.
+            optimizer: A name or an optimizer. Defaults to `"rmsprop"`.
+            loss: The loss on the labels. Defaults to `None`: labels are not used.
+            loss_weights: Weights of the losses of several outputs. Defaults to `None`.
+            metrics: Metrics on the labels. Defaults to `None`.
+            weighted_metrics: Metrics that use the sample weights. Defaults to `None`.
+            run_eagerly: Whether to run the step without compiling it. Defaults to `False`.
+            steps_per_execution: Number of steps per call of the compiled step. Defaults to `1`.
+            jit_compile: Whether XLA compiles the step. Defaults to `"auto"`, where it can.
+            auto_scale_loss: Whether to scale the loss under `mixed_float16`. Defaults to `True`.
 
         Raises:
             ValueError: If `steps_per_execution` is not 1 and bad batches are to be skipped.
         """
-        if self.on_bad_batch == "skip" and kwargs.get("steps_per_execution", 1) != 1:
+        if self.on_bad_batch == "skip" and steps_per_execution != 1:
             raise ValueError(
                 f"{type(self).__name__}: on_bad_batch='skip' checks each step, so "
                 "`steps_per_execution` must be 1. "
-                f"Received: steps_per_execution={kwargs['steps_per_execution']}"
+                f"Received: steps_per_execution={steps_per_execution}"
             )
         self.objective.set_tasks(loss)
         self._trackers = LossTrackers(["loss", *self._label_losses, *self.objective.names])
-        super().compile(optimizer, loss, **kwargs)
+        super().compile(
+            optimizer,
+            loss,
+            loss_weights,
+            metrics,
+            weighted_metrics,
+            run_eagerly,
+            steps_per_execution,
+            jit_compile,
+            auto_scale_loss,
+        )
         student = self.objective.student
         self._allowed_labels = sparse_classes(loss, student.output_shapes)
         self._label_masking = LabelMasking(loss, student.output_names)

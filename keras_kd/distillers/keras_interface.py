@@ -1,5 +1,6 @@
 """What a distiller offers as a Keras model that stands for its student."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ class KerasInterface(StepModel):
         objective: The distillation losses and the source of their targets.
     """
 
+    product = "its student, `distiller.student`"
     student: keras.Model
     objective: Objective
     _trackers: LossTrackers
@@ -47,9 +49,34 @@ class KerasInterface(StepModel):
         logs = super().get_metrics_result()
         return {name: value for name, value in logs.items() if name not in own}
 
+    def listed_results(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Return the results that Keras lists: the loss and the compiled metrics."""
+        others = {tracker.name for tracker in self._trackers.metrics} - {"loss"}
+        return {name: value for name, value in logs.items() if name not in others}
+
     def epoch_results(self) -> dict[str, Any]:
         """Return the results of the compiled metrics and of all losses."""
         return {**self.get_metrics_result(), **self._trackers.results(self._trackers.names)}
+
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **options: Any,
+    ) -> None:
+        """Export the student for inference; see `keras.Model.export`.
+
+        Args:
+            filepath: Where to write.
+            format: The format of the export. Defaults to `"tf_saved_model"`.
+            verbose: Whether to print a message. Defaults to `None`, as in Keras.
+            input_signature: Shapes and dtypes of the student's inputs. Defaults to `None`, those
+                that it was built with.
+            **options: Other arguments of the format.
+        """
+        self.student.export(filepath, format, verbose, input_signature, **options)
 
     def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
         """Print a table of teachers, student, projectors and losses.

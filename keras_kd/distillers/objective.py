@@ -43,6 +43,11 @@ class Objective(keras.layers.Layer):
             ValueError: If a task is not known, or none that a loss can read.
         """
 
+    @property
+    def students(self) -> list[keras.Model]:
+        """The models that are trained."""
+        return [self.student.model]
+
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
         """Reject data that the teachers cannot teach on."""
 

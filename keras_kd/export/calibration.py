@@ -32,7 +32,7 @@ def take_samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str
         )
     shapes = {name: tuple(spec.shape) for name, spec in inputs.specs.items()}
     parts, count = [], 0
-    for batch in as_batches(data, "Calibration", inputs=len(inputs.names)):
+    for batch in as_batches(data, "Calibration", inputs=len(inputs.names), again=True):
         x = tree.map_structure(np.asarray, signature.unpack_x_y(batch)[0])
         arrays = signature.select_named(x, inputs.names, "calibration data for the inputs")
         check_shapes(arrays, shapes)

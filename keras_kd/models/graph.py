@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.models.keras_compat import run_graph
+from keras_kd.models.keras_compat import CompatModel, run_graph
 
 
 @dataclass(frozen=True)
@@ -158,16 +158,21 @@ class _Reader:
 
 
 def require_built(model: Any, what: str) -> None:
-    """Reject anything but a built `keras.Model`.
+    """Reject anything but a built `keras.Model` that is not a distiller itself.
 
     Raises:
-        TypeError: If `model` is not a `keras.Model`.
+        TypeError: If `model` is not a `keras.Model`, or is a distiller.
         ValueError: If it is not built.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
             f"{what} must be a keras.Model (a tf_keras model is not one). "
             f"Received: {model!r} (of type {type(model).__name__})"
+        )
+    if isinstance(model, CompatModel):
+        raise TypeError(
+            f"{what} must be a plain model and not a {type(model).__name__}, which trains one. "
+            f"Pass {model.product}. Received: '{model.name}'"
         )
     if not model.built:
         raise ValueError(

@@ -3,7 +3,7 @@
 import keras
 
 from keras_kd.losses.projector import resolve_projector
-from keras_kd.models.graph import open_graph
+from keras_kd.models.graph import open_graph, require_built
 from keras_kd.models.split import model_after
 from keras_kd.models.taps import Tap, TappedModel
 
@@ -51,6 +51,8 @@ def with_teacher_head(
     Reference:
         Chen et al. 2022, arXiv:2203.14001, equation 3 and figure 2.
     """
+    require_built(student, "The student")
+    require_built(teacher, "The teacher")
     teacher_shape = TappedModel(teacher, [Tap(teacher_tap)]).shapes[Tap(teacher_tap)]
     student_shape = TappedModel(student, [Tap(student_tap)]).shapes[Tap(student_tap)]
     body = open_graph(student, inside=[student_tap])

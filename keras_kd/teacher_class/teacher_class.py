@@ -80,8 +80,7 @@ class TeacherClass(StepModel):
         chunks: Sizes of the chunks, or lists of unit indices. Defaults to `n` of equal size.
         split: `"contiguous"`, or `"correlated"` to group units that correlate on `data`. Defaults
             to `"contiguous"`.
-        data: Samples for `split="correlated"`: an array, or a `tf.data.Dataset` of batches.
-            Defaults to `None`.
+        data: Samples for `split="correlated"`: arrays or batches. Defaults to `None`.
         mimic: `"output"` or `"preactivation"`, see above. Defaults to `"output"`.
         loss: A `kd.losses.DistillationLoss` between a chunk and its student's output, or its name.
             Defaults to `kd.losses.ChunkMimicry()`.
@@ -110,6 +109,8 @@ class TeacherClass(StepModel):
     Reference:
         Malik et al. 2020, arXiv:2004.03281.
     """
+
+    product = "the assembled model, `teacher_class.assemble()`, or one of its students"
 
     def __init__(
         self,
@@ -182,8 +183,7 @@ class TeacherClass(StepModel):
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
         """Run the students; return a list of outputs (batch, ..., units of the chunk)."""
-        x, _ = unpack_batch(inputs)
-        return [call_model(student, x, training=training) for student in self.students]
+        return [call_model(s, unpack_batch(inputs)[0], training=training) for s in self.students]
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any

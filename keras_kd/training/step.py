@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import keras
 
+from keras_kd.models.graph import require_built
 from keras_kd.models.keras_compat import CompatModel
 
 
@@ -37,6 +38,14 @@ class StepModel(CompatModel):
             return compiled(iterator) if owner is None else owner.execute(compiled, iterator)
 
         self.train_function = train_function
+
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Reject the export of what is used in training only.
+
+        Raises:
+            TypeError: Always; the message says what to export.
+        """
+        require_built(self, "The model to export")
 
     def single_step(self, iterator: Any) -> Any:
         """Run one step, whatever `steps_per_execution` is."""
