@@ -82,7 +82,7 @@ def config_digest(model: keras.Model, *more: Any) -> str:
     """
     described = [f"{type(model).__module__}.{type(model).__qualname__}"]
     with contextlib.suppress(NotImplementedError, TypeError):
-        described.append(_without_names(model.get_config()))
+        described.append(without_names(model.get_config()))
     return digest_of([described, *more])
 
 
@@ -166,7 +166,7 @@ def _canonical_bytes(part: np.ndarray) -> bytes:
     return repr(part.tolist()).encode() if part.dtype == object else part.tobytes()
 
 
-def _without_names(config: Any) -> Any:
+def without_names(config: Any) -> Any:
     """Return the configuration with each layer name replaced by its index."""
     numbers: dict[str, str] = {}
     for name in _layer_names(config):

@@ -38,6 +38,11 @@ class TFLiteTeacher(BaseTeacher):
         name: str | None,
     ) -> None:
         super().__init__(name or Path(path).stem, classes, outputs, preprocessing)
+        if threads is not None and threads < 1:
+            raise ValueError(
+                f"Teacher '{self.name}': `threads` must be at least 1, or None for all cores. "
+                f"Received: threads={threads!r}"
+            )
         self._content = read_tflite(path)
         self._file = LiteRT(self._content, f"'{path}'", threads or os.cpu_count() or 1)
         # The replicas of tf.distribute run in threads and share the interpreter.
