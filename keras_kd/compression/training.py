@@ -13,8 +13,10 @@ from keras_kd.compression.tfmot.callbacks import adapt_callbacks
 from keras_kd.compression.tfmot.taps import TfKerasTappedModel
 from keras_kd.compression.tfmot.wrapper import WrappedModel
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses, student_tap
+from keras_kd.distillers.default_losses import as_losses
+from keras_kd.distillers.distillation_objective import DistillationObjective, student_tap
 from keras_kd.distillers.distiller import Distiller
+from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.optimizers import copy_optimizer
@@ -69,7 +71,7 @@ class Training:
     noise: Any = None
     combine: str = "losses"
     class_names: Sequence[str] | None = None
-    student_outputs: str = "auto"
+    student_outputs: Declaration = "auto"
     augment: Any = None
     same_view: bool = False
     validation_data: Any = None

@@ -6,14 +6,22 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses
+from keras_kd.distillers.default_losses import as_losses, copy_loss
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.objective import Objective
 from keras_kd.losses import DistillationLoss
+from keras_kd.models.declaration import (
+    Declaration,
+    check_declaration,
+    check_declared_names,
+    declared_kind,
+)
 from keras_kd.models.taps import TappedModel
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.training.label_checks import per_output, sample_weights
 
 
 class MutualObjective(Objective):
@@ -22,7 +30,7 @@ class MutualObjective(Objective):
     Args:
         students: The students.
         losses: As for `Distiller`, for each student.
-        student_outputs: As for `Distiller`.
+        student_outputs: As for `Distiller`, in a dict by the students' names.
         weighting: Weights of the other students, as for `Distiller`.
         noise: As for `Distiller`.
         combine: As for `Distiller`.
@@ -35,7 +43,7 @@ class MutualObjective(Objective):
         self,
         students: Sequence[keras.Model],
         losses: Any,
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
@@ -47,16 +55,20 @@ class MutualObjective(Objective):
         self.noise = noise
         self.combine = combine
         self.student_outputs = student_outputs
+        check_declaration(student_outputs, "MutualLearning: `student_outputs`")
+        names = [student.name for student in students]
+        check_declared_names(student_outputs, names, "MutualLearning")
+        declared = {name: declared_kind(student_outputs, name, names) for name in names}
         self.objectives = [
             DistillationObjective(
                 student,
-                [_copy_loss(loss, student) for loss in as_losses(losses)],
+                [copy_loss(loss, name=f"{student.name}_{loss.name}") for loss in as_losses(losses)],
                 [
-                    Teacher(peer, outputs=student_outputs)
+                    Teacher(peer, outputs=declared[peer.name])
                     for peer in students
                     if peer is not student
                 ],
-                student_outputs,
+                declared[student.name],
                 weighting,
                 noise,
                 combine,
@@ -91,6 +103,12 @@ class MutualObjective(Objective):
             for key, projector in objective.projectors.items()
         }
 
+    def set_tasks(self, compiled: Any) -> None:
+        """Adapt the losses of each student to the task; see the base class."""
+        names = self.student.output_names
+        for name, objective in zip(names, self.objectives, strict=True):
+            objective.set_tasks(per_output(compiled, name, names))
+
     def teach_during(
         self, student_outputs: Sequence[dict], y: Any, replica: Any = 0
     ) -> list[Knowledge]:
@@ -110,8 +128,9 @@ class MutualObjective(Objective):
     ) -> Any:
         """Compute the mean of one loss over the samples; see `DistillationObjective.term`."""
         k, loss = divmod(i, len(self.pattern))
-        objective, labels = self.objectives[k], self._labels(k, y)
-        return objective.term(loss, knowledge[k], student_outputs[k], labels, weights)
+        names = self.student.output_names
+        labels, weights = self._labels(k, y), sample_weights(weights, names[k], names)
+        return self.objectives[k].term(loss, knowledge[k], student_outputs[k], labels, weights)
 
     def _labels(self, student: int, y: Any) -> Any:
         return None if y is None else y[self.student.output_names[student]]
@@ -127,7 +146,7 @@ class MutualObjective(Objective):
             ]
             model, taps = objective.student.model, [*objective.student.taps, *wanted]
             objective.student = TappedModel(
-                model, taps, outputs=self.student_outputs, training=True
+                model, taps, outputs=objective.student_outputs, training=True
             )
 
 
@@ -153,8 +172,3 @@ class JoinedStudents:
         outputs = [tree.flatten(output)[0] for output, _ in results]
         taps = [taps for _, taps in results]
         return dict(zip(self.output_names, outputs, strict=True)), taps
-
-
-def _copy_loss(loss: DistillationLoss, student: keras.Model) -> DistillationLoss:
-    config = {**loss.get_config(), "name": f"{student.name}_{loss.name}"}
-    return type(loss).from_config(config)

@@ -11,6 +11,7 @@ from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.fit import fit_arguments, list_callbacks
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.copy import copy_model
+from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
@@ -39,7 +40,7 @@ class SelfDistiller(BaseDistiller):
 
     Args:
         student: The model to train, built; if subclassed, with a `get_config` of its arguments.
-        losses: As for `Distiller`. Defaults to `kd.losses.SoftTargets()`.
+        losses: As for `Distiller`. Defaults to `None`, by the task.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `1.0`, so
             that training is plain until the teacher teaches.
         decay: Decay of the running average, between 0 and 1; `None` for snapshots. Defaults to
@@ -79,7 +80,7 @@ class SelfDistiller(BaseDistiller):
         start: int = 0,
         every: int | None = None,
         noise: LogitNoise | None = None,
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         same_view: bool = False,
         on_bad_batch: str = "raise",

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_kd.losses import ChunkMimicry, DistillationLoss
 from keras_kd.losses import get as get_loss
-from keras_kd.losses.numerics import mean_over_samples
+from keras_kd.losses.reduction import mean_over_samples
 from keras_kd.teacher_class.discriminators import Discriminators
 from keras_kd.training.distribution import global_mean, per_replica, replica_share
 from keras_kd.training.loss_trackers import LossTrackers
@@ -50,7 +50,7 @@ class TeacherClassLosses:
         Args:
             chunks: The targets of the students.
             outputs: The outputs of the students.
-            weights: Sample weights (batch,), or `None`.
+            weights: Sample weights (batch, ...), or `None`.
             size: Number of samples, under `tf.distribute` those of this replica.
             training: Whether to add the adversarial losses.
         """
@@ -105,7 +105,7 @@ def get_mimicry_loss(loss: str | DistillationLoss | None) -> DistillationLoss:
         ValueError: If it needs labels or classes.
     """
     loss = ChunkMimicry() if loss is None else get_loss(loss)
-    if loss.needs_labels or loss.needs_classes:
+    if loss.needs_labels or loss.tasks == ("classes",):
         raise ValueError(
             "TeacherClass: `loss` must compare hidden units without labels or classes, like "
             f"ChunkMimicry. Received: {type(loss).__name__}"
