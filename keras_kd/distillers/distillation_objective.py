@@ -16,11 +16,12 @@ from keras_kd.models.declaration import Declaration, check_declaration
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.teachers.class_map import class_map
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.shared_weights import check_shared_weights
-from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns, replicate_teacher
+from keras_kd.teachers.teacher import Teacher, as_teachers, replicate_teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.label_checks import per_output, sample_weights
 from keras_kd.training.labels import UNLABELED, class_indices
@@ -116,8 +117,9 @@ class DistillationObjective(Objective):
             self.weighting,
             self.noise,
             self.combine,
-            [class_columns(teacher, classes, self.class_names) for teacher in teachers],
+            [class_map(teacher, classes, self.class_names) for teacher in teachers],
             classes,
+            self._units(),
         )
         for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
@@ -128,6 +130,17 @@ class DistillationObjective(Objective):
                     loss.check_head(member.activations.get(place), member.shapes[place])
         self.ensemble = ensemble
         self.connect([[_each(tap, member.shapes) for tap in taps] for member in ensemble.members])
+
+    def _units(self) -> dict[Tap, int]:
+        """Return, by the teachers' taps of logits, the student's units that they may become."""
+        units = {}
+        for loss in self.terms:
+            tap = student_tap(loss)
+            if loss.on_logits and self.student.kinds.get(tap) not in (None, "values"):
+                size = self.student.shapes[tap][-1]
+                if not (size == 2 and self.student.kinds[tap] == "sigmoid"):
+                    units.setdefault(teacher_tap(loss), size)
+        return units
 
     def _count_classes(self) -> int:
         """Return the number of classes of the student's first output of logits."""

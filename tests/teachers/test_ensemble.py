@@ -7,6 +7,7 @@ from keras import layers, ops
 
 import keras_kd as kd
 from keras_kd.models.taps import Tap
+from keras_kd.teachers.class_map import ClassMap
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import Teacher
 from tests import toy
@@ -249,6 +250,10 @@ def fruit():
     return toy.cnn("fruit", classes=2, seed=2)
 
 
+def maps(*columns):
+    return [ClassMap(columns=tuple(one)) for one in columns]
+
+
 def test_a_teacher_with_classes_teaches_its_own_columns(animals, fruit):
     x, y = DATA
     teachers = [kd.Teacher(animals, classes=[0, 1, 2]), kd.Teacher(fruit, classes=[2, 3])]
@@ -275,7 +280,7 @@ def test_without_labels_every_teacher_teaches_its_own_columns(animals, fruit):
 
 def test_a_teacher_has_no_weight_for_a_class_that_it_does_not_have(animals, fruit):
     ensemble = Ensemble(
-        [Teacher(animals), Teacher(fruit)], [OUTPUT], columns=[[0, 1, 2], [3, 4]], classes=5
+        [Teacher(animals), Teacher(fruit)], [OUTPUT], class_maps=maps([0, 1, 2], [3, 4]), classes=5
     )
     # A label outside the classes, which a loss ignores, is like no label.
     labels = np.array([0, 2, 3, 4, 255, kd.UNLABELED] * 5)
@@ -289,7 +294,7 @@ def test_in_dense_prediction_a_teacher_needs_the_class_of_one_position():
         return keras.Sequential([keras.Input((2, 2, 1)), layers.Conv2D(classes, 1)], name=name)
 
     teachers = [Teacher(model("a", 2)), Teacher(model("b", 2))]
-    ensemble = Ensemble(teachers, [OUTPUT], columns=[[0, 1], [2, 3]], classes=4)
+    ensemble = Ensemble(teachers, [OUTPUT], class_maps=maps([0, 1], [2, 3]), classes=4)
     labels = np.array([[[0, 1], [1, 0]], [[0, 1], [1, 3]], [[2, 2], [3, 3]]])
     weights = ensemble(np.ones((3, 2, 2, 1), "float32"), labels).weights
     np.testing.assert_array_equal(weights, [[1, 0.5, 0], [0, 0.5, 1]])
@@ -300,8 +305,8 @@ def test_combined_logits_of_different_classes_are_centered(animals, fruit):
     teachers = [kd.Teacher(animals, classes=[0, 1, 2]), kd.Teacher(fruit, classes=[2, 3])]
     a, b = (np.asarray(t(x)) - np.mean(t(x), axis=-1, keepdims=True) for t in (animals, fruit))
     target = np.concatenate([a[:, :2], (a[:, 2:] + b[:, :1]) / 2, b[:, 1:]], axis=-1)
-    columns = [[0, 1, 2], [2, 3]]
-    ensemble = Ensemble(teachers, [OUTPUT], combine="logits", columns=columns, classes=4)
+    both = maps([0, 1, 2], [2, 3])
+    ensemble = Ensemble(teachers, [OUTPUT], combine="logits", class_maps=both, classes=4)
     np.testing.assert_allclose(ensemble(x).combined[OUTPUT], target, rtol=1e-4, atol=1e-5)
 
 
@@ -316,21 +321,9 @@ def test_combined_logits_of_different_classes_are_centered(animals, fruit):
     ],
 )
 def test_options_that_need_the_same_classes(kwargs, message, animals):
-    columns = [[0, 1, 2], [0, 1, 2]]
+    both = maps([0, 1, 2], [0, 1, 2])
     with pytest.raises(ValueError, match=message):
-        Ensemble([Teacher(animals)] * 2, [OUTPUT], columns=columns, classes=4, **kwargs)
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [{"combine": "probabilities"}, {"weighting": kd.weighting.Entropy()}],
-    ids=["probabilities", "entropy"],
-)
-def test_binary_teachers_cannot_be_compared_as_classes(kwargs):
-    teachers = [Teacher(toy.cnn(name, classes=1, activation="sigmoid")) for name in "ab"]
-    with pytest.raises(ValueError, match="Teacher 'a' has binary outputs"):
-        Ensemble(teachers, [OUTPUT], **kwargs)
-    assert Ensemble(teachers, [OUTPUT])(DATA[0]).weights.shape == (2, 32)
+        Ensemble([Teacher(animals)] * 2, [OUTPUT], class_maps=both, classes=4, **kwargs)
 
 
 def test_teachers_that_are_set_later_are_checked_again(animals, fruit, tmp_path):
