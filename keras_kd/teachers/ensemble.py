@@ -143,13 +143,17 @@ class Ensemble:
             return self.weighting(ops.stack(logits), labels)
         first = next(iter(teacher_outputs[0].values()))
         kept = ops.ones((len(teacher_outputs), ops.shape(first)[0]), "float32")
-        independent = self._is_sigmoid(self.weighting_tap)
-        if self._merges_classes and labels is not None and not independent:
-            kept = self._know_labels(labels)
+        if self._merges_classes and labels is not None:
+            kept = self._know_labels(labels, kept)
         return self.weighting.call(None, labels, kept)
 
-    def _know_labels(self, labels: Any) -> Any:
-        """Return (teachers, batch): 1 if the teacher has the sample's class, or it has no label."""
+    def _know_labels(self, labels: Any, kept: Any) -> Any:
+        """Return (teachers, batch): 1 if the teacher has the sample's class, or it has no label.
+
+        With independent labels every teacher is kept: each teaches the labels that it has.
+        """
+        if self._is_sigmoid(self.weighting_tap):
+            return kept
         shape = next(member.shapes[self.weighting_tap] for member in self.members)
         target = class_indices(labels, (*shape[:-1], self._classes))
         # A label outside the classes, which the loss ignores, counts as no label.
@@ -249,7 +253,7 @@ def _class_mask(column: Sequence[int], classes: int) -> Any:
 
 def _yes_or_no(labels: Any) -> Any:
     """Return labels of 0 and 1 as class indices, `UNLABELED` where there is none."""
-    labels = ops.convert_to_tensor(labels)
+    labels = ops.cast(labels, "float32")
     yes = ops.cast(labels > 0.5, "int32")
     return ops.where(labels >= 0, yes, UNLABELED)  # Comparisons with NaN are false.
 

@@ -326,6 +326,105 @@ def test_options_that_need_the_same_classes(kwargs, message, animals):
         Ensemble([Teacher(animals)] * 2, [OUTPUT], class_maps=both, classes=4, **kwargs)
 
 
+# Teachers of more classes, of yes-or-no questions and of independent labels.
+
+
+@pytest.mark.parametrize("combine", ["losses", "probabilities", "logits"])
+@pytest.mark.parametrize(
+    "weighting", WEIGHTINGS[:1] + WEIGHTINGS[2:], ids=lambda w: type(w).__name__
+)
+def test_teachers_with_more_classes_are_compared_on_those_of_the_student(weighting, combine):
+    x, y = DATA[0], DATA[1] % 2
+    more, same = toy.cnn("more", classes=5, seed=3), toy.cnn("same", classes=2, seed=4)
+    both = [ClassMap(kept=(3, 1)), ClassMap()]
+    logits = np.stack([np.asarray(more(x))[:, [3, 1]], same(x)])
+    teachers = [Teacher(more, classes=[None, 1, None, 0, None]), Teacher(same)]
+    ensemble = Ensemble(teachers, [OUTPUT], weighting, None, combine, both, classes=2)
+    knowledge = ensemble(x, y)
+    weights = np.asarray(weighting(logits, y))
+    np.testing.assert_allclose(knowledge.weights, weights, rtol=1e-5)
+    if combine != "losses":
+        target = combined_target(combine, logits, weights)
+        np.testing.assert_allclose(knowledge.combined[OUTPUT], target, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def deciders():
+    """A sigmoid and a softmax for the same yes-or-no question, and their logits of yes."""
+    one = toy.cnn("one", classes=1, activation="sigmoid", seed=3)
+    two = toy.cnn("two", classes=2, activation="softmax", seed=4)
+    z = [kd.Teacher(model).watch([OUTPUT])(DATA[0])[OUTPUT] for model in (one, two)]
+    return [Teacher(one), Teacher(two)], np.stack([z[0][:, 0], z[1][:, 1] - z[1][:, 0]])
+
+
+@pytest.mark.parametrize("units", [1, 2])
+@pytest.mark.parametrize("shape", [(32,), (32, 1)])
+@pytest.mark.parametrize("weighting", WEIGHTINGS[2:], ids=lambda w: type(w).__name__)
+def test_yes_or_no_teachers_are_weighted_by_their_two_classes(weighting, shape, units, deciders):
+    teachers, z = deciders
+    y = np.where(np.arange(32) % 5, DATA[1] % 2, kd.UNLABELED)
+    labels = np.where(y < 0, np.nan, y).astype("float32") if len(shape) == 2 else y
+    ensemble = Ensemble(teachers, [OUTPUT], weighting, units={OUTPUT: units})
+    expected = weighting(np.stack([0 * z, z], axis=-1), y)
+    found = ensemble(DATA[0], labels.reshape(shape)).weights
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_probabilities_of_yes_or_no_are_combined(units, deciders):
+    teachers, z = deciders
+    weighting = kd.weighting.Fixed([1, 3])
+    ensemble = Ensemble(
+        teachers, [OUTPUT], weighting, combine="probabilities", units={OUTPUT: units}
+    )
+    target = np.asarray(ensemble(DATA[0]).combined[OUTPUT])
+    found = target[:, 0] if units == 1 else target[:, 1] - target[:, 0]
+    p = np.average(1 / (1 + np.exp(-z.astype("float64"))), axis=0, weights=[1, 3])
+    np.testing.assert_allclose(found, np.log(p / (1 - p)), rtol=1e-4, atol=1e-5)
+
+
+def taggers(activation):
+    models = [toy.cnn(name, activation=activation, seed=i) for i, name in enumerate("ab")]
+    return models, np.stack([Teacher(m).watch([OUTPUT])(DATA[0])[OUTPUT] for m in models])
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_probabilities_of_independent_labels_are_combined_one_by_one(activation):
+    models, z = taggers(activation)
+    ensemble = Ensemble([Teacher(m) for m in models], [OUTPUT], combine="probabilities")
+    ensemble.read_as({OUTPUT: "sigmoid"})
+    p = np.mean(1 / (1 + np.exp(-z.astype("float64"))), axis=0)
+    found = ensemble(DATA[0]).combined[OUTPUT]
+    np.testing.assert_allclose(found, np.log(p / (1 - p)), rtol=1e-4, atol=1e-5)
+
+
+def test_logits_of_different_labels_are_not_centered():
+    models, z = taggers("sigmoid")
+    both, y = maps([0, 1, 2, 3], [3, 4, 5, 6]), np.ones((32, 7))
+    teachers = [Teacher(m) for m in models]
+    knowledge = Ensemble(teachers, [OUTPUT], combine="logits", class_maps=both, classes=7)(
+        DATA[0], y
+    )
+    expected = np.concatenate([z[0, :, :3], (z[0, :, 3:] + z[1, :, :1]) / 2, z[1, :, 1:]], -1)
+    np.testing.assert_allclose(knowledge.combined[OUTPUT], expected, rtol=1e-5)
+    np.testing.assert_array_equal(knowledge.weights, np.full((2, 32), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("activation", "kwargs", "message"),
+    [
+        ("sigmoid", {"weighting": kd.weighting.Entropy()}, "has independent labels .* Entropy"),
+        ("tanh", {"weighting": kd.weighting.Entropy()}, "has numbers .* Entropy needs classes"),
+        ("tanh", {"combine": "probabilities"}, "has numbers .* combine='probabilities'"),
+    ],
+)
+def test_labels_and_numbers_cannot_be_compared_as_classes(activation, kwargs, message):
+    teachers = [Teacher(toy.cnn(name, activation=activation)) for name in "ab"]
+    with pytest.raises(ValueError, match=f"Teacher 'a' {message}"):
+        Ensemble(teachers, [OUTPUT], **kwargs)
+    assert Ensemble(teachers, [OUTPUT])(DATA[0]).weights.shape == (2, 32)
+
+
 def test_teachers_that_are_set_later_are_checked_again(animals, fruit, tmp_path):
     teachers = [kd.Teacher(animals, classes=[0, 1, 2]), kd.Teacher(fruit, classes=[3, 4])]
     kd.Distiller(toy.cnn("student", classes=5), teachers).save(tmp_path / "d.keras")
