@@ -8,13 +8,16 @@ import keras
 from keras import tree
 
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses, teacher_tap
+from keras_kd.distillers.default_losses import as_losses, copy_loss
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.early_exits import Exits, ModelWithExits, build_exits
+from keras_kd.distillers.loss_taps import teacher_tap
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import ACTIVATIONS
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.distribution import global_mean, replica_share
@@ -48,7 +51,7 @@ class DeepSupervision(BaseDistiller):
             a 1×1 convolution, resized.
         losses: As for `Distiller`: one on logits is computed at each exit; one between hidden taps,
             such as `kd.losses.Hint("last_map", "first_map")`, makes one of the student's layers the
-            target of another. Defaults to `kd.losses.SoftTargets()`.
+            target of another. Defaults to `None`, by the task.
         student_loss_weight: Weight of the compiled loss at the final output, a hyperparameter.
             Defaults to `1.0`.
         exit_loss_weight: Weight of the compiled loss at the exits, a hyperparameter. Defaults to
@@ -133,7 +136,11 @@ class DeepSupervision(BaseDistiller):
 
     def _as_final_output(self, logits: Any, y_pred: Any) -> Any:
         """Return the output of an exit with the activation and structure of the student's."""
-        activation = self.objective.student.activations.get(_FINAL)
+        student = self.objective.student
+        activation = student.activations.get(_FINAL)
+        if student.kinds.get(_FINAL) == "probabilities":
+            (name,) = student.output_names
+            activation = ACTIVATIONS.get(self.objective.tasks.get(name), "softmax")
         if activation is not None:
             logits = keras.activations.get(activation)(logits)
         return tree.pack_sequence_as(y_pred, [logits])
@@ -179,10 +186,7 @@ def _at_each(loss: DistillationLoss, exits: dict[str, Any]) -> list[Distillation
     """Return a loss on logits once per exit, and any other loss unchanged."""
     if not loss.on_logits:
         return [loss]
-    config = loss.get_config()
     return [
-        type(loss).from_config(
-            {**config, "student_tap": name, "name": f"{name.replace('/', '_')}_{loss.name}"}
-        )
+        copy_loss(loss, student_tap=name, name=f"{name.replace('/', '_')}_{loss.name}")
         for name in exits
     ]

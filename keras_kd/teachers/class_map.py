@@ -4,8 +4,13 @@ import difflib
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from keras import ops
+
+from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.teachers.base import BaseTeacher
+from keras_kd.training.labels import UNLABELED, class_indices
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,18 @@ def class_map(
         None if kept == list(range(len(columns))) else tuple(kept),
         None if known is None else tuple(known),
     )
+
+
+def restrict_classes(logits: Any, labels: Any, columns: Sequence[int]) -> tuple[Any, Any]:
+    """Return the student's logits and the labels among the classes that a teacher has."""
+    own = ops.convert_to_tensor(list(columns), dtype="int32")
+    if labels is not None:
+        target = class_indices(labels, logits.shape)
+        matches = ops.expand_dims(target, -1) == own
+        position = ops.cast(ops.argmax(matches, axis=-1), "int32")
+        labels = ops.where(ops.any(matches, axis=-1), position, UNLABELED)
+    restricted, mask = ops.take(logits, own, axis=-1), get_mask(logits)
+    return restricted if mask is None else set_mask(restricted, mask), labels
 
 
 def _class_index(

@@ -7,6 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import MEANINGS
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.class_map import ClassMap
 from keras_kd.teachers.knowledge import Knowledge, locate_teacher_outputs
@@ -191,23 +192,38 @@ class Ensemble:
             return _log_mean(yes, weights) - _log_mean(no, weights)
         return _log_mean(ops.log_softmax(stacked, axis=-1), weights)
 
+    def check_task(self, tap: Tap, task: str | None) -> None:
+        """Reject options that interpret labels or numbers as one of several classes.
+
+        Args:
+            tap: A tap of logits.
+            task: The task of its output, or `None` if it is not known.
+
+        Raises:
+            ValueError: If the weighting, the combination or a conversion needs classes.
+        """
+        adaptive = self._adaptive and tap == self.weighting_tap
+        if adaptive and task in ("labels", "values"):
+            raise ValueError(
+                f"{type(self.weighting).__name__} reads the teacher outputs as mutually exclusive "
+                f"classes, but they are {MEANINGS[task]}. Pass weighting=kd.weighting.Uniform() or "
+                "Fixed([...])."
+            )
+        if task == "values" and len(self.members) > 1 and self.combine == "probabilities":
+            raise ValueError(
+                "combine='probabilities' needs classes or labels, but the outputs are "
+                f"{MEANINGS[task]}. Pass combine='losses' or 'logits'."
+            )
+        for member in self.members if task == "values" else ():
+            member.require_unconverted(tap)
+
     def _check_heads(self) -> None:
-        """Reject options that interpret labels or numbers as one of several classes."""
-        for member in self.members if len(self.members) > 1 else ():
+        """Reject options that contradict the visible activations; see `check_task`."""
+        for member in self.members:
             for tap, kind in member.kinds.items():
-                labels = member.activations[tap] == "sigmoid" and member.shapes[tap][-1] > 1
-                if self._adaptive and (labels or kind == "values"):
-                    raise ValueError(
-                        f"Teacher '{member.teacher.name}' has "
-                        f"{'independent labels (a sigmoid)' if labels else 'numbers'} as outputs, "
-                        f"but {type(self.weighting).__name__} needs classes. Pass "
-                        "weighting=kd.weighting.Uniform() or Fixed([...])."
-                    )
-                if self.combine == "probabilities" and kind == "values":
-                    raise ValueError(
-                        f"Teacher '{member.teacher.name}' has numbers as outputs, but "
-                        "combine='probabilities' needs classes. Pass combine='losses' or 'logits'."
-                    )
+                labels = kind == "sigmoid" and member.shapes[tap][-1] > 1
+                if labels or kind == "values":
+                    self.check_task(tap, "labels" if labels else "values")
 
     def _check_noise(self) -> None:
         hidden = {tap.name for member in self.members for tap in member.shapes if tap.name}

@@ -31,9 +31,9 @@ class Member:
 
     Attributes:
         teacher: The teacher.
-        kinds: As for `TappedModel`, of the teacher's own outputs.
-        shapes: Shapes by tap after the conversion.
-        activations: Activations by tap after the conversion: the one that fits its form.
+        shapes: Shapes by tap, after the conversion.
+        kinds: Kinds by tap as for `TappedModel`, after the conversion.
+        activations: Activations by tap, after the conversion.
         sigmoids: Taps that are read as a sigmoid, not as a softmax.
 
     Raises:
@@ -43,8 +43,9 @@ class Member:
     def __init__(
         self, watched: Any, class_map: ClassMap, units: Mapping[Tap, int] | None = None
     ) -> None:
-        self.teacher, self.kinds = watched.teacher, watched.kinds
-        self.shapes, self.activations = dict(watched.shapes), dict(watched.activations)
+        self.teacher = watched.teacher
+        self.shapes, self.kinds = dict(watched.shapes), dict(watched.kinds)
+        self.activations = dict(watched.activations)
         self.sigmoids: set[Tap] = set()
         self._watched, self._class_map = watched, class_map
         self._binary: dict[Tap, int] = {}
@@ -63,8 +64,22 @@ class Member:
             for tap, value in outputs.items()
         }
 
+    def require_unconverted(self, tap: Tap) -> None:
+        """Reject a conversion between one and two units, which is for yes-or-no questions.
+
+        Raises:
+            ValueError: If the units at a tap are converted.
+        """
+        if tap in self._binary:
+            raise ValueError(
+                f"Teacher '{self.teacher.name}' has outputs of shape {self._watched.shapes[tap]} "
+                f"and the student of shape {self.shapes[tap]}. One unit and two match for a "
+                "yes-or-no question only, not for numbers (regression). Give the student as many "
+                "outputs as the teacher has."
+            )
+
     def _convert(self, tap: Tap, logits: Any) -> Any:
-        if self.kinds[tap] == "probabilities" and tap in self.sigmoids:
+        if self._watched.kinds[tap] == "probabilities" and tap in self.sigmoids:
             logits = log_odds(logits)
         if self._class_map.kept is not None:
             kept = ops.convert_to_tensor(list(self._class_map.kept), dtype="int32")
@@ -101,7 +116,7 @@ class Member:
         if self._class_map.columns is None and (one_to_two or two_to_one):
             self._binary[tap] = units
             self.shapes[tap] = (*shape[:-1], units)
-            self.activations[tap] = "softmax" if units == 2 else "sigmoid"
+            self.kinds[tap] = self.activations[tap] = "softmax" if units == 2 else "sigmoid"
 
 
 def as_two_classes(logits: Any) -> Any:
