@@ -50,6 +50,11 @@ class TFLiteTeacher(BaseTeacher):
         name: str | None,
     ) -> None:
         super().__init__(name or Path(path).stem, classes, outputs, preprocessing)
+        if threads is not None and threads < 1:
+            raise ValueError(
+                f"Teacher '{self.name}': `threads` must be at least 1, or None for all cores. "
+                f"Received: threads={threads!r}"
+            )
         self._content = read_tflite(path)
         #: Names of the inputs in the order of a list of them, if it is known.
         self._order = recorded_inputs(self._content)
