@@ -413,16 +413,29 @@ def test_logits_of_different_labels_are_not_centered():
 @pytest.mark.parametrize(
     ("activation", "kwargs", "message"),
     [
-        ("sigmoid", {"weighting": kd.weighting.Entropy()}, "has independent labels .* Entropy"),
-        ("tanh", {"weighting": kd.weighting.Entropy()}, "has numbers .* Entropy needs classes"),
-        ("tanh", {"combine": "probabilities"}, "has numbers .* combine='probabilities'"),
+        ("sigmoid", {"weighting": kd.weighting.Entropy()}, "Entropy reads .* independent labels"),
+        ("tanh", {"weighting": kd.weighting.Entropy()}, "Entropy reads .* numbers"),
+        ("tanh", {"combine": "probabilities"}, "combine='probabilities' needs .* numbers"),
     ],
 )
 def test_labels_and_numbers_cannot_be_compared_as_classes(activation, kwargs, message):
     teachers = [Teacher(toy.cnn(name, activation=activation)) for name in "ab"]
-    with pytest.raises(ValueError, match=f"Teacher 'a' {message}"):
+    with pytest.raises(ValueError, match=message):
         Ensemble(teachers, [OUTPUT], **kwargs)
     assert Ensemble(teachers, [OUTPUT])(DATA[0]).weights.shape == (2, 32)
+
+
+@pytest.mark.parametrize("task", ["labels", "values", "binary", "classes", None])
+def test_the_task_decides_if_linear_outputs_can_be_compared_as_classes(task, teachers):
+    adaptive = Ensemble(teachers, [OUTPUT], kd.weighting.Entropy())
+    combined = Ensemble(teachers, [OUTPUT], combine="probabilities")
+    for ensemble, tasks in ((adaptive, ("labels", "values")), (combined, ("values",))):
+        ensemble.check_task(Tap("features", logits=True), None)
+        if task in tasks:
+            with pytest.raises(ValueError, match="independent labels|numbers"):
+                ensemble.check_task(OUTPUT, task)
+        else:
+            ensemble.check_task(OUTPUT, task)
 
 
 def test_teachers_that_are_set_later_are_checked_again(animals, fruit, tmp_path):
