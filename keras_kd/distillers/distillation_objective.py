@@ -7,7 +7,12 @@ import keras
 from keras import ops, tree
 
 from keras_kd.distillers.arguments import check_arguments, unique_names
-from keras_kd.distillers.default_losses import as_losses, loss_for_task, task_of_loss
+from keras_kd.distillers.default_losses import (
+    as_losses,
+    compiled_loss,
+    loss_for_task,
+    task_of_loss,
+)
 from keras_kd.distillers.loss_taps import at_taps, student_tap, teacher_tap
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import check_inputs
@@ -242,13 +247,18 @@ class DistillationObjective(Objective):
         return name if name in names else names[0]
 
     def _evidence(self, name: str, compiled: Any, tap: Tap | None = None) -> Evidence:
-        """Return what tells the task of an output, also by the teachers' heads at a tap."""
+        """Return what tells the task of an output, also by the teachers' heads at a tap.
+
+        Without a compiled loss, the one that a teacher was trained with tells.
+        """
         names = self.student.output_names
         units = self.student.output_shapes[name][-1]
         members = self.ensemble.members if self.ensemble and tap else ()
         heads = [one.kinds[tap] for one in members if one.shapes[tap][-1] == units]
         declared = declared_kind(self.student_outputs, name, names)
-        loss = per_output(compiled, name, names)
+        losses = [per_output(compiled, name, names)]
+        losses += [loss for one in members if (loss := compiled_loss(one.teacher, tap)) is not None]
+        loss = next((loss for loss in losses if loss is not None), None)
         return Evidence(name, units, declared, loss, [self.student.heads[name], *heads])
 
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
