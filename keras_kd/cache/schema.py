@@ -13,6 +13,8 @@ from keras_kd.teachers.knowledge import SERVES
 #: The columns besides the teacher outputs: each sample's key, and a digest of each of its inputs.
 KEYS, DIGESTS = "keys.npy", "inputs.npy"
 DTYPES = ("float16", "float32")
+#: Values of `StoredTap.activation`.
+ACTIVATIONS = (None, "softmax", "sigmoid", "probabilities", "values")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.npy")
 _MAX_ROW_BYTES = 2**31
 
@@ -27,7 +29,9 @@ class StoredTap:
     Attributes:
         name: The tap's name, `None` for the output.
         serves: What the values can be used as, one of `knowledge.SERVES`.
-        activation: `"softmax"` or `"sigmoid"` if the teacher applies it to these logits.
+        activation: `"softmax"` or `"sigmoid"` if the teacher applies it to these logits,
+            `"probabilities"` if they are log p of one of the two, `"values"` for numbers
+            (regression), `None` for logits.
         shape: Shape of one sample's value, as the teacher returns it.
         dtype: Its dtype, as the teacher returns it.
         file: The file with the values.
@@ -192,7 +196,7 @@ def _parse_tap(value: dict[str, Any]) -> StoredTap:
     tap = StoredTap(
         name=None if value["name"] is None else str(value["name"]),
         serves=_parse_choice(value["serves"], SERVES),
-        activation=_parse_choice(value["activation"], (None, "softmax", "sigmoid")),
+        activation=_parse_choice(value["activation"], ACTIVATIONS),
         shape=tuple(parse_int(size, 1) for size in value["shape"]),
         dtype=str(np.dtype(value["dtype"])) if value["dtype"] != "bfloat16" else "bfloat16",
         file=value["file"],

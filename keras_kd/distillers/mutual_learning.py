@@ -10,6 +10,7 @@ from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.mutual_objective import MutualObjective
 from keras_kd.losses import DistillationLoss
 from keras_kd.losses.distillation_loss import shapes_agree
+from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import built_inputs, input_shapes, require_built
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.weighting import Weighting
@@ -40,7 +41,7 @@ class MutualLearning(BaseDistiller):
         noise: As for `Distiller`.
         combine: As for `Distiller`: with `"probabilities"` the target is the mean of the others.
             Defaults to `"losses"`.
-        student_outputs: As for `Distiller`.
+        student_outputs: As for `Distiller`; a dict is by the students' names.
         augment: As for `Distiller`; all students get the same view.
         on_bad_batch: As for `Distiller`.
         name: Name of the model. Defaults to `None`.
@@ -67,7 +68,7 @@ class MutualLearning(BaseDistiller):
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         on_bad_batch: str = "raise",
         name: str | None = None,

@@ -11,6 +11,7 @@ from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.graph import built_inputs, input_shapes, require_built
 from keras_kd.teacher_class.chunks import as_integers
 from keras_kd.teacher_class.representation import Representation
+from keras_kd.teachers.shared_weights import check_shared_weights
 
 Models = Sequence[keras.Model] | Callable[[int], keras.Model]
 
@@ -109,13 +110,14 @@ def require_fit(
     numbers: Sequence[int],
     chunks: Sequence[Sequence[int]],
 ) -> None:
-    """Reject students whose inputs differ from the teacher's or whose outputs from their chunks.
+    """Reject students that share layers with the teacher, take other inputs or miss their chunks.
 
     Raises:
         ValueError: If one does not fit.
     """
     for number, student in zip(numbers, students, strict=True):
         check_inputs(representation.teacher, student)
+        check_shared_weights(representation.teacher, student)
         require_chunk_shape(student, number, representation, chunks[number])
 
 

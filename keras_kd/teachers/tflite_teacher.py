@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from keras import ops, tree
+from keras import tree
 
 from keras_kd.litert.cost import cost
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.litert.output_ops import FinalOp, final_op
+from keras_kd.models.declaration import (
+    DECLARE,
+    Declaration,
+    check_declared_names,
+    declared_kind,
+    resolve_kind,
+)
+from keras_kd.models.logits import log_odds, log_probabilities
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.fingerprint import (
@@ -32,7 +40,7 @@ class TFLiteTeacher(BaseTeacher):
         self,
         path: str | os.PathLike,
         classes: Sequence[int] | Sequence[str] | None,
-        outputs: str,
+        outputs: Declaration,
         preprocessing: Callable[[Any], Any] | None,
         threads: int | None,
         name: str | None,
@@ -106,10 +114,12 @@ class WatchedTFLiteTeacher:
     def __init__(self, teacher: TFLiteTeacher, taps: Sequence[Tap]) -> None:
         self.teacher = teacher
         self._outputs = {tap: _output_name(teacher, tap) for tap in taps}
-        self._kinds = {tap: _output_kind(teacher, self._outputs[tap]) for tap in taps if tap.logits}
+        #: As for `TappedModel`.
+        self.kinds = {tap: _output_kind(teacher, self._outputs[tap]) for tap in taps if tap.logits}
         self.shapes = {tap: teacher.output_shapes[name] for tap, name in self._outputs.items()}
         self.activations = {
-            tap: None if kind == "logits" else kind for tap, kind in self._kinds.items()
+            tap: kind if kind in ("softmax", "sigmoid") else None
+            for tap, kind in self.kinds.items()
         }
 
     def __call__(self, x: Any) -> dict[Tap, Any]:
@@ -118,7 +128,7 @@ class WatchedTFLiteTeacher:
             x = self.teacher.preprocessing(x)
         outputs = self.teacher.run(x)
         return {
-            tap: _to_logits(outputs[name], self._kinds.get(tap, "logits"))
+            tap: _to_logits(outputs[name], self.kinds.get(tap, "values"))
             for tap, name in self._outputs.items()
         }
 
@@ -136,32 +146,35 @@ def _output_name(teacher: TFLiteTeacher, tap: Tap) -> str:
 
 
 def _output_kind(teacher: TFLiteTeacher, name: str) -> str:
-    """Return `"logits"`, or the activation from whose probabilities logits can be recovered."""
-    op = teacher.final_op(name)
-    declared = {"logits": "logits", "probabilities": "softmax"}.get(teacher.outputs)
-    kind = op.kind if op.kind != "unknown" or declared is None else declared
+    """Return the kind of an output, as for `TappedModel.kinds`."""
+    op, names = teacher.final_op(name), teacher.output_names
+    check_declared_names(teacher.outputs, names, teacher.name)
+    declared = declared_kind(teacher.outputs, name, names)
+    kind = resolve_kind(declared, op.kind)
+    if kind is None and (len(names) == 1 or not isinstance(teacher.outputs, str)):
+        raise ValueError(
+            f"Teacher '{teacher.name}' is declared to return {declared}, but its output '{name}' "
+            f"is computed by {op.op}. Received: outputs={teacher.outputs!r}"
+        )
+    kind = kind or op.kind
     if kind == "unknown":
         raise ValueError(
             f"Teacher '{teacher.name}': the output '{name}', computed by {op.op or 'an input'}, "
-            "may be logits or probabilities. Pass outputs='logits' or outputs='probabilities'."
+            f"may be logits or probabilities. {DECLARE}"
         )
-    if teacher.outputs != "auto" and (kind == "logits") != (teacher.outputs == "logits"):
-        raise ValueError(
-            f"Teacher '{teacher.name}' is declared to return {teacher.outputs}, but its output "
-            f"'{name}' is computed by {op.op}. Received: outputs={teacher.outputs!r}"
-        )
-    if kind != "logits" and op.quantized:
+    probabilities = kind in ("softmax", "sigmoid", "probabilities")
+    if probabilities and op.quantized:
         raise ValueError(
             f"Teacher '{teacher.name}' ends in a {kind} with 256 levels, from which logits cannot "
             f"be recovered. Export the model without its {kind}, so that the file ends in logits."
         )
-    return kind
+    # A softmax of a single unit would be constant.
+    single = kind == "probabilities" and teacher.output_shapes[name][-1] == 1
+    return "sigmoid" if single else kind
 
 
 def _to_logits(values: Any, kind: str) -> Any:
-    if kind == "logits":
+    if kind in ("logits", "values"):
         return values
-    log = ops.log(ops.maximum(values, 1.1754944e-38))  # The smallest normal float32.
-    if kind == "softmax":
-        return log
-    return log - ops.log(ops.maximum(1.0 - values, 1.1754944e-38))
+    log_p = log_probabilities(values)
+    return log_odds(log_p) if kind == "sigmoid" else log_p

@@ -8,6 +8,7 @@ from keras import tree
 
 from keras_kd.compression.tfmot.converted_model import original_name
 from keras_kd.compression.tfmot.wrapper import WrappedModel
+from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import Call
 from keras_kd.models.hooks import Hook
 from keras_kd.models.taps import Tap, TappedModel
@@ -25,7 +26,7 @@ class TfKerasTappedModel(TappedModel):
         wrapped: WrappedModel,
         model: keras.Model,
         taps: Sequence[Tap],
-        outputs: str = "auto",
+        outputs: Declaration = "auto",
         training: bool = False,
     ) -> None:
         super().__init__(model, taps, outputs, training)
