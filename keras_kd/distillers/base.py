@@ -10,8 +10,9 @@ from keras import ops, tree
 
 from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
 from keras_kd.distillers.input_checks import check_batches, has_single_samples
+from keras_kd.distillers.keras_interface import KerasInterface
 from keras_kd.distillers.objective import Objective
-from keras_kd.distillers.summary import distiller_summary
+from keras_kd.distillers.shared_inputs import list_inputs
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.random_state import seed_states
@@ -35,13 +36,11 @@ from keras_kd.training.finite_checks import (
     finite_assertions,
     teacher_values,
 )
-from keras_kd.training.graph_errors import readable_errors
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
 from keras_kd.training.label_checks import check_labels
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED, LabelReader, Labels
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
-from keras_kd.training.step import StepModel
 from keras_kd.training.tensorflow_step import (
     after,
     check_if_not_finite,
@@ -50,7 +49,7 @@ from keras_kd.training.tensorflow_step import (
 )
 
 
-class BaseDistiller(HyperparameterPaths, StepModel):
+class BaseDistiller(HyperparameterPaths, KerasInterface):
     """Base class of `Distiller`, `SelfDistiller`, `MutualLearning` and `DeepSupervision`.
 
     It owns the training step, `compile`, `fit`, the metrics and the hyperparameters. Subclasses
@@ -159,10 +158,6 @@ class BaseDistiller(HyperparameterPaths, StepModel):
         self._label_reader = LabelReader(loss, student.output_shapes)
         self._label_masking = LabelMasking(student.output_names)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Run the student."""
-        return self.student(unpack_batch(inputs)[0], training=training)
-
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
@@ -200,23 +195,6 @@ class BaseDistiller(HyperparameterPaths, StepModel):
         skips = self.on_bad_batch == "skip"
         return run_fit(self, super().fit, given, skips, self._drawn_before_teachers())
 
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate the student alone; see `keras.Model.evaluate`."""
-        with readable_errors():
-            return super().evaluate(check_labels(x, y, self._label_reader), y, *args, **kwargs)
-
-    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Run one step on a batch; see `keras.Model.train_on_batch`."""
-        with readable_errors():
-            return super().train_on_batch(
-                check_labels(x, y, self._label_reader), y, *args, **kwargs
-            )
-
-    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate the student on a batch; see `keras.Model.test_on_batch`."""
-        with readable_errors():
-            return super().test_on_batch(check_labels(x, y, self._label_reader), y, *args, **kwargs)
-
     def _check_validation(self, data: Any) -> Any:
         """Return validation data whose labels are checked; see `check_labels`."""
         if not isinstance(data, tuple):
@@ -253,9 +231,9 @@ class BaseDistiller(HyperparameterPaths, StepModel):
             )
 
     def _check_shapes(self, *data: Any) -> None:
-        student = self.student if self.augment is None else None
         labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
-        check_batches(data, student, labeled, shapes, sparse=self._label_reader.of_indices)
+        models = list_inputs(self, joined_spec(data[0]) is not None)
+        check_batches(data, models, labeled, shapes, sparse=self._label_reader.of_indices)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Run one step: prepare the batch and the teachers, then commit."""
@@ -396,27 +374,3 @@ class BaseDistiller(HyperparameterPaths, StepModel):
             labels, compiled = self.read_labels(y), self.compiled_metrics_fn
             self._label_masking.update_metrics(compiled, labels, y_pred, sample_weight)
         return self.get_metrics_result()
-
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the student's outputs, after which Keras names losses and metrics."""
-        return self.objective.student.output_names
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The metrics that Keras resets at the start of each epoch."""
-        loss, *others = self._trackers.metrics
-        compiled = [m for m in super().metrics if m.name != "loss"]  # Keras tracks it as well.
-        return [loss, *compiled, *others]
-
-    def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
-        """Print a table of teachers, student, projectors and losses.
-
-        Args:
-            print_fn: Called with each line. Defaults to `print`.
-            **kwargs: Arguments of `keras.Model.summary`; if there are any, the student's own table
-                is printed too.
-        """
-        distiller_summary(self, print_fn)
-        if kwargs:
-            self.student.summary(print_fn=print_fn, **kwargs)
