@@ -1,7 +1,8 @@
 """The base class of all distillers: the step, `compile`, `fit`, metrics and hyperparameters."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -155,7 +156,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
             )
         super().compile(optimizer, loss, **kwargs)
         student = self.objective.student
-        self._label_reader = LabelReader(loss, student.output_shapes)
+        tasks = {n: "classes" for n, shape in student.output_shapes.items() if shape[-1] != 1}
+        self._label_reader = LabelReader(loss, student.output_shapes, tasks)
         self._label_masking = LabelMasking(student.output_names)
 
     def fit(
@@ -183,8 +185,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         if y is None and given.get("sample_weight") is not None:
             # Keras drops the weights of samples that have no label.
             given["y"] = np.full(len(tree.flatten(x)[0]), UNLABELED)
-        # Keras would look up the weight of an unlabeled sample among the classes.
-        self._use_class_weights(given.pop("class_weight", None), given)
+        class_weights = given.pop("class_weight", None)
         if self.compiled:
             self._check_shapes(x, given.get("y"), given.get("sample_weight"))
             given["x"] = check_labels(x, y, self._label_reader)
@@ -192,8 +193,11 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 given["validation_data"] = self._check_validation(given["validation_data"])
             with self.distribute_strategy.scope():
                 build_metrics(self.compiled_metrics_fn, x, given.get("y"), self.objective.student)
+        self.retrace_for_other_ranks("train_function", x, given.get("y"))
         skips = self.on_bad_batch == "skip"
-        return run_fit(self, super().fit, given, skips, self._drawn_before_teachers())
+        # Keras would look up the weight of an unlabeled sample among the classes.
+        with self._use_class_weights(class_weights, given.get("sample_weight")):
+            return run_fit(self, super().fit, given, skips, self._drawn_before_teachers())
 
     def _check_validation(self, data: Any) -> Any:
         """Return validation data whose labels are checked; see `check_labels`."""
@@ -208,13 +212,22 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         layer = isinstance(self.augment, keras.layers.Layer)
         return list(self.augment.variables) if layer and self.same_view else []
 
-    def _use_class_weights(self, weights: dict[int, float] | None, given: dict[str, Any]) -> None:
-        if weights is not None:
-            shapes = self.objective.student.output_shapes
-            weights = ClassWeights(weights, list(shapes.values()), given.get("sample_weight"))
-        if weights != self._class_weights:
-            self.train_function = None  # The compiled step holds the weights it was made with.
-        self._class_weights = weights
+    @contextlib.contextmanager
+    def _use_class_weights(
+        self, weights: dict[int, float] | None, sample_weight: Any
+    ) -> Iterator[None]:
+        """Weight the classes in the steps of one `fit`."""
+        if weights is None:
+            yield
+            return
+        shapes = self.objective.student.output_shapes
+        self._class_weights = ClassWeights(weights, list(shapes.values()), sample_weight)
+        # A compiled step holds the weights it was made with.
+        unweighted, self.train_function = self.train_function, None
+        try:
+            yield
+        finally:
+            self._class_weights, self.train_function = None, unweighted
 
     def _check_before_training(self, x: Any, batch_size: int | None) -> None:
         if not self.trainable_variables:
@@ -284,7 +297,9 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, _ = unpack_batch(inputs)
         labels = self.read_labels(y)
-        y_pred = self(x, training=False)
+        checked = {} if self.jit_compile else batch_values(None, labels, None)
+        with after(finite_assertions(checked)):
+            y_pred = self(x, training=False)
         loss = self.compute_loss(x, labels, y_pred, sample_weight, training=False)
         labeled = labels.count(batch_size(x))
         self._trackers.update("loss", global_mean(loss), replica_share(labeled)[1])

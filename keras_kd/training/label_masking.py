@@ -154,7 +154,9 @@ class LabelMasking:
             if is_mean_over_elements(metric):
                 labels, prediction = _expand(labels), _expand(prediction)
             elif not takes_element_weights(metric):
-                known, partly = _reduce_rank(known, len(known.shape) - 1, what, "row of labels")
+                known, partly = _reduce_rank(
+                    known, len(known.shape) - 1, what, "whole row of labels"
+                )
         elif isinstance(metric, keras.metrics.MeanMetricWrapper):
             rank = self._metric_rank(metric, labels, prediction, len(known.shape))
             known, partly = _reduce_rank(known, rank, what)
