@@ -37,6 +37,7 @@ TENSORFLOW = {
     "training/finite_checks": "assertions in TensorFlow graphs",
     "training/label_checks": "assertions in the pipeline of a tf.data.Dataset",
     "teachers/tflite_teacher": "LiteRT teachers run as a py_function",
+    "recipes/fingerprints": "reads tf.data data sets",
     "recipes/pseudo_label": "returns a tf.data.Dataset",
     "report/compare": "a report names the version",
     "report/page": "encodes images as PNG",

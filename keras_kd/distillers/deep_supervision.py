@@ -8,7 +8,8 @@ import keras
 from keras import tree
 
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses, teacher_tap
+from keras_kd.distillers.default_losses import as_losses, copy_loss
+from keras_kd.distillers.distillation_objective import DistillationObjective, teacher_tap
 from keras_kd.distillers.early_exits import Exits, ModelWithExits, build_exits
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
@@ -47,7 +48,7 @@ class DeepSupervision(BaseDistiller):
             a 1×1 convolution, resized.
         losses: As for `Distiller`: one on logits is computed at each exit; one between hidden taps,
             such as `kd.losses.Hint("last_map", "first_map")`, makes one of the student's layers the
-            target of another. Defaults to `kd.losses.SoftTargets()`.
+            target of another. Defaults to `None`, by the task.
         student_loss_weight: Weight of the compiled loss at the final output, a hyperparameter.
             Defaults to `1.0`.
         exit_loss_weight: Weight of the compiled loss at the exits, a hyperparameter. Defaults to
@@ -178,10 +179,7 @@ def _at_each(loss: DistillationLoss, exits: dict[str, Any]) -> list[Distillation
     """Return a loss on logits once per exit, and any other loss unchanged."""
     if not loss.on_logits:
         return [loss]
-    config = loss.get_config()
     return [
-        type(loss).from_config(
-            {**config, "student_tap": name, "name": f"{name.replace('/', '_')}_{loss.name}"}
-        )
+        copy_loss(loss, student_tap=name, name=f"{name.replace('/', '_')}_{loss.name}")
         for name in exits
     ]

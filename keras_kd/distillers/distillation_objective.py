@@ -7,14 +7,20 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_kd.distillers.default_losses import (
+    as_losses,
+    compiled_loss,
+    loss_for_task,
+    task_of_loss,
+)
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import check_inputs
-from keras_kd.losses import DistillationLoss, SoftTargets
-from keras_kd.losses import get as get_loss
+from keras_kd.losses import DistillationLoss
 from keras_kd.losses.reduction import mean_over_samples, mean_per_sample
-from keras_kd.models.declaration import Declaration, check_declaration
+from keras_kd.models.declaration import Declaration, check_declaration, declared_kind
 from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.models.task import Evidence, warn_about_from_logits
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
 from keras_kd.teachers.noise import LogitNoise
@@ -83,6 +89,8 @@ class DistillationObjective(Objective):
         taps = tree.flatten([student_tap(loss) for loss in self.terms])
         self.student = tapped(student, taps, outputs=student_outputs, training=True)
         self.names = _unique(loss.name for loss in self.terms)
+        #: The task of each output with a loss on logits, once compiled.
+        self.tasks: dict[str, str | None] = {}
         self.teacher_shapes = None
         self.ensemble = None
         self.built = True
@@ -163,6 +171,50 @@ class DistillationObjective(Objective):
 
     def _columns(self, teacher: int) -> list[int] | None:
         return self.ensemble.columns[teacher] if self.ensemble else None
+
+    def set_tasks(self, compiled: Any) -> None:
+        """Adapt the losses on logits to the tasks of their outputs; see the base class."""
+        for name in self.student.output_names:
+            warn_about_from_logits(self._evidence(name, compiled))
+        for i, loss in enumerate(list(self.terms)):
+            if loss.on_logits:
+                self._set_task(i, loss, compiled)
+        self.names = _unique(loss.name for loss in self.terms)
+
+    def _set_task(self, i: int, loss: DistillationLoss, compiled: Any) -> None:
+        name, tap = self._output_of(loss), teacher_tap(loss)
+        members = self.ensemble.members if self.ensemble else ()
+        evidence = self._evidence(name, compiled, tap)
+        task = task_of_loss(loss, evidence)
+        found = loss_for_task(loss, task)
+        for member in members:
+            found.check_head(member.activations.get(tap), member.shapes[tap])
+        if self.ensemble and tap == self.ensemble.weighting_tap:
+            self.ensemble.check_task(task)
+        if found is not loss:
+            self.terms.pop(i)
+            self.terms.insert(i, found)
+        self.tasks[name] = task
+
+    def _output_of(self, loss: DistillationLoss) -> str:
+        """Return the student's output that a loss on logits is for; an exit has the only one's."""
+        name, names = student_tap(loss).name, self.student.output_names
+        return name if name in names else names[0]
+
+    def _evidence(self, name: str, compiled: Any, tap: Tap | None = None) -> Evidence:
+        """Return what tells the task of an output, also by the teachers' heads at a tap.
+
+        Without a compiled loss, the one that a teacher was trained with tells.
+        """
+        names = self.student.output_names
+        units = self.student.output_shapes[name][-1]
+        members = self.ensemble.members if self.ensemble and tap else ()
+        heads = [one.kinds[tap] for one in members if one.shapes[tap][-1] == units]
+        declared = declared_kind(self.student_outputs, name, names)
+        losses = [per_output(compiled, name, names)]
+        losses += [loss for one in members if (loss := compiled_loss(one.teacher, tap)) is not None]
+        loss = next((loss for loss in losses if loss is not None), None)
+        return Evidence(name, units, declared, loss, [self.student.heads[name], *heads])
 
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
         """Reject training without teachers, or on teacher outputs of others; see the base class.
@@ -289,14 +341,6 @@ def as_shapes(saved: Sequence) -> Any:
     if saved and isinstance(saved[0], (list, tuple)):
         return [tuple(shape) for shape in saved]
     return tuple(saved)
-
-
-def as_losses(losses: Any) -> list[DistillationLoss]:
-    """Return the distillation losses of an argument `losses`."""
-    if losses is None:
-        return [SoftTargets()]
-    several = losses if isinstance(losses, (list, tuple)) else [losses]
-    return [get_loss(loss) for loss in several]
 
 
 def _check_arguments(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:

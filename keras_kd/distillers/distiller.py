@@ -42,8 +42,9 @@ class Distiller(BaseDistiller):
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.
         teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either.
-        losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to
-            `kd.losses.SoftTargets()`.
+        losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to `None`,
+            the loss for the task of the output, which `compile` decides: `kd.losses.SoftTargets()`
+            for classes, a yes-or-no question or labels, `kd.losses.LogitsMSE()` for a regression.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `0.5`.
         weighting: Weights of several teachers per sample, one of `kd.weighting`. Defaults to
             `kd.weighting.Uniform()`.

@@ -95,6 +95,8 @@ class TappedModel:
         self.declared = outputs
         #: The activation of each tap: "softmax" or "sigmoid" if the model applies it, or `None`.
         self.activations: dict[Tap, str | None] = {}
+        #: Kinds of the model's outputs by name, as `inspect_output` returns them.
+        self.heads: dict[str, str] = {}
         #: Shapes of the model's outputs by name, in order.
         self.output_shapes: dict[str, tuple] = {}
         #: The kind of each tap of logits: `"logits"`, `"softmax"`, `"sigmoid"`, `"values"` (read
@@ -148,7 +150,9 @@ class TappedModel:
     def _read_graph(self) -> tuple[dict[Tap, TapSource], dict[Tap, tuple]]:
         inside = [tap.name for tap in self.taps if tap.name]
         graph = open_graph(self.model, inside=inside, training=self.training)
-        self._set_output_shapes(named_outputs(graph.outputs, graph.output_names))
+        outputs = named_outputs(graph.outputs, graph.output_names)
+        self._set_output_shapes(outputs)
+        self.heads = {name: inspect_output(graph, one).kind for name, one in outputs.items()}
         for tap in self.taps:
             if tap.logits:
                 self._resolve_logits(tap, graph)
@@ -217,6 +221,7 @@ class TappedModel:
         outputs = self.model(built_inputs(self.model), training=self.training)
         named = named_outputs(outputs)
         self._set_output_shapes(named)
+        self.heads = dict.fromkeys(named, "unknown")
         shapes = {tap: tuple(_output_at(self.model, named, tap).shape) for tap in self.taps}
         for tap in self.taps:
             if tap.logits:

@@ -7,6 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import MEANINGS
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import Knowledge, locate_teacher_outputs
 from keras_kd.teachers.noise import LogitNoise
@@ -149,6 +150,19 @@ class Ensemble:
         safe = ops.log(ops.where(weights > 0, weights, 1))
         log_weights = ops.where(weights > 0, safe, -math.inf)
         return ops.logsumexp(log_weights + ops.log_softmax(stacked, axis=-1), axis=0)
+
+    def check_task(self, task: str | None) -> None:
+        """Reject weights that are computed from classes, for an output of another task.
+
+        Raises:
+            ValueError: If the weighting depends on the teacher outputs.
+        """
+        if self._adaptive and task not in (None, "classes"):
+            raise ValueError(
+                f"{type(self.weighting).__name__} reads the teacher outputs as mutually exclusive "
+                f"classes, but they are {MEANINGS[task]}. Pass weighting=kd.weighting.Uniform() or "
+                "Fixed([...])."
+            )
 
     def _check_binary(self) -> None:
         """Reject options that interpret a sigmoid output as one of several classes."""

@@ -14,8 +14,10 @@ from keras_kd.models.copy import copy_model
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.inputs import ModelInputs, model_inputs
+from keras_kd.models.output_evidence import compiled_losses, declared_outputs
 from keras_kd.models.precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.models.task import Evidence
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.fingerprint import (
     Fingerprint,
@@ -130,6 +132,17 @@ class Teacher(BaseTeacher):
     def inputs(self) -> ModelInputs | None:
         """Its inputs; `None` if they are unknown."""
         return model_inputs(self.model)
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Return what is known of each of its outputs: declaration, compiled loss and head."""
+        tapped = TappedModel(self.model, [])
+        names = tapped.output_names
+        losses = compiled_losses(self.model, names)
+        declared = declared_outputs(self.outputs, tapped.heads)
+        return {
+            name: Evidence(name, shape[-1], declared[name], losses.get(name), [tapped.heads[name]])
+            for name, shape in tapped.output_shapes.items()
+        }
 
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests of weights, configuration and preprocessing.

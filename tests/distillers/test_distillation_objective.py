@@ -290,7 +290,10 @@ def test_repeated_names_are_numbered():
             "`taps` must be hidden taps",
         ),
         (
-            lambda: objective(teachers=toy.mlp("t", activation="sigmoid")),
+            lambda: objective(
+                losses=kd.losses.SoftTargets(activation="softmax"),
+                teachers=toy.mlp("t", activation="sigmoid"),
+            ),
             r"sigmoid.*SoftTargets\(activation='sigmoid'\)",
         ),
     ],
