@@ -156,8 +156,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         self._trackers = LossTrackers(["loss", *self._label_losses, *self.objective.names])
         super().compile(optimizer, loss, **kwargs)
         student = self.objective.student
-        tasks = {n: "classes" for n, shape in student.output_shapes.items() if shape[-1] != 1}
-        self._label_reader = LabelReader(loss, student.output_shapes, tasks)
+        self._label_reader = LabelReader(loss, student.output_shapes, self.objective.tasks)
         self._label_masking = LabelMasking(student.output_names)
 
     def fit(

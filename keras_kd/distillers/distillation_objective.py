@@ -20,7 +20,7 @@ from keras_kd.losses.reduction import mean_over_samples, mean_per_sample
 from keras_kd.models.declaration import Declaration, check_declaration, declared_kind
 from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.models.taps import Tap, TappedModel
-from keras_kd.models.task import Evidence, warn_about_from_logits
+from keras_kd.models.task import Evidence, decide_task, warn_about_from_logits
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
 from keras_kd.teachers.noise import LogitNoise
@@ -90,7 +90,7 @@ class DistillationObjective(Objective):
         self.student = tapped(student, taps, outputs=student_outputs, training=True)
         self.names = _unique(loss.name for loss in self.terms)
         #: The task of each output with a loss on logits, once compiled.
-        self.tasks: dict[str, str | None] = {}
+        self.tasks = {}
         self.teacher_shapes = None
         self.ensemble = None
         self.built = True
@@ -176,6 +176,7 @@ class DistillationObjective(Objective):
         """Adapt the losses on logits to the tasks of their outputs; see the base class."""
         for name in self.student.output_names:
             warn_about_from_logits(self._evidence(name, compiled))
+            self.tasks[name] = decide_task(self._evidence(name, None))
         for i, loss in enumerate(list(self.terms)):
             if loss.on_logits:
                 self._set_task(i, loss, compiled)
@@ -194,7 +195,9 @@ class DistillationObjective(Objective):
         if found is not loss:
             self.terms.pop(i)
             self.terms.insert(i, found)
-        self.tasks[name] = task
+        if task is None and "values" not in found.tasks:
+            task = "binary" if evidence.units == 1 else "classes"  # What the loss takes it for.
+        self.tasks[name] = task or self.tasks[name]
 
     def _output_of(self, loss: DistillationLoss) -> str:
         """Return the student's output that a loss on logits is for; an exit has the only one's."""

@@ -103,6 +103,12 @@ class MutualObjective(Objective):
             for key, projector in objective.projectors.items()
         }
 
+    @property
+    def tasks(self) -> dict[str, str | None]:
+        """Task of each student's output, by the student's name."""
+        found = zip(self.student.output_names, self.objectives, strict=True)
+        return {name: next(iter(one.tasks.values()), None) for name, one in found}
+
     def set_tasks(self, compiled: Any) -> None:
         """Adapt the losses of each student to the task; see the base class."""
         names = self.student.output_names

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_kd.models.task import loss_name
@@ -212,8 +211,8 @@ class OutputReader:
         filled = ops.where(known, labels, fill)
         if column or (rows and not per_element):
             known = known[..., 0]
-        if self.ignore_class is not None:
-            given = drop_ignored(labels, self.ignore_class)
+        if self.ignore_class not in (None, UNLABELED):
+            given = _drop_ignored(labels, self.ignore_class)
         return OutputLabels(given, filled, known, per_element)
 
     def _form(self, labels: Any) -> tuple[bool, bool]:
@@ -251,23 +250,6 @@ def ignored_class(loss: Any) -> int | None:
     """Return the class that a loss on class indices ignores, or `None`."""
     ignores = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
     return loss.ignore_class if ignores else None
-
-
-def drop_ignored(labels: Any, ignore_class: int | None) -> Any:
-    """Return class indices with `UNLABELED` in place of the class that a loss ignores.
-
-    Args:
-        labels: Integers of any shape, a NumPy array or a tensor.
-        ignore_class: The class, see `ignored_class`; `None` for none.
-    """
-    if ignore_class in (None, UNLABELED):
-        return labels
-    ignored = labels == ignore_class
-    if isinstance(labels, np.ndarray):
-        return np.where(ignored, UNLABELED, labels.astype("int64"))
-    if keras.backend.standardize_dtype(labels.dtype).startswith("uint"):
-        labels = ops.cast(labels, "int32")
-    return ops.where(ignored, ops.convert_to_tensor(UNLABELED, labels.dtype), labels)
 
 
 def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
@@ -340,3 +322,11 @@ def replace_missing(labels: Any, value: float) -> Any:
     if "float" not in keras.backend.standardize_dtype(labels.dtype):
         return labels
     return ops.where(ops.isnan(labels), ops.cast(value, labels.dtype), labels)
+
+
+def _drop_ignored(labels: Any, ignore_class: int) -> Any:
+    """Return labels with `UNLABELED` in place of a class; unsigned integers become signed."""
+    ignored = labels == ignore_class
+    if keras.backend.standardize_dtype(labels.dtype).startswith("uint"):
+        labels = ops.cast(labels, "int32")
+    return ops.where(ignored, ops.convert_to_tensor(UNLABELED, labels.dtype), labels)

@@ -10,7 +10,6 @@ from keras_kd.training.labels import (
     LabelReader,
     OutputReader,
     class_indices,
-    drop_ignored,
     ignored_class,
     is_per_element,
     per_output,
@@ -151,6 +150,8 @@ def test_ignored_classes_are_no_labels_for_the_teachers_either():
     given = reader.read([y, y]).given
     np.testing.assert_array_equal(given["one"], [1, -1, -1])
     assert given["two"] is y
+    same = keras.losses.SparseCategoricalCrossentropy(ignore_class=kd.UNLABELED)
+    assert LabelReader(same, {"one": (None, 4)}).read(y).given is y
     single = LabelReader(SEGMENTATION, {"one": (None, 4)}).read(np.array([1, 255], "uint8"))
     np.testing.assert_array_equal(single.given, [1, -1])
     labels = {"one": y}
@@ -215,14 +216,6 @@ def test_losses_that_are_a_mean_over_elements(loss, expected):
 @pytest.mark.parametrize(("loss", "expected"), [(SEGMENTATION, 255), (INDICES, None), (None, None)])
 def test_the_class_that_a_loss_ignores(loss, expected):
     assert ignored_class(loss) == expected
-
-
-def test_an_ignored_class_is_dropped_in_arrays_and_tensors():
-    labels = np.array([3, 255], "uint8")
-    for form in (np.asarray, keras.ops.convert_to_tensor):
-        np.testing.assert_array_equal(drop_ignored(form(labels), 255), [3, -1])
-    assert drop_ignored(labels, None) is labels
-    assert drop_ignored(labels, kd.UNLABELED) is labels
 
 
 # Class indices.
