@@ -156,7 +156,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         self._trackers = LossTrackers(["loss", *self._label_losses, *self.objective.names])
         super().compile(optimizer, loss, **kwargs)
         student = self.objective.student
-        self._label_reader = LabelReader(loss, student.output_shapes, self.objective.tasks)
+        tasks = {name: self.objective.task_of_labels(name) for name in student.output_names}
+        self._label_reader = LabelReader(loss, student.output_shapes, tasks)
         self._label_masking = LabelMasking(student.output_names)
 
     def fit(

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_shapes
+from keras_kd.distillers.distillation_objective import DistillationObjective
+from keras_kd.distillers.loss_taps import as_shapes
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built

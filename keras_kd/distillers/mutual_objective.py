@@ -103,17 +103,16 @@ class MutualObjective(Objective):
             for key, projector in objective.projectors.items()
         }
 
-    @property
-    def tasks(self) -> dict[str, str | None]:
-        """Task of each student's output, by the student's name."""
-        found = zip(self.student.output_names, self.objectives, strict=True)
-        return {name: next(iter(one.tasks.values()), None) for name, one in found}
-
     def set_tasks(self, compiled: Any) -> None:
         """Adapt the losses of each student to the task; see the base class."""
         names = self.student.output_names
         for name, objective in zip(names, self.objectives, strict=True):
             objective.set_tasks(per_output(compiled, name, names))
+
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of a student; see the base class."""
+        objective = self.objectives[self.student.output_names.index(name)]
+        return objective.task_of_labels(objective.student.output_names[0])
 
     def teach_during(
         self, student_outputs: Sequence[dict], y: Any, replica: Any = 0

@@ -1,7 +1,6 @@
 """The interface between a distiller and its objective."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,8 +25,6 @@ class Objective(keras.layers.Layer):
         projectors: By loss (and teacher, if there are several) the trained maps between taps.
         noise: A `LogitNoise` or `None`.
         teachers: The frozen teachers.
-        tasks: Task of each output of the student, by name, `None` where it is not known; set by
-            `set_tasks`.
     """
 
     student: Any
@@ -35,7 +32,6 @@ class Objective(keras.layers.Layer):
     names: Sequence[str] = ()
     noise: LogitNoise | None = None
     teachers: tuple[BaseTeacher, ...] = ()
-    tasks: Mapping[str, str | None] = MappingProxyType({})
 
     def set_tasks(self, compiled: Any) -> None:
         """Adapt the losses to the tasks of their outputs; `compile` calls this.
@@ -45,6 +41,12 @@ class Objective(keras.layers.Layer):
 
         Raises:
             ValueError: If a task is not known, or none that a loss can read.
+        """
+
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of an output, `None` if nothing tells.
+
+        If no other evidence tells, it is what the distillation losses take the output for.
         """
 
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:

@@ -38,7 +38,7 @@ class BaseTeacher(abc.ABC):
     def __init__(
         self,
         name: str,
-        classes: Sequence[int] | Sequence[str] | None,
+        classes: Sequence[int | str | None] | None,
         outputs: Declaration,
         preprocessing: Callable[[Any], Any] | None,
     ) -> None:

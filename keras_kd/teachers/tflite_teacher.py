@@ -45,7 +45,7 @@ class TFLiteTeacher(BaseTeacher):
     def __init__(
         self,
         path: str | os.PathLike,
-        classes: Sequence[int] | Sequence[str] | None,
+        classes: Sequence[int | str | None] | None,
         outputs: Declaration,
         preprocessing: Callable[[Any], Any] | None,
         threads: int | None,
