@@ -48,6 +48,12 @@ class Objective(keras.layers.Layer):
         """The models that are trained."""
         return [self.student.model]
 
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of an output, `None` if nothing tells.
+
+        If no other evidence tells, it is what the distillation losses take the output for.
+        """
+
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
         """Reject data that the teachers cannot teach on."""
 

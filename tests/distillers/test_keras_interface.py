@@ -123,3 +123,22 @@ def test_a_distiller_in_place_of_its_student_is_rejected_by_name(use, tmp_path):
     with pytest.raises(TypeError, match=sentence):
         use(distiller(), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_labels_may_have_another_rank_in_the_next_call(method):
+    (x, y), model = toy.vectors(), distiller(eager=False, rate=0.0)
+    found = []
+    for labels in (y, y[:, None], y):
+        result = getattr(model, method)(x, labels, verbose=0)
+        found.append(result.history["loss"] if method == "fit" else result)
+    np.testing.assert_allclose(found[1:], found[:-1], rtol=1e-5)
+
+
+def test_labels_of_the_same_rank_are_not_traced_again():
+    (x, y), model = toy.vectors(), distiller(eager=False)
+    model.fit(x, y, verbose=0)
+    step = model.train_function
+    model.fit(x, y.astype("float32"), verbose=0)
+    assert model.train_function is step
