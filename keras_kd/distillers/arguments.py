@@ -11,7 +11,7 @@ from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
 from keras_kd.teachers.weighting import Weighting
 
 #: Names in the history, and owners of hyperparameters, that no distillation loss may have.
-_RESERVED = ("loss", "student_loss", "noise")
+_RESERVED = ("loss", "student_loss", "noise", "agreement")
 
 
 def check_arguments(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_kd.distillers.evaluation import AGREEMENT, Evaluation
 from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
 from keras_kd.distillers.input_checks import check_batches, has_single_samples
-from keras_kd.distillers.keras_interface import KerasInterface
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import list_inputs
 from keras_kd.distillers.student_methods import warn_about_own_steps
@@ -47,11 +47,10 @@ from keras_kd.training.tensorflow_step import (
     after,
     check_if_not_finite,
     gradient_step,
-    outside_graph,
 )
 
 
-class BaseDistiller(HyperparameterPaths, KerasInterface):
+class BaseDistiller(HyperparameterPaths, Evaluation):
     """Base class of `Distiller`, `SelfDistiller`, `MutualLearning` and `DeepSupervision`.
 
     It owns the training step, `compile`, `fit`, the metrics and the hyperparameters. Subclasses
@@ -173,7 +172,9 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 f"Received: steps_per_execution={steps_per_execution}"
             )
         self.objective.set_tasks(loss)
-        self._trackers = LossTrackers(["loss", *self._label_losses, *self.objective.names])
+        only_evaluated = [AGREEMENT] if loss is None else []
+        names = ["loss", *self._label_losses, *self.objective.names, *only_evaluated]
+        self._trackers = LossTrackers(names)
         super().compile(
             optimizer,
             loss,
@@ -231,9 +232,11 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
 
     def _check_validation(self, data: Any) -> Any:
         """Return validation data whose labels are checked; see `check_labels`."""
-        if not isinstance(data, tuple):
+        if not isinstance(data, (tuple, list)):
+            self._check_shapes(data, None, None, training=False)
             return check_labels(data, None, self._label_reader)
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_shapes(x, y, weights, training=False)
         check_labels(x, y, self._label_reader)
         return data
 
@@ -273,9 +276,9 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 "more of them, better 32. Received: batches of 1"
             )
 
-    def _check_shapes(self, *data: Any) -> None:
+    def _check_shapes(self, *data: Any, training: bool = True) -> None:
         labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
-        models = list_inputs(self, joined_spec(data[0]) is not None)
+        models = list_inputs(self, joined_spec(data[0]) is not None, training)
         check_batches(data, models, labeled, shapes, sparse=self._label_reader.of_indices)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -322,39 +325,10 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return stack_logs(self._trackers.select(logs, self._logged_losses()))
 
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Evaluate the student alone."""
-        inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, _ = unpack_batch(inputs)
-        labels = self.read_labels(y)
-        checked = {} if self.jit_compile else batch_values(None, labels, None)
-        with after(finite_assertions(checked)):
-            y_pred = self(x, training=False)
-        loss = self.compute_loss(x, labels, y_pred, sample_weight, training=False)
-        labeled = labels.count(batch_size(x))
-        self._trackers.update("loss", global_mean(loss), replica_share(labeled)[1])
-        logs = self.compute_metrics(x, labels, y_pred, sample_weight)
-        return stack_logs(self._trackers.select(logs, self._logged_losses(training=False)))
-
-    def _logged_losses(self, training: bool = True) -> list[str]:
+    def _logged_losses(self) -> list[str]:
         """Return the names of the losses that have a value, in the order of the history."""
         on_labels = [] if self.compiled_loss_fn is None else self._label_losses
-        if not training:
-            return ["loss", *on_labels[:1]]
         return ["loss", *on_labels, *self.objective.names]
-
-    def _select_joined(self, joined: Any, x: Any) -> list[dict[Tap, Any]] | None:
-        """Return each teacher's outputs by tap from data that a cache joined them to."""
-        if joined is None or not self.teachers:
-            return None
-        if self.augment is not None and self.same_view:
-            raise ValueError(
-                f"{type(self).__name__}: a cache holds the teacher outputs for the original "
-                "inputs, not for the augmented view of the student. Received: same_view=True"
-            )
-        with outside_graph():  # The weights of a live teacher are fingerprinted here, once.
-            found = self.objective.locate(joined, x)
-        return [{tap: joined[k][t] for tap, (k, t) in places.items()} for places in found]
 
     def _teacher_values(self, outputs: Sequence[dict[Tap, Any]] | None) -> dict[str, Any]:
         """Return the outputs of each teacher for `finite_assertions`."""
@@ -404,7 +378,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 hard * ops.cast(self.student_loss_weight, hard.dtype) if training else hard
             )
         if knowledge is None and student_outputs is not None:
-            knowledge = self.objective.teach_during(student_outputs, labels.given, replica_id())
+            outputs, number = student_outputs, replica_id()
+            knowledge = self.objective.teach_during(outputs, labels.given, number, training)
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
             mean = self.objective.term(i, knowledge, student_outputs, labels.given, sample_weight)
             self._trackers.update(self.objective.names[i], mean, size)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_kd.distillers.agreement import class_agreement, mean_of_known
 from keras_kd.distillers.arguments import check_arguments, unique_names
 from keras_kd.distillers.default_losses import (
     as_losses,
@@ -313,7 +314,9 @@ class DistillationObjective(Objective):
             return joined
         return [member(x) for member in self.ensemble.members]
 
-    def teach_before(self, teacher_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
+    def teach_before(
+        self, teacher_outputs: Any, y: Any, replica: Any = 0, training: bool = True
+    ) -> Knowledge | None:
         """Weight the teachers, add noise and combine, as configured."""
         if self.during or not self.active:
             return None
@@ -322,15 +325,33 @@ class DistillationObjective(Objective):
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
         labels = per_output(y, named[0] if named else None, self.student.output_names)
-        return self.ensemble.combine_outputs(teacher_outputs, labels, replica)
+        return self.ensemble.combine_outputs(teacher_outputs, labels, replica, training)
 
-    def teach_during(self, student_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
+    def teach_during(
+        self, student_outputs: Any, y: Any, replica: Any = 0, training: bool = True
+    ) -> Knowledge | None:
         """Use the student's own outputs, without gradient, as the target of its other taps."""
         if not self.during:
             return None
         (member,) = self.ensemble.members
         own = {tap: ops.stop_gradient(student_outputs[tap]) for tap in member.shapes}
-        return self.ensemble.combine_outputs([own], None, replica)
+        return self.ensemble.combine_outputs([own], None, replica, training)
+
+    def why_no_targets(self) -> str | None:
+        """Return why there are no targets for any data now; see the base class."""
+        if self.ensemble is None:
+            return "no teachers; call `set_teachers`"
+        return None if self.active else "no earlier weights that teach yet"
+
+    def agreement(self, knowledge: Knowledge, student_outputs: dict[Tap, Any]) -> Any:
+        """Return the share of predicted classes that are the teachers'; see the base class."""
+        losses = [loss for loss in self.terms if loss.on_logits and self.ensemble]
+        classes = [one for one in losses if self.task_of_labels(self._output_of(one)) == "classes"]
+        taps = dict.fromkeys((teacher_tap(loss), student_tap(loss)) for loss in classes)
+        columns = [self._columns(k) for k in range(len(knowledge.outputs))]
+        return mean_of_known(
+            class_agreement(knowledge, one, student_outputs[other], columns) for one, other in taps
+        )
 
     def term(
         self, i: int, knowledge: Knowledge, student_outputs: dict[Tap, Any], y: Any, weights: Any

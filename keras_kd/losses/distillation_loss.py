@@ -65,6 +65,8 @@ class DistillationLoss(keras.layers.Layer):
         self.weight = weight
         self.teacher_tap = teacher_tap
         self.student_tap = student_tap
+        #: Whether `compare` may change a state of the loss; false in an evaluation.
+        self.updates_state = True
         self.built = True
 
     def __call__(self, teacher: Any, student: Any, labels: Any = None) -> Any:

@@ -1,5 +1,6 @@
 """Taps: named tensors in a model, all read in one forward pass."""
 
+import copy
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -136,6 +137,12 @@ class TappedModel:
         log_p = log_probabilities(probabilities)
         logits = log_odds(log_p) if self.kinds[tap] == "sigmoid" else log_p
         return set_mask(logits, get_mask(probabilities))
+
+    def for_inference(self) -> "TappedModel":
+        """Return the same model and taps in inference mode."""
+        model = copy.copy(self)
+        model.training = False
+        return model
 
     def run(self, inputs: Any, hooks: Sequence[Hook]) -> tuple[Any, Callable[[Hook], Any]]:
         """Run the model once and capture the hooks; override it if the model runs elsewhere.

@@ -15,7 +15,12 @@ from keras_kd.models.logits import ACTIVATED
 from keras_kd.models.split import locate_layer, model_after, require_single_path
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
-from keras_kd.teachers.knowledge import JoinedInputs, locate_teacher_outputs, unpack_batch
+from keras_kd.teachers.knowledge import (
+    JoinedInputs,
+    joined_spec,
+    locate_teacher_outputs,
+    unpack_batch,
+)
 from keras_kd.teachers.teacher import as_teachers, replicate_teacher
 from keras_kd.training.batches import as_batches
 from keras_kd.training.tensorflow_step import outside_graph
@@ -86,12 +91,21 @@ class Representation:
             x = self.teacher.preprocessing(x)
         return ops.stop_gradient(self._run_teacher(x))
 
-    def require_data(self, spec: JoinedInputs | None) -> None:
+    def require_data(self, data: Any, validation: Any = None) -> None:
         """Reject data that lack the targets, before training.
+
+        Args:
+            data: As `x` for `fit`.
+            validation: As `validation_data` for `fit`. Defaults to `None`.
 
         Raises:
             ValueError: If the joined data are from another teacher or lack the layer.
         """
+        self._require_targets(joined_spec(data))
+        if validation is not None:
+            self._require_targets(joined_spec(validation))
+
+    def _require_targets(self, spec: JoinedInputs | None) -> None:
         if spec is not None:
             self._locate(spec.x, spec.teacher_outputs)
 
@@ -198,17 +212,16 @@ class CachedRepresentation(Representation):
         tap = Tap(layer)
         self.shape = require_shape(teacher.watch([tap]).shapes[tap], teacher.name, layer)
 
-    def require_data(self, spec: JoinedInputs | None) -> None:
-        """Reject data that lack the targets, before training."""
+    def _require_targets(self, spec: JoinedInputs | None) -> None:
         if spec is None:
             raise ValueError(
                 f"TeacherClass: teacher '{self.teacher.name}' exists only in a cache, so the "
                 "students train on joined data. Pass `cache.join(dataset)`."
             )
-        super().require_data(spec)
+        super()._require_targets(spec)
 
     def _run_teacher(self, x: Any) -> Any:
-        self.require_data(None)
+        self._require_targets(None)
 
     def activation(self) -> None:
         """Raise: it is unknown without the model."""

@@ -30,7 +30,7 @@ from keras_kd.teacher_class.students import (
     require_separable,
     student_numbers,
 )
-from keras_kd.teachers.knowledge import joined_spec, unpack_batch
+from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.distribution import (
     check_strategy,
@@ -210,8 +210,8 @@ class TeacherClass(StepModel):
             require_separable([self.optimizer, *own])
         check_strategy(self)
         self._require_teacher()
-        self.representation.require_data(joined_spec(x))
         given = fit_arguments(x, _labels(y, **kwargs), *args, **kwargs)
+        self.representation.require_data(x, given.get("validation_data"))
         return run_fit(self, super().fit, given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -227,7 +227,7 @@ class TeacherClass(StepModel):
             ValueError: If there is no teacher or it returns NaN, or a cache has another one.
         """
         self._require_teacher()
-        self.representation.require_data(joined_spec(x))
+        self.representation.require_data(x)
         with readable_errors():
             return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
 
