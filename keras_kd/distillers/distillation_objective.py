@@ -130,14 +130,17 @@ class DistillationObjective(Objective):
         )
         for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
-            if not self.during:
-                check_shared_weights(member.teacher, self.student.model)
+            self._check_shared_weights(member.teacher)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
         self.ensemble = ensemble
         self._read_probabilities()
         self.connect([[at_taps(tap, member.shapes) for tap in taps] for member in ensemble.members])
+
+    def _check_shared_weights(self, teacher: Teacher) -> None:
+        if not self.during and self.student.trains_model:
+            check_shared_weights(teacher, self.student.model)
 
     def _units(self) -> dict[Tap, int]:
         """Return, by the teachers' taps of logits, the student's units that they may become."""
@@ -279,7 +282,7 @@ class DistillationObjective(Objective):
         if self.during:
             return
         for teacher in self.teachers:  # Layers may have been unfrozen since.
-            check_shared_weights(teacher, self.student.model)
+            self._check_shared_weights(teacher)
         if self.terms and not self.teachers:
             raise ValueError(
                 f"'{name}' has no teachers (a file holds none). Call "

@@ -81,6 +81,9 @@ class TappedModel:
             probabilities, or a declaration contradicts a visible activation.
     """
 
+    #: Whether training changes the weights of the model itself.
+    trains_model = True
+
     def __init__(
         self,
         model: keras.Model,

@@ -159,6 +159,14 @@ def test_sample_weights_noise_and_a_nested_tap_are_supported():
     )
 
 
+def test_the_student_itself_may_be_the_teacher_because_a_copy_is_trained():
+    student = toy.cnn("student")
+    before = student.get_weights()
+    train(student, teachers=student, loss=toy.sparse_loss(), optimizer=sgd(), epochs=1)
+    for one, other in zip(before, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_the_best_epoch_is_kept():
     rates = iter([0.1, 50.0, 50.0])
     result = train(
