@@ -185,8 +185,8 @@ def test_the_best_epoch_is_kept():
 
 
 def test_a_student_is_distilled_without_compression():
-    student = toy.cnn("student")
-    training = Training(data=batches(), epochs=2, loss=SPARSE, teachers=toy.cnn("t"), verbose=0)
+    student, loss = toy.cnn("student"), toy.sparse_loss()
+    training = Training(data=batches(), epochs=2, loss=loss, teachers=toy.cnn("t"), verbose=0)
     before = student.get_layer("logits").kernel.numpy()
     with eagerly():
         history = training.distill(student)
