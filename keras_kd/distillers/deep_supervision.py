@@ -180,9 +180,9 @@ def _at_each(loss: DistillationLoss, exits: dict[str, Any]) -> list[Distillation
     if not loss.on_logits:
         return [loss]
     config = loss.get_config()
-    return [
-        type(loss).from_config(
-            {**config, "student_tap": name, "name": f"{name.replace('/', '_')}_{loss.name}"}
-        )
-        for name in exits
-    ]
+    losses = []
+    for exit_name in exits:
+        name = f"{exit_name.replace('/', '_')}_{loss.name}"
+        losses.append(type(loss).from_config({**config, "name": name}))
+        losses[-1].student_tap = exit_name  # A loss that wraps another has no argument for it.
+    return losses
