@@ -63,11 +63,10 @@ def resolve_projector(
         if not shapes_agree(teacher_shape, student_shape):
             raise ValueError("without a projector they must be equal")
         return None
-    projector = keras.saving.deserialize_keras_object(choice)
-    projected = tuple(projector(keras.KerasTensor(student_shape)).shape)
+    projected = tuple(choice(keras.KerasTensor(student_shape)).shape)
     if projected[1:] != tuple(teacher_shape[1:]):
-        raise ValueError(f"the projector '{projector.name}' returns {projected}")
-    return projector
+        raise ValueError(f"the projector '{choice.name}' returns {projected}")
+    return choice
 
 
 class PairProjectors(keras.layers.Layer):
