@@ -36,7 +36,7 @@ class CachedTeacher(BaseTeacher):
         return self.stored.parameters
 
     @property
-    def input_shapes(self) -> None:
+    def inputs(self) -> None:
         """`None`: the inputs are those that the cache was built with."""
         return
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,8 @@ class CacheSchema:
         seed: Seed of the views.
         shard: (i, n) for the i-th of n shards, or `None` for a whole cache.
         block_rows: Samples per block; each block has a checksum.
+        input_names: The keys of `inputs` in a dict; `None` for other inputs, and in caches of
+            earlier versions.
     """
 
     teachers: tuple[StoredTeacher, ...]
@@ -100,6 +102,8 @@ class CacheSchema:
     seed: int | None
     shard: tuple[int, int] | None
     block_rows: int
+    # Not compared, so that a cache of an earlier version is complete.
+    input_names: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
     def columns(self) -> Columns:
@@ -123,7 +127,8 @@ class CacheSchema:
     def differences(self, other: "CacheSchema") -> str:
         """Return the names of the parts in which two schemas differ."""
         own, others = asdict(self), asdict(other)
-        parts = [name for name in own if name != "teachers" and own[name] != others[name]]
+        compared = set(own) - {"teachers", "input_names"}
+        parts = [name for name in own if name in compared and own[name] != others[name]]
         names = [[teacher.name for teacher in schema.teachers] for schema in (self, other)]
         if names[0] != names[1]:
             parts.append(f"teachers ({names[0]}, not {names[1]})")
@@ -148,6 +153,7 @@ class CacheSchema:
             seed=None if value["seed"] is None else int(value["seed"]),
             shard=None if value["shard"] is None else tuple(parse_int(v) for v in value["shard"]),
             block_rows=parse_int(value["block_rows"], 1),
+            input_names=_parse_names(value.get("input_names")),
         )
 
 
@@ -171,6 +177,10 @@ def parse_int(value: Any, minimum: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value < 2**62:
         raise ValueError(f"expected an integer of at least {minimum}, received {value!r}")
     return value
+
+
+def _parse_names(value: Any) -> tuple[str, ...] | None:
+    return None if value is None else tuple(str(name) for name in value)
 
 
 def _parse_choice(value: Any, allowed: Sequence[Any]) -> Any:

@@ -8,17 +8,17 @@ import keras
 from keras import ops, tree
 
 from keras_kd.distillers.objective import Objective
+from keras_kd.distillers.shared_inputs import check_inputs
 from keras_kd.losses import DistillationLoss, SoftTargets
 from keras_kd.losses import get as get_loss
-from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.losses.reduction import mean_over_samples, mean_per_sample
 from keras_kd.models.declaration import Declaration, check_declaration
-from keras_kd.models.graph import input_shapes
 from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
 from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.shared_weights import check_shared_weights
 from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns, replicate_teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.label_checks import per_output, sample_weights
@@ -120,6 +120,8 @@ class DistillationObjective(Objective):
         )
         for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
+            if not self.during:
+                check_shared_weights(member.teacher, self.student.model)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
@@ -171,6 +173,8 @@ class DistillationObjective(Objective):
         """
         if self.during:
             return
+        for teacher in self.teachers:  # Layers may have been unfrozen since.
+            check_shared_weights(teacher, self.student.model)
         if self.terms and not self.teachers:
             raise ValueError(
                 f"'{name}' has no teachers (a file holds none). Call "
@@ -293,25 +297,6 @@ def as_losses(losses: Any) -> list[DistillationLoss]:
         return [SoftTargets()]
     several = losses if isinstance(losses, (list, tuple)) else [losses]
     return [get_loss(loss) for loss in several]
-
-
-def check_inputs(teacher: Teacher, student: keras.Model) -> None:
-    """Reject a teacher that does not accept the student's inputs.
-
-    Raises:
-        ValueError: If the shapes of their inputs differ and there is no preprocessing.
-    """
-    if teacher.preprocessing is not None:
-        return
-    one, other = teacher.input_shapes, input_shapes(student)
-    if one is None or other is None:
-        return
-    if len(one) != len(other) or not all(map(shapes_agree, one, other)):
-        raise ValueError(
-            f"Teacher '{teacher.name}' takes inputs of shape {one} and the student "
-            f"'{student.name}' {other}. Convert the student's inputs for the teacher: "
-            "kd.Teacher(model, preprocessing=...)."
-        )
 
 
 def _check_arguments(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:

@@ -1,5 +1,6 @@
 """Distillation from one or several frozen teachers."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,6 +101,7 @@ class Distiller(BaseDistiller):
         objective = DistillationObjective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
+        _warn_if_swapped(student, objective.teachers)
         super().__init__(
             student,
             objective,
@@ -163,3 +165,15 @@ class Distiller(BaseDistiller):
             # The projectors must exist before their weights are loaded.
             distiller.objective.connect([[as_shapes(shape) for shape in taps] for taps in shapes])
         return distiller
+
+
+def _warn_if_swapped(student: keras.Model, teachers: Sequence[Teacher]) -> None:
+    """Warn of a student that is larger than all its teachers together."""
+    own, others = student.count_params(), sum(teacher.parameters for teacher in teachers)
+    if teachers and own > others:
+        warnings.warn(
+            f"The student '{student.name}' is larger than its teacher: it has {own:,} parameters, "
+            f"and {[teacher.name for teacher in teachers]} {others:,}. If the arguments are "
+            "swapped, note their order: kd.Distiller(student, teachers).",
+            stacklevel=3,
+        )

@@ -168,28 +168,30 @@ def require_logits(model: keras.Model, final_ops: Mapping[str, str], inputs: Sig
     outputs = model.predict_on_batch(inputs.random_batch())
     names = output_names(model, outputs)
     values = dict(zip(names, keras.tree.flatten(outputs), strict=True))
-    kinds = _output_kinds(model)
+    kinds = model_heads(model)
     for name in checked:
         normalized = np.allclose(values[name].sum(-1), 1, atol=1e-3) and (values[name] >= 0).all()
-        if kinds.get(name) in ("softmax", "sigmoid") or (normalized and name not in kinds):
+        kind = kinds.get(name, "unknown")
+        if kind in ("softmax", "sigmoid") or (normalized and kind == "unknown"):
             raise ValueError(
                 f"Expected an output of logits for answer={final_ops[name]!r}. Received: output "
                 f"'{name}' of '{model.name}', which holds probabilities already. Omit `answer`."
             )
 
 
-def _output_kinds(model: keras.Model) -> dict[str, str]:
-    """Return what each output holds, by its name in the file, if the graph reveals it."""
+def model_heads(model: keras.Model) -> dict[str, str]:
+    """Return the kind of each output as `inspect_output` does, by its name in the file.
+
+    Returns:
+        An empty dictionary for a model whose graph cannot be read.
+    """
     try:
         graph = open_graph(model)
     except OpaqueModelError:
         return {}
     names = output_names(model, graph.outputs)
-    verdicts = {
-        name: inspect_output(graph, tensor).kind
-        for name, tensor in zip(names, keras.tree.flatten(graph.outputs), strict=True)
-    }
-    return {name: kind for name, kind in verdicts.items() if kind != "unknown"}
+    tensors = keras.tree.flatten(graph.outputs)
+    return {n: inspect_output(graph, one).kind for n, one in zip(names, tensors, strict=True)}
 
 
 def _by_output(given: Any, outputs: Mapping[str, Any], argument: str) -> dict[str, Any]:

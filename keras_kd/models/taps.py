@@ -20,6 +20,7 @@ from keras_kd.models.declaration import (
 )
 from keras_kd.models.graph import Call, Graph, OpaqueModelError, built_inputs, open_graph
 from keras_kd.models.hooks import Hook, Recorder
+from keras_kd.models.inputs import call_model
 from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.models.logits import (
     input_is_logits,
@@ -141,7 +142,7 @@ class TappedModel:
             The model's outputs, and a function from a hook to the captured tensor.
         """
         with Recorder(hooks) as recorder:
-            outputs = self.model(inputs, training=self.training)
+            outputs = call_model(self.model, inputs, training=self.training)
         return outputs, recorder.value
 
     def _read_graph(self) -> tuple[dict[Tap, TapSource], dict[Tap, tuple]]:

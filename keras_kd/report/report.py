@@ -21,13 +21,15 @@ class Report(Comparison):
         entries: The models, in the given order.
         teacher: Name of the model that the others are compared with.
         student: Name of the model whose disagreements with the teacher are shown.
-        class_names: Names of the classes.
+        class_names: Names of the classes, or of the independent labels; empty for numbers.
         samples: Number of samples.
         disagreements: Samples for which student and teacher predict different classes, largest
             differences first.
         disagreeing: Number of such samples in the whole data set.
         history: Learning curves by model.
         about: Machine, versions and settings.
+        task: `"classes"`, `"binary"` (yes or no), `"labels"` (independent ones) or `"values"`
+            (numbers).
     """
 
     def save(self, path: str | os.PathLike) -> Path:

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_kd.distillers.fit import fit_arguments, run_fit
 from keras_kd.losses import DistillationLoss
+from keras_kd.models.inputs import call_model
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.random_state import seed_states
 from keras_kd.teacher_class.assembly import assemble_from_files, assemble_students
@@ -182,7 +183,7 @@ class TeacherClass(StepModel):
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
         """Run the students; return a list of outputs (batch, ..., units of the chunk)."""
         x, _ = unpack_batch(inputs)
-        return [student(x, training=training) for student in self.students]
+        return [call_model(student, x, training=training) for student in self.students]
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any

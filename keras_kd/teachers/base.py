@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_kd.models.declaration import Declaration, check_declaration
+from keras_kd.models.inputs import ModelInputs
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.fingerprint import Fingerprint
 
@@ -63,8 +64,8 @@ class BaseTeacher(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def input_shapes(self) -> list[tuple] | None:
-        """Shapes of its inputs as a flat list, batch first; `None` if they are unknown."""
+    def inputs(self) -> ModelInputs | None:
+        """Its inputs; `None` if they are unknown."""
 
     @abc.abstractmethod
     def fingerprint(self, inputs: Any) -> Fingerprint:

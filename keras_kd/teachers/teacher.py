@@ -12,7 +12,8 @@ from keras import ops
 
 from keras_kd.models.copy import copy_model
 from keras_kd.models.declaration import Declaration
-from keras_kd.models.graph import input_shapes, require_built
+from keras_kd.models.graph import require_built
+from keras_kd.models.inputs import ModelInputs, model_inputs
 from keras_kd.models.precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
@@ -126,9 +127,9 @@ class Teacher(BaseTeacher):
         return TappedModel(self.model, []).output_names
 
     @property
-    def input_shapes(self) -> list[tuple] | None:
-        """Shapes of its inputs as a flat list, batch first; `None` if they are unknown."""
-        return input_shapes(self.model)
+    def inputs(self) -> ModelInputs | None:
+        """Its inputs; `None` if they are unknown."""
+        return model_inputs(self.model)
 
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests of weights, configuration and preprocessing.

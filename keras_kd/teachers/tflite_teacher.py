@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import tree
 
 from keras_kd.litert.cost import cost
+from keras_kd.litert.flatbuffer import recorded_inputs
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.litert.output_ops import FinalOp, final_op
+from keras_kd.litert.signature import select_named
 from keras_kd.models.declaration import (
     DECLARE,
     Declaration,
@@ -20,6 +23,7 @@ from keras_kd.models.declaration import (
     declared_kind,
     resolve_kind,
 )
+from keras_kd.models.inputs import ModelInputs
 from keras_kd.models.logits import log_odds, log_probabilities
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.base import BaseTeacher
@@ -47,7 +51,10 @@ class TFLiteTeacher(BaseTeacher):
     ) -> None:
         super().__init__(name or Path(path).stem, classes, outputs, preprocessing)
         self._content = read_tflite(path)
-        self._file = LiteRT(self._content, f"'{path}'", threads or os.cpu_count() or 1)
+        #: Names of the inputs in the order of a list of them, if it is known.
+        self._order = recorded_inputs(self._content)
+        threads = threads or os.cpu_count() or 1
+        self._file = LiteRT(self._content, f"'{path}'", threads, self._order)
         # The replicas of tf.distribute run in threads and share the interpreter.
         self._lock = threading.Lock()
 
@@ -57,9 +64,14 @@ class TFLiteTeacher(BaseTeacher):
         return cost(self._content).parameters
 
     @property
-    def input_shapes(self) -> list[tuple] | None:
-        """Shapes of its inputs as a flat list; the batch size is free."""
-        return [(None, *shape[1:]) for shape, _ in self._file.inputs.values()]
+    def inputs(self) -> ModelInputs:
+        """Its inputs by name; the batch size is free."""
+        specs = {
+            name: keras.KerasTensor((None, *shape[1:]), np.dtype(dtype).name)
+            for name, (shape, dtype) in self._file.inputs.items()
+        }
+        # The names are cleaned from those of the batch, so `run` matches them.
+        return ModelInputs(specs, declared=False)
 
     @property
     def output_names(self) -> list[str]:
@@ -90,7 +102,14 @@ class TFLiteTeacher(BaseTeacher):
     def run(self, x: Any) -> dict[str, Any]:
         """Return the outputs of a preprocessed batch by name, also inside a compiled graph."""
         flat = tree.flatten(x)
-        inputs = [x[name] for name in self._file.inputs] if isinstance(x, dict) else flat
+        names = list(self._file.inputs)
+        if len(names) > 1 and self._order is None and not isinstance(x, dict):
+            raise ValueError(
+                f"Teacher '{self.name}' is a file that does not record the order of its inputs "
+                f"{names}. Pass dict batches with these keys."
+            )
+        given = select_named(x, names, f"inputs of teacher '{self.name}':")
+        inputs = list(given.values())
         outputs = tf.numpy_function(self._run, inputs, [tf.float32] * len(self._file.outputs))
         # `numpy_function` returns a list of one tensor as the tensor.
         named = dict(zip(self._file.outputs, tree.flatten(outputs), strict=True))

@@ -38,7 +38,9 @@ class TfKerasTappedModel(TappedModel):
     def run(self, inputs: Any, hooks: Sequence[Hook]) -> tuple[Any, Callable[[Hook], Any]]:
         """Run the tf_keras model once; see `TappedModel.run`."""
         wrapped = self._wrapped
-        values = wrapped.layer(wrapped.converted.front(inputs), training=self.training, taps=True)
+        values = wrapped.layer(
+            wrapped.converted.run_front(inputs), training=self.training, taps=True
+        )
         count = len(wrapped.layer.tf_keras_model.outputs)
         outputs = tree.pack_sequence_as(wrapped.model.output, values[:count])
         return outputs, lambda hook: values[count + self._positions[id(hook)]]
