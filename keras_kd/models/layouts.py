@@ -49,7 +49,7 @@ class Layouts:
         for call in calls:
             for tensor in call.inputs:
                 self._uses.setdefault(id(tensor), []).append(call)
-        self._formats = {id(call.layer): _data_formats(call.layer) for call in calls}
+        self._formats = {id(call.layer): data_formats(call.layer) for call in calls}
         self._channels_first = any("channels_first" in one for one in self._formats.values())
         self._found: dict[int, int | None] = {}
         for call in calls:  # In this order, the recursion stays shallow.
@@ -73,7 +73,10 @@ class Layouts:
         if id(tensor) not in self._found:
             call = self._graph.maker(tensor)
             axis = _FREE if call is None else self._axis_after(call, tensor)
-            self._found[id(tensor)] = self._axis_by_uses(tensor) if axis == _FREE else axis
+            if axis in (None, _FREE):
+                used = self._axis_by_uses(tensor)
+                axis = axis if used == _FREE else used
+            self._found[id(tensor)] = axis
         return self._found[id(tensor)]
 
     def _axis_after(self, call: Call, tensor: keras.KerasTensor) -> int | None:
@@ -88,16 +91,20 @@ class Layouts:
             axis = self._axis_of_format(layer, rank)
             if axis is not None:
                 return axis
+        # The units of a vector may become channels, or steps of one channel each.
+        axis = self._axis(source) if len(source.shape) > 2 else _FREE
         if type(layer).__name__ == "Reshape":
-            return _axis_after_reshape(source, tensor, self._axis(source))
+            return _axis_after_reshape(source, tensor, axis)
         if _moves_axes(layer):
-            return _axis_after_move(call, source, self._axis(source))
+            return _axis_after_move(call, source, axis)
         return self._axis_of_inputs(call, tensor)
 
     def _axis_of_inputs(self, call: Call, tensor: keras.KerasTensor) -> int | None:
         """Return the axis after an elementwise layer, a sum, or a layer of unknown kind."""
         rank, own = len(tensor.shape), _own_axis(call.layer, len(tensor.shape))
         sources = [x for x in call.inputs if len(x.shape) == rank]
+        # Those that are broadcast, such as weights of attention, have a shape of their own.
+        sources = [x for x in sources if tuple(x.shape) == tuple(tensor.shape)] or sources
         axes = {self._axis(x) for x in sources} - {_FREE}
         if len(axes - {None}) == 1:
             axis = max(axes - {None})
@@ -124,7 +131,10 @@ class Layouts:
 
     def _axis_of_format(self, layer: Any, rank: int) -> int | None:
         """Return the axis that the `data_format` of a layer tells, or `None`."""
-        formats, sequence = self._formats[id(layer)], isinstance(layer, keras.layers.TimeDistributed)
+        formats, sequence = (
+            self._formats[id(layer)],
+            isinstance(layer, keras.layers.TimeDistributed),
+        )
         if isinstance(layer, _RECURRENT_CONVOLUTIONS):
             sequence = layer.return_sequences
         if len(formats) != 1 or rank < 3 + sequence:
@@ -147,10 +157,15 @@ def from_channels_last(x: Any, axis: int) -> Any:
 
 def shape_with_channels_last(shape: tuple, axis: int) -> tuple:
     """Return the shape of the result of `to_channels_last`."""
-    return (*shape[:axis], *shape[axis + 1 :], shape[axis])
+    return shape if axis == len(shape) - 1 else (*shape[:axis], *shape[axis + 1 :], shape[axis])
 
 
-def _data_formats(layer: Any) -> set[str]:
+def shape_from_channels_last(shape: tuple, axis: int) -> tuple:
+    """Return the shape of the result of `from_channels_last`."""
+    return shape if axis == len(shape) - 1 else (*shape[:axis], shape[-1], *shape[axis:-1])
+
+
+def data_formats(layer: Any) -> set[str]:
     """Return the `data_format` of a layer or operation, or those of the layers within it."""
     found = {getattr(layer, "data_format", "")} - {""}
     if not found and isinstance(layer, keras.layers.Layer):
