@@ -167,11 +167,16 @@ def shape_from_channels_last(shape: tuple, axis: int) -> tuple:
 
 def data_formats(layer: Any) -> set[str]:
     """Return the `data_format` of a layer or operation, or those of the layers within it."""
-    found = {getattr(layer, "data_format", "")} - {""}
+    found = _data_format(layer)
     if not found and isinstance(layer, keras.layers.Layer):
-        within = nested_layers(layer, include_self=False)
-        found = {getattr(part, "data_format", "") for part in within} - {""}
+        found = set().union(*map(_data_format, nested_layers(layer, include_self=False)))
     return {keras.config.image_data_format() if one is None else one for one in found}
+
+
+def _data_format(layer: Any) -> set[str | None]:
+    # A flattened map is a vector in any case, so few give this layer the format.
+    ignored = isinstance(layer, keras.layers.Flatten)
+    return set() if ignored else {getattr(layer, "data_format", "")} - {""}
 
 
 def _own_axis(layer: Any, rank: int) -> int | None:
