@@ -38,6 +38,7 @@ TENSORFLOW = {
     "training/label_checks": "assertions in the pipeline of a tf.data.Dataset",
     "training/label_masking": "ragged labels, and an assertion in the graph",
     "teachers/tflite_teacher": "LiteRT teachers run as a py_function",
+    "recipes/fingerprints": "reads tf.data data sets",
     "recipes/pseudo_label": "returns a tf.data.Dataset",
     "report/compare": "a report names the version",
     "report/page": "encodes images as PNG",

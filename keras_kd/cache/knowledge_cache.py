@@ -91,7 +91,8 @@ class KnowledgeCache:
             path: A folder; created if it does not exist.
             taps: Names of the layers or outputs to store; `None` for the output. The logits of an
                 output are stored, and the values of a hidden layer. Defaults to the output.
-            dtype: `"float16"`, or `"float32"` for exact values. Defaults to `"float16"`.
+            dtype: `"float16"`, or `"float32"` for exact values. A build stops if rounding costs
+                more than 1 % of the standard deviation of the values. Defaults to `"float16"`.
             top_k: Number of logits of an output to store, the largest ones, with the mass of the
                 others. `join` spreads that mass evenly over the other classes, which is a good
                 approximation at temperatures near 1 and a bad one at high temperatures. Defaults
@@ -114,7 +115,7 @@ class KnowledgeCache:
 
         Raises:
             CacheError: If the data set has other samples when it is read again (a random
-                augmentation, a shuffle), `path` has another cache, or a value does not fit `dtype`.
+                augmentation, a shuffle), `path` has another cache, or values do not fit `dtype`.
             RuntimeError: If another process is building in the folder.
             OSError: If the disk is full.
         """

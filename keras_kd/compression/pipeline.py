@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,19 @@ from keras_kd.compression.cluster import cluster
 from keras_kd.compression.layer_plan import LayerPlans, Result
 from keras_kd.compression.prune import prune
 from keras_kd.compression.quantize_aware import prepare_student, quantize_aware
-from keras_kd.compression.stage import Stage, StageFolder, describe, save_student, save_weights
+from keras_kd.compression.stage import VERSION, Stage, StageFolder, save_student, save_weights
 from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.training import Training
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.files import read_json, write_json
 from keras_kd.models.copy import copy_model
+from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
 
 _FILE, _FACTS = "student.tflite", "file.json"
 _SAMPLES = 300  # For the calibration of an export.
+#: The arguments that are data.
+_DATA = ("data", "validation_data")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,13 @@ def pipeline(
     Each stage starts from the best epoch of the previous one. The result of each finished stage is
     stored in its own folder in `directory`, so another call resumes with the first unfinished
     stage. Folders of stages with a plain model contain it as `student.keras`.
+
+    A finished stage is reused for the same stages, arguments, student, teachers and data only;
+    other ones are rejected, and nothing is overwritten. Models are compared by configuration and
+    weights, arrays completely, and a `tf.data.Dataset` by its structure, its number of batches and
+    its first 512 samples, or all if their order is random and there are less than 65,536. For this
+    it is read twice; what differs from time to time, such as augmented images, is not compared, and
+    a warning says if nothing of the content could be. Callbacks are compared by their class.
 
     Args:
         stages: The stages, such as `[Stage("distill", epochs=20), Stage("prune", epochs=10),
@@ -97,23 +108,58 @@ def pipeline(
     _check(stages)
     open_student(student)  # Rejects a student that no stage supports.
     common = {"data": data, "monitor": monitor, **training}
-    results, file, about = [], None, {}
-    model = copy_model(student)
-    for number, stage in enumerate(stages, 1):
+    folders = _make_folders(stages, student, Path(directory), common)
+    _warn_of_unknown_data(folders)
+    results, file, model = [], None, copy_model(student)
+    for stage, folder in zip(stages, folders, strict=True):
         arguments = _arguments(stage, common)
-        about = {
-            "technique": stage.technique,
-            "arguments": describe(arguments),
-            "student": [list(weight.shape) for weight in student.weights],
-            "before": about,
-        }
-        folder = StageFolder(Path(directory) / f"{number:02}-{stage.technique}", about)
         if stage.technique == "export":
-            file = _export(model, folder, arguments)
+            file = _export(model, folder, common, arguments)
         else:
             results.append(_train(stage.technique, model, folder, arguments))
             model = results[-1].model
     return PipelineResult(model, _merge_history(stages, results), tuple(results), file)
+
+
+def _make_folders(
+    stages: Sequence[Stage], student: keras.Model, directory: Path, common: Mapping[str, Any]
+) -> list[StageFolder]:
+    """Return the folder of each stage; what it depends on is described before any training."""
+    fingerprints = Fingerprints(input_specs(common["data"]))
+    folders, before = [], {"student": fingerprints.describe(student)}
+    for number, stage in enumerate(stages, 1):
+        arguments = _arguments(stage, common)
+        if stage.technique == "export":
+            arguments = {**{name: common.get(name) for name in _DATA}, **arguments}
+        arguments.pop("verbose", None)
+        about = {
+            "version": VERSION,
+            "technique": stage.technique,
+            "arguments": fingerprints.describe(arguments),
+            **before,
+        }
+        folders.append(StageFolder(directory / f"{number:02}-{stage.technique}", about))
+        before = {"student": before["student"], "stages before": about}
+    return folders
+
+
+def _warn_of_unknown_data(folders: Sequence[StageFolder]) -> None:
+    """Warn if finished stages will be reused for data whose content cannot be compared.
+
+    Raises:
+        ValueError: If a folder contains a stage with another configuration.
+    """
+    for folder in [folder for folder in folders if folder.done]:
+        described = folder.about["arguments"]
+        unknown = [name for name in _DATA if not has_content(described.get(name))]
+        if unknown:
+            warnings.warn(
+                f"The finished stage in '{folder.path}' is reused. Of {unknown} only the structure "
+                "could be compared with its data, because the samples come in random order or "
+                "differ each time. Pass another directory if they are others.",
+                stacklevel=3,
+            )
+            return
 
 
 def _check(stages: Sequence[Stage]) -> None:
@@ -132,7 +178,7 @@ def _check(stages: Sequence[Stage]) -> None:
 def _arguments(stage: Stage, common: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a stage; its own take precedence over the common ones."""
     if stage.technique == "export":
-        return {"quantization": "int8", **_export_data(common), **stage.arguments}
+        return {"quantization": "int8", **stage.arguments}
     merged = {**common, **stage.arguments}
     if merged["monitor"] == "auto":
         validated = merged.get("validation_data") is not None and merged.get("loss") is not None
@@ -184,7 +230,12 @@ def _distill(student: keras.Model, **training: Any) -> Result:
     return Result(model, Training(**training).distill(model), LayerPlans())
 
 
-def _export(model: keras.Model, folder: StageFolder, arguments: Mapping[str, Any]) -> TFLiteModel:
+def _export(
+    model: keras.Model,
+    folder: StageFolder,
+    common: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+) -> TFLiteModel:
     path = folder.path / _FILE
     if folder.done:
         facts = read_json(folder.path / _FACTS)
@@ -193,7 +244,7 @@ def _export(model: keras.Model, folder: StageFolder, arguments: Mapping[str, Any
     files = []
 
     def write(target: Path) -> Result:
-        file = to_tflite(model, target / _FILE, **arguments)
+        file = to_tflite(model, target / _FILE, **{**_export_data(common), **arguments})
         facts = {name: getattr(file, name) for name in ("quantization", "inputs", "outputs")}
         write_json(target / _FACTS, facts)
         files.append(file)

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -128,11 +128,19 @@ def _plan(layer: Any, options: dict[str, Any], skipped: bool) -> LayerPlan:
         reason = "frozen"
     elif options["block_size"] != (1, 1) and ranks != {2}:
         reason = "blocks require a matrix"
+    elif options["block_size"] != (1, 1) and _has_one_row_of_blocks(kernels, options["block_size"]):
+        reason = "tensorflow-model-optimization requires two rows and two columns of blocks"
     elif options["sparsity_m_by_n"] and not ranks <= {2, 4}:
         reason = "m of n requires a dense layer or a two-dimensional convolution"
     else:
         return LayerPlan(layer.name, kind, "pruned", " and ".join(kernels))
     return LayerPlan(layer.name, kind, "left", reason)
+
+
+def _has_one_row_of_blocks(kernels: Mapping[str, Any], block_size: tuple[int, int]) -> bool:
+    """Return whether blocks cover a whole side of a matrix."""
+    sides = [zip(kernel.shape, block_size, strict=True) for kernel in kernels.values()]
+    return any(side <= size for pairs in sides for side, size in pairs)
 
 
 def _layer_schedule(schedule: Any, target: float | None, plan: Training) -> Callable[[int], Any]:

@@ -53,11 +53,9 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
     """Base class of `Distiller`, `SelfDistiller`, `MutualLearning` and `DeepSupervision`.
 
     It owns the training step, `compile`, `fit`, the metrics and the hyperparameters. Subclasses
-    build an objective, which says where the targets come from, and pass it in.
-
-    A step has two phases. *Prepare* checks the batch and runs the frozen teachers, outside the
-    gradient tape. *Commit* runs the student once, and updates the optimizer and all other state. A
-    bad batch fails in the first phase, before anything is changed or drawn.
+    pass in an objective, which says where the targets come from. A step has two phases: *prepare*
+    checks the batch and runs the frozen teachers, outside the gradient tape; *commit* runs the
+    student once and updates all state. A bad batch fails before anything is changed or drawn.
 
     Args:
         student: The model to train, built.
@@ -151,6 +149,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 "`steps_per_execution` must be 1. "
                 f"Received: steps_per_execution={kwargs['steps_per_execution']}"
             )
+        self.objective.set_tasks(loss)
+        self._trackers = LossTrackers(["loss", *self._label_losses, *self.objective.names])
         super().compile(optimizer, loss, **kwargs)
         student = self.objective.student
         self._allowed_labels = sparse_classes(loss, student.output_shapes)

@@ -8,14 +8,17 @@ import keras
 from keras import tree
 
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses, teacher_tap
+from keras_kd.distillers.default_losses import as_losses, copy_loss
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.early_exits import Exits, ModelWithExits, build_exits
+from keras_kd.distillers.loss_taps import teacher_tap
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.layouts import from_channels_last
 from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import ACTIVATIONS
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.distribution import global_mean, replica_share
@@ -49,7 +52,7 @@ class DeepSupervision(BaseDistiller):
             a 1×1 convolution, resized. An exit has the layout (`data_format`) of the student.
         losses: As for `Distiller`: one on logits is computed at each exit; one between hidden taps,
             such as `kd.losses.Hint("last_map", "first_map")`, makes one of the student's layers the
-            target of another. Defaults to `kd.losses.SoftTargets()`.
+            target of another. Defaults to `None`, by the task.
         student_loss_weight: Weight of the compiled loss at the final output, a hyperparameter.
             Defaults to `1.0`.
         exit_loss_weight: Weight of the compiled loss at the exits, a hyperparameter. Defaults to
@@ -136,6 +139,9 @@ class DeepSupervision(BaseDistiller):
         """Return the output of an exit in the form of the student's output."""
         student = self.objective.student
         activation = student.activations.get(_FINAL)
+        if student.kinds.get(_FINAL) == "probabilities":
+            (name,) = student.output_names
+            activation = ACTIVATIONS.get(self.objective.tasks.get(name), "softmax")
         if activation is not None:
             logits = keras.activations.get(activation)(logits)
         output = from_channels_last(logits, student.channel_axes[_FINAL])
@@ -182,10 +188,7 @@ def _at_each(loss: DistillationLoss, exits: dict[str, Any]) -> list[Distillation
     """Return a loss on logits once per exit, and any other loss unchanged."""
     if not loss.on_logits:
         return [loss]
-    config = loss.get_config()
-    losses = []
-    for exit_name in exits:
-        name = f"{exit_name.replace('/', '_')}_{loss.name}"
-        losses.append(type(loss).from_config({**config, "name": name}))
-        losses[-1].student_tap = exit_name  # A loss that wraps another has no argument for it.
-    return losses
+    return [
+        copy_loss(loss, student_tap=name, name=f"{name.replace('/', '_')}_{loss.name}")
+        for name in exits
+    ]

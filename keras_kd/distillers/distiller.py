@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_shapes
+from keras_kd.distillers.distillation_objective import DistillationObjective
+from keras_kd.distillers.loss_taps import as_shapes
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
@@ -42,8 +43,9 @@ class Distiller(BaseDistiller):
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.
         teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either.
-        losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to
-            `kd.losses.SoftTargets()`.
+        losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to `None`,
+            the loss for the task of the output, which `compile` decides: `kd.losses.SoftTargets()`
+            for classes, a yes-or-no question or labels, `kd.losses.LogitsMSE()` for a regression.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `0.5`.
         weighting: Weights of several teachers per sample, one of `kd.weighting`. Defaults to
             `kd.weighting.Uniform()`.

@@ -61,7 +61,9 @@ class FitRun(keras.callbacks.Callback):
         self._resumable = resumable
         self._epoch = self._batch = self._done = self._skipped = 0
         self._last_batch = 0
-        self._started = False
+        self._started = self._trained = False
+        #: The history up to the end of the data, if they ended before the last epoch.
+        self.ended_early: dict[str, list] | None = None
         self._logs: dict[str, Any] = {}
 
     def position(self) -> str:
@@ -104,14 +106,26 @@ class FitRun(keras.callbacks.Callback):
         return logs
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Write the number of skipped batches into the history; reject an epoch without steps."""
-        if self._done == self._skipped:
-            raise ValueError(
-                f"There was nothing to learn from in epoch {epoch + 1}: "
-                + (f"all {self._skipped} batches were bad." if self._skipped else "no batch came.")
-                + " The student's weights are those from before it."
-            )
+        """Write the number of skipped batches into the history, and end without more data.
+
+        An epoch of skipped batches is rejected, and so is a first epoch without any. Later, a
+        generator may be exhausted: Keras has warned, and would log a loss of 0.
+        """
         logs = {} if logs is None else logs
+        if self._done == self._skipped:
+            if self._skipped or not self._trained:
+                found = (
+                    f"all {self._skipped} batches were bad" if self._skipped else "no batch came"
+                )
+                raise ValueError(
+                    f"There was nothing to learn from in epoch {epoch + 1}: {found}. The student's "
+                    "weights are those from before it."
+                )
+            self.ended_early = {name: [*v] for name, v in self.model.history.history.items()}
+            self.model.stop_training = True
+            logs.clear()
+            return
+        self._trained = True
         if self._skips:
             logs["skipped_batches"] = self._skipped
         if self._resumable is not None:
@@ -169,6 +183,9 @@ def run_fit(
     try:
         with readable_errors(run.position):
             history = fit(**arguments)
+            if run.ended_early is not None:
+                history.epoch.pop()
+                history.history = run.ended_early
             return history if resumable is None else resumable.finish(history)
     finally:
         model.step_owner = None

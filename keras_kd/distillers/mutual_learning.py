@@ -36,7 +36,7 @@ class MutualLearning(BaseDistiller):
     Args:
         students: Two or more built models of any kind, with different names, the same inputs and
             one output each.
-        losses: As for `Distiller`, for each student. Defaults to `kd.losses.SoftTargets()`.
+        losses: As for `Distiller`, for each student. Defaults to `None`, by the task.
         student_loss_weight: As for `Distiller`. Defaults to `1.0`, as in the paper.
         weighting: Weights of the other students, as for `Distiller`.
         noise: As for `Distiller`.

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses
+from keras_kd.distillers.default_losses import as_losses, copy_loss
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.objective import Objective
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import (
@@ -20,7 +21,7 @@ from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
-from keras_kd.training.label_checks import sample_weights
+from keras_kd.training.label_checks import per_output, sample_weights
 
 
 class MutualObjective(Objective):
@@ -61,7 +62,7 @@ class MutualObjective(Objective):
         self.objectives = [
             DistillationObjective(
                 student,
-                [_copy_loss(loss, student) for loss in as_losses(losses)],
+                [copy_loss(loss, name=f"{student.name}_{loss.name}") for loss in as_losses(losses)],
                 [
                     Teacher(peer, outputs=declared[peer.name])
                     for peer in students
@@ -101,6 +102,12 @@ class MutualObjective(Objective):
             for objective in self.objectives
             for key, projector in objective.projectors.items()
         }
+
+    def set_tasks(self, compiled: Any) -> None:
+        """Adapt the losses of each student to the task; see the base class."""
+        names = self.student.output_names
+        for name, objective in zip(names, self.objectives, strict=True):
+            objective.set_tasks(per_output(compiled, name, names))
 
     def teach_during(
         self, student_outputs: Sequence[dict], y: Any, replica: Any = 0
@@ -165,8 +172,3 @@ class JoinedStudents:
         outputs = [tree.flatten(output)[0] for output, _ in results]
         taps = [taps for _, taps in results]
         return dict(zip(self.output_names, outputs, strict=True)), taps
-
-
-def _copy_loss(loss: DistillationLoss, student: keras.Model) -> DistillationLoss:
-    config = {**loss.get_config(), "name": f"{student.name}_{loss.name}"}
-    return type(loss).from_config(config)

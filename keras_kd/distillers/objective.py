@@ -33,6 +33,16 @@ class Objective(keras.layers.Layer):
     noise: LogitNoise | None = None
     teachers: tuple[BaseTeacher, ...] = ()
 
+    def set_tasks(self, compiled: Any) -> None:
+        """Adapt the losses to the tasks of their outputs; `compile` calls this.
+
+        Args:
+            compiled: The compiled loss on the labels, by output or for all; `None` for none.
+
+        Raises:
+            ValueError: If a task is not known, or none that a loss can read.
+        """
+
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
         """Reject data that the teachers cannot teach on."""
 

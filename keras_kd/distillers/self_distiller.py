@@ -40,7 +40,7 @@ class SelfDistiller(BaseDistiller):
 
     Args:
         student: The model to train, built; if subclassed, with a `get_config` of its arguments.
-        losses: As for `Distiller`. Defaults to `kd.losses.SoftTargets()`.
+        losses: As for `Distiller`. Defaults to `None`, by the task.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `1.0`, so
             that training is plain until the teacher teaches.
         decay: Decay of the running average, between 0 and 1; `None` for snapshots. Defaults to

@@ -7,6 +7,7 @@ import keras
 from keras import ops, tree
 
 from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.task import MEANINGS, TASKS
 from keras_kd.training.hyperparameters import Hyperparameter
 
 
@@ -44,10 +45,12 @@ class DistillationLoss(keras.layers.Layer):
     on_logits = True
     #: Whether `call` needs labels.
     needs_labels = False
-    #: Whether `call` interprets the outputs as mutually exclusive classes.
-    needs_classes = False
+    #: The tasks whose outputs `call` can read; see `kd.Teacher` for `outputs`.
+    tasks: tuple[str, ...] = TASKS
     #: Whether `call` relates the samples of a batch, so that it needs two or more.
     relates_samples = False
+    #: Whether it was chosen by a distiller and not by the user, so that the task may replace it.
+    is_default = False
 
     weight = Hyperparameter()
 
@@ -209,7 +212,7 @@ class DistillationLoss(keras.layers.Layer):
     def check_head(self, activation: str | None, shape: tuple[int | None, ...]) -> None:
         """Reject a teacher whose outputs the loss would misinterpret.
 
-        The base class rejects binary outputs if `needs_classes` is set.
+        The base class rejects binary outputs if the loss is only for classes.
 
         Args:
             activation: The final activation, `"softmax"` or `"sigmoid"`, or `None`.
@@ -218,11 +221,34 @@ class DistillationLoss(keras.layers.Layer):
         Raises:
             ValueError: If the loss does not support the output.
         """
-        if self.needs_classes and (activation == "sigmoid" or shape[-1] == 1):
+        if self.tasks == ("classes",) and (activation == "sigmoid" or shape[-1] == 1):
             raise ValueError(
                 f"{type(self).__name__} needs mutually exclusive classes: a softmax over two "
                 "classes or more. SoftTargets and LogitsMSE support binary outputs. Received: a "
                 f"teacher's output of shape {shape}, activation={activation!r}"
+            )
+
+    def declared_task(self, units: int) -> str | None:
+        """Return the task that the arguments of the loss declare, for an output of some units."""
+        return None
+
+    def set_task(self, task: str) -> None:
+        """Tell the loss the task of its output; `Distiller` calls this in `compile`.
+
+        Args:
+            task: `"classes"`, `"binary"`, `"labels"` (independent ones) or `"values"` (regression).
+
+        Raises:
+            ValueError: If the loss is not for this task.
+        """
+        if task not in self.tasks:
+            meant = " or ".join(MEANINGS[one] for one in self.tasks)
+            raise ValueError(
+                f"{type(self).__name__} ('{self.name}') is for {meant}, but its output is "
+                f"{MEANINGS[task]}. Pass other `losses`, such as kd.losses.LogitsMSE() for a "
+                "regression or kd.losses.SoftTargets(activation='sigmoid') for labels; or declare "
+                "`outputs=` of kd.Teacher and `student_outputs=`. The task follows from them, "
+                f"from the compiled loss and from the activation of the output. Received: {task!r}"
             )
 
     def get_config(self) -> dict[str, Any]:

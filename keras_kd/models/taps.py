@@ -107,6 +107,8 @@ class TappedModel:
         self.declared = outputs
         #: The activation of each tap: "softmax" or "sigmoid" if the model applies it, or `None`.
         self.activations: dict[Tap, str | None] = {}
+        #: Kinds of the model's outputs by name, as `inspect_output` returns them.
+        self.heads: dict[str, str] = {}
         #: Shapes of the model's outputs by name, in order, with the classes on the last axis.
         self.output_shapes: dict[str, tuple] = {}
         #: The axis of the channels (or classes) of each tap, and of each output by name, as the
@@ -188,6 +190,7 @@ class TappedModel:
         layouts, outputs = Layouts(graph), named_outputs(graph.outputs, graph.output_names)
         axes = {name: layouts.channel_axis(tensor) for name, tensor in outputs.items()}
         self._set_output_shapes(outputs, axes)
+        self.heads = {name: inspect_output(graph, one).kind for name, one in outputs.items()}
         tensors = {tap: self._tensor(graph, tap) for tap in self.taps}
         axes = {tap: layouts.channel_axis(tensor) for tap, tensor in tensors.items()}
         shapes = self._arranged_shapes(tensors, axes)
@@ -279,6 +282,7 @@ class TappedModel:
         outputs = self.model(built_inputs(self.model), training=self.training)
         named = named_outputs(outputs)
         self._set_output_shapes(named, {})
+        self.heads = dict.fromkeys(named, "unknown")
         tensors = {tap: _output_at(self.model, named, tap) for tap in self.taps}
         first = any("channels_first" in data_formats(layer) for layer in nested_layers(self.model))
         axes = {

@@ -20,6 +20,8 @@ MEANINGS = {
     "labels": "independent labels",
     "values": "numbers (regression)",
 }
+#: The activation that makes probabilities of the logits, by task.
+ACTIVATIONS = {"classes": "softmax", "binary": "sigmoid", "labels": "sigmoid"}
 
 _CLASSES = (
     "CategoricalCrossentropy",

@@ -138,7 +138,7 @@ def _teacher_and_student(
             raise ValueError(
                 f"Expected {argument}=... to be one of {names}. Received: {name!r}. Choose one."
             )
-    return teacher or names[0], student or names[-1]
+    return names[0] if teacher is None else teacher, names[-1] if student is None else student
 
 
 def _declarations(outputs: Any, names: Sequence[str]) -> dict[str, str]:

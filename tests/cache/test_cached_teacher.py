@@ -2,6 +2,7 @@
 
 import pytest
 import tensorflow as tf
+from keras import ops
 
 import keras_kd as kd
 from keras_kd.models.taps import Tap
@@ -49,17 +50,19 @@ def test_a_tap_that_was_not_stored_is_named(samples, cnn, cache):
 
 
 def test_a_live_teacher_that_changed_is_an_error_that_names_the_change(samples, tmp_path):
-    def scaled(factor, model=None):
+    def clipped(limit, model=None):
         model = toy.cnn("teacher", 6) if model is None else model
-        return kd.Teacher(model, preprocessing=lambda x: x * factor)
+        return kd.Teacher(model, preprocessing=lambda x: ops.clip(x, -limit, limit))
 
-    joined = build(scaled(2.0), samples, tmp_path / "c").join(samples.batch(50))
-    assert "soft_targets" in fit(scaled(2.0), joined)
-    with pytest.raises(ValueError, match="teacher 'teacher' is not .* its preprocessing changed"):
-        fit(scaled(3.0), joined)
-    trained = scaled(2.0)
+    joined = build(clipped(1.0), samples, tmp_path / "c").join(samples.batch(50))
+    assert "soft_targets" in fit(clipped(1.0), joined)
+    plain = kd.Teacher(clipped(1.0).model, preprocessing=lambda x: x * 1.0)
+    for other in (clipped(2.0), plain):  # Equal for samples between 0 and 1.
+        with pytest.raises(ValueError, match="teacher 'teacher' is not .* its preprocessing chang"):
+            fit(other, joined)
+    trained = clipped(1.0)
     trained.model.get_layer("logits").bias.assign_add([0.0, 0.0, 0.0, 1e-6])
     with pytest.raises(ValueError, match="its weights changed"):
         fit(trained, joined)
     with pytest.raises(ValueError, match="its weights and config changed"):
-        fit(scaled(2.0, toy.cnn("teacher", 7)), joined)
+        fit(clipped(1.0, toy.cnn("teacher", 7)), joined)

@@ -209,6 +209,7 @@ def test_sample_batches_stops_at_the_number_of_samples(make):
         ({}, ValueError, "nothing to train on: pass `teachers`, a `loss` on the labels"),
         ({"loss": "mse", "losses": "soft_targets"}, ValueError, "nothing to train on"),
         ({"loss": "mse", "epochs": 0}, ValueError, "must be at least 1. Received: epochs=0"),
+        ({"loss": "mse", "steps_per_epoch": 0}, ValueError, "Received: .*steps_per_epoch=0"),
         ({"loss": "mse", "optimizer": tf_keras.optimizers.Adam()}, TypeError, "of Keras 3, not"),
         ({"loss": SPARSE, "monitor": "val_loss"}, ValueError, "must be an entry of the history"),
         ({"loss": "mse", "colour": 3}, TypeError, "unexpected keyword argument 'colour'"),

@@ -104,7 +104,8 @@ def test_the_loss_is_the_mean_over_the_labeled_samples(loss, activation, form):
     (x, y), student = toy.vectors(), toy.mlp("student", activation=activation)
     labels, outputs = form(y), ops.convert_to_tensor(student(x))
     hard = np.mean(keras.losses.get(loss)(labels[LABELED], outputs[LABELED]))
-    model = distiller(student, None, kd.losses.SoftTargets(2.0, weight=0.7), loss=loss, metrics=[])
+    options = {"loss": loss, "metrics": [], "student_outputs": "auto" if activation else "logits"}
+    model = distiller(student, None, kd.losses.SoftTargets(2.0, weight=0.7), **options)
     logits = ops.log(outputs) if activation else outputs
     soft = np.mean(kd.losses.SoftTargets(2.0)(model.teachers[0].model(x), logits))
     logs = model.fit(x, labels, batch_size=32, verbose=0).history
