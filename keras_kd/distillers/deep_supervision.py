@@ -23,7 +23,6 @@ from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.distribution import global_mean, replica_share
 from keras_kd.training.hyperparameters import Hyperparameter
-from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.loss_trackers import batch_size
 
 _FINAL = Tap(None, logits=True)
@@ -127,11 +126,11 @@ class DeepSupervision(BaseDistiller):
         outputs = [
             self._as_final_output(student_outputs[Tap(name, True)], y_pred) for name in self.exits
         ]
-        share, average = replica_share(batch_size(x))
-        masking: LabelMasking = self._label_masking
-        loss = functools.partial(masking.loss, self.compiled_loss_fn, y)
+        labels, size = self.read_labels(y), batch_size(x)
+        share = replica_share(size)[0]
+        loss = functools.partial(self._label_masking.loss, self.compiled_loss_fn, labels)
         hard = sum(loss(output, sample_weight, share) for output in outputs)
-        labeled = masking.count(y, y_pred, average)
+        labeled = replica_share(labels.count(size))[1]
         self._trackers.update("exit_loss", global_mean(hard), labeled)
         return total + hard * keras.ops.cast(self.exit_loss_weight, hard.dtype)
 

@@ -22,7 +22,7 @@ from keras_kd.models.declaration import Declaration, declared_kind
 from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.models.logits import log_odds
 from keras_kd.models.taps import Tap, TappedModel
-from keras_kd.models.task import ACTIVATIONS, Evidence, warn_about_from_logits
+from keras_kd.models.task import ACTIVATIONS, Evidence, decide_task, warn_about_from_logits
 from keras_kd.teachers.class_map import class_map, restrict_classes
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
@@ -195,6 +195,14 @@ class DistillationObjective(Objective):
                 self._set_task(i, loss, compiled)
         self._read_probabilities()
         self.names = unique_names(loss.name for loss in self.terms)
+
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of an output; see the base class."""
+        task = self.tasks.get(name) or decide_task(self._evidence(name, None))
+        losses = [loss for loss in self.terms if loss.on_logits and self._output_of(loss) == name]
+        if task is None and any("values" not in loss.tasks for loss in losses):
+            return "binary" if self.student.output_shapes[name][-1] == 1 else "classes"
+        return task
 
     def _set_task(self, i: int, loss: DistillationLoss, compiled: Any) -> None:
         name, tap = self._output_of(loss), teacher_tap(loss)
