@@ -324,8 +324,14 @@ class DistillationObjective(Objective):
             return Knowledge()
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
-        labels = per_output(y, named[0] if named else None, self.student.output_names)
+        labels = self._labels_at(named[0] if named else None, y)
         return self.ensemble.combine_outputs(teacher_outputs, labels, replica)
+
+    def _labels_at(self, tap: str | None, y: Any) -> Any:
+        """Return the labels for a loss at a tap, with the classes on the last axis."""
+        names = self.student.output_names
+        labels = per_output(y, tap, names)
+        return self.student.arrange(tap if tap in names else names[0], labels)
 
     def teach_during(self, student_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
         """Use the student's own outputs, without gradient, as the target of its other taps."""
@@ -341,7 +347,7 @@ class DistillationObjective(Objective):
         """Compute the mean of one loss over the samples, its teachers weighted per sample."""
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
-        labels, weights = per_output(y, tap, names), sample_weights(weights, tap, names)
+        labels, weights = self._labels_at(tap, y), sample_weights(weights, tap, names)
         outputs = at_taps(student_tap(loss), student_outputs)
         if self._is_hidden_sigmoid(loss):
             outputs = set_mask(log_odds(outputs), get_mask(outputs))
