@@ -18,8 +18,10 @@ from keras_kd.compression.tfmot.convert import convert_student, to_keras
 from keras_kd.compression.tfmot.layers import Custom
 from keras_kd.compression.tfmot.wrapper import wrap
 from keras_kd.compression.training import Training
+from keras_kd.training.keywords import explain_keywords
 
 
+@explain_keywords(Training)
 def cluster(
     student: keras.Model,
     clusters: int = 16,

@@ -23,11 +23,27 @@ from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.files import read_json, write_json
 from keras_kd.models.copy import copy_model
 from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
+from keras_kd.training.keywords import explain_keywords, keyword_names, reject_unknown
 
 _FILE, _FACTS = "student.tflite", "file.json"
 _SAMPLES = 300  # For the calibration of an export.
 #: The arguments that are data.
 _DATA = ("data", "validation_data")
+
+
+def _distill(student: keras.Model, **training: Any) -> Result:
+    model = copy_model(student)
+    return Result(model, Training(**training).distill(model), LayerPlans())
+
+
+#: By technique, the function that runs a stage, and what else it gets its arguments from.
+_FUNCTIONS = {
+    "distill": (_distill, Training),
+    "prune": (prune, Training),
+    "cluster": (cluster, Training),
+    "quantize_aware": (quantize_aware, Training),
+    "export": (to_tflite,),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,7 @@ class PipelineResult:
     file: TFLiteModel | None = None
 
 
+@explain_keywords(Training)
 def pipeline(
     stages: Sequence[Stage],
     student: keras.Model,
@@ -167,6 +184,10 @@ def _check(stages: Sequence[Stage]) -> None:
         raise ValueError(
             f"`stages` must be a list of kd.compression.Stage. Received: stages={stages!r}"
         )
+    for stage in stages:
+        functions = _FUNCTIONS[stage.technique]
+        known = [name for function in functions for name in keyword_names(function)]
+        reject_unknown(f"Stage '{stage.technique}'", stage.arguments, known)
     for before, after in itertools.pairwise(stage.technique for stage in stages):
         if before == "export" or (before == "quantize_aware" and after != "export"):
             raise ValueError(
@@ -202,7 +223,7 @@ def _train(
     """Run a training stage, or load its result."""
     if folder.done:
         return folder.load(_build_result_model(technique, model, arguments))
-    run = {"distill": _distill, "prune": prune, "cluster": cluster}.get(technique, quantize_aware)
+    run = _FUNCTIONS[technique][0]
     save = save_weights if technique == "quantize_aware" else save_student
 
     def write(path: Path) -> Result:
@@ -223,11 +244,6 @@ def _build_result_model(
     options = {name: arguments[name] for name in own if name in arguments}
     plan = Training(**{name: value for name, value in arguments.items() if name not in own})
     return prepare_student(model, plan, **options).wrapped.model
-
-
-def _distill(student: keras.Model, **training: Any) -> Result:
-    model = copy_model(student)
-    return Result(model, Training(**training).distill(model), LayerPlans())
 
 
 def _export(

@@ -20,10 +20,12 @@ from keras_kd.compression.tfmot.pruning import (
 )
 from keras_kd.compression.tfmot.wrapper import wrap
 from keras_kd.compression.training import Training
+from keras_kd.training.keywords import explain_keywords
 
 _POOLINGS = ("avg", "max")
 
 
+@explain_keywords(Training)
 def prune(
     student: keras.Model,
     sparsity: float | tuple[int, int] = 0.8,

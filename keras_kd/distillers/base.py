@@ -37,6 +37,7 @@ from keras_kd.training.finite_checks import (
 )
 from keras_kd.training.graph_errors import readable_errors
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
+from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.label_checks import check_labels, sparse_classes
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED
@@ -132,6 +133,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         noise = self.objective.noise
         return owners if noise is None else {**owners, "noise.": noise}
 
+    @explain_keywords(keras.Model.compile)
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configure the training; accepts the arguments of `keras.Model.compile`.
 

@@ -20,6 +20,7 @@ from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.distribution import global_mean, replica_share
 from keras_kd.training.hyperparameters import Hyperparameter
+from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.loss_trackers import batch_size
 
@@ -76,6 +77,7 @@ class DeepSupervision(BaseDistiller):
 
     exit_loss_weight = Hyperparameter()
 
+    @explain_keywords()
     def __init__(
         self,
         student: keras.Model,

@@ -15,6 +15,7 @@ from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.augmentation import Augmentation
+from keras_kd.training.keywords import explain_keywords
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -82,6 +83,7 @@ class Distiller(BaseDistiller):
         Hinton et al. 2015, arXiv:1503.02531.
     """
 
+    @explain_keywords()
     def __init__(
         self,
         student: keras.Model,

@@ -16,6 +16,7 @@ from keras_kd.models.graph import require_built
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
+from keras_kd.training.keywords import explain_keywords
 
 #: The epoch of the snapshot before there is one.
 _NEVER = -1
@@ -71,6 +72,7 @@ class SelfDistiller(BaseDistiller):
         (the running average, "mean teacher").
     """
 
+    @explain_keywords()
     def __init__(
         self,
         student: keras.Model,
