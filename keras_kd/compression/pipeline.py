@@ -18,11 +18,13 @@ from keras_kd.compression.quantize_aware import prepare_student, quantize_aware
 from keras_kd.compression.stage import VERSION, Stage, StageFolder, save_student, save_weights
 from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.training import Training
+from keras_kd.distillers.default_losses import as_losses
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.files import read_json, write_json
 from keras_kd.models.copy import copy_model
 from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
+from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.keywords import explain_keywords, keyword_names, reject_unknown
 
 _FILE, _FACTS = "student.tflite", "file.json"
@@ -125,6 +127,7 @@ def pipeline(
     _check(stages)
     open_student(student)  # Rejects a student that no stage supports.
     common = {"data": data, "monitor": monitor, **training}
+    _resolve_layers(stages, student, common)
     folders = _make_folders(stages, student, Path(directory), common)
     _warn_of_unknown_data(folders)
     results, file, model = [], None, copy_model(student)
@@ -136,6 +139,18 @@ def pipeline(
             results.append(_train(stage.technique, model, folder, arguments))
             model = results[-1].model
     return PipelineResult(model, _merge_history(stages, results), tuple(results), file)
+
+
+def _resolve_layers(
+    stages: Sequence[Stage], student: keras.Model, common: Mapping[str, Any]
+) -> None:
+    """Look up the layers that losses got as taps: each stage trains a copy of the student."""
+    for arguments in (common, *(stage.arguments for stage in stages)):
+        if arguments.get("losses") is not None:
+            teachers = arguments.get("teachers", common.get("teachers"))
+            original = as_teachers(teachers)[0].original if teachers else None
+            for loss in as_losses(arguments["losses"]):
+                loss.resolve_taps([original], [student])
 
 
 def _make_folders(

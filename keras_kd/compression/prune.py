@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_kd.compression.kernels import get_kernels, zero_fraction
-from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, check_skip
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, resolve_skip
 from keras_kd.compression.tfmot.convert import convert_student, to_keras
 from keras_kd.compression.tfmot.layers import Custom
 from keras_kd.compression.tfmot.pruning import (
@@ -57,7 +57,7 @@ def prune(
         block_size: Height and width of the blocks in which weights of matrices become zero; kernels
             of other ranks are not pruned then. Defaults to (1, 1).
         block_pooling: The magnitude of a block, `"avg"` or `"max"`. Defaults to `"avg"`.
-        skip: Names of layers not to prune. Defaults to none.
+        skip: Layers not to prune, or their names. Defaults to none.
         custom: As for `to_tf_keras`. A custom tf_keras layer that is a
             `tfmot.sparsity.keras.PrunableLayer` is pruned too. Defaults to `None`.
         **training: Other arguments of `kd.compression.Training`: `optimizer`, `loss`, `metrics`,
@@ -88,7 +88,7 @@ def prune(
     target = None if isinstance(sparsity, tuple | list) else sparsity
     schedule_layer = _layer_schedule(schedule, target, plan)
     converted = convert_student(student, custom)
-    check_skip(skip, converted.layers)
+    skip = resolve_skip(skip, student, converted.layers)
     layers = LayerPlans(
         _plan(layer, options, path in skip)
         for path, chain in converted.layers.items()

@@ -171,7 +171,10 @@ def _objective(
     student: keras.Model, exits: dict[str, keras.layers.Layer], losses: Any, outputs: Declaration
 ) -> DistillationObjective:
     """Return the losses of the exits, whose targets are the student's outputs in the same pass."""
-    losses = [own for loss in as_losses(losses) for own in _at_each(loss, exits)]
+    losses = as_losses(losses)
+    for loss in losses:
+        loss.resolve_taps([student], [student])
+    losses = [own for loss in losses for own in _at_each(loss, exits)]
     targets = tree.flatten([teacher_tap(loss) for loss in losses])
     tapped = functools.partial(ModelWithExits, exits, [*targets, _FINAL])
     teacher = Teacher(student, outputs=outputs)

@@ -78,9 +78,7 @@ class DistillationObjective(Objective):
         #: Whether the frozen teachers teach; `SelfDistiller` waits for its first snapshot.
         self.active = True
         self.projectors = {}
-        first = as_teachers(teachers)[0].model if teachers else None
-        for loss in self.terms:
-            loss.choose_taps(first, student)
+        choose_taps(self.terms, teachers, student)
         taps = tree.flatten([student_tap(loss) for loss in self.terms])
         self.student = tapped(student, taps, outputs=student_outputs, training=True)
         self.names = _unique(loss.name for loss in self.terms)
@@ -314,6 +312,14 @@ def _restrict_classes(logits: Any, labels: Any, columns: Sequence[int]) -> tuple
         labels = ops.where(ops.any(matches, axis=-1), position, UNLABELED)
     restricted, mask = ops.take(logits, own, axis=-1), get_mask(logits)
     return restricted if mask is None else set_mask(restricted, mask), labels
+
+
+def choose_taps(terms: Sequence[DistillationLoss], teachers: Any, student: keras.Model) -> None:
+    """Let the losses choose their taps, and look up those that were passed as layers."""
+    first = as_teachers(teachers)[0] if teachers else None
+    for loss in terms:
+        loss.resolve_taps([first.original if first else None], [student])
+        loss.choose_taps(first.model if first else None, student)
 
 
 def student_tap(loss: DistillationLoss) -> Tap | list[Tap]:

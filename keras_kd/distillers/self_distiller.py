@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_kd.distillers.base import BaseDistiller
+from keras_kd.distillers.default_losses import as_losses
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.fit import fit_arguments, list_callbacks
 from keras_kd.losses import DistillationLoss
@@ -93,6 +94,9 @@ class SelfDistiller(BaseDistiller):
         copy = copy_model(student)
         copy.trainable = False
         teacher = Teacher(copy, outputs=student_outputs, name=f"{student.name} (earlier)")
+        losses = as_losses(losses)
+        for loss in losses:
+            loss.resolve_taps([student], [student])
         objective = DistillationObjective(student, losses, teacher, student_outputs, noise=noise)
         objective.active = start == 0
         super().__init__(
