@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.files import read_json, write_json
 from keras_kd.models.copy import copy_model
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.keywords import explain_keywords, keyword_names, reject_unknown
@@ -185,11 +185,10 @@ def _warn_of_unknown_data(folders: Sequence[StageFolder]) -> None:
         described = folder.about["arguments"]
         unknown = [name for name in _DATA if not has_content(described.get(name))]
         if unknown:
-            warnings.warn(
+            warn_user(
                 f"The finished stage in '{folder.path}' is reused. Of {unknown} only the structure "
                 "could be compared with its data, because the samples come in random order or "
-                "differ each time. Pass another directory if they are others.",
-                stacklevel=3,
+                "differ each time. Pass another directory if they are others."
             )
             return
 

@@ -1,7 +1,6 @@
 """Magnitude pruning: the smallest weights become zero during the training."""
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from keras_kd.compression.tfmot.pruning import (
 )
 from keras_kd.compression.tfmot.wrapper import wrap
 from keras_kd.compression.training import Training
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.training.keywords import explain_keywords
 
 _POOLINGS = ("avg", "max")
@@ -105,10 +105,9 @@ def prune(
     wrapped = wrap(student, converted, pruned.model)
     history = plan.fit(wrapped, measure, lambda: zero_fraction(pruned.weights) >= least)
     if (reached := zero_fraction(pruned.weights)) < least:
-        warnings.warn(
+        warn_user(
             f"The training of '{student.name}' ended at a sparsity of {reached:.3f}, before the "
-            f"target of {target}. Train longer, or pass a smaller `schedule`.",
-            stacklevel=2,
+            f"target of {target}. Train longer, or pass a smaller `schedule`."
         )
     return Result(to_keras(pruned.strip(), student), history, layers)
 

@@ -14,12 +14,9 @@ from keras_kd.compression.tfmot.taps import TfKerasTappedModel
 from keras_kd.compression.tfmot.wrapper import WrappedModel
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.default_losses import as_losses
-from keras_kd.distillers.distillation_objective import (
-    DistillationObjective,
-    choose_taps,
-    student_tap,
-)
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.distiller import Distiller
+from keras_kd.distillers.loss_taps import choose_taps, student_tap
 from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.training.optimizers import copy_optimizer

@@ -9,19 +9,20 @@ from keras import tree
 
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.default_losses import as_losses, copy_loss
-from keras_kd.distillers.distillation_objective import DistillationObjective, teacher_tap
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.early_exits import Exits, ModelWithExits, build_exits
+from keras_kd.distillers.loss_taps import teacher_tap
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import ACTIVATIONS
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.distribution import global_mean, replica_share
 from keras_kd.training.hyperparameters import Hyperparameter
 from keras_kd.training.keywords import explain_keywords
-from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.loss_trackers import batch_size
 
 _FINAL = Tap(None, logits=True)
@@ -126,17 +127,21 @@ class DeepSupervision(BaseDistiller):
         outputs = [
             self._as_final_output(student_outputs[Tap(name, True)], y_pred) for name in self.exits
         ]
-        share, average = replica_share(batch_size(x))
-        masking: LabelMasking = self._label_masking
-        loss = functools.partial(masking.loss, self.compiled_loss_fn, y)
+        labels, size = self.read_labels(y), batch_size(x)
+        share = replica_share(size)[0]
+        loss = functools.partial(self._label_masking.loss, self.compiled_loss_fn, labels)
         hard = sum(loss(output, sample_weight, share) for output in outputs)
-        labeled = masking.count(y, y_pred, average)
+        labeled = replica_share(labels.count(size))[1]
         self._trackers.update("exit_loss", global_mean(hard), labeled)
         return total + hard * keras.ops.cast(self.exit_loss_weight, hard.dtype)
 
     def _as_final_output(self, logits: Any, y_pred: Any) -> Any:
         """Return the output of an exit with the activation and structure of the student's."""
-        activation = self.objective.student.activations.get(_FINAL)
+        student = self.objective.student
+        activation = student.activations.get(_FINAL)
+        if student.kinds.get(_FINAL) == "probabilities":
+            (name,) = student.output_names
+            activation = ACTIVATIONS.get(self.objective.tasks.get(name), "softmax")
         if activation is not None:
             logits = keras.activations.get(activation)(logits)
         return tree.pack_sequence_as(y_pred, [logits])

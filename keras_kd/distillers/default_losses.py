@@ -5,7 +5,10 @@ from typing import Any
 
 from keras_kd.losses import DistillationLoss, LogitsMSE, SoftTargets
 from keras_kd.losses import get as get_loss
+from keras_kd.models.output_evidence import compiled_losses
+from keras_kd.models.taps import Tap
 from keras_kd.models.task import Evidence, decide_task, require_task
+from keras_kd.teachers.base import BaseTeacher
 
 _NAMES = {SoftTargets: "soft_targets", LogitsMSE: "logits_mse"}
 
@@ -59,6 +62,14 @@ def loss_for_task(loss: DistillationLoss, task: str | None) -> DistillationLoss:
     if task is not None:
         loss.set_task(task)
     return loss
+
+
+def compiled_loss(teacher: BaseTeacher, tap: Tap) -> Any:
+    """Return the loss that a teacher's model is compiled with at an output, `None` for none."""
+    if teacher.model is None:
+        return None
+    names = teacher.output_names
+    return compiled_losses(teacher.model, names).get(tap.name or names[0])
 
 
 def _check_not_squashed(evidence: Evidence) -> None:

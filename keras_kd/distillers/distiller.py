@@ -1,16 +1,17 @@
 """Distillation from one or several frozen teachers."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_shapes
+from keras_kd.distillers.distillation_objective import DistillationObjective
+from keras_kd.distillers.loss_taps import as_shapes
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
@@ -174,9 +175,8 @@ def _warn_if_swapped(student: keras.Model, teachers: Sequence[Teacher]) -> None:
     """Warn of a student that is larger than all its teachers together."""
     own, others = student.count_params(), sum(teacher.parameters for teacher in teachers)
     if teachers and own > others:
-        warnings.warn(
+        warn_user(
             f"The student '{student.name}' is larger than its teacher: it has {own:,} parameters, "
             f"and {[teacher.name for teacher in teachers]} {others:,}. If the arguments are "
-            "swapped, note their order: kd.Distiller(student, teachers).",
-            stacklevel=3,
+            "swapped, note their order: kd.Distiller(student, teachers)."
         )

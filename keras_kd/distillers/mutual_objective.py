@@ -112,6 +112,11 @@ class MutualObjective(Objective):
         for name, objective in zip(names, self.objectives, strict=True):
             objective.set_tasks(per_output(compiled, name, names))
 
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of a student; see the base class."""
+        objective = self.objectives[self.student.output_names.index(name)]
+        return objective.task_of_labels(objective.student.output_names[0])
+
     def teach_during(
         self, student_outputs: Sequence[dict], y: Any, replica: Any = 0
     ) -> list[Knowledge]:

@@ -19,7 +19,7 @@ from keras_kd.models.output_evidence import (
     declared_outputs,
 )
 from keras_kd.models.task import Evidence
-from keras_kd.training.label_arrays import ignored_class
+from keras_kd.training.labels import ignored_class
 
 
 def file_tasks(

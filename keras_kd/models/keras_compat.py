@@ -4,6 +4,8 @@ A test per function compares it with the public behavior it stands for and fails
 it also names the public API that would replace it.
 """
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +37,36 @@ def run_graph(functional: keras.Model, inputs: Any, call: Callable[..., Any]) ->
 def metric_values(metric: keras.metrics.MeanMetricWrapper, labels: Any, outputs: Any) -> Any:
     """Return the values whose mean a metric is."""
     return metric._fn(labels, outputs, **metric._fn_kwargs)
+
+
+def metric_function(metric: keras.metrics.MeanMetricWrapper) -> tuple[Any, dict[str, Any]]:
+    """Return the function whose mean a metric is, and its arguments by name."""
+    return metric._fn, metric._fn_kwargs
+
+
+def losses_per_output(compiled: Any, y: Any, y_pred: Any) -> list[tuple[Any, Any, Any, Any]]:
+    """Return the compiled losses with their outputs.
+
+    Args:
+        compiled: The compiled loss.
+        y: The labels, in the structure of the predictions.
+        y_pred: The predictions.
+
+    Returns:
+        For each loss the loss itself, its weight or `None`, the metric that Keras tracks it with or
+        `None`, and the prediction it belongs to.
+    """
+    if not compiled.built:
+        compiled.build(y, y_pred)
+    structure = compiled._y_pred_build_structure
+    if not isinstance(y_pred, type(structure)) and tree.is_nested(structure):
+        y_pred = tree.pack_sequence_as(structure, tree.flatten(y_pred))
+    trackers = compiled.metrics or [None] * len(compiled._flat_losses)
+    rows = []
+    for (path, loss, weight, _), tracker in zip(compiled._flat_losses, trackers, strict=True):
+        prediction = functools.reduce(operator.getitem, path, y_pred)
+        rows.append((loss, weight, tracker, prediction))
+    return rows
 
 
 def metrics_per_output(compiled: Any, y: Any, y_pred: Any) -> list[tuple[list, list, Any, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 from keras_kd.models.declaration import Declaration, check_declaration
 from keras_kd.models.inputs import ModelInputs
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import Evidence
 from keras_kd.teachers.fingerprint import Fingerprint
 
 
@@ -39,7 +40,7 @@ class BaseTeacher(abc.ABC):
     def __init__(
         self,
         name: str,
-        classes: Sequence[int] | Sequence[str] | None,
+        classes: Sequence[int | str | None] | None,
         outputs: Declaration,
         preprocessing: Callable[[Any], Any] | None,
     ) -> None:
@@ -72,6 +73,17 @@ class BaseTeacher(abc.ABC):
     @abc.abstractmethod
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests that identify the teacher."""
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Return what is known of each of its outputs: declaration, compiled loss and head.
+
+        Raises:
+            ValueError: If the outputs come from elsewhere.
+        """
+        raise ValueError(
+            f"Teacher '{self.name}' has no model that can run here: its outputs are stored. Pass "
+            "the live teacher."
+        )
 
     @abc.abstractmethod
     def watch(self, taps: Sequence[Tap]) -> Any:

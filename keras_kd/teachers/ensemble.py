@@ -9,7 +9,9 @@ from keras import ops
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import MEANINGS
 from keras_kd.teachers.base import BaseTeacher
+from keras_kd.teachers.class_map import ClassMap
 from keras_kd.teachers.knowledge import Knowledge, locate_teacher_outputs
+from keras_kd.teachers.member import Member, as_two_classes
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.weighting import Fixed, Uniform, Weighting
 from keras_kd.training.labels import UNLABELED, class_indices
@@ -28,9 +30,10 @@ class Ensemble:
         noise: Noise on the teacher outputs, or `None`.
         combine: `"losses"` keeps the outputs apart; `"probabilities"` and `"logits"` average them
             at the taps of logits. Defaults to `"losses"`.
-        columns: For each teacher the student's class of each of its outputs; `None` for all classes
-            in order. Defaults to `None` for every teacher.
-        classes: Number of the student's classes, needed with `columns`.
+        class_maps: For each teacher its classes among those of the student. Defaults to the same
+            classes for every teacher.
+        classes: Number of the student's classes, needed with `class_maps`.
+        units: As for `Member`.
 
     Raises:
         ValueError: If a teacher does not have one of the taps, or the arguments do not fit.
@@ -43,8 +46,9 @@ class Ensemble:
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
-        columns: Sequence[Sequence[int] | None] | None = None,
+        class_maps: Sequence[ClassMap] | None = None,
         classes: int = 0,
+        units: Mapping[Tap, int] | None = None,
     ) -> None:
         if combine not in COMBINE:
             raise ValueError(f"`combine` must be one of {COMBINE}. Received: combine={combine!r}")
@@ -57,13 +61,20 @@ class Ensemble:
         #: Whether the weights depend on the teacher outputs.
         self._adaptive = len(self.teachers) > 1 and not isinstance(self.weighting, (Uniform, Fixed))
         watched = [*taps, self.weighting_tap] if self._adaptive else list(taps)
-        self.members = tuple(teacher.watch(watched) for teacher in teachers) if watched else ()
-        self.columns = tuple(columns or [None] * len(self.teachers))
-        #: Whether a teacher has other classes than the student.
+        #: By tap of logits, whether they are read as those of a `"softmax"` or a `"sigmoid"`.
+        self._read_as: dict[Tap, str] = {}
+        maps = class_maps or [ClassMap()] * len(self.teachers)
+        self.members = tuple(
+            Member(teacher.watch(watched), class_map, units)
+            for teacher, class_map in zip(self.teachers if watched else (), maps, strict=False)
+        )
+        #: For each teacher the student's class of each of its logits; `None` for all in order.
+        self.columns = tuple(one.columns for one in maps)
+        #: Whether a teacher lacks some of the student's classes.
         self._merges_classes = any(column is not None for column in self.columns)
         self._classes = classes
         self.weighting.check(len(self.teachers))
-        self._check_binary()
+        self._check_heads()
         self._check_noise()
         if self._merges_classes:
             self._check_merging()
@@ -82,17 +93,37 @@ class Ensemble:
             labels: As in `__call__`.
             replica: As in `__call__`.
         """
+        pairs = zip(self.members, teacher_outputs, strict=True)
+        teacher_outputs = [member.convert(outputs) for member, outputs in pairs]
         weights = self._compute_weights(teacher_outputs, labels)
         if self.noise is not None:
             teacher_outputs = [self._add_noise(outputs, replica) for outputs in teacher_outputs]
         combined = {}
         if self.combine != "losses" and weights is not None:
             combined = {
-                tap: self._combine_logits([outputs[tap] for outputs in teacher_outputs], weights)
+                tap: self._combine(tap, [outputs[tap] for outputs in teacher_outputs], weights)
                 for tap in teacher_outputs[0]
                 if tap.logits
             }
         return Knowledge(tuple(teacher_outputs), weights, combined)
+
+    def read_as(self, activations: Mapping[Tap, str]) -> None:
+        """Set how logits are read where the teachers' activations are not visible.
+
+        Args:
+            activations: By tap `"softmax"` for classes or `"sigmoid"` for labels.
+        """
+        self._read_as = dict(activations)
+        for member in self.members:
+            member.sigmoids = {tap for tap, read in activations.items() if read == "sigmoid"}
+
+    def _is_sigmoid(self, tap: Tap) -> bool:
+        if tap in self._read_as:
+            return self._read_as[tap] == "sigmoid"
+        return any(
+            member.activations.get(tap) == "sigmoid" or member.shapes[tap][-1] == 1
+            for member in self.members
+        )
 
     def locate_teacher_outputs(
         self, teacher_outputs: Mapping[str, Any], inputs: Any
@@ -106,16 +137,24 @@ class Ensemble:
         if len(teacher_outputs) < 2:
             return None
         if self._adaptive:
-            logits = ops.stack([outputs[self.weighting_tap] for outputs in teacher_outputs])
-            return self.weighting(logits, labels)
+            logits = [outputs[self.weighting_tap] for outputs in teacher_outputs]
+            if logits[0].shape[-1] == 1:
+                logits = [as_two_classes(one) for one in logits]
+                labels = None if labels is None else _yes_or_no(labels)
+            return self.weighting(ops.stack(logits), labels)
         first = next(iter(teacher_outputs[0].values()))
         kept = ops.ones((len(teacher_outputs), ops.shape(first)[0]), "float32")
         if self._merges_classes and labels is not None:
-            kept = self._know_labels(labels)
+            kept = self._know_labels(labels, kept)
         return self.weighting.call(None, labels, kept)
 
-    def _know_labels(self, labels: Any) -> Any:
-        """Return (teachers, batch): 1 if the teacher has the sample's class, or it has no label."""
+    def _know_labels(self, labels: Any, kept: Any) -> Any:
+        """Return (teachers, batch): 1 if the teacher has the sample's class, or it has no label.
+
+        With independent labels every teacher is kept: each teaches the labels that it has.
+        """
+        if self._is_sigmoid(self.weighting_tap):
+            return kept
         shape = next(member.shapes[self.weighting_tap] for member in self.members)
         target = class_indices(labels, (*shape[:-1], self._classes))
         # A label outside the classes, which the loss ignores, counts as no label.
@@ -138,46 +177,53 @@ class Ensemble:
             for tap, value in outputs.items()
         }
 
-    def _combine_logits(self, logits: Sequence[Any], weights: Any) -> Any:
+    def _combine(self, tap: Tap, logits: Sequence[Any], weights: Any) -> Any:
+        """Return one target from the logits of all teachers at a tap."""
+        sigmoid = self._is_sigmoid(tap)
         if self._merges_classes:
-            return _merge_classes(logits, self.columns, self._classes)
+            return _merge_classes(logits, self.columns, self._classes, shifted=not sigmoid)
         stacked = ops.cast(ops.stack(logits), weights.dtype)
         extra = len(stacked.shape) - len(weights.shape)
         weights = ops.reshape(weights, (*ops.shape(weights), *[1] * extra))
         if self.combine == "logits":
             return ops.sum(weights * stacked, axis=0)
-        # log(sum(w * p)) in log space; log(w) of a teacher without weight is -inf.
-        safe = ops.log(ops.where(weights > 0, weights, 1))
-        log_weights = ops.where(weights > 0, safe, -math.inf)
-        return ops.logsumexp(log_weights + ops.log_softmax(stacked, axis=-1), axis=0)
+        if sigmoid:
+            yes, no = ops.log_sigmoid(stacked), ops.log_sigmoid(-stacked)
+            return _log_mean(yes, weights) - _log_mean(no, weights)
+        return _log_mean(ops.log_softmax(stacked, axis=-1), weights)
 
-    def check_task(self, task: str | None) -> None:
-        """Reject weights that are computed from classes, for an output of another task.
+    def check_task(self, tap: Tap, task: str | None) -> None:
+        """Reject options that interpret labels or numbers as one of several classes.
+
+        Args:
+            tap: A tap of logits.
+            task: The task of its output, or `None` if it is not known.
 
         Raises:
-            ValueError: If the weighting depends on the teacher outputs.
+            ValueError: If the weighting, the combination or a conversion needs classes.
         """
-        if self._adaptive and task not in (None, "classes"):
+        adaptive = self._adaptive and tap == self.weighting_tap
+        if adaptive and task in ("labels", "values"):
             raise ValueError(
                 f"{type(self.weighting).__name__} reads the teacher outputs as mutually exclusive "
                 f"classes, but they are {MEANINGS[task]}. Pass weighting=kd.weighting.Uniform() or "
                 "Fixed([...])."
             )
+        if task == "values" and len(self.members) > 1 and self.combine == "probabilities":
+            raise ValueError(
+                "combine='probabilities' needs classes or labels, but the outputs are "
+                f"{MEANINGS[task]}. Pass combine='losses' or 'logits'."
+            )
+        for member in self.members if task == "values" else ():
+            member.require_unconverted(tap)
 
-    def _check_binary(self) -> None:
-        """Reject options that interpret a sigmoid output as one of several classes."""
-        if len(self.members) < 2 or not (self._adaptive or self.combine == "probabilities"):
-            return
+    def _check_heads(self) -> None:
+        """Reject options that contradict the visible activations; see `check_task`."""
         for member in self.members:
-            for tap in member.shapes:
-                binary = member.activations.get(tap) == "sigmoid" or member.shapes[tap][-1] == 1
-                if tap.logits and binary:
-                    raise ValueError(
-                        f"Teacher '{member.teacher.name}' has binary outputs (a sigmoid), but "
-                        "combine='probabilities' and weightings other than kd.weighting.Uniform "
-                        "and Fixed need several classes. Pass combine='losses' or 'logits' with "
-                        "Uniform or Fixed."
-                    )
+            for tap, kind in member.kinds.items():
+                labels = kind == "sigmoid" and member.shapes[tap][-1] > 1
+                if labels or kind == "values":
+                    self.check_task(tap, "labels" if labels else "values")
 
     def _check_noise(self) -> None:
         hidden = {tap.name for member in self.members for tap in member.shapes if tap.name}
@@ -221,18 +267,35 @@ def _class_mask(column: Sequence[int], classes: int) -> Any:
     return ops.sum(ops.one_hot(ops.convert_to_tensor(list(column)), classes), axis=0)
 
 
-def _merge_classes(logits: Sequence[Any], columns: Sequence[Any], classes: int) -> Any:
+def _yes_or_no(labels: Any) -> Any:
+    """Return labels of 0 and 1 as class indices, `UNLABELED` where there is none."""
+    labels = ops.cast(labels, "float32")
+    yes = ops.cast(labels > 0.5, "int32")
+    return ops.where(labels >= 0, yes, UNLABELED)  # Comparisons with NaN are false.
+
+
+def _log_mean(log_p: Any, weights: Any) -> Any:
+    """Return log(sum(w * p)) over the teachers, in log space."""
+    safe = ops.log(ops.where(weights > 0, weights, 1))
+    # log(w) of a teacher without weight is -inf.
+    return ops.logsumexp(ops.where(weights > 0, safe, -math.inf) + log_p, axis=0)
+
+
+def _merge_classes(
+    logits: Sequence[Any], columns: Sequence[Any], classes: int, shifted: bool
+) -> Any:
     """Return logits over all classes from teachers that each have some of them.
 
-    The logits of a teacher are defined up to a constant, so they are centered: their mean over the
+    The logits of a softmax may be shifted by a constant, so they are centered: their mean over the
     teacher's own classes is subtracted. A teacher that does not recognize a sample then has logits
     near zero, and a confident teacher has a large one. Classes of several teachers get the mean.
+    The logits of a sigmoid are not shifted.
     """
     total, count = 0.0, 0.0
     for values, column in zip(logits, columns, strict=True):
         own = ops.arange(classes) if column is None else ops.convert_to_tensor(list(column))
         places = ops.one_hot(own, classes, dtype=values.dtype)
-        centered = values - ops.mean(values, axis=-1, keepdims=True)
-        total = total + ops.matmul(centered, places)
+        mean = ops.mean(values, axis=-1, keepdims=True) if shifted else 0.0
+        total = total + ops.matmul(values - mean, places)
         count = count + ops.sum(places, axis=0)
     return total / count

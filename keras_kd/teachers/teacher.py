@@ -1,7 +1,6 @@
 """Trained Keras models, and files, as teachers."""
 
 import copy
-import difflib
 import math
 import os
 import weakref
@@ -15,8 +14,10 @@ from keras_kd.models.copy import copy_model
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.inputs import ModelInputs, model_inputs
+from keras_kd.models.output_evidence import compiled_losses, declared_outputs
 from keras_kd.models.precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.models.task import Evidence
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.fingerprint import (
     Fingerprint,
@@ -37,7 +38,9 @@ class Teacher(BaseTeacher):
     Args:
         model: A built and trained `keras.Model`.
         classes: The student's class of each of the teacher's outputs: indices, or names if the
-            distiller has `class_names`. Defaults to `None`, the same classes as the student.
+            distiller has `class_names`; `None` for a class that the student does not have, such as
+            `[None, "dog", None, "bus"]`. The student learns the teacher's distribution among the
+            classes that both have. Defaults to `None`, the same classes as the student.
         outputs: `"logits"`, `"probabilities"`, `"values"` (numbers, which are read unchanged) or
             `"auto"`, which detects a final softmax or sigmoid and recovers the logits before it; or
             a dict from output to one of these, such as `{"expr": "logits", "va": "values"}`. If
@@ -67,7 +70,7 @@ class Teacher(BaseTeacher):
     def __init__(
         self,
         model: keras.Model,
-        classes: Sequence[int] | Sequence[str] | None = None,
+        classes: Sequence[int | str | None] | None = None,
         outputs: Declaration = "auto",
         preprocessing: Callable[[Any], Any] | None = None,
         name: str | None = None,
@@ -87,7 +90,7 @@ class Teacher(BaseTeacher):
     def from_tflite(
         cls,
         path: str | os.PathLike,
-        classes: Sequence[int] | Sequence[str] | None = None,
+        classes: Sequence[int | str | None] | None = None,
         outputs: Declaration = "auto",
         preprocessing: Callable[[Any], Any] | None = None,
         threads: int | None = None,
@@ -137,6 +140,17 @@ class Teacher(BaseTeacher):
     def inputs(self) -> ModelInputs | None:
         """Its inputs; `None` if they are unknown."""
         return model_inputs(self.model)
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Return what is known of each of its outputs: declaration, compiled loss and head."""
+        tapped = TappedModel(self.model, [])
+        names = tapped.output_names
+        losses = compiled_losses(self.model, names)
+        declared = declared_outputs(self.outputs, tapped.heads)
+        return {
+            name: Evidence(name, shape[-1], declared[name], losses.get(name), [tapped.heads[name]])
+            for name, shape in tapped.output_shapes.items()
+        }
 
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests of weights, configuration and preprocessing.
@@ -213,52 +227,3 @@ def replicate_teacher(teacher: BaseTeacher) -> BaseTeacher:
             f"into it. Build or load it inside the scope. Cause: {error}"
         ) from error
     return replicated
-
-
-def class_columns(
-    teacher: BaseTeacher, classes: int, class_names: Sequence[str] | None
-) -> list[int] | None:
-    """Return the student's class of each of a teacher's outputs.
-
-    Returns:
-        A class index for each output, or `None` if the teacher has the student's classes.
-
-    Raises:
-        ValueError: If a class is unknown or duplicated.
-    """
-    if teacher.classes is None:
-        return None
-    columns = [_class_index(teacher, entry, class_names) for entry in teacher.classes]
-    if len(set(columns)) < len(columns):
-        raise ValueError(
-            f"Teacher '{teacher.name}': `classes` must be unique. "
-            f"Received: classes={teacher.classes}"
-        )
-    if not all(0 <= index < classes for index in columns):
-        raise ValueError(
-            f"Teacher '{teacher.name}': the student has {classes} classes, so `classes` must be "
-            f"indices from 0 to {classes - 1}. Received: classes={teacher.classes}"
-        )
-    return columns
-
-
-def _class_index(teacher: BaseTeacher, entry: int | str, class_names: Sequence[str] | None) -> int:
-    if not isinstance(entry, str):
-        if entry != int(entry):
-            raise ValueError(
-                f"Teacher '{teacher.name}': `classes` must be integers or names. "
-                f"Received: classes={teacher.classes}"
-            )
-        return int(entry)
-    if class_names is None:
-        raise ValueError(
-            f"Teacher '{teacher.name}' names its classes, so the student's classes need names too: "
-            f"pass `class_names` to the distiller. Received: classes={teacher.classes}"
-        )
-    if entry not in class_names:
-        near = difflib.get_close_matches(entry, class_names, n=3) or list(class_names)[:5]
-        raise ValueError(
-            f"Teacher '{teacher.name}': the student has no class '{entry}'. Closest names: "
-            f"{', '.join(repr(name) for name in near)}."
-        )
-    return list(class_names).index(entry)

@@ -25,7 +25,9 @@ from keras_kd.models.declaration import (
 )
 from keras_kd.models.inputs import ModelInputs
 from keras_kd.models.logits import log_odds, log_probabilities
+from keras_kd.models.output_evidence import declared_outputs
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import Evidence
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.fingerprint import (
     Fingerprint,
@@ -43,7 +45,7 @@ class TFLiteTeacher(BaseTeacher):
     def __init__(
         self,
         path: str | os.PathLike,
-        classes: Sequence[int] | Sequence[str] | None,
+        classes: Sequence[int | str | None] | None,
         outputs: Declaration,
         preprocessing: Callable[[Any], Any] | None,
         threads: int | None,
@@ -87,6 +89,15 @@ class TFLiteTeacher(BaseTeacher):
     def output_shapes(self) -> dict[str, tuple]:
         """Shapes of its outputs by name; the batch size is free."""
         return {name: (None, *shape[1:]) for name, shape in self._file.output_shapes.items()}
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Return what is known of each of its outputs: declaration and last operator."""
+        heads = {name: self.final_op(name).kind for name in self.output_names}
+        declared = declared_outputs(self.outputs, heads)
+        return {
+            name: Evidence(name, shape[-1], declared[name], heads=[heads[name]])
+            for name, shape in self.output_shapes.items()
+        }
 
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests of the file and the preprocessing."""

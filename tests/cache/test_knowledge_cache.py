@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import keras_kd as kd
 from keras_kd.models.taps import Tap
+from keras_kd.teachers.class_map import class_map
 from keras_kd.teachers.ensemble import Ensemble
-from keras_kd.teachers.teacher import class_columns
 from tests import toy
 from tests.cache.caches import SAMPLES, build
 
@@ -106,9 +106,7 @@ def test_outputs_weights_and_noise_are_the_same_to_the_last_bit(case, tmp_path):
     assert [teacher.classes for teacher in cache.teachers] == classes[:count]
     taps = [Tap(None, logits=True), Tap("conv")]
     live, cached = (
-        Ensemble(
-            t, taps, columns=[class_columns(one, 4, None) for one in t], classes=4, **options()
-        )
+        Ensemble(t, taps, class_maps=[class_map(one, 4) for one in t], classes=4, **options())
         for t in (teachers, cache.teachers)
     )
 

@@ -85,6 +85,15 @@ def test_without_a_loss_the_head_of_the_teacher_tells():
     np.testing.assert_allclose(found["soft_targets"], [value], rtol=1e-4)
 
 
+@pytest.mark.parametrize("units", [1, 4])
+def test_without_a_loss_that_of_the_teacher_tells(units):
+    student, teacher = toy.mlp("student", classes=units), toy.mlp("teacher", classes=units, seed=1)
+    teacher.compile("sgd", "mse")
+    value = squared(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    found = history(kd.Distiller(student, teacher), None, None)
+    np.testing.assert_allclose(found["logits_mse"], [value], rtol=1e-5)
+
+
 def test_a_single_linear_unit_without_a_loss_is_refused():
     distiller = kd.Distiller(toy.mlp("student", classes=1), toy.mlp("teacher", classes=1))
     with pytest.raises(ValueError, match=r"single unit.*losses="):

@@ -110,3 +110,22 @@ def test_class_weights_may_change_between_two_fits():
     double = model.fit(x, y, verbose=0, class_weight=doubled).history["loss"][0]
     again = model.fit(x, y, verbose=0).history["loss"][0]
     np.testing.assert_allclose([double, again], [2 * one, one], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("eager", [True, False])
+def test_class_weights_end_with_their_fit(eager):
+    (x, y), model = toy.vectors(), distiller(losses=[], rate=0.0, eager=eager)
+    before = model.train_on_batch(x, y, return_dict=True)["student_loss"]
+    model.fit(x, y, verbose=0, class_weight=dict.fromkeys(range(4), 10.0))
+    model.reset_metrics()
+    after = model.train_on_batch(x, y, return_dict=True)["student_loss"]
+    np.testing.assert_allclose(after, before, rtol=1e-6)
+    np.testing.assert_allclose(after, toy.sparse_loss()(y, model.student(x)), rtol=1e-5)
+
+
+def test_class_weights_end_with_a_fit_that_fails():
+    (x, y), model = toy.vectors(), distiller()
+    with pytest.raises(ValueError, match="in its inputs"):
+        model.fit(x * np.nan, y, verbose=0, class_weight={0: 10.0})
+    assert model._class_weights is None
