@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_kd.distillers.arguments import check_same_view
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.loss_taps import as_shapes
@@ -104,6 +105,7 @@ class Distiller(BaseDistiller):
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
         _warn_if_swapped(student, objective.teachers)
+        check_same_view(augment is not None and same_view, objective.teachers)
         super().__init__(
             student,
             objective,
@@ -130,6 +132,7 @@ class Distiller(BaseDistiller):
         projectors = self.objective.projectors
         with self.distribute_strategy.scope():
             self.objective.set_teachers(teachers)
+        check_same_view(self.augment is not None and self.same_view, self.teachers)
         self._decide_xla()
         self.train_function = None  # The compiled step holds the teachers that it was made with.
         if self.objective.projectors is not projectors:
@@ -171,8 +174,9 @@ class Distiller(BaseDistiller):
 
 def _warn_if_swapped(student: keras.Model, teachers: Sequence[Teacher]) -> None:
     """Warn of a student that is larger than all its teachers together."""
-    own, others = student.count_params(), sum(teacher.parameters for teacher in teachers)
-    if teachers and own > others:
+    sizes = [teacher.parameters for teacher in teachers]  # 0 for precomputed outputs.
+    own, others = student.count_params(), sum(sizes)
+    if all(sizes) and 0 < others < own:
         warnings.warn(
             f"The student '{student.name}' is larger than its teacher: it has {own:,} parameters, "
             f"and {[teacher.name for teacher in teachers]} {others:,}. If the arguments are "

@@ -234,8 +234,8 @@ def make_representation(teacher: Any, layer: str, mimic: str = "output") -> Repr
     teacher = replicate_teacher(as_teachers(teacher)[0])
     if teacher.model is None and not teacher.is_cached:
         raise ValueError(
-            f"TeacherClass: teacher '{teacher.name}' is a .tflite file, whose layers cannot be "
-            f"read. Pass the Keras model. Received: layer={layer!r}"
+            f"TeacherClass: teacher '{teacher.name}' is a .tflite file or has precomputed outputs, "
+            f"so its layers cannot be read. Pass the Keras model. Received: layer={layer!r}"
         )
     kind = CachedRepresentation if teacher.is_cached else Representation
     return kind(teacher, layer, mimic)

@@ -3,7 +3,7 @@
 import copy
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,6 +24,7 @@ from keras_kd.teachers.fingerprint import (
     preprocessing_digest,
     weights_digest,
 )
+from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
 from keras_kd.teachers.tflite_teacher import TFLiteTeacher
 from keras_kd.training.distribution import is_built_in_scope
 
@@ -119,6 +120,41 @@ class Teacher(BaseTeacher):
         """
         return TFLiteTeacher(path, classes, outputs, preprocessing, threads, name)
 
+    @classmethod
+    def from_outputs(
+        cls,
+        shapes: Mapping[str, Sequence[int | None]],
+        outputs: Declaration = "logits",
+        classes: Sequence[int | str | None] | None = None,
+        name: str | None = None,
+    ) -> BaseTeacher:
+        """Return a teacher whose outputs are precomputed and part of the data.
+
+        Batches of `x` are dicts that hold the outputs beside the student's inputs, which have
+        names; no model runs. Only the outputs can be tapped, by their keys. `evaluate`, `predict`
+        and the exported student need the student's inputs only. The outputs belong to the
+        unchanged inputs, so `same_view=True` is rejected.
+
+        Args:
+            shapes: Shape of each output without the batch, by its key in the batch.
+            outputs: As in the constructor, but not `"auto"`. Defaults to `"logits"`.
+            classes: As in the constructor.
+            name: Name in messages. Defaults to the keys.
+
+        Returns:
+            A `kd.Teacher`.
+
+        Raises:
+            ValueError: If `shapes` is not a dict of shapes, or `outputs` does not declare each.
+
+        Example:
+            >>> logits = large_model.predict(images)
+            >>> teacher = kd.Teacher.from_outputs({"teacher_logits": logits.shape[1:]})
+            >>> distiller = kd.Distiller(student, teacher)  # with keras.Input(..., name="image")
+            >>> distiller.fit({"image": images, "teacher_logits": logits}, labels)
+        """
+        return PrecomputedTeacher(shapes, outputs, classes, name)
+
     @property
     def parameters(self) -> int:
         """Number of its weights, counted as scalars."""
@@ -168,8 +204,9 @@ class Teacher(BaseTeacher):
         return WatchedTeacher(self, taps)
 
 
-# A user may check `isinstance(teacher, kd.Teacher)` for the result of `from_tflite`.
+# A user may check `isinstance(teacher, kd.Teacher)` for the results of the class methods.
 Teacher.register(TFLiteTeacher)
+Teacher.register(PrecomputedTeacher)
 
 
 class WatchedTeacher:
