@@ -12,6 +12,7 @@ from keras_kd.models.keras_compat import (
     losses_per_output,
     metric_values,
     metrics_per_output,
+    without_mask,
 )
 from keras_kd.models.taps import named_outputs
 from keras_kd.training.distribution import global_mean, per_replica, replica_share
@@ -117,7 +118,7 @@ class LabelMasking:
         known, partly = _reduce_rank(known, rank, f"loss of the output '{name}'")
         if mask is not None:
             known = ops.logical_and(known, _to_rank(mask, rank))
-            prediction = ops.copy(prediction)  # Without its mask, which is in the weights.
+            prediction = without_mask(prediction)  # The mask is in the weights.
         known_weights, total = _weights_and_total(found, known)
         share = replica_share(total)[0]
         if not rank:
