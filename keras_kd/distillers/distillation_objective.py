@@ -130,14 +130,17 @@ class DistillationObjective(Objective):
         )
         for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
-            if not self.during:
-                check_shared_weights(member.teacher, self.student.model)
+            self._check_shared_weights(member.teacher)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
         self.ensemble = ensemble
         self._read_probabilities()
         self.connect([[at_taps(tap, member.shapes) for tap in taps] for member in ensemble.members])
+
+    def _check_shared_weights(self, teacher: Teacher) -> None:
+        if not self.during and self.student.trains_model:
+            check_shared_weights(teacher, self.student.model)
 
     def _units(self) -> dict[Tap, int]:
         """Return, by the teachers' taps of logits, the student's units that they may become."""
@@ -279,7 +282,7 @@ class DistillationObjective(Objective):
         if self.during:
             return
         for teacher in self.teachers:  # Layers may have been unfrozen since.
-            check_shared_weights(teacher, self.student.model)
+            self._check_shared_weights(teacher)
         if self.terms and not self.teachers:
             raise ValueError(
                 f"'{name}' has no teachers (a file holds none). Call "
@@ -321,8 +324,14 @@ class DistillationObjective(Objective):
             return Knowledge()
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
-        labels = per_output(y, named[0] if named else None, self.student.output_names)
+        labels = self._labels_at(named[0] if named else None, y)
         return self.ensemble.combine_outputs(teacher_outputs, labels, replica)
+
+    def _labels_at(self, tap: str | None, y: Any) -> Any:
+        """Return the labels for a loss at a tap, with the classes on the last axis."""
+        names = self.student.output_names
+        labels = per_output(y, tap, names)
+        return self.student.arrange(tap if tap in names else names[0], labels)
 
     def teach_during(self, student_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
         """Use the student's own outputs, without gradient, as the target of its other taps."""
@@ -338,7 +347,7 @@ class DistillationObjective(Objective):
         """Compute the mean of one loss over the samples, its teachers weighted per sample."""
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
-        labels, weights = per_output(y, tap, names), sample_weights(weights, tap, names)
+        labels, weights = self._labels_at(tap, y), sample_weights(weights, tap, names)
         outputs = at_taps(student_tap(loss), student_outputs)
         if self._is_hidden_sigmoid(loss):
             outputs = set_mask(log_odds(outputs), get_mask(outputs))

@@ -193,13 +193,13 @@ def run_fit(
 
 def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
     """Create the variables of the metrics of a student with one output, if y's shape is known."""
-    found, shapes = batch_specs(x, y), list(student.output_shapes.values())
-    if compiled is None or compiled.built or found is None or len(shapes) != 1:
+    found, names = batch_specs(x, y), student.output_names
+    if compiled is None or compiled.built or found is None or len(names) != 1:
         return
     labels = found[1]
     if is_dense(labels):
         symbolic = keras.KerasTensor(tuple(labels.shape), labels.dtype.name)
-        compiled.build(symbolic, keras.KerasTensor(shapes[0]))
+        compiled.build(symbolic, keras.KerasTensor(student.own_shape(names[0])))
 
 
 def _build_optimizer(model: keras.Model) -> None:

@@ -182,7 +182,8 @@ def _expected_outputs(
     """
     if runner.signature in description.taps:
         tap = Tap(description.taps[runner.signature])
-        return {outputs[0]: keras.ops.convert_to_numpy(TappedModel(model, [tap])(x)[1][tap])}
+        value = TappedModel(model, [tap], own_layout=True)(x)[1][tap]
+        return {outputs[0]: keras.ops.convert_to_numpy(value)}
     samples = len(tree.flatten(x)[0])
     # A model created under tf.distribute returns the outputs of every replica.
     found = tree.map_structure(

@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.losses.distillation_loss import DistillationLoss
 from keras_kd.losses.numerics import l2_normalize, mean_over_channels, smooth_l1
 from keras_kd.losses.projector import PairProjectors, resolve_projector
+from keras_kd.losses.serialization import create_from_config
 from keras_kd.models.pair_taps import pair_taps
 
 _DISTANCES = ("mse", "l1", "smooth_l1", "cosine")
@@ -27,7 +28,8 @@ class Hint(DistillationLoss):
         teacher_tap: A layer of the teacher, `outer/inner` inside a nested model.
         student_tap: A layer of the student.
         projector: `"auto"`, `None` for no projector, or a Keras layer that maps the student's tap
-            to the teacher's shape (each pair gets a copy). Defaults to `"auto"`.
+            to the teacher's shape (each pair gets a copy). A custom layer must be registered with
+            `keras.saving.register_keras_serializable`. Defaults to `"auto"`.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
         name: Name in the history. Defaults to `"hint"`.
         distance: `"mse"`, `"l1"`, `"smooth_l1"` or `"cosine"` (one minus the cosine similarity over
@@ -122,8 +124,11 @@ class Hint(DistillationLoss):
         student_shape: tuple,
         name: str,
     ) -> keras.layers.Layer | None:
+        projector = self.projector
+        if isinstance(projector, dict):
+            projector = create_from_config(projector, "projector")
         try:
-            return resolve_projector(self.projector, teacher_shape, student_shape, name)
+            return resolve_projector(projector, teacher_shape, student_shape, name)
         except ValueError as error:
             raise ValueError(
                 f"Hint: teacher tap '{teacher_tap}' has shape {teacher_shape} and student tap "

@@ -59,6 +59,7 @@ class Representation:
             function = None
         self._final_activation = function
         self._tapped = TappedModel(model, [Tap(layer)])
+        _require_channels_last(self._tapped, layer)
         self._hook = _preactivation_hook(call.layer) if mimic == "preactivation" else None
 
     @property
@@ -254,6 +255,17 @@ def require_shape(shape: tuple, name: str, layer: str) -> tuple:
             f"'{layer}' of '{name}', of shape {shape}. Choose another: kd.taps(model) lists them."
         )
     return shape
+
+
+def _require_channels_last(tapped: TappedModel, layer: str) -> None:
+    """Reject a map with the channels elsewhere: students and head exchange maps as they are."""
+    if tapped.channel_axes[Tap(layer)] != len(tapped.shapes[Tap(layer)]) - 1:
+        raise ValueError(
+            f"TeacherClass: the layer '{layer}' of '{tapped.model.name}' returns maps with "
+            "data_format='channels_first', and chunks are taken of the last axis. Choose a layer "
+            "after pooling, or one after a keras.layers.Permute that moves the channels last. "
+            f"Received: layer={layer!r} of shape {tapped.own_shape(Tap(layer))}"
+        )
 
 
 def _activation(call: Call | None) -> Any:

@@ -382,9 +382,9 @@ class TeacherClass(StepModel):
         for name in ("students", "discriminators"):
             if name in config:
                 config[name] = [deserialize(model, custom_objects) for model in config[name]]
-        for name in ("loss", "discriminator_optimizer"):
-            if name in config:
-                config[name] = deserialize(config[name], custom_objects)
+        optimizer = config.get("discriminator_optimizer")
+        if optimizer is not None:
+            config["discriminator_optimizer"] = deserialize(optimizer, custom_objects)
         return cls(None, **config)
 
     def _require_teacher(self) -> None:
