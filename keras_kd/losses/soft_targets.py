@@ -87,8 +87,8 @@ class SoftTargets(DistillationLoss):
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute the divergence of each sample, or of each position."""
         temperature = ops.cast(self.temperature, student.dtype)
-        teacher = teacher / temperature
-        student = student / temperature
+        inverse = ops.reciprocal(temperature)
+        teacher, student = teacher * inverse, student * inverse
         if self._activation(student.shape[-1]) == "sigmoid":
             outputs = self._divergence(_log_bernoulli(teacher), _log_bernoulli(student))
             return mean_over_channels(outputs) * temperature**2

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_kd.models.copy import copy_model
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.inputs import ModelInputs, model_inputs
+from keras_kd.models.keras_compat import detach
 from keras_kd.models.output_evidence import compiled_losses, declared_outputs
 from keras_kd.models.precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
@@ -231,7 +231,7 @@ class WatchedTeacher:
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
         _, outputs = self._tapped(x)
-        return {tap: ops.stop_gradient(value) for tap, value in outputs.items()}
+        return {tap: detach(value) for tap, value in outputs.items()}
 
 
 def as_teachers(teachers: Any) -> list[BaseTeacher]:
