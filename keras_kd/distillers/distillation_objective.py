@@ -13,7 +13,7 @@ from keras_kd.distillers.default_losses import (
     loss_for_task,
     task_of_loss,
 )
-from keras_kd.distillers.loss_taps import at_taps, student_tap, teacher_tap
+from keras_kd.distillers.loss_taps import at_taps, choose_taps, student_tap, teacher_tap
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import check_inputs
 from keras_kd.losses import DistillationLoss
@@ -82,9 +82,7 @@ class DistillationObjective(Objective):
         #: Whether the frozen teachers teach; `SelfDistiller` waits for its first snapshot.
         self.active = True
         self.projectors = {}
-        first = as_teachers(teachers)[0].model if teachers else None
-        for loss in self.terms:
-            loss.choose_taps(first, student)
+        choose_taps(self.terms, teachers, student)
         taps = tree.flatten([student_tap(loss) for loss in self.terms])
         self.student = tapped(student, taps, outputs=student_outputs, training=True)
         self.names = unique_names(loss.name for loss in self.terms)

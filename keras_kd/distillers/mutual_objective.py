@@ -50,8 +50,11 @@ class MutualObjective(Objective):
         combine: str = "losses",
     ) -> None:
         super().__init__(name="objective", autocast=False)
+        losses = as_losses(losses)
+        for loss in losses:
+            loss.resolve_taps(students, students)
         #: The losses as they were passed, serialized; each student has its own.
-        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in as_losses(losses)]
+        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in losses]
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
@@ -63,7 +66,7 @@ class MutualObjective(Objective):
         self.objectives = [
             DistillationObjective(
                 student,
-                [copy_loss(loss, name=f"{student.name}_{loss.name}") for loss in as_losses(losses)],
+                [copy_loss(loss, name=f"{student.name}_{loss.name}") for loss in losses],
                 [
                     Teacher(peer, outputs=declared[peer.name])
                     for peer in students

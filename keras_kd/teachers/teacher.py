@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,12 @@ class Teacher(BaseTeacher):
         require_built(model, "A teacher")
         super().__init__(name or model.name, classes, outputs, preprocessing)
         self.model = model if dtype is None else cast_model(model, dtype)
+        self._original = weakref.ref(model)
+
+    @property
+    def original(self) -> keras.Model | None:
+        """The model that was passed, of which `model` may be a copy; `None` if it is gone."""
+        return self._original()
 
     @classmethod
     def from_tflite(
