@@ -38,6 +38,7 @@ from keras_kd.training.finite_checks import (
     teacher_values,
 )
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
+from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.label_checks import check_labels
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED, LabelReader, Labels
@@ -135,6 +136,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         noise = self.objective.noise
         return owners if noise is None else {**owners, "noise.": noise}
 
+    @explain_keywords(keras.Model.compile)
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configure the training; accepts the arguments of `keras.Model.compile`.
 
@@ -220,8 +222,9 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         if weights is None:
             yield
             return
-        shapes = self.objective.student.output_shapes
-        self._class_weights = ClassWeights(weights, list(shapes.values()), sample_weight)
+        shapes = list(self.objective.student.output_shapes.values())
+        task = next(iter(self._label_reader.outputs.values())).task
+        self._class_weights = ClassWeights(weights, shapes, sample_weight, task)
         # A compiled step holds the weights it was made with.
         unweighted, self.train_function = self.train_function, None
         try:

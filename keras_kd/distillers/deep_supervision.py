@@ -23,6 +23,7 @@ from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.distribution import global_mean, replica_share
 from keras_kd.training.hyperparameters import Hyperparameter
+from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.loss_trackers import batch_size
 
 _FINAL = Tap(None, logits=True)
@@ -78,6 +79,7 @@ class DeepSupervision(BaseDistiller):
 
     exit_loss_weight = Hyperparameter()
 
+    @explain_keywords()
     def __init__(
         self,
         student: keras.Model,
@@ -176,7 +178,10 @@ def _objective(
     student: keras.Model, exits: dict[str, keras.layers.Layer], losses: Any, outputs: Declaration
 ) -> DistillationObjective:
     """Return the losses of the exits, whose targets are the student's outputs in the same pass."""
-    losses = [own for loss in as_losses(losses) for own in _at_each(loss, exits)]
+    losses = as_losses(losses)
+    for loss in losses:
+        loss.resolve_taps([student], [student])
+    losses = [own for loss in losses for own in _at_each(loss, exits)]
     targets = tree.flatten([teacher_tap(loss) for loss in losses])
     tapped = functools.partial(ModelWithExits, exits, [*targets, _FINAL])
     teacher = Teacher(student, outputs=outputs)

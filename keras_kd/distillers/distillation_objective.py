@@ -13,13 +13,13 @@ from keras_kd.distillers.default_losses import (
     loss_for_task,
     task_of_loss,
 )
-from keras_kd.distillers.loss_taps import at_taps, student_tap, teacher_tap
+from keras_kd.distillers.loss_taps import at_taps, choose_taps, student_tap, teacher_tap
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import check_inputs
 from keras_kd.losses import DistillationLoss
 from keras_kd.losses.reduction import mean_over_samples, mean_per_sample
 from keras_kd.models.declaration import Declaration, declared_kind
-from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.keras_compat import detach, get_mask, set_mask
 from keras_kd.models.logits import log_odds
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.models.task import ACTIVATIONS, Evidence, decide_task, warn_about_from_logits
@@ -82,9 +82,7 @@ class DistillationObjective(Objective):
         #: Whether the frozen teachers teach; `SelfDistiller` waits for its first snapshot.
         self.active = True
         self.projectors = {}
-        first = as_teachers(teachers)[0].model if teachers else None
-        for loss in self.terms:
-            loss.choose_taps(first, student)
+        choose_taps(self.terms, teachers, student)
         taps = tree.flatten([student_tap(loss) for loss in self.terms])
         self.student = tapped(student, taps, outputs=student_outputs, training=True)
         self.names = unique_names(loss.name for loss in self.terms)
@@ -338,7 +336,7 @@ class DistillationObjective(Objective):
         if not self.during:
             return None
         (member,) = self.ensemble.members
-        own = {tap: ops.stop_gradient(student_outputs[tap]) for tap in member.shapes}
+        own = {tap: detach(student_outputs[tap]) for tap in member.shapes}
         return self.ensemble.combine_outputs([own], None, replica)
 
     def term(
@@ -351,6 +349,8 @@ class DistillationObjective(Objective):
         outputs = at_taps(student_tap(loss), student_outputs)
         if self._is_hidden_sigmoid(loss):
             outputs = set_mask(log_odds(outputs), get_mask(outputs))
+        if loss.on_logits:
+            self.ensemble.check_masks(knowledge.unmasked, outputs)
         if knowledge.combined and loss.on_logits:
             values = loss.compare(None, knowledge.combined[teacher_tap(loss)], outputs, labels)
             return mean_over_samples(values, weights)

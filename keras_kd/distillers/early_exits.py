@@ -8,6 +8,7 @@ from keras import layers
 
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.layouts import from_channels_last, shape_with_channels_last
+from keras_kd.models.tap_names import resolve_tap, tap_names
 from keras_kd.models.taps import Tap, TappedModel
 
 Exits = Sequence[str] | Mapping[str, keras.layers.Layer]
@@ -62,6 +63,14 @@ class ModelWithExits(TappedModel):
         return outputs, student_outputs
 
 
+def _by_name(student: keras.Model, exits: Exits) -> dict[str, keras.layers.Layer | None]:
+    """Return the exits by the names of their taps, `None` for a default one."""
+    given = exits if isinstance(exits, Mapping) else dict.fromkeys(exits)
+    names = tap_names(list(given), "exits", "DeepSupervision", required=True)
+    paths = [resolve_tap(name, [student], "exits", "DeepSupervision") for name in names]
+    return dict(zip(paths, given.values(), strict=True))
+
+
 def build_exits(
     student: keras.Model, exits: Exits, outputs: Declaration
 ) -> dict[str, keras.layers.Layer]:
@@ -76,11 +85,12 @@ def build_exits(
             "DeepSupervision: `exits` must be a list of hidden taps, or a dict from tap to layer. "
             f"Received: exits={exits!r}"
         )
+    exits = _by_name(student, exits)
     end = Tap(None, logits=True)
     tapped = TappedModel(student, [end, *(Tap(name) for name in exits)], outputs=outputs)
     made = {}
     for name in exits:
-        given = exits[name] if isinstance(exits, Mapping) else None
+        given = exits[name]
         if not isinstance(given, (keras.layers.Layer, type(None))):
             raise TypeError(
                 f"DeepSupervision: the exit at '{name}' must be a Keras layer or model. "

@@ -17,6 +17,7 @@ from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.augmentation import Augmentation
+from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.labels import Labels
 
 
@@ -62,6 +63,7 @@ class MutualLearning(BaseDistiller):
         Zhang et al. 2018, arXiv:1706.00384; all students are updated in the same step.
     """
 
+    @explain_keywords()
     def __init__(
         self,
         students: Sequence[keras.Model],

@@ -1,10 +1,13 @@
 """SimKD: a student that reuses the teacher's classifier."""
 
+from typing import Any
+
 import keras
 
 from keras_kd.losses.projector import resolve_projector
 from keras_kd.models.graph import open_graph
 from keras_kd.models.split import model_after
+from keras_kd.models.tap_names import resolve_tap, tap_name
 from keras_kd.models.taps import Tap, TappedModel
 
 #: The tap of the assembled student that is compared with the teacher's features.
@@ -31,9 +34,9 @@ def with_teacher_head(
     Args:
         student: A built `keras.Model` whose graph can be read.
         teacher: The teacher's model; it is not changed.
-        student_tap: The layer of the student whose features are used.
-        teacher_tap: The layer of the teacher before its classifier, such as the last map or the
-            pooled features.
+        student_tap: The layer of the student whose features are used, or its name.
+        teacher_tap: The layer of the teacher before its classifier, or its name, such as the last
+            map or the pooled features.
         name: Name of the model. Defaults to the student's name + `"_with_teacher_head"`.
 
     Returns:
@@ -51,6 +54,8 @@ def with_teacher_head(
     Reference:
         Chen et al. 2022, arXiv:2203.14001, equation 3 and figure 2.
     """
+    student_tap = _path(student_tap, student, "student_tap")
+    teacher_tap = _path(teacher_tap, teacher, "teacher_tap")
     ends = (teacher, Tap(teacher_tap)), (student, Tap(student_tap))
     shapes, axes = zip(*(_channels_last(model, tap) for model, tap in ends), strict=True)
     body = open_graph(student, inside=[student_tap])
@@ -64,6 +69,11 @@ def with_teacher_head(
         head(_move_axis(features, -1, axes[0])),
         name=name or f"{student.name}_with_teacher_head",
     )
+
+
+def _path(tap: Any, model: keras.Model, argument: str) -> str:
+    name = tap_name(tap, argument, "with_teacher_head", required=True)
+    return resolve_tap(name, [model], argument, "with_teacher_head")
 
 
 def _channels_last(model: keras.Model, tap: Tap) -> tuple[tuple, int]:

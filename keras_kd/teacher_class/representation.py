@@ -12,6 +12,7 @@ from keras_kd.models.hooks import Hook, Recorder
 from keras_kd.models.inputs import call_model
 from keras_kd.models.logits import ACTIVATED
 from keras_kd.models.split import locate_layer, model_after, require_single_path
+from keras_kd.models.tap_names import resolve_tap, tap_name
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import JoinedInputs, locate_teacher_outputs, unpack_batch
@@ -232,7 +233,15 @@ def make_representation(teacher: Any, layer: str, mimic: str = "output") -> Repr
     """
     if mimic not in MIMIC:
         raise ValueError(f"TeacherClass: `mimic` must be one of {MIMIC}. Received: {mimic!r}")
-    teacher = replicate_teacher(as_teachers(teacher)[0])
+    teachers = as_teachers(teacher)
+    if len(teachers) != 1:
+        raise ValueError(
+            "TeacherClass: there must be one teacher. "
+            f"Received: teacher={[teacher.name for teacher in teachers]}"
+        )
+    name = tap_name(layer, "layer", "TeacherClass", required=True)
+    layer = resolve_tap(name, [teachers[0].original], "layer", "TeacherClass")
+    teacher = replicate_teacher(teachers[0])
     if teacher.model is None and not teacher.is_cached:
         raise ValueError(
             f"TeacherClass: teacher '{teacher.name}' is a .tflite file or has precomputed outputs, "
