@@ -16,7 +16,7 @@ from keras_kd.distillers.distiller import Distiller
 from keras_kd.files import atomic_write, write_json
 from keras_kd.models.declaration import OUTPUTS
 from keras_kd.teachers.teacher import Teacher
-from keras_kd.training.hyperparameters import hyperparameters
+from keras_kd.training.hyperparameters import hyperparameter_holders
 
 STUDENT, HISTORY = "student.keras", "history.json"
 
@@ -74,14 +74,16 @@ def _make_losses(
         raise UsageError(f"argument --loss: {error}") from error
     if temperature is None or not terms:
         return terms
-    softened = [term for term in terms if "temperature" in hyperparameters(term)]
+    softened = [
+        holder for term in terms for holder in hyperparameter_holders(term).get("temperature", [])
+    ]
     if not softened:
         raise UsageError(
             "--temperature needs a loss with a temperature. Received: "
             f"{[term.name for term in terms]}"
         )
-    for term in softened:
-        term.temperature = temperature
+    for holder in softened:
+        holder.temperature = temperature
     return terms
 
 

@@ -5,11 +5,33 @@ from typing import Any
 
 from keras import ops
 
+from keras_kd.distillers.loss_taps import student_tap, teacher_tap
+from keras_kd.losses import DistillationLoss
 from keras_kd.losses.reduction import mean_over_samples
 from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.class_map import restrict_classes
 from keras_kd.teachers.knowledge import Knowledge
+
+
+def mean_agreement(
+    losses: Iterable[DistillationLoss],
+    knowledge: Knowledge,
+    student_outputs: dict[Tap, Any],
+    columns: Sequence[Sequence[int] | None],
+) -> Any:
+    """Return the mean of `class_agreement` over the taps of some losses, `None` without any.
+
+    Args:
+        losses: Losses on the logits of classes.
+        knowledge: The teachers' outputs.
+        student_outputs: The student's outputs by tap.
+        columns: As for `class_agreement`.
+    """
+    taps = dict.fromkeys((teacher_tap(loss), student_tap(loss)) for loss in losses)
+    return mean_of_known(
+        class_agreement(knowledge, one, student_outputs[other], columns) for one, other in taps
+    )
 
 
 def class_agreement(

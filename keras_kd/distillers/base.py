@@ -39,6 +39,7 @@ from keras_kd.training.finite_checks import (
     teacher_values,
 )
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
+from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.label_checks import check_labels
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED, LabelReader, Labels
@@ -137,6 +138,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         noise = self.objective.noise
         return owners if noise is None else {**owners, "noise.": noise}
 
+    @explain_keywords()
     def compile(
         self,
         optimizer: Any = "rmsprop",
@@ -253,8 +255,9 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         if weights is None:
             yield
             return
-        shapes = self.objective.student.output_shapes
-        self._class_weights = ClassWeights(weights, list(shapes.values()), sample_weight)
+        shapes = list(self.objective.student.output_shapes.values())
+        task = next(iter(self._label_reader.outputs.values())).task
+        self._class_weights = ClassWeights(weights, shapes, sample_weight, task)
         # A compiled step holds the weights it was made with.
         unweighted, self.train_function = self.train_function, None
         try:

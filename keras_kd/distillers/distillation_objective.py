@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_kd.distillers.agreement import class_agreement, mean_of_known
+from keras_kd.distillers.agreement import mean_agreement
 from keras_kd.distillers.arguments import check_arguments, unique_names
 from keras_kd.distillers.default_losses import (
     as_losses,
@@ -14,13 +14,13 @@ from keras_kd.distillers.default_losses import (
     loss_for_task,
     task_of_loss,
 )
-from keras_kd.distillers.loss_taps import at_taps, student_tap, teacher_tap
+from keras_kd.distillers.loss_taps import at_taps, choose_taps, student_tap, teacher_tap
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import check_inputs
 from keras_kd.losses import DistillationLoss
 from keras_kd.losses.reduction import mean_over_samples, mean_per_sample
 from keras_kd.models.declaration import Declaration, declared_kind
-from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.keras_compat import detach, get_mask, set_mask
 from keras_kd.models.logits import log_odds
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.models.task import ACTIVATIONS, Evidence, decide_task, warn_about_from_logits
@@ -83,9 +83,7 @@ class DistillationObjective(Objective):
         #: Whether the frozen teachers teach; `SelfDistiller` waits for its first snapshot.
         self.active = True
         self.projectors = {}
-        first = as_teachers(teachers)[0].model if teachers else None
-        for loss in self.terms:
-            loss.choose_taps(first, student)
+        choose_taps(self.terms, teachers, student)
         taps = tree.flatten([student_tap(loss) for loss in self.terms])
         self.student = tapped(student, taps, outputs=student_outputs, training=True)
         self.names = unique_names(loss.name for loss in self.terms)
@@ -131,14 +129,17 @@ class DistillationObjective(Objective):
         )
         for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
-            if not self.during:
-                check_shared_weights(member.teacher, self.student.model)
+            self._check_shared_weights(member.teacher)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
         self.ensemble = ensemble
         self._read_probabilities()
         self.connect([[at_taps(tap, member.shapes) for tap in taps] for member in ensemble.members])
+
+    def _check_shared_weights(self, teacher: Teacher) -> None:
+        if not self.during and self.student.trains_model:
+            check_shared_weights(teacher, self.student.model)
 
     def _units(self) -> dict[Tap, int]:
         """Return, by the teachers' taps of logits, the student's units that they may become."""
@@ -280,7 +281,7 @@ class DistillationObjective(Objective):
         if self.during:
             return
         for teacher in self.teachers:  # Layers may have been unfrozen since.
-            check_shared_weights(teacher, self.student.model)
+            self._check_shared_weights(teacher)
         if self.terms and not self.teachers:
             raise ValueError(
                 f"'{name}' has no teachers (a file holds none). Call "
@@ -324,8 +325,14 @@ class DistillationObjective(Objective):
             return Knowledge()
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
-        labels = per_output(y, named[0] if named else None, self.student.output_names)
+        labels = self._labels_at(named[0] if named else None, y)
         return self.ensemble.combine_outputs(teacher_outputs, labels, replica, training)
+
+    def _labels_at(self, tap: str | None, y: Any) -> Any:
+        """Return the labels for a loss at a tap, with the classes on the last axis."""
+        names = self.student.output_names
+        labels = per_output(y, tap, names)
+        return self.student.arrange(tap if tap in names else names[0], labels)
 
     def teach_during(
         self, student_outputs: Any, y: Any, replica: Any = 0, training: bool = True
@@ -334,24 +341,19 @@ class DistillationObjective(Objective):
         if not self.during:
             return None
         (member,) = self.ensemble.members
-        own = {tap: ops.stop_gradient(student_outputs[tap]) for tap in member.shapes}
+        own = {tap: detach(student_outputs[tap]) for tap in member.shapes}
         return self.ensemble.combine_outputs([own], None, replica, training)
 
     def why_no_targets(self) -> str | None:
-        """Return why there are no targets for any data now; see the base class."""
-        if self.ensemble is None:
-            return "no teachers; call `set_teachers`"
-        return None if self.active else "no earlier weights that teach yet"
+        """Return why no data have targets now; see the base class."""
+        waiting = None if self.active else "no earlier weights that teach yet"
+        return waiting if self.ensemble else "no teachers; call `set_teachers`"
 
     def agreement(self, knowledge: Knowledge, student_outputs: dict[Tap, Any]) -> Any:
         """Return the share of predicted classes that are the teachers'; see the base class."""
-        losses = [loss for loss in self.terms if loss.on_logits and self.ensemble]
-        classes = [one for one in losses if self.task_of_labels(self._output_of(one)) == "classes"]
-        taps = dict.fromkeys((teacher_tap(loss), student_tap(loss)) for loss in classes)
-        columns = [self._columns(k) for k in range(len(knowledge.outputs))]
-        return mean_of_known(
-            class_agreement(knowledge, one, student_outputs[other], columns) for one, other in taps
-        )
+        tasks = {t: self.task_of_labels(self._output_of(t)) for t in self.terms if t.on_logits}
+        classes = [loss for loss, task in tasks.items() if task == "classes"]
+        return mean_agreement(classes, knowledge, student_outputs, self.ensemble.columns)
 
     def term(
         self, i: int, knowledge: Knowledge, student_outputs: dict[Tap, Any], y: Any, weights: Any
@@ -359,10 +361,12 @@ class DistillationObjective(Objective):
         """Compute the mean of one loss over the samples, its teachers weighted per sample."""
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
-        labels, weights = per_output(y, tap, names), sample_weights(weights, tap, names)
+        labels, weights = self._labels_at(tap, y), sample_weights(weights, tap, names)
         outputs = at_taps(student_tap(loss), student_outputs)
         if self._is_hidden_sigmoid(loss):
             outputs = set_mask(log_odds(outputs), get_mask(outputs))
+        if loss.on_logits:
+            self.ensemble.check_masks(knowledge.unmasked, outputs)
         if knowledge.combined and loss.on_logits:
             values = loss.compare(None, knowledge.combined[teacher_tap(loss)], outputs, labels)
             return mean_over_samples(values, weights)
@@ -393,5 +397,4 @@ class DistillationObjective(Objective):
         return mean_over_samples(values)
 
     def _key(self, loss: int, teacher: int, teachers: int) -> str:
-        name = self.names[loss]
-        return name if teachers == 1 else f"{name}/teacher_{teacher}"
+        return self.names[loss] + (f"/teacher_{teacher}" if teachers > 1 else "")

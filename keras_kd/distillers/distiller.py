@@ -1,6 +1,5 @@
 """Distillation from one or several frozen teachers."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,12 @@ from keras_kd.distillers.loss_taps import as_shapes
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.augmentation import Augmentation
+from keras_kd.training.keywords import explain_keywords
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -41,11 +42,13 @@ class Distiller(BaseDistiller):
     and `val_agreement` the share of samples whose predicted class is that of the teachers. Where a
     teacher has no outputs for the validation data, there is no `val_loss`.
 
-    A sample may have no label: `kd.UNLABELED` (-1) as its class index, or a row of NaN in one-hot
-    labels (or NaN for a single output; for a cross-entropy -1 as well). The compiled loss is the
-    mean over the labeled samples (or pixels), 0 if there are none, and the metrics count only
-    those; the distillation losses use all samples. A loss or metric that returns one value per
-    batch cannot omit samples, and rejects such a batch.
+    A sample may have no label: `kd.UNLABELED` (-1) or the `ignore_class` of the loss as its class
+    index, or a row of NaN in one-hot labels (or NaN for a single output; for a cross-entropy -1 as
+    well). Of several labels or targets, single ones may be NaN, if the loss is a mean over them.
+    The compiled loss is the mean over the labeled samples (or pixels, or elements), 0 if there are
+    none, and the metrics count only those; the distillation losses use all samples. A loss or
+    metric that returns one value per batch (or row) cannot omit a part of it, and rejects such a
+    batch.
 
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.
@@ -90,6 +93,7 @@ class Distiller(BaseDistiller):
         Hinton et al. 2015, arXiv:1503.02531.
     """
 
+    @explain_keywords()
     def __init__(
         self,
         student: keras.Model,
@@ -184,9 +188,8 @@ def _warn_if_swapped(student: keras.Model, teachers: Sequence[Teacher]) -> None:
     sizes = [teacher.parameters for teacher in teachers]  # 0 for precomputed outputs.
     own, others = student.count_params(), sum(sizes)
     if all(sizes) and 0 < others < own:
-        warnings.warn(
+        warn_user(
             f"The student '{student.name}' is larger than its teacher: it has {own:,} parameters, "
             f"and {[teacher.name for teacher in teachers]} {others:,}. If the arguments are "
-            "swapped, note their order: kd.Distiller(student, teachers).",
-            stacklevel=3,
+            "swapped, note their order: kd.Distiller(student, teachers)."
         )

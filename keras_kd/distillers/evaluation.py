@@ -1,7 +1,6 @@
 """The evaluation step of a distiller, with and without a loss on the labels."""
 
 import contextlib
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras
 from keras_kd.distillers.keras_interface import KerasInterface
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.taps import Tap
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.knowledge import JoinedInputs, joined_spec, unpack_batch
 from keras_kd.training.distribution import global_mean, replica_id, replica_share, stack_logs
 from keras_kd.training.finite_checks import batch_values, finite_assertions
@@ -80,10 +80,7 @@ class Evaluation(KerasInterface):
         measured = self.compiled_loss_fn or self.compiled_metrics_fn
         reason = None if measured or not self.compiled else self._why_no_targets(joined)
         if reason is not None:
-            warnings.warn(
-                f"'{self.name}' has nothing to evaluate: no loss on labels, and {reason}.",
-                stacklevel=3,
-            )
+            warn_user(f"'{self.name}' has nothing to evaluate: no loss on labels, and {reason}.")
         return reason is not None
 
     def _why_no_targets(self, joined: bool) -> str | None:

@@ -17,6 +17,7 @@ from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.augmentation import Augmentation
+from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.labels import Labels
 from keras_kd.training.step import StepModel
 
@@ -65,6 +66,7 @@ class MutualLearning(BaseDistiller):
 
     product = "one of its students, `distiller.students`"
 
+    @explain_keywords()
     def __init__(
         self,
         students: Sequence[keras.Model],

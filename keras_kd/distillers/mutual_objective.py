@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import tree
 
 from keras_kd.distillers.agreement import mean_of_known
 from keras_kd.distillers.default_losses import as_losses, copy_loss
@@ -18,6 +18,7 @@ from keras_kd.models.declaration import (
     check_declared_names,
     declared_kind,
 )
+from keras_kd.models.keras_compat import detach
 from keras_kd.models.taps import TappedModel
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
@@ -51,8 +52,11 @@ class MutualObjective(Objective):
         combine: str = "losses",
     ) -> None:
         super().__init__(name="objective", autocast=False)
+        losses = as_losses(losses)
+        for loss in losses:
+            loss.resolve_taps(students, students)
         #: The losses as they were passed, serialized; each student has its own.
-        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in as_losses(losses)]
+        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in losses]
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
@@ -64,7 +68,7 @@ class MutualObjective(Objective):
         self.objectives = [
             DistillationObjective(
                 student,
-                [copy_loss(loss, name=f"{student.name}_{loss.name}") for loss in as_losses(losses)],
+                [copy_loss(loss, name=f"{student.name}_{loss.name}") for loss in losses],
                 [
                     Teacher(peer, outputs=declared[peer.name])
                     for peer in students
@@ -124,7 +128,7 @@ class MutualObjective(Objective):
         for i, objective in enumerate(self.objectives):
             others = [taps for j, taps in enumerate(student_outputs) if j != i]
             targets = [
-                {tap: ops.stop_gradient(taps[tap]) for tap in member.shapes}
+                {tap: detach(taps[tap]) for tap in member.shapes}
                 for member, taps in zip(objective.ensemble.members, others, strict=True)
             ]
             labels = self._labels(i, y)

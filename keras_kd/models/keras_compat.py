@@ -24,6 +24,22 @@ def set_mask(value: Any, mask: Any) -> Any:
     return value
 
 
+def copy_mask(source: Any, value: Any) -> Any:
+    """Set the Keras mask of one tensor, if it has one, on another and return that."""
+    mask = get_mask(source)
+    return value if mask is None else set_mask(value, mask)
+
+
+def without_mask(value: Any) -> Any:
+    """Return a tensor without its Keras mask."""
+    return value if get_mask(value) is None else keras.ops.copy(value)
+
+
+def detach(value: Any) -> Any:
+    """Return a tensor without its gradient, and with its Keras mask."""
+    return copy_mask(value, keras.ops.stop_gradient(value))
+
+
 def nested_layers(model: keras.Model, include_self: bool = True) -> list[keras.layers.Layer]:
     """Return all layers of a model, those inside other layers too; `Model.layers` is flat."""
     return list(model._flatten_layers(include_self=include_self))

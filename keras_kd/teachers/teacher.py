@@ -3,16 +3,17 @@
 import copy
 import math
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_kd.models.copy import copy_model
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.inputs import ModelInputs, model_inputs
+from keras_kd.models.keras_compat import detach
 from keras_kd.models.output_evidence import compiled_losses, declared_outputs
 from keras_kd.models.precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
@@ -79,6 +80,12 @@ class Teacher(BaseTeacher):
         require_built(model, "A teacher")
         super().__init__(name or model.name, classes, outputs, preprocessing)
         self.model = model if dtype is None else cast_model(model, dtype)
+        self._original = weakref.ref(model)
+
+    @property
+    def original(self) -> keras.Model | None:
+        """The model that was passed, of which `model` may be a copy; `None` if it is gone."""
+        return self._original()
 
     @classmethod
     def from_tflite(
@@ -136,7 +143,8 @@ class Teacher(BaseTeacher):
         unchanged inputs, so `same_view=True` is rejected.
 
         Args:
-            shapes: Shape of each output without the batch, by its key in the batch.
+            shapes: Shape of each output without the batch, by its key in the batch; the classes
+                are on the last axis.
             outputs: As in the constructor, but not `"auto"`. Defaults to `"logits"`.
             classes: As in the constructor.
             name: Name in messages. Defaults to the keys.
@@ -224,7 +232,7 @@ class WatchedTeacher:
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
         _, outputs = self._tapped(x)
-        return {tap: ops.stop_gradient(value) for tap, value in outputs.items()}
+        return {tap: detach(value) for tap, value in outputs.items()}
 
 
 def as_teachers(teachers: Any) -> list[BaseTeacher]:

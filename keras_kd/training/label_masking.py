@@ -1,7 +1,6 @@
 """The compiled loss and the compiled metrics of the labeled samples (or pixels, or elements)."""
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,21 +12,16 @@ from keras_kd.models.keras_compat import (
     losses_per_output,
     metric_values,
     metrics_per_output,
+    without_mask,
 )
 from keras_kd.models.taps import named_outputs
-from keras_kd.training.distribution import global_mean, replica_share
+from keras_kd.training.distribution import global_mean, per_replica, replica_share
 from keras_kd.training.element_metrics import is_mean_over_elements, takes_element_weights
 from keras_kd.training.label_checks import CANNOT_OMIT
 from keras_kd.training.labels import Labels, OutputLabels, mask_weights, per_output
 from keras_kd.training.tensorflow_step import assertion, outside_graph, require_before
 
 _MEANS = ("sum_over_batch_size", "mean")
-#: Metrics of Keras that are the mean of a value per label.
-_KERAS_MEANS = {
-    kind
-    for kind in vars(keras.metrics).values()
-    if isinstance(kind, type) and issubclass(kind, keras.metrics.MeanMetricWrapper)
-} - {keras.metrics.MeanMetricWrapper}
 
 
 class LabelMasking:
@@ -44,7 +38,6 @@ class LabelMasking:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
-        self._ranks: dict[int, int] = {}
 
     def loss(
         self, compiled: Any, labels: Labels, y_pred: Any, sample_weight: Any, share: Any = None
@@ -115,26 +108,29 @@ class LabelMasking:
             if mask is not None:
                 share = replica_share(ops.sum(mask_weights(mask)))[0]
             return loss(found.filled, prediction, _multiply(weight, share if is_mean else None))
-        labels, known, partly = found.filled, found.known, False
+        labels, known, values = found.filled, found.known, None
         if found.per_element:
             labels, prediction = _expand(labels), _expand(prediction)
-        else:
-            rank = self._loss_rank(loss, labels, prediction, len(known.shape))
-            known, partly = _reduce_rank(known, rank, f"loss of the output '{name}'")
+        rank = 0  # Of a loss that returns only its mean.
+        if type(loss).__call__ is keras.losses.Loss.__call__:
+            values = loss.call(*_as_passed_to_loss(loss, labels, prediction))
+            rank = min(len(known.shape), len(values.shape))
+        known, partly = _reduce_rank(known, rank, f"loss of the output '{name}'")
         if mask is not None:
-            known = ops.logical_and(known, _to_rank(mask, len(known.shape)))
-            prediction = ops.copy(prediction)  # Without its mask, which is in the weights.
-        same = known is found.known
-        known_weights = found.mask if same else mask_weights(known)
-        total = found.total if same else ops.sum(known_weights)
-        if is_mean:
-            weight = _multiply(weight, replica_share(total)[0])
-        if known.shape:
-            if is_mean:
-                known_weights = known_weights * ops.divide_no_nan(_size(known), total)
-            value = loss(labels, prediction, _multiply(known_weights, weight))
+            known = ops.logical_and(known, _to_rank(mask, rank))
+            prediction = without_mask(prediction)  # The mask is in the weights.
+        known_weights, total = _weights_and_total(found, known)
+        share = replica_share(total)[0]
+        if not rank:
+            value = loss(labels, prediction, _multiply(weight, share if is_mean else None))
+            value = value * known_weights
+        elif is_mean:
+            # The reciprocal of the total has no gradient, unlike a division by it.
+            weights = known_weights * ops.divide_no_nan(1.0, total)
+            values = ops.convert_to_tensor(values, loss.dtype) * _multiply(weights, weight)
+            value = per_replica(ops.sum(values), share)
         else:
-            value = loss(labels, prediction, weight) * known_weights
+            value = loss(labels, prediction, _multiply(known_weights, weight))
         # XLA drops the assertion that no value is partly labeled.
         return value if partly is False else ops.where(partly, float("nan"), value)
 
@@ -146,44 +142,41 @@ class LabelMasking:
         if known is None:
             metric.update_state(labels, prediction, sample_weight=weight)
             return
-        what, mask = f"metric '{metric.name}'", get_mask(prediction)
-        if found.per_element:
-            known = (
-                known if mask is None else ops.logical_and(known, _to_rank(mask, len(known.shape)))
-            )
-            if is_mean_over_elements(metric):
-                labels, prediction = _expand(labels), _expand(prediction)
-            elif not takes_element_weights(metric):
-                known, partly = _reduce_rank(
-                    known, len(known.shape) - 1, what, "whole row of labels"
-                )
-        elif isinstance(metric, keras.metrics.MeanMetricWrapper):
-            rank = self._metric_rank(metric, labels, prediction, len(known.shape))
-            known, partly = _reduce_rank(known, rank, what)
-        weights = found.mask if known is found.known else mask_weights(known)
+        what, mask, values = f"metric '{metric.name}'", get_mask(prediction), None
+        if found.per_element and is_mean_over_elements(metric):
+            labels, prediction = _expand(labels), _expand(prediction)
+        elif found.per_element and not takes_element_weights(metric):
+            known, partly = _reduce_rank(known, len(known.shape) - 1, what, "whole row of labels")
+        if type(metric).update_state is keras.metrics.MeanMetricWrapper.update_state:
+            values = ops.convert_to_tensor(metric_values(metric, labels, prediction), metric.dtype)
+            rank = min(len(known.shape), len(values.shape))
+            known, split = _reduce_rank(known, rank, what)
+            partly = partly | split
+        if mask is not None and known.shape:
+            known = ops.logical_and(known, _to_rank(mask, len(known.shape)))
+        weights, total = _weights_and_total(found, known)
         if partly is not False:
             weights = ops.where(partly, float("nan"), weights)
+        elif values is not None and weight is None and len(values.shape) == len(known.shape) == 1:
+            # What `Mean.update_state` does, with half the operations.
+            metric.total.assign_add(ops.sum(values * ops.cast(weights, values.dtype)))
+            metric.count.assign_add(ops.cast(total, values.dtype))
+            return
         if weight is None and "int" in str(metric.dtype):
             weights = ops.cast(known, "int32")  # A metric that counts warns of floats.
-        metric.update_state(labels, prediction, sample_weight=_multiply(weights, weight))
+        weights = _multiply(weights, weight)
+        if values is not None:
+            keras.metrics.Mean.update_state(metric, values, weights)
+        else:
+            metric.update_state(labels, prediction, sample_weight=weights)
 
-    def _loss_rank(self, loss: Any, labels: Any, prediction: Any, highest: int) -> int:
-        if type(loss).__call__ is not keras.losses.Loss.__call__:
-            return 0  # It returns only its mean.
-        return self._rank(loss, loss.call, labels, prediction, highest)
 
-    def _metric_rank(self, metric: Any, labels: Any, prediction: Any, highest: int) -> int:
-        values = functools.partial(metric_values, metric)
-        return self._rank(metric, values, labels, prediction, highest)
-
-    def _rank(self, owner: Any, function: Any, labels: Any, prediction: Any, highest: int) -> int:
-        """Return the rank of the values whose mean is a loss or a metric."""
-        if type(owner) in vars(keras.losses).values() or type(owner) in _KERAS_MEANS:
-            return highest
-        if id(owner) not in self._ranks:
-            values = function(_as_passed_to_loss(labels, prediction), prediction)
-            self._ranks[id(owner)] = len(ops.convert_to_tensor(values).shape)
-        return min(highest, self._ranks[id(owner)])
+def _weights_and_total(found: OutputLabels, known: Any) -> tuple[Any, Any]:
+    """Return a mask of an output as floats, and their sum."""
+    if known is found.known:
+        return found.mask, found.total
+    weights = mask_weights(known)
+    return weights, ops.sum(weights)
 
 
 def _filled(labels: Labels, y_pred: Any, outputs: dict[str, Any]) -> Any:
@@ -204,11 +197,6 @@ def _name_of(prediction: Any, outputs: dict[str, Any]) -> str:
 def _expand(values: Any) -> Any:
     """Add an axis of one element: the mean over it is the value of each element."""
     return ops.expand_dims(values, -1)
-
-
-def _size(mask: Any) -> Any:
-    """Return the number of places of a mask."""
-    return math.prod(ops.shape(mask))
 
 
 def _reduce_rank(mask: Any, rank: int, what: str, one: str | None = None) -> tuple[Any, Any]:
@@ -242,8 +230,8 @@ def _to_rank(values: Any, rank: int) -> Any:
     return values
 
 
-def _as_passed_to_loss(labels: Any, prediction: Any) -> Any:
-    """Return labels as Keras passes them to a loss: floats, and (batch, 1) for one unit."""
-    labels = ops.cast(labels, keras.config.floatx())
-    one = prediction.shape[-1] == 1 and len(labels.shape) == len(prediction.shape) - 1
-    return ops.expand_dims(labels, -1) if one else labels
+def _as_passed_to_loss(loss: keras.losses.Loss, labels: Any, prediction: Any) -> tuple[Any, Any]:
+    """Return labels and predictions as Keras passes them to a loss; class indices unchanged."""
+    if not isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        labels = ops.convert_to_tensor(labels, loss.dtype)
+    return labels, ops.convert_to_tensor(prediction, loss.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd.cli.distill import cosine_adam
+from keras_kd.cli.distill import _make_losses, cosine_adam
 from tests.cli import models
 
 DISTILL = "distill teacher.keras student.keras --data digits --out out --epochs 2"
@@ -40,6 +40,11 @@ def test_distill_gives_the_same_student_as_python(run, tmp_path):
     assert numbers["teacher_accuracy"] > numbers["student_accuracy"]
     assert numbers["student_parameters"] == student.count_params()
     assert not written.compiled
+
+
+def test_the_temperature_reaches_the_loss_within_another():
+    plain, wrapper = _make_losses(["soft_targets", "logit_standardization"], 2.0)
+    assert float(plain.temperature) == float(wrapper.loss.temperature) == 2
 
 
 def test_without_a_test_split_distill_evaluates_nothing(run, tmp_path):

@@ -25,6 +25,12 @@ def test_a_mask_that_is_set_reaches_the_next_layer():
     pooled = layers.GlobalAveragePooling1D()(keras_compat.set_mask(x + np.eye(3, 4), mask))
     expected = layers.GlobalAveragePooling1D()(x + np.eye(3, 4), mask=mask)
     np.testing.assert_array_equal(pooled, expected)
+    copied = keras_compat.copy_mask(x, keras.ops.ones(3))
+    assert keras_compat.get_mask(copied) is None
+    masked = keras_compat.set_mask(keras.ops.ones((2, 3)), mask)
+    assert keras_compat.get_mask(keras_compat.copy_mask(masked, copied)) is mask
+    assert keras_compat.get_mask(keras_compat.detach(masked)) is mask
+    assert keras_compat.get_mask(keras_compat.without_mask(masked)) is None
     embedded = layers.Embedding(5, 2, mask_zero=True)(np.array([[1, 0]]))
     np.testing.assert_array_equal(keras_compat.get_mask(embedded), [[True, False]])
 
