@@ -7,7 +7,11 @@ import keras
 from keras import ops, tree
 
 from keras_kd.distillers.agreement import mean_agreement
-from keras_kd.distillers.arguments import check_arguments, unique_names
+from keras_kd.distillers.arguments import (
+    check_arguments,
+    reject_unknown_probabilities,
+    unique_names,
+)
 from keras_kd.distillers.default_losses import (
     as_losses,
     compiled_loss,
@@ -240,14 +244,8 @@ class DistillationObjective(Objective):
         for loss in self.terms:
             if loss.on_logits and "values" in loss.tasks and self._activation(loss) is None:
                 kinds = [one.kinds[teacher_tap(loss)] for one in self.ensemble.members]
-                if "probabilities" in [*kinds, self.student.kinds.get(student_tap(loss))]:
-                    raise ValueError(
-                        f"{type(loss).__name__}: the probabilities of the output "
-                        f"'{self._output_of(loss)}' may be those of a softmax or of a sigmoid, "
-                        "whose logits differ. Compile a loss that tells, such as "
-                        "keras.losses.CategoricalCrossentropy() or BinaryCrossentropy(), or pass "
-                        "models that end in logits. Received: outputs='probabilities'"
-                    )
+                kinds.append(self.student.kinds.get(student_tap(loss)))
+                reject_unknown_probabilities(loss, self._output_of(loss), kinds)
 
     def _activation(self, loss: DistillationLoss) -> str | None:
         """Return how a loss on logits reads its output, or `None` if nothing tells."""

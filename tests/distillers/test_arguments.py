@@ -3,7 +3,11 @@
 import pytest
 
 import keras_kd as kd
-from keras_kd.distillers.arguments import check_arguments, unique_names
+from keras_kd.distillers.arguments import (
+    check_arguments,
+    reject_unknown_probabilities,
+    unique_names,
+)
 
 VALID = {
     "weighting": kd.weighting.Entropy(),
@@ -42,3 +46,10 @@ def test_repeated_names_are_numbered():
 def test_names_of_other_entries_of_the_history_are_rejected(name):
     with pytest.raises(ValueError, match=f"must not be called '{name}'"):
         unique_names(["a", name])
+
+
+def test_probabilities_of_an_unknown_activation_are_rejected():
+    loss = kd.losses.LogitsMSE()
+    assert reject_unknown_probabilities(loss, "head", ["softmax", None]) is None
+    with pytest.raises(ValueError, match="LogitsMSE: the probabilities of the output 'head' may"):
+        reject_unknown_probabilities(loss, "head", ["probabilities", None])
