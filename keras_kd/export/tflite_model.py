@@ -57,6 +57,10 @@ class TFLiteModel:
     verification: Evaluation | None = None
     tried: tuple[Attempt, ...] = ()
 
+    def __fspath__(self) -> str:
+        """Return the path: the object can be passed wherever the path of a file can."""
+        return str(self.path)
+
     @property
     def size(self) -> int:
         """Size of the file in bytes."""

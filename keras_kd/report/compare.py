@@ -74,6 +74,7 @@ def compare(
         The `Report`; `save` writes it in other formats.
 
     Raises:
+        TypeError: If `models` is not a dictionary, or one is neither a model nor a file.
         FileNotFoundError: If a file does not exist.
         NotADirectoryError: If the folder of `path` does not exist.
         ValueError: If `path` has another ending, `teacher` or `student` is not one of the models,
@@ -86,6 +87,11 @@ def compare(
         >>> report["int8"].accuracy, report["int8"].size
         (0.973, 27248)
     """
+    if not isinstance(models, Mapping):
+        raise TypeError(
+            "Expected `models` by their names in the report: {'teacher': teacher, 'student': "
+            f"student}}. Received: models of type {type(models).__name__}. Make it a dictionary."
+        )
     names = list(models)
     teacher, student = _teacher_and_student(names, teacher, student)
     if path is not None:
