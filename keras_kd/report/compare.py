@@ -87,12 +87,7 @@ def compare(
         >>> report["int8"].accuracy, report["int8"].size
         (0.973, 27248)
     """
-    if not isinstance(models, Mapping):
-        raise TypeError(
-            "Expected `models` by their names in the report: {'teacher': teacher, 'student': "
-            f"student}}. Received: models of type {type(models).__name__}. Make it a dictionary."
-        )
-    names = list(models)
+    names = _names(models)
     teacher, student = _teacher_and_student(names, teacher, student)
     if path is not None:
         require_report_path(Path(path))
@@ -124,6 +119,20 @@ def compare(
     if path is not None:
         report.save(path)
     return report
+
+
+def _names(models: Any) -> list[str]:
+    """Return the names of the models.
+
+    Raises:
+        TypeError: If they are not in a dictionary.
+    """
+    if not isinstance(models, Mapping):
+        raise TypeError(
+            "Expected `models` by their names in the report: {'teacher': teacher, 'student': "
+            f"student}}. Received: models of type {type(models).__name__}. Make it a dictionary."
+        )
+    return list(models)
 
 
 def _teacher_and_student(

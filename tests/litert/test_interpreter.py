@@ -81,7 +81,7 @@ def test_a_file_of_a_keras_model_is_rejected(suffix):
 def test_anything_but_a_path_is_rejected():
     model = models.cnn()
     for call in (lambda path: evaluate(path, []), benchmark, kd.Teacher.from_tflite, read_tflite):
-        with pytest.raises(TypeError, match=r"its path, or what .*type Functional.*to_tflite\("):
+        with pytest.raises(TypeError, match=r"its path, or what .*type Sequential.*to_tflite\("):
             call(model)
     with pytest.raises(TypeError, match="type NoneType"):
         read_tflite(None)
