@@ -222,8 +222,9 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         if weights is None:
             yield
             return
-        shapes = self.objective.student.output_shapes
-        self._class_weights = ClassWeights(weights, list(shapes.values()), sample_weight)
+        shapes = list(self.objective.student.output_shapes.values())
+        task = next(iter(self._label_reader.outputs.values())).task
+        self._class_weights = ClassWeights(weights, shapes, sample_weight, task)
         # A compiled step holds the weights it was made with.
         unweighted, self.train_function = self.train_function, None
         try:

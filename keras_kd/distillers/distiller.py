@@ -36,11 +36,13 @@ class Distiller(BaseDistiller):
     pixel), their mean applies to its distillation losses. `evaluate` and validation run the student
     alone: their `loss` is the compiled loss plus the regularization.
 
-    A sample may have no label: `kd.UNLABELED` (-1) as its class index, or a row of NaN in one-hot
-    labels (or NaN for a single output; for a cross-entropy -1 as well). The compiled loss is the
-    mean over the labeled samples (or pixels), 0 if there are none, and the metrics count only
-    those; the distillation losses use all samples. A loss or metric that returns one value per
-    batch cannot omit samples, and rejects such a batch.
+    A sample may have no label: `kd.UNLABELED` (-1) or the `ignore_class` of the loss as its class
+    index, or a row of NaN in one-hot labels (or NaN for a single output; for a cross-entropy -1 as
+    well). Of several labels or targets, single ones may be NaN, if the loss is a mean over them.
+    The compiled loss is the mean over the labeled samples (or pixels, or elements), 0 if there are
+    none, and the metrics count only those; the distillation losses use all samples. A loss or
+    metric that returns one value per batch (or row) cannot omit a part of it, and rejects such a
+    batch.
 
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.

@@ -20,7 +20,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.models.task import loss_name
+from keras_kd.models.task import loss_name, task_from_loss
 
 #: The class index of a sample without a label.
 UNLABELED = -1
@@ -174,6 +174,8 @@ class OutputReader:
     ) -> None:
         self.name = name
         self.shape = tuple(shape)
+        #: The task of the labels; `None` if it is not known.
+        self.task = task or task_from_loss(loss, self.shape[-1])
         kind = loss_name(loss)
         of_indices = kind in _INDICES
         #: Number of classes if the loss expects class indices and it is known, else `None`.

@@ -57,6 +57,8 @@ def test_equal_tables_are_equal():
         (lambda: ClassWeights({0: 1.0}, [(None, 4)] * 2), "for students with one output"),
         (lambda: ClassWeights({0: 1.0}, [(None, 4)], np.ones(3)), "either `class_weight` or"),
         (lambda: ClassWeights({0: 1.0}, [(None, 4)]).apply(None), "`class_weight` needs labels"),
+        (lambda: ClassWeights({0: 1.0}, [(None, 4)], task="labels"), "output is independent lab"),
+        (lambda: ClassWeights({0: 1.0}, [(None, 1)], task="values"), "output is numbers"),
         (
             lambda: ClassWeights({0: 1.0}, [(None, 4)]).apply(np.zeros(3), np.ones(3)),
             "either `class_weight` or",
@@ -129,3 +131,9 @@ def test_class_weights_end_with_a_fit_that_fails():
     with pytest.raises(ValueError, match="in its inputs"):
         model.fit(x * np.nan, y, verbose=0, class_weight={0: 10.0})
     assert model._class_weights is None
+
+
+def test_class_weights_need_an_output_of_classes():
+    (x, y), model = toy.vectors(), distiller(losses=[], loss="mse")
+    with pytest.raises(ValueError, match=r"`class_weight` is for classes.*numbers \(regression\)"):
+        model.fit(x, np.eye(4)[y], verbose=0, class_weight={0: 2.0})
