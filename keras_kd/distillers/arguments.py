@@ -15,6 +15,26 @@ from keras_kd.teachers.weighting import Weighting
 _RESERVED = ("loss", "student_loss", "noise", "agreement")
 
 
+def check_numbers(
+    teachers: int, losses: int, class_names: Sequence[str] | None, classes: int
+) -> None:
+    """Reject losses without a teacher, and too few or too many names of classes.
+
+    Raises:
+        ValueError: If there are losses and no teachers, or other than `classes` names.
+    """
+    if losses and not teachers:
+        raise ValueError(
+            "Distiller: with distillation losses there must be at least one teacher; pass "
+            "`losses=[]` to train from labels alone. Received: teachers=[]"
+        )
+    if class_names is not None and len(class_names) != classes:
+        raise ValueError(
+            f"Distiller: the student has {classes} classes, so there must be as many "
+            f"`class_names`. Received: class_names={class_names}"
+        )
+
+
 def reject_unknown_probabilities(
     loss: DistillationLoss, output: str, kinds: Sequence[str | None]
 ) -> None:

@@ -9,6 +9,7 @@ from keras import ops, tree
 from keras_kd.distillers.agreement import mean_agreement
 from keras_kd.distillers.arguments import (
     check_arguments,
+    check_numbers,
     reject_unknown_probabilities,
     unique_names,
 )
@@ -110,17 +111,8 @@ class DistillationObjective(Objective):
         """Set the teachers; see `Distiller.set_teachers`."""
         taps = [teacher_tap(loss) for loss in self.terms]
         teachers = [replicate_teacher(teacher) for teacher in as_teachers(teachers)]
-        if taps and not teachers:
-            raise ValueError(
-                "Distiller: with distillation losses there must be at least one teacher; pass "
-                "`losses=[]` to train from labels alone. Received: teachers=[]"
-            )
         classes = self._count_classes()
-        if self.class_names is not None and len(self.class_names) != classes:
-            raise ValueError(
-                f"Distiller: the student has {classes} classes, so there must be as many "
-                f"`class_names`. Received: class_names={self.class_names}"
-            )
+        check_numbers(len(teachers), len(taps), self.class_names, classes)
         ensemble = Ensemble(
             teachers,
             tree.flatten(taps),
