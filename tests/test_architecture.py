@@ -36,7 +36,6 @@ TENSORFLOW = {
     "training/graph_errors": "errors of TensorFlow graphs",
     "training/finite_checks": "assertions in TensorFlow graphs",
     "training/label_checks": "assertions in the pipeline of a tf.data.Dataset",
-    "training/label_masking": "ragged labels, and an assertion in the graph",
     "teachers/tflite_teacher": "LiteRT teachers run as a py_function",
     "recipes/fingerprints": "reads tf.data data sets",
     "recipes/pseudo_label": "returns a tf.data.Dataset",

@@ -19,6 +19,7 @@ from keras_kd.cache.schema import DTYPES, CacheSchema
 from keras_kd.cache.shards import merge_shards, resolve_shard, shard_folder
 from keras_kd.cache.teacher_pass import TeacherPass, teacher_batches
 from keras_kd.cache.views import Augment
+from keras_kd.models.tap_names import resolve_tap, tap_names
 from keras_kd.teachers.knowledge import CacheError
 from keras_kd.teachers.teacher import Teacher, as_teachers
 
@@ -89,7 +90,7 @@ class KnowledgeCache:
                 batches, in the same order each time; or samples with keys (`kd.keyed`) in any
                 order.
             path: A folder; created if it does not exist.
-            taps: Names of the layers or outputs to store; `None` for the output. The logits of an
+            taps: The layers or outputs to store, by name; `None` for the output. The logits of an
                 output are stored, and the values of a hidden layer. Defaults to the output.
             dtype: `"float16"`, or `"float32"` for exact values. A build stops if rounding costs
                 more than 1 % of the standard deviation of the values. Defaults to `"float16"`.
@@ -120,7 +121,10 @@ class KnowledgeCache:
             OSError: If the disk is full.
         """
         teachers = as_teachers(teachers)
-        names = list(taps) if isinstance(taps, (list, tuple)) else [taps]
+        names = [
+            resolve_tap(name, [t.original for t in teachers], "taps", "KnowledgeCache.build")
+            for name in tap_names(taps, "taps", "KnowledgeCache.build")
+        ]
         _check_arguments(teachers, dataset, names, dtype, batch_size)
         _check_views(views, augment)
         shard = resolve_shard(shard)
@@ -234,7 +238,7 @@ def _check_arguments(
             "KnowledgeCache.build: pass at least one live teacher; teachers of a cache have no "
             f"model to run. Received: teachers={[teacher.name for teacher in teachers]}"
         )
-    if not taps or not all(isinstance(tap, (str, type(None))) for tap in taps):
+    if not taps:
         raise ValueError(
             "KnowledgeCache.build: `taps` must be names of layers or outputs, or None for the "
             f"output. Received: taps={taps!r}"

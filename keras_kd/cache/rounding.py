@@ -1,6 +1,5 @@
 """The rounding of stored values, compared with the spread of the values."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import tensorflow as tf
 
 from keras_kd.cache.schema import StoredTap
 from keras_kd.models.taps import Tap
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.knowledge import CacheError
 
 #: Number of rows after which the spread is known well enough to stop a build.
@@ -93,10 +93,9 @@ class RoundingCheck:
         """Warn of single units of logits for which rounding matters."""
         spread, errors, ratios = self._ratios()
         if not self._hidden and (ratios > _LARGEST_UNIT_ERROR).any():
-            warnings.warn(
+            warn_user(
                 f"KnowledgeCache: {self._describe(spread, errors, ratios)} That matters if this "
-                "unit is a number (regression), and does not if it is a class that never occurs.",
-                stacklevel=5,
+                "unit is a number (regression), and does not if it is a class that never occurs."
             )
 
     def _ratios(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,11 +1,13 @@
 """What a compression does to each layer, and the result of the compression."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from keras_kd.files import text_table
+from keras_kd.models.tap_names import resolve_tap, tap_names
 
 #: Values of `LayerPlan.action`.
 ACTIONS = ("pruned", "clustered", "quantized", "rewritten", "left", "refused")
@@ -80,14 +82,23 @@ class Result:
     layers: LayerPlans
 
 
-def check_skip(skip: Sequence[str], layers: Collection[str]) -> None:
-    """Check that `skip` contains names of layers only.
+def resolve_skip(skip: Any, student: keras.Model, layers: Collection[str]) -> list[str]:
+    """Return the names of the layers to skip.
+
+    Args:
+        skip: Names of layers, or the layers.
+        student: The student.
+        layers: The names of its layers.
 
     Raises:
+        TypeError: If one is neither a name nor a layer.
         ValueError: If a name is unknown.
     """
+    names = tap_names(skip, "skip", "Compression", required=True)
+    skip = [resolve_tap(name, [student], "skip", "Compression") for name in names]
     unknown = set(skip) - set(layers)
     if unknown:
         raise ValueError(
             f"`skip` must name layers of the student: {list(layers)}. Received: {sorted(unknown)}"
         )
+    return skip

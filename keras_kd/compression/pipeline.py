@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,35 @@ from keras_kd.compression.quantize_aware import prepare_student, quantize_aware
 from keras_kd.compression.stage import VERSION, Stage, StageFolder, save_student, save_weights
 from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.training import Training
+from keras_kd.distillers.default_losses import as_losses
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.files import read_json, write_json
 from keras_kd.models.copy import copy_model
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
+from keras_kd.teachers.teacher import as_teachers
+from keras_kd.training.keywords import explain_keywords, keyword_names, reject_unknown
 
 _FILE, _FACTS = "student.tflite", "file.json"
 _SAMPLES = 300  # For the calibration of an export.
 #: The arguments that are data.
 _DATA = ("data", "validation_data")
+
+
+def _distill(student: keras.Model, **training: Any) -> Result:
+    model = copy_model(student)
+    return Result(model, Training(**training).distill(model), LayerPlans())
+
+
+#: By technique, the function that runs a stage, and what else it gets its arguments from.
+_FUNCTIONS = {
+    "distill": (_distill, Training),
+    "prune": (prune, Training),
+    "cluster": (cluster, Training),
+    "quantize_aware": (quantize_aware, Training),
+    "export": (to_tflite,),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,7 @@ class PipelineResult:
     file: TFLiteModel | None = None
 
 
+@explain_keywords(Training)
 def pipeline(
     stages: Sequence[Stage],
     student: keras.Model,
@@ -108,6 +127,7 @@ def pipeline(
     _check(stages)
     open_student(student)  # Rejects a student that no stage supports.
     common = {"data": data, "monitor": monitor, **training}
+    _resolve_layers(stages, student, common)
     folders = _make_folders(stages, student, Path(directory), common)
     _warn_of_unknown_data(folders)
     results, file, model = [], None, copy_model(student)
@@ -119,6 +139,18 @@ def pipeline(
             results.append(_train(stage.technique, model, folder, arguments))
             model = results[-1].model
     return PipelineResult(model, _merge_history(stages, results), tuple(results), file)
+
+
+def _resolve_layers(
+    stages: Sequence[Stage], student: keras.Model, common: Mapping[str, Any]
+) -> None:
+    """Look up the layers that losses got as taps: each stage trains a copy of the student."""
+    for arguments in (common, *(stage.arguments for stage in stages)):
+        if arguments.get("losses") is not None:
+            teachers = arguments.get("teachers", common.get("teachers"))
+            original = as_teachers(teachers)[0].original if teachers else None
+            for loss in as_losses(arguments["losses"]):
+                loss.resolve_taps([original], [student])
 
 
 def _make_folders(
@@ -153,11 +185,10 @@ def _warn_of_unknown_data(folders: Sequence[StageFolder]) -> None:
         described = folder.about["arguments"]
         unknown = [name for name in _DATA if not has_content(described.get(name))]
         if unknown:
-            warnings.warn(
+            warn_user(
                 f"The finished stage in '{folder.path}' is reused. Of {unknown} only the structure "
                 "could be compared with its data, because the samples come in random order or "
-                "differ each time. Pass another directory if they are others.",
-                stacklevel=3,
+                "differ each time. Pass another directory if they are others."
             )
             return
 
@@ -167,6 +198,10 @@ def _check(stages: Sequence[Stage]) -> None:
         raise ValueError(
             f"`stages` must be a list of kd.compression.Stage. Received: stages={stages!r}"
         )
+    for stage in stages:
+        functions = _FUNCTIONS[stage.technique]
+        known = [name for function in functions for name in keyword_names(function)]
+        reject_unknown(f"Stage '{stage.technique}'", stage.arguments, known)
     for before, after in itertools.pairwise(stage.technique for stage in stages):
         if before == "export" or (before == "quantize_aware" and after != "export"):
             raise ValueError(
@@ -202,7 +237,7 @@ def _train(
     """Run a training stage, or load its result."""
     if folder.done:
         return folder.load(_build_result_model(technique, model, arguments))
-    run = {"distill": _distill, "prune": prune, "cluster": cluster}.get(technique, quantize_aware)
+    run = _FUNCTIONS[technique][0]
     save = save_weights if technique == "quantize_aware" else save_student
 
     def write(path: Path) -> Result:
@@ -223,11 +258,6 @@ def _build_result_model(
     options = {name: arguments[name] for name in own if name in arguments}
     plan = Training(**{name: value for name, value in arguments.items() if name not in own})
     return prepare_student(model, plan, **options).wrapped.model
-
-
-def _distill(student: keras.Model, **training: Any) -> Result:
-    model = copy_model(student)
-    return Result(model, Training(**training).distill(model), LayerPlans())
 
 
 def _export(

@@ -1,7 +1,6 @@
 """Magnitude pruning: the smallest weights become zero during the training."""
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_kd.compression.kernels import get_kernels, zero_fraction
-from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, check_skip
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, resolve_skip
 from keras_kd.compression.tfmot.convert import convert_student, to_keras
 from keras_kd.compression.tfmot.layers import Custom
 from keras_kd.compression.tfmot.pruning import (
@@ -20,10 +19,13 @@ from keras_kd.compression.tfmot.pruning import (
 )
 from keras_kd.compression.tfmot.wrapper import wrap
 from keras_kd.compression.training import Training
+from keras_kd.models.user_warnings import warn_user
+from keras_kd.training.keywords import explain_keywords
 
 _POOLINGS = ("avg", "max")
 
 
+@explain_keywords(Training)
 def prune(
     student: keras.Model,
     sparsity: float | tuple[int, int] = 0.8,
@@ -55,7 +57,7 @@ def prune(
         block_size: Height and width of the blocks in which weights of matrices become zero; kernels
             of other ranks are not pruned then. Defaults to (1, 1).
         block_pooling: The magnitude of a block, `"avg"` or `"max"`. Defaults to `"avg"`.
-        skip: Names of layers not to prune. Defaults to none.
+        skip: Layers not to prune, or their names. Defaults to none.
         custom: As for `to_tf_keras`. A custom tf_keras layer that is a
             `tfmot.sparsity.keras.PrunableLayer` is pruned too. Defaults to `None`.
         **training: Other arguments of `kd.compression.Training`: `optimizer`, `loss`, `metrics`,
@@ -86,7 +88,7 @@ def prune(
     target = None if isinstance(sparsity, tuple | list) else sparsity
     schedule_layer = _layer_schedule(schedule, target, plan)
     converted = convert_student(student, custom)
-    check_skip(skip, converted.layers)
+    skip = resolve_skip(skip, student, converted.layers)
     layers = LayerPlans(
         _plan(layer, options, path in skip)
         for path, chain in converted.layers.items()
@@ -103,10 +105,9 @@ def prune(
     wrapped = wrap(student, converted, pruned.model)
     history = plan.fit(wrapped, measure, lambda: zero_fraction(pruned.weights) >= least)
     if (reached := zero_fraction(pruned.weights)) < least:
-        warnings.warn(
+        warn_user(
             f"The training of '{student.name}' ended at a sparsity of {reached:.3f}, before the "
-            f"target of {target}. Train longer, or pass a smaller `schedule`.",
-            stacklevel=2,
+            f"target of {target}. Train longer, or pass a smaller `schedule`."
         )
     return Result(to_keras(pruned.strip(), student), history, layers)
 

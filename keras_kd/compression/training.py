@@ -16,10 +16,9 @@ from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.default_losses import as_losses
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.distillers.loss_taps import student_tap
+from keras_kd.distillers.loss_taps import choose_taps, student_tap
 from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
-from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.optimizers import copy_optimizer
 
 
@@ -107,9 +106,7 @@ class Training:
 
     def student_taps(self, student: keras.Model) -> list[str]:
         """Return the names of the student's hidden taps."""
-        first = as_teachers(self.teachers)[0].model if self.terms and self.teachers else None
-        for loss in self.terms:
-            loss.choose_taps(first, student)
+        choose_taps(self.terms, self.teachers, student)
         taps = keras.tree.flatten([student_tap(loss) for loss in self.terms])
         return [tap.name for tap in taps if tap.name is not None]
 

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from keras_kd.models.declaration import check_declaration
+from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
 from keras_kd.teachers.weighting import Weighting
 
 #: Names in the history, and owners of hyperparameters, that no distillation loss may have.
@@ -40,6 +42,24 @@ def check_arguments(weighting: Any, noise: Any, class_names: Any, student_output
             f"Distiller: `class_names` must be unique. Received: class_names={class_names}"
         )
     check_declaration(student_outputs, "Distiller: `student_outputs`")
+
+
+def check_same_view(same_view: bool, teachers: Iterable[BaseTeacher]) -> None:
+    """Reject precomputed teacher outputs for augmented inputs.
+
+    Args:
+        same_view: Whether the teachers get augmented inputs.
+        teachers: The teachers.
+
+    Raises:
+        ValueError: If they do, and the outputs of one are precomputed.
+    """
+    names = [one.name for one in teachers if isinstance(one, PrecomputedTeacher)]
+    if same_view and names:
+        raise ValueError(
+            f"Distiller: the precomputed outputs of the teachers {names} are for the original "
+            "inputs, not for the augmented view of the student. Received: same_view=True"
+        )
 
 
 def unique_names(names: Iterable[str]) -> list[str]:

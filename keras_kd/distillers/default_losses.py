@@ -21,9 +21,13 @@ def as_losses(losses: Any) -> list[DistillationLoss]:
     return [get_loss(loss) for loss in several]
 
 
-def copy_loss(loss: DistillationLoss, **changes: Any) -> DistillationLoss:
+def copy_loss(
+    loss: DistillationLoss, student_tap: str | None = None, **changes: Any
+) -> DistillationLoss:
     """Return a copy of a loss with other arguments; the copy of a default is a default."""
     copy = type(loss).from_config({**loss.get_config(), **changes})
+    if student_tap is not None:
+        copy.student_tap = student_tap  # A loss around another has no argument for it.
     return _mark_default(copy) if loss.is_default else copy
 
 

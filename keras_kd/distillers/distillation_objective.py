@@ -13,16 +13,16 @@ from keras_kd.distillers.default_losses import (
     loss_for_task,
     task_of_loss,
 )
-from keras_kd.distillers.loss_taps import at_taps, student_tap, teacher_tap
+from keras_kd.distillers.loss_taps import at_taps, choose_taps, student_tap, teacher_tap
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import check_inputs
 from keras_kd.losses import DistillationLoss
 from keras_kd.losses.reduction import mean_over_samples, mean_per_sample
 from keras_kd.models.declaration import Declaration, declared_kind
-from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.keras_compat import detach, get_mask, set_mask
 from keras_kd.models.logits import log_odds
 from keras_kd.models.taps import Tap, TappedModel
-from keras_kd.models.task import ACTIVATIONS, Evidence, warn_about_from_logits
+from keras_kd.models.task import ACTIVATIONS, Evidence, decide_task, warn_about_from_logits
 from keras_kd.teachers.class_map import class_map, restrict_classes
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
@@ -82,9 +82,7 @@ class DistillationObjective(Objective):
         #: Whether the frozen teachers teach; `SelfDistiller` waits for its first snapshot.
         self.active = True
         self.projectors = {}
-        first = as_teachers(teachers)[0].model if teachers else None
-        for loss in self.terms:
-            loss.choose_taps(first, student)
+        choose_taps(self.terms, teachers, student)
         taps = tree.flatten([student_tap(loss) for loss in self.terms])
         self.student = tapped(student, taps, outputs=student_outputs, training=True)
         self.names = unique_names(loss.name for loss in self.terms)
@@ -130,14 +128,17 @@ class DistillationObjective(Objective):
         )
         for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
-            if not self.during:
-                check_shared_weights(member.teacher, self.student.model)
+            self._check_shared_weights(member.teacher)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
         self.ensemble = ensemble
         self._read_probabilities()
         self.connect([[at_taps(tap, member.shapes) for tap in taps] for member in ensemble.members])
+
+    def _check_shared_weights(self, teacher: Teacher) -> None:
+        if not self.during and self.student.trains_model:
+            check_shared_weights(teacher, self.student.model)
 
     def _units(self) -> dict[Tap, int]:
         """Return, by the teachers' taps of logits, the student's units that they may become."""
@@ -195,6 +196,14 @@ class DistillationObjective(Objective):
                 self._set_task(i, loss, compiled)
         self._read_probabilities()
         self.names = unique_names(loss.name for loss in self.terms)
+
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of an output; see the base class."""
+        task = self.tasks.get(name) or decide_task(self._evidence(name, None))
+        losses = [loss for loss in self.terms if loss.on_logits and self._output_of(loss) == name]
+        if task is None and any("values" not in loss.tasks for loss in losses):
+            return "binary" if self.student.output_shapes[name][-1] == 1 else "classes"
+        return task
 
     def _set_task(self, i: int, loss: DistillationLoss, compiled: Any) -> None:
         name, tap = self._output_of(loss), teacher_tap(loss)
@@ -271,7 +280,7 @@ class DistillationObjective(Objective):
         if self.during:
             return
         for teacher in self.teachers:  # Layers may have been unfrozen since.
-            check_shared_weights(teacher, self.student.model)
+            self._check_shared_weights(teacher)
         if self.terms and not self.teachers:
             raise ValueError(
                 f"'{name}' has no teachers (a file holds none). Call "
@@ -313,15 +322,21 @@ class DistillationObjective(Objective):
             return Knowledge()
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
-        labels = per_output(y, named[0] if named else None, self.student.output_names)
+        labels = self._labels_at(named[0] if named else None, y)
         return self.ensemble.combine_outputs(teacher_outputs, labels, replica)
+
+    def _labels_at(self, tap: str | None, y: Any) -> Any:
+        """Return the labels for a loss at a tap, with the classes on the last axis."""
+        names = self.student.output_names
+        labels = per_output(y, tap, names)
+        return self.student.arrange(tap if tap in names else names[0], labels)
 
     def teach_during(self, student_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
         """Use the student's own outputs, without gradient, as the target of its other taps."""
         if not self.during:
             return None
         (member,) = self.ensemble.members
-        own = {tap: ops.stop_gradient(student_outputs[tap]) for tap in member.shapes}
+        own = {tap: detach(student_outputs[tap]) for tap in member.shapes}
         return self.ensemble.combine_outputs([own], None, replica)
 
     def term(
@@ -330,10 +345,12 @@ class DistillationObjective(Objective):
         """Compute the mean of one loss over the samples, its teachers weighted per sample."""
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
-        labels, weights = per_output(y, tap, names), sample_weights(weights, tap, names)
+        labels, weights = self._labels_at(tap, y), sample_weights(weights, tap, names)
         outputs = at_taps(student_tap(loss), student_outputs)
         if self._is_hidden_sigmoid(loss):
             outputs = set_mask(log_odds(outputs), get_mask(outputs))
+        if loss.on_logits:
+            self.ensemble.check_masks(knowledge.unmasked, outputs)
         if knowledge.combined and loss.on_logits:
             values = loss.compare(None, knowledge.combined[teacher_tap(loss)], outputs, labels)
             return mean_over_samples(values, weights)

@@ -16,6 +16,7 @@ from keras_kd.models.taps import TappedModel
 from keras_kd.training.distribution import VariableSnapshot
 from keras_kd.training.finite_checks import is_bad_batch
 from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training.keywords import reject_unknown
 from keras_kd.training.step import StepModel
 from keras_kd.training.tf_data import disable_autotune, is_dataset, is_dense
 
@@ -24,6 +25,7 @@ _FIT = inspect.signature(keras.Model.fit)
 
 def fit_arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
     """Return the arguments of a `fit` by name, whether passed by position or by name."""
+    reject_unknown("fit()", kwargs, _FIT.parameters)
     given = _FIT.bind(None, *args, **kwargs).arguments
     return {name: value for name, value in given.items() if name != "self"}
 
@@ -193,13 +195,13 @@ def run_fit(
 
 def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
     """Create the variables of the metrics of a student with one output, if y's shape is known."""
-    found, shapes = batch_specs(x, y), list(student.output_shapes.values())
-    if compiled is None or compiled.built or found is None or len(shapes) != 1:
+    found, names = batch_specs(x, y), student.output_names
+    if compiled is None or compiled.built or found is None or len(names) != 1:
         return
     labels = found[1]
     if is_dense(labels):
         symbolic = keras.KerasTensor(tuple(labels.shape), labels.dtype.name)
-        compiled.build(symbolic, keras.KerasTensor(shapes[0]))
+        compiled.build(symbolic, keras.KerasTensor(student.own_shape(names[0])))
 
 
 def _build_optimizer(model: keras.Model) -> None:

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.taps import Tap
+from keras_kd.teachers.teacher import as_teachers
 
 
 def student_tap(loss: DistillationLoss) -> Tap | list[Tap]:
@@ -15,6 +18,14 @@ def student_tap(loss: DistillationLoss) -> Tap | list[Tap]:
 def teacher_tap(loss: DistillationLoss) -> Tap | list[Tap]:
     """Return the teacher's tap of a loss, or its taps."""
     return _taps(loss.teacher_tap, loss.on_logits)
+
+
+def choose_taps(terms: Sequence[DistillationLoss], teachers: Any, student: keras.Model) -> None:
+    """Let the losses choose their taps, and look up those that were passed as layers."""
+    first = as_teachers(teachers)[0] if teachers else None
+    for loss in terms:
+        loss.resolve_taps([first.original if first else None], [student])
+        loss.choose_taps(first.model if first else None, student)
 
 
 def at_taps(taps: Tap | list[Tap], values: dict[Tap, Any]) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import tree
 
 from keras_kd.distillers.default_losses import as_losses, copy_loss
 from keras_kd.distillers.distillation_objective import DistillationObjective
@@ -16,6 +16,7 @@ from keras_kd.models.declaration import (
     check_declared_names,
     declared_kind,
 )
+from keras_kd.models.keras_compat import detach
 from keras_kd.models.taps import TappedModel
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
@@ -49,8 +50,11 @@ class MutualObjective(Objective):
         combine: str = "losses",
     ) -> None:
         super().__init__(name="objective", autocast=False)
+        losses = as_losses(losses)
+        for loss in losses:
+            loss.resolve_taps(students, students)
         #: The losses as they were passed, serialized; each student has its own.
-        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in as_losses(losses)]
+        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in losses]
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
@@ -62,7 +66,7 @@ class MutualObjective(Objective):
         self.objectives = [
             DistillationObjective(
                 student,
-                [copy_loss(loss, name=f"{student.name}_{loss.name}") for loss in as_losses(losses)],
+                [copy_loss(loss, name=f"{student.name}_{loss.name}") for loss in losses],
                 [
                     Teacher(peer, outputs=declared[peer.name])
                     for peer in students
@@ -109,6 +113,11 @@ class MutualObjective(Objective):
         for name, objective in zip(names, self.objectives, strict=True):
             objective.set_tasks(per_output(compiled, name, names))
 
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of a student; see the base class."""
+        objective = self.objectives[self.student.output_names.index(name)]
+        return objective.task_of_labels(objective.student.output_names[0])
+
     def teach_during(
         self, student_outputs: Sequence[dict], y: Any, replica: Any = 0
     ) -> list[Knowledge]:
@@ -117,7 +126,7 @@ class MutualObjective(Objective):
         for i, objective in enumerate(self.objectives):
             others = [taps for j, taps in enumerate(student_outputs) if j != i]
             targets = [
-                {tap: ops.stop_gradient(taps[tap]) for tap in member.shapes}
+                {tap: detach(taps[tap]) for tap in member.shapes}
                 for member, taps in zip(objective.ensemble.members, others, strict=True)
             ]
             knowledge.append(objective.teach_before(targets, self._labels(i, y), replica))

@@ -43,6 +43,12 @@ class Objective(keras.layers.Layer):
             ValueError: If a task is not known, or none that a loss can read.
         """
 
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of an output, `None` if nothing tells.
+
+        If no other evidence tells, it is what the distillation losses take the output for.
+        """
+
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
         """Reject data that the teachers cannot teach on."""
 

@@ -1,6 +1,5 @@
 """Evaluate a .tflite file on a data set and compare it with its Keras model."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from keras_kd.litert import signature as signatures
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.models.inputs import select_inputs
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.models.user_warnings import warn_user
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,7 @@ def _make_scores(
 def _warn_about_unused(reasons: Sequence[str | None]) -> None:
     """Warn of labels that were given and could not be used."""
     for reason in dict.fromkeys(filter(None, reasons)):
-        warnings.warn(
-            f"The labels do not count, so accuracy and max_drop are not checked. {reason}",
-            stacklevel=5,
-        )
+        warn_user(f"The labels do not count, so accuracy and max_drop are not checked. {reason}")
 
 
 def _expected_outputs(
@@ -182,7 +179,8 @@ def _expected_outputs(
     """
     if runner.signature in description.taps:
         tap = Tap(description.taps[runner.signature])
-        return {outputs[0]: keras.ops.convert_to_numpy(TappedModel(model, [tap])(x)[1][tap])}
+        value = TappedModel(model, [tap], own_layout=True)(x)[1][tap]
+        return {outputs[0]: keras.ops.convert_to_numpy(value)}
     samples = len(tree.flatten(x)[0])
     # A model created under tf.distribute returns the outputs of every replica.
     found = tree.map_structure(

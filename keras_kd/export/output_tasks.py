@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_kd.export.metadata import Description
-from keras_kd.export.pre_post_processing import model_heads
+from keras_kd.export.pre_post_processing import model_heads, require_classes_last
 from keras_kd.litert import signature as signatures
 from keras_kd.litert.flatbuffer import main_signature
 from keras_kd.litert.interpreter import LiteRT
@@ -19,7 +19,7 @@ from keras_kd.models.output_evidence import (
     declared_outputs,
 )
 from keras_kd.models.task import Evidence
-from keras_kd.training.label_arrays import ignored_class
+from keras_kd.training.labels import ignored_class
 
 
 def file_tasks(
@@ -104,6 +104,7 @@ def _decide(
 
 
 def _heads_by_name(model: keras.Model, names: Sequence[str]) -> dict[str, str]:
+    require_classes_last(model)
     heads = model_heads(model)
     # A re-created model may have other names; then the order decides.
     return heads if set(heads) == set(names) else dict(zip(names, heads.values(), strict=False))

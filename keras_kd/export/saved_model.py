@@ -148,7 +148,7 @@ def _trace_tap(
 ) -> Any:
     """Return the graph of a model up to a tap."""
     place, name = Tap(tap), signature.identifier(tap)
-    tapped = TappedModel(model, [place])
+    tapped = TappedModel(model, [place], own_layout=True)
 
     def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: tapped(inputs.pack(tensors))[1][place]}

@@ -1,12 +1,14 @@
 """The base class of all distillation losses."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops, tree
 
 from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.tap_names import resolve_tap, tap_name
 from keras_kd.models.task import MEANINGS, TASKS
 from keras_kd.training.hyperparameters import Hyperparameter
 
@@ -26,11 +28,12 @@ class DistillationLoss(keras.layers.Layer):
         weight: Weight of the mean value in the total loss, a hyperparameter that callbacks can
             change during training. Defaults to 1.
         teacher_tap: The teacher's tap: a layer's name, `outer/inner` inside a nested model, an
-            output's name, or `None` for the output. Defaults to `None`.
+            output's name, the layer itself, or `None` for the output. Defaults to `None`.
         student_tap: The student's tap. Defaults to `None`.
         name: Name in the history. Defaults to the class name in snake case.
 
     Raises:
+        TypeError: If a tap is neither a name nor a layer.
         ValueError: If `weight` is negative or not finite.
 
     Example:
@@ -63,8 +66,9 @@ class DistillationLoss(keras.layers.Layer):
     ) -> None:
         super().__init__(name=name or snake_case(type(self).__name__), autocast=False)
         self.weight = weight
-        self.teacher_tap = teacher_tap
-        self.student_tap = student_tap
+        owner = type(self).__name__
+        self.teacher_tap = tap_name(teacher_tap, "teacher_tap", owner)
+        self.student_tap = tap_name(student_tap, "student_tap", owner)
         self.built = True
 
     def __call__(self, teacher: Any, student: Any, labels: Any = None) -> Any:
@@ -197,6 +201,25 @@ class DistillationLoss(keras.layers.Layer):
                 "they must be equal. Give the student as many outputs as the teacher has, or "
                 "choose other taps."
             )
+
+    def resolve_taps(
+        self, teachers: Sequence[keras.Model | None], students: Sequence[keras.Model]
+    ) -> None:
+        """Replace taps that were passed as layers by their paths in the models.
+
+        Args:
+            teachers: The models of which one has the layer; `None` for one that is not at hand.
+            students: The same for the student's tap.
+
+        Raises:
+            ValueError: If no model has the layer.
+        """
+        for name, models in (("teacher_tap", teachers), ("student_tap", students)):
+            tap, owner = getattr(self, name), type(self).__name__
+            if isinstance(tap, (list, tuple)):
+                setattr(self, name, [resolve_tap(one, models, name, owner) for one in tap])
+            else:
+                setattr(self, name, resolve_tap(tap, models, name, owner))
 
     def choose_taps(self, teacher: keras.Model | None, student: keras.Model) -> None:
         """Choose the taps when the models are known; does nothing in the base class.

@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.losses.distillation_loss import DistillationLoss
 from keras_kd.losses.numerics import kullback_leibler, mean_over_channels
 from keras_kd.training.hyperparameters import Hyperparameter
+from keras_kd.training.keywords import explain_keywords
 
 _TARGETS = ("forward", "reverse", "jensen_shannon")
 
@@ -57,6 +58,7 @@ class SoftTargets(DistillationLoss):
     tasks = ("classes", "binary", "labels")
     temperature = Hyperparameter(exclusive=True)
 
+    @explain_keywords()
     def __init__(
         self,
         temperature: float = 4.0,
@@ -85,8 +87,8 @@ class SoftTargets(DistillationLoss):
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute the divergence of each sample, or of each position."""
         temperature = ops.cast(self.temperature, student.dtype)
-        teacher = teacher / temperature
-        student = student / temperature
+        inverse = ops.reciprocal(temperature)
+        teacher, student = teacher * inverse, student * inverse
         if self._activation(student.shape[-1]) == "sigmoid":
             outputs = self._divergence(_log_bernoulli(teacher), _log_bernoulli(student))
             return mean_over_channels(outputs) * temperature**2

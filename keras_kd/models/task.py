@@ -3,13 +3,14 @@
 Losses, weightings, scores and reports read this one value; none of them guesses from shapes.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+
+from keras_kd.models.user_warnings import warn_user
 
 #: `"classes"`: mutually exclusive classes, two units or more. `"binary"`: yes or no, one unit.
 #: `"labels"`: several independent yes-or-no labels. `"values"`: numbers (regression).
@@ -107,10 +108,9 @@ def require_task(evidence: Evidence) -> str:
         return task
     if evidence.units != 1:
         if evidence.declared == "auto":
-            warnings.warn(
+            warn_user(
                 f"Nothing tells what the {evidence.units} units of the output '{evidence.name}' "
-                f"are, so they are taken for the logits of classes. {DECLARE}",
-                stacklevel=4,
+                f"are, so they are taken for the logits of classes. {DECLARE}"
             )
         return "classes"
     if evidence.declared in ("logits", "probabilities"):
@@ -177,18 +177,16 @@ def warn_about_from_logits(evidence: Evidence) -> None:
     if from_logits is None or head not in ("logits", "softmax", "sigmoid"):
         return
     if head == "logits" and not from_logits:
-        warnings.warn(
+        warn_user(
             f"The output '{evidence.name}' of the student is logits (it ends without softmax or "
             f"sigmoid), but the compiled loss reads probabilities. Pass "
-            f"keras.losses.{loss_name(evidence.loss)}(from_logits=True).",
-            stacklevel=4,
+            f"keras.losses.{loss_name(evidence.loss)}(from_logits=True)."
         )
     elif head != "logits" and from_logits:
-        warnings.warn(
+        warn_user(
             f"The output '{evidence.name}' of the student ends in a {head}, but the compiled loss "
             "applies another one: from_logits=True. Pass "
-            f"keras.losses.{loss_name(evidence.loss)}(from_logits=False).",
-            stacklevel=4,
+            f"keras.losses.{loss_name(evidence.loss)}(from_logits=False)."
         )
 
 

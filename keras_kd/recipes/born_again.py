@@ -14,6 +14,7 @@ from keras_kd.files import atomic_write, read_json, write_json
 from keras_kd.models.graph import require_built
 from keras_kd.recipes.stage import StageTrainer
 from keras_kd.teachers.fingerprint import config_digest
+from keras_kd.training.keywords import explain_keywords
 
 _ABOUT = "about.json"
 
@@ -36,6 +37,7 @@ class BornAgainResult:
         return self.students[-1]
 
 
+@explain_keywords(keras.Model.fit)
 def born_again(
     build: Callable[[], keras.Model],
     x: Any,

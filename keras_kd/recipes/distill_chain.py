@@ -9,6 +9,7 @@ import keras
 
 from keras_kd.recipes.stage import StageTrainer
 from keras_kd.teachers.teacher import Teacher
+from keras_kd.training.keywords import explain_keywords
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class DistillChainResult:
     histories: dict[str, keras.callbacks.History]
 
 
+@explain_keywords(keras.Model.fit)
 def distill_chain(
     models: Sequence[keras.Model | Teacher],
     x: Any,

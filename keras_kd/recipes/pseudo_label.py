@@ -92,7 +92,7 @@ def pseudo_label(
     _check(teachers, dataset, threshold)
     task = _find_task(teachers)
     ensemble = Ensemble(teachers, [_OUTPUT], weighting)
-    ensemble.check_task(task)
+    ensemble.check_task(_OUTPUT, task)
     predict = _make_predict(ensemble, task)
     inputs, labels, total, size, highest = [], [], 0, None, 0.0
     for batch in dataset:

@@ -30,6 +30,8 @@ class BaseTeacher(abc.ABC):
 
     #: The Keras model that runs, or `None` if the outputs come from elsewhere.
     model: keras.Model | None = None
+    #: The Keras model whose layers may be passed as taps, or `None`.
+    original: keras.Model | None = None
     #: Whether its outputs are stored in a `KnowledgeCache` and it cannot run.
     is_cached = False
     #: Whether XLA can compile it.

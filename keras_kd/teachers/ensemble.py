@@ -6,6 +6,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_kd.models.keras_compat import get_mask, set_mask, without_mask
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import MEANINGS
 from keras_kd.teachers.base import BaseTeacher
@@ -96,6 +97,7 @@ class Ensemble:
         pairs = zip(self.members, teacher_outputs, strict=True)
         teacher_outputs = [member.convert(outputs) for member, outputs in pairs]
         weights = self._compute_weights(teacher_outputs, labels)
+        unmasked = self._unmasked(teacher_outputs) if self._adaptive else ()
         if self.noise is not None:
             teacher_outputs = [self._add_noise(outputs, replica) for outputs in teacher_outputs]
         combined = {}
@@ -105,7 +107,12 @@ class Ensemble:
                 for tap in teacher_outputs[0]
                 if tap.logits
             }
-        return Knowledge(tuple(teacher_outputs), weights, combined)
+        # A loss reads the mask of the student.
+        outputs = tuple(
+            {tap: without_mask(value) for tap, value in outputs.items()}
+            for outputs in teacher_outputs
+        )
+        return Knowledge(outputs, weights, combined, unmasked)
 
     def read_as(self, activations: Mapping[Tap, str]) -> None:
         """Set how logits are read where the teachers' activations are not visible.
@@ -133,22 +140,46 @@ class Ensemble:
         taps = [list(member.shapes) for member in self.members]
         return locate_teacher_outputs(teachers, taps, teacher_outputs, inputs)
 
+    def check_masks(self, unmasked: Sequence[str], student_output: Any) -> None:
+        """Reject weights by outputs of which it is not known which steps are masked.
+
+        Args:
+            unmasked: As in `Knowledge`.
+            student_output: The student's output.
+
+        Raises:
+            ValueError: If the student's output has masked steps, and a teacher's has none.
+        """
+        if unmasked and get_mask(student_output) is not None:
+            raise ValueError(
+                f"{type(self.weighting).__name__} would count the masked steps of the student's "
+                f"sequences: the outputs of {list(unmasked)} have no mask. A cache, a .tflite file "
+                "and a teacher that does not mask the same steps have none. Pass live teachers "
+                "with a mask, or kd.weighting.Uniform or Fixed."
+            )
+
+    def _unmasked(self, teacher_outputs: Sequence[dict[Tap, Any]]) -> tuple[str, ...]:
+        pairs = zip(self.teachers, teacher_outputs, strict=True)
+        return tuple(one.name for one, out in pairs if get_mask(out[self.weighting_tap]) is None)
+
     def _compute_weights(self, teacher_outputs: Sequence[dict[Tap, Any]], labels: Any) -> Any:
         if len(teacher_outputs) < 2:
             return None
         if self._adaptive:
             logits = [outputs[self.weighting_tap] for outputs in teacher_outputs]
+            masks = [get_mask(one) for one in logits]
             if logits[0].shape[-1] == 1:
                 logits = [as_two_classes(one) for one in logits]
                 labels = None if labels is None else _yes_or_no(labels)
-            return self.weighting(ops.stack(logits), labels)
+            return self.weighting(_stack_masked(logits, masks), labels)
         first = next(iter(teacher_outputs[0].values()))
         kept = ops.ones((len(teacher_outputs), ops.shape(first)[0]), "float32")
         if self._merges_classes and labels is not None:
-            kept = self._know_labels(labels, kept)
+            mask = get_mask(teacher_outputs[0].get(self.weighting_tap))
+            kept = self._know_labels(labels, kept, mask)
         return self.weighting.call(None, labels, kept)
 
-    def _know_labels(self, labels: Any, kept: Any) -> Any:
+    def _know_labels(self, labels: Any, kept: Any, mask: Any) -> Any:
         """Return (teachers, batch): 1 if the teacher has the sample's class, or it has no label.
 
         With independent labels every teacher is kept: each teaches the labels that it has.
@@ -165,6 +196,8 @@ class Ensemble:
         ]
         knows = ops.take(ops.stack(known), ops.maximum(target, 0), axis=1)
         knows = ops.where(target >= 0, knows, 1.0)
+        if mask is not None:
+            knows = ops.where(mask, knows, 0.0)
         # In dense prediction a teacher counts for a sample if it has the class of one position.
         axes = tuple(range(2, len(knows.shape)))
         return ops.max(knows, axis=axes) if axes else knows
@@ -261,6 +294,16 @@ class Ensemble:
                     "combine='logits' needs a teacher for every class. Received: none for the "
                     f"classes {sorted(missing)}"
                 )
+
+
+def _stack_masked(logits: Sequence[Any], masks: Sequence[Any]) -> Any:
+    """Return the logits of the teachers, stacked, with their Keras masks, if one has a mask."""
+    stacked = ops.stack(logits)
+    if all(mask is None for mask in masks):
+        return stacked
+    first = next(mask for mask in masks if mask is not None)
+    masks = [ops.ones_like(first) if mask is None else mask for mask in masks]
+    return set_mask(stacked, ops.stack(masks))
 
 
 def _class_mask(column: Sequence[int], classes: int) -> Any:

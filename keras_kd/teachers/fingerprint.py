@@ -13,6 +13,9 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_kd.models.keras_compat import nested_layers
+from keras_kd.models.layouts import data_formats
+
 _LENGTH = 16
 #: Replaces unknown sizes when a preprocessing is run on made-up samples.
 _SIZE = 32
@@ -83,6 +86,8 @@ def config_digest(model: keras.Model, *more: Any) -> str:
     described = [f"{type(model).__module__}.{type(model).__qualname__}"]
     with contextlib.suppress(NotImplementedError, TypeError):
         described.append(without_names(model.get_config()))
+    if any("channels_first" in data_formats(layer) for layer in nested_layers(model)):
+        more = (*more, "taps with the channels last")  # They were not, in earlier caches.
     return digest_of([described, *more])
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_kd.models.keras_compat import copy_mask
 from keras_kd.models.logits import log_odds
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.class_map import ClassMap
@@ -60,7 +61,7 @@ class Member:
     def convert(self, outputs: Mapping[Tap, Any]) -> dict[Tap, Any]:
         """Return outputs of the teacher, live or stored, in the form of the student's."""
         return {
-            tap: self._convert(tap, value) if tap in self.kinds else value
+            tap: copy_mask(value, self._convert(tap, value)) if tap in self.kinds else value
             for tap, value in outputs.items()
         }
 

@@ -3,16 +3,17 @@
 import copy
 import math
 import os
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_kd.models.copy import copy_model
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.inputs import ModelInputs, model_inputs
+from keras_kd.models.keras_compat import detach
 from keras_kd.models.output_evidence import compiled_losses, declared_outputs
 from keras_kd.models.precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
@@ -24,6 +25,7 @@ from keras_kd.teachers.fingerprint import (
     preprocessing_digest,
     weights_digest,
 )
+from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
 from keras_kd.teachers.tflite_teacher import TFLiteTeacher
 from keras_kd.training.distribution import is_built_in_scope
 
@@ -78,6 +80,12 @@ class Teacher(BaseTeacher):
         require_built(model, "A teacher")
         super().__init__(name or model.name, classes, outputs, preprocessing)
         self.model = model if dtype is None else cast_model(model, dtype)
+        self._original = weakref.ref(model)
+
+    @property
+    def original(self) -> keras.Model | None:
+        """The model that was passed, of which `model` may be a copy; `None` if it is gone."""
+        return self._original()
 
     @classmethod
     def from_tflite(
@@ -118,6 +126,41 @@ class Teacher(BaseTeacher):
             >>> teacher = kd.Teacher.from_tflite("teacher.tflite")
         """
         return TFLiteTeacher(path, classes, outputs, preprocessing, threads, name)
+
+    @classmethod
+    def from_outputs(
+        cls,
+        shapes: Mapping[str, Sequence[int | None]],
+        outputs: Declaration = "logits",
+        classes: Sequence[int | str | None] | None = None,
+        name: str | None = None,
+    ) -> BaseTeacher:
+        """Return a teacher whose outputs are precomputed and part of the data.
+
+        Batches of `x` are dicts that hold the outputs beside the student's inputs, which have
+        names; no model runs. Only the outputs can be tapped, by their keys. `evaluate`, `predict`
+        and the exported student need the student's inputs only. The outputs belong to the
+        unchanged inputs, so `same_view=True` is rejected.
+
+        Args:
+            shapes: Shape of each output without the batch, by its key in the batch.
+            outputs: As in the constructor, but not `"auto"`. Defaults to `"logits"`.
+            classes: As in the constructor.
+            name: Name in messages. Defaults to the keys.
+
+        Returns:
+            A `kd.Teacher`.
+
+        Raises:
+            ValueError: If `shapes` is not a dict of shapes, or `outputs` does not declare each.
+
+        Example:
+            >>> logits = large_model.predict(images)
+            >>> teacher = kd.Teacher.from_outputs({"teacher_logits": logits.shape[1:]})
+            >>> distiller = kd.Distiller(student, teacher)  # with keras.Input(..., name="image")
+            >>> distiller.fit({"image": images, "teacher_logits": logits}, labels)
+        """
+        return PrecomputedTeacher(shapes, outputs, classes, name)
 
     @property
     def parameters(self) -> int:
@@ -168,8 +211,9 @@ class Teacher(BaseTeacher):
         return WatchedTeacher(self, taps)
 
 
-# A user may check `isinstance(teacher, kd.Teacher)` for the result of `from_tflite`.
+# A user may check `isinstance(teacher, kd.Teacher)` for the results of the class methods.
 Teacher.register(TFLiteTeacher)
+Teacher.register(PrecomputedTeacher)
 
 
 class WatchedTeacher:
@@ -187,7 +231,7 @@ class WatchedTeacher:
         if self.teacher.preprocessing is not None:
             x = self.teacher.preprocessing(x)
         _, outputs = self._tapped(x)
-        return {tap: ops.stop_gradient(value) for tap, value in outputs.items()}
+        return {tap: detach(value) for tap, value in outputs.items()}
 
 
 def as_teachers(teachers: Any) -> list[BaseTeacher]:

@@ -1,5 +1,6 @@
 """The common task of teachers that are used without a student, and their outputs for it."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from keras_kd.models.output_evidence import OutputTask, decide_output
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import MEANINGS, Evidence
 from keras_kd.teachers.base import BaseTeacher
+from keras_kd.teachers.class_map import ClassMap, class_map
+from keras_kd.teachers.member import Member
 
 
 def single_evidence(teacher: BaseTeacher, caller: str) -> Evidence:
@@ -21,7 +24,8 @@ def single_evidence(teacher: BaseTeacher, caller: str) -> Evidence:
         caller: The function that needs it, for messages.
 
     Raises:
-        ValueError: If it has several outputs, or its outputs are stored in a cache.
+        ValueError: If it has several outputs, its outputs are stored in a cache, or its `classes`
+            do not fit.
     """
     evidence = teacher.evidence()
     if len(evidence) > 1:
@@ -29,7 +33,22 @@ def single_evidence(teacher: BaseTeacher, caller: str) -> Evidence:
             f"{caller}: teacher '{teacher.name}' has several outputs, {list(evidence)}. Make a "
             "model of one of them: keras.Model(model.input, model.outputs[0])."
         )
-    return next(iter(evidence.values()))
+    (only,) = evidence.values()
+    kept = _class_map(teacher, caller).kept
+    return only if kept is None else dataclasses.replace(only, units=len(kept))
+
+
+def _class_map(teacher: BaseTeacher, caller: str) -> ClassMap:
+    """Return the classes of a teacher among those of the labels, all of which it must have."""
+    if teacher.classes is None:
+        return ClassMap()
+    if any(isinstance(entry, str) for entry in teacher.classes):
+        raise ValueError(
+            f"{caller}: the classes of the labels have no names, so `classes` of teacher "
+            f"'{teacher.name}' must be indices, or None for a class that the labels do not have. "
+            f"Received: classes={teacher.classes}"
+        )
+    return class_map(teacher, sum(entry is not None for entry in teacher.classes))
 
 
 def common_output(teachers: Sequence[BaseTeacher], caller: str) -> OutputTask:
@@ -73,12 +92,14 @@ class WatchedOutput:
     def __init__(self, teacher: BaseTeacher, task: str) -> None:
         self._task = task
         self._tap = Tap(None, logits=task != "values")
-        self._watched = teacher.watch([self._tap])
+        watched = teacher.watch([self._tap])
+        self._watched = Member(watched, _class_map(teacher, type(self).__name__))
 
     def __call__(self, x: Any) -> Any:
         """Run the teacher on a batch and return (batch, ..., units) in float32 or float64."""
         kind = self._watched.kinds.get(self._tap, "values")
-        return as_output(self._watched(x)[self._tap], kind, self._task)
+        outputs = self._watched.convert(self._watched(x))
+        return as_output(outputs[self._tap], kind, self._task)
 
 
 def as_output(values: Any, kind: str, task: str) -> Any:

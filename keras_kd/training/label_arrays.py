@@ -1,8 +1,5 @@
 """Labels of a batch as NumPy arrays, read by the task of their output."""
 
-from typing import Any
-
-import keras
 import numpy as np
 
 from keras_kd.models.task import MEANINGS
@@ -67,12 +64,6 @@ def read_labels(
     if not np.isin(labels[known], (0, 1)).all():
         raise _form_error(name, task, labels, positions, shape)
     return labels.astype("float64"), known
-
-
-def ignored_class(loss: Any) -> int | None:
-    """Return the `ignore_class` of a compiled loss, `None` if it has none."""
-    sparse = keras.losses.SparseCategoricalCrossentropy
-    return loss.ignore_class if isinstance(loss, sparse) else None
 
 
 def _read_classes(

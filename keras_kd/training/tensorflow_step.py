@@ -10,6 +10,7 @@ from keras import tree
 
 from keras_kd.training.distribution import fill_empty_replica
 from keras_kd.training.finite_checks import finite_assertions
+from keras_kd.training.graph_errors import marked
 
 
 def gradient_step(
@@ -49,6 +50,12 @@ def require_before(assertions: Sequence[Any], values: Any) -> Any:
     """Return values, any structure of tensors, that exist only if the assertions hold."""
     with tf.control_dependencies(list(assertions)):
         return tree.map_structure(tf.identity, values)
+
+
+def assertion(condition: Any, message: str, kind: str = "error") -> list[Any]:
+    """Return the assertion that a condition holds, in a list that is empty in an eager step."""
+    checked = tf.debugging.Assert(condition, [marked(message, kind)])
+    return [] if checked is None else [checked]
 
 
 def outside_graph() -> AbstractContextManager:

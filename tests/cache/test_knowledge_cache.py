@@ -196,7 +196,7 @@ def test_a_path_without_a_cache_is_an_error(tmp_path):
     ("arguments", "message"),
     [
         ({"taps": ("features", "features")}, "`taps` must be unique"),
-        ({"taps": (3,)}, "`taps` must be names"),
+        ({"taps": ()}, "`taps` must be names"),
         ({"taps": ("feature",)}, "'features'"),
         ({"dtype": "int8"}, "`dtype` must be one of"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
@@ -210,6 +210,16 @@ def test_invalid_arguments(arguments, message, samples, cnn, tmp_path):
     with pytest.raises(ValueError, match=message):
         build(cnn, samples, tmp_path / "c", **arguments)
     assert not (tmp_path / "c").exists()
+
+
+def test_taps_may_be_layers(samples, cnn, tmp_path):
+    taps = [None, cnn.get_layer("features")]
+    cache = build(cnn, samples, tmp_path / "c", taps=taps, dtype="float32")
+    assert [tap.name for tap in cache.manifest.schema.teachers[0].taps] == [None, "features"]
+    with pytest.raises(TypeError, match="`taps` must be the name of a layer"):
+        build(cnn, samples, tmp_path / "d", taps=[-2])
+    with pytest.raises(ValueError, match="the layer passed as `taps` must be one of 'teacher'"):
+        build(cnn, samples, tmp_path / "d", taps=[toy.cnn("other").get_layer("features")])
 
 
 def test_invalid_data_sets(samples, cnn, tmp_path):

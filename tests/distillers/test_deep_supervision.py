@@ -101,6 +101,17 @@ def test_given_exits_unlabeled_samples_and_a_schedule():
     np.testing.assert_allclose(logs["loss"][0], parts, rtol=1e-5)
 
 
+def test_a_loss_around_another_is_computed_at_each_exit():
+    (x, y), student = toy.vectors(), toy.mlp("student")
+    loss = kd.losses.LogitStandardization(kd.losses.SoftTargets(2.0), weight=3.0)
+    model = supervised(student, ["hidden"], loss)
+    final, exit_logits = student(x), model.exits["hidden"](tap(student, "hidden", x))
+    logs = model.fit(x, y, batch_size=32, verbose=0).history
+    expected = np.mean(loss(final, exit_logits))
+    np.testing.assert_allclose(logs["hidden_logit_standardization"][0], expected, rtol=1e-4)
+    assert float(model.hyperparameters["hidden_logit_standardization.temperature"]) == 2
+
+
 def test_without_labels_the_exits_learn_from_the_final_output():
     x, _ = toy.vectors()
     model = kd.DeepSupervision(toy.mlp("student"), ["hidden"])

@@ -94,8 +94,11 @@ def test_several_yes_or_no_teachers_are_combined_by_the_mean_of_their_probabilit
     probability = mean_of_sigmoids(teachers, x, [0.5, 0.5])[:, 0]
     _, labels = concatenate(kd.pseudo_label(teachers, data(x), 0.0).dataset)
     np.testing.assert_array_equal(labels, probability > 0.5)
-    with pytest.raises(ValueError, match="with Uniform or Fixed"):
-        kd.pseudo_label(teachers, data(x), 0.0, weighting=kd.weighting.Entropy())
+    logits = np.stack([toy_logits(teacher, x) for teacher in teachers])
+    weights = kd.weighting.Entropy()(np.concatenate([0 * logits, logits], -1))[..., None]
+    probability = mean_of_sigmoids(teachers, x, np.asarray(weights))[:, 0]
+    entropy = kd.pseudo_label(teachers, data(x), 0.0, weighting=kd.weighting.Entropy())
+    np.testing.assert_array_equal(concatenate(entropy.dataset)[1], probability > 0.5)
 
 
 def test_linear_units_of_unknown_meaning_are_classes_with_a_warning():

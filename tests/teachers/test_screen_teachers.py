@@ -76,6 +76,27 @@ def test_invalid_arguments(kwargs, message, models):
         kd.screen_teachers(models, validation()[0], **kwargs)
 
 
+def test_teachers_with_more_classes_are_ranked_on_those_of_the_labels(models):
+    dataset, x, y = validation()
+    more, columns = toy.cnn("more", classes=6, seed=9), [4, 0, 1, 5]
+    teacher = kd.Teacher(more, classes=[1, 2, None, None, 0, 3])
+    report = kd.screen_teachers([*models, teacher], dataset, keep=1, print_fn=None)
+    found = {row.teacher.name: row.cross_entropy for row in report.ranking}
+    own = float(toy.sparse_loss()(y, np.asarray(more(x))[:, columns]))
+    np.testing.assert_allclose(found["more"], own, rtol=1e-5)
+    np.testing.assert_allclose(
+        [found[model.name] for model in models], expected(models, x, y), rtol=1e-5
+    )
+    for classes, message in (
+        ([1, 2, None, None, 0, 4], "indices from 0 to 3"),
+        (list("abcdef"), "screen_teachers: the classes of the labels have no names"),
+        ([0, 1, 2, None, None, None], "must have outputs of the same size"),
+    ):
+        given = [*models, kd.Teacher(more, classes=classes)]
+        with pytest.raises(ValueError, match=message):
+            kd.screen_teachers(given, dataset, keep=1, print_fn=None)
+
+
 def test_a_data_set_without_labels_is_an_error(models):
     _, x, y = validation()
     unlabeled = tf.data.Dataset.from_tensors((x, np.full_like(y, kd.UNLABELED)))

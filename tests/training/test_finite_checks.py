@@ -11,6 +11,7 @@ from keras_kd.training.finite_checks import (
     is_bad_batch,
     teacher_values,
 )
+from keras_kd.training.labels import LabelReader
 from tests import toy
 from tests.distillers.bad_batches import MARK, assert_equal, batches, distiller, with_bad
 
@@ -51,7 +52,8 @@ def test_the_values_of_composite_tensors_are_checked(value):
 
 
 def test_a_batch_is_named_by_its_parts_and_a_nan_label_is_no_bad_value():
-    labels, infinite = tf.constant([np.nan, 1.0]), tf.constant([np.inf])
+    infinite, read = tf.constant([np.inf]), LabelReader("mse", {"out": (None, 1)}).read
+    labels = read(tf.constant([np.nan, 1.0]))
     for message, values in batch_values(infinite, labels, infinite).items():
         if "labels" in message:
             check({message: values})
@@ -59,7 +61,7 @@ def test_a_batch_is_named_by_its_parts_and_a_nan_label_is_no_bad_value():
             with pytest.raises(tf.errors.InvalidArgumentError, match=message):
                 check({message: values})
     with pytest.raises(tf.errors.InvalidArgumentError, match="in its labels"):
-        check(batch_values(None, infinite, None))
+        check(batch_values(None, read(infinite), None))
 
 
 def test_teacher_outputs_are_named_by_the_teacher():

@@ -1,10 +1,9 @@
 """Labels as arrays, by the task of their output."""
 
-import keras
 import numpy as np
 import pytest
 
-from keras_kd.training.label_arrays import LabelFormError, ignored_class, read_labels
+from keras_kd.training.label_arrays import LabelFormError, read_labels
 
 NAN = np.nan
 
@@ -81,9 +80,3 @@ def test_class_numbers_out_of_range_are_rejected_with_the_argument_that_ignores_
 def test_without_an_axis_of_classes_any_number_is_a_class():
     assert read("classes", [0, 70], (2,), known_classes=False) == [0, 70]
     assert read("classes", np.eye(9)[[3, 4]], (2,), known_classes=False) == [3, 4]
-
-
-def test_the_ignored_class_is_that_of_the_loss():
-    sparse = keras.losses.SparseCategoricalCrossentropy
-    assert ignored_class(sparse(ignore_class=255)) == 255
-    assert ignored_class(sparse()) is ignored_class("mse") is ignored_class(None) is None
