@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_kd.training import backend
 from keras_kd.training.checkpoints import Checkpoints, Position
-from keras_kd.training.step import StepModel
 from keras_kd.training.tf_data import call_with_first_batch, is_dataset, repeats_forever
 
 
@@ -64,7 +64,7 @@ class Resume(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Reject a model whose `fit` does not know this callback."""
-        if not isinstance(self.model, StepModel):
+        if not isinstance(self.model, backend.StepModel):
             raise ValueError(
                 f"Resume: '{self.model.name}' is a plain keras.Model, whose `fit` cannot be "
                 "resumed within an epoch. Use this callback with kd.Distiller and the like, and "
@@ -89,7 +89,7 @@ class ResumableRun:
         self._folder = resume.folder
         self._model = model
         data, self.steps = _dataset_and_steps(arguments)
-        self._checkpoints = Checkpoints(resume.folder, model.distribute_strategy)
+        self._checkpoints = Checkpoints(resume.folder, backend.get_strategy(model))
         self._start = self._checkpoints.position
         self._history = list(self._start.history)
         self._restoring = self._checkpoints.found

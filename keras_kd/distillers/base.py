@@ -17,39 +17,18 @@ from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import joined_spec, unpack_batch
 from keras_kd.teachers.teacher import Teacher
+from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation, as_augmentation, augment_batch
 from keras_kd.training.class_weights import ClassWeights
-from keras_kd.training.distribution import (
-    check_strategy,
-    global_mean,
-    per_replica,
-    replica_id,
-    replica_share,
-    stack_logs,
-    synchronize_statistics,
-)
-from keras_kd.training.finite_checks import (
-    ON_BAD_BATCH,
-    batch_values,
-    finite_assertions,
-    teacher_values,
-)
-from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training.finite_checks import ON_BAD_BATCH, batch_values, teacher_values
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
 from keras_kd.training.label_checks import check_labels, sparse_classes
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
-from keras_kd.training.step import StepModel
-from keras_kd.training.tensorflow_step import (
-    after,
-    check_if_not_finite,
-    gradient_step,
-    outside_graph,
-)
 
 
-class BaseDistiller(HyperparameterPaths, StepModel):
+class BaseDistiller(HyperparameterPaths, backend.StepModel):
     """Base class of `Distiller`, `SelfDistiller`, `MutualLearning` and `DeepSupervision`.
 
     It owns the training step, `compile`, `fit`, the metrics and the hyperparameters. Subclasses
@@ -70,8 +49,7 @@ class BaseDistiller(HyperparameterPaths, StepModel):
         name: Name of the model. Defaults to `None`.
 
     Raises:
-        RuntimeError: If the Keras backend is not TensorFlow.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or the Keras backend cannot do what it asks.
     """
 
     student_loss_weight = Hyperparameter()
@@ -92,11 +70,7 @@ class BaseDistiller(HyperparameterPaths, StepModel):
                 f"{type(self).__name__}: `on_bad_batch` must be one of {ON_BAD_BATCH}. "
                 f"Received: on_bad_batch={on_bad_batch!r}"
             )
-        if keras.config.backend() != "tensorflow":
-            raise RuntimeError(
-                f"{type(self).__name__} trains on the TensorFlow backend (the losses run on any): "
-                f"set KERAS_BACKEND=tensorflow. Received: {keras.config.backend()!r}"
-            )
+        backend.check_on_bad_batch(type(self).__name__, on_bad_batch)
         super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
         self.student = student
         self.student_loss_weight = student_loss_weight
@@ -126,6 +100,13 @@ class BaseDistiller(HyperparameterPaths, StepModel):
     def teachers(self) -> tuple[Teacher, ...]:
         """The frozen teachers; a distiller loaded from a file has none until they are set."""
         return self.objective.teachers
+
+    @property
+    def read_only_variables(self) -> list[keras.Variable]:
+        """The variables that a step reads and does not change; no file holds the teachers'."""
+        own = {id(variable) for variable in self.variables}
+        frozen = [v for teacher in self.teachers for v in teacher.variables if id(v) not in own]
+        return [*frozen, *self.hyperparameters.values()]
 
     def hyperparameter_owners(self) -> dict[str, Any]:
         """Return the objects that have hyperparameters, by the prefix of their paths."""
@@ -191,14 +172,14 @@ class BaseDistiller(HyperparameterPaths, StepModel):
             self._check_shapes(x, given.get("y"), given.get("sample_weight"))
             names = self.objective.student.output_names
             given["x"] = check_labels(x, y, self._allowed_labels, names)
-            with self.distribute_strategy.scope():
+            with backend.strategy_scope(self):
                 build_metrics(self.compiled_metrics_fn, x, given.get("y"), self.objective.student)
         skips = self.on_bad_batch == "skip"
         return run_fit(self, super().fit, given, skips, self._drawn_before_teachers())
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student alone; see `keras.Model.evaluate`."""
-        with readable_errors():
+        with backend.readable_errors():
             return super().evaluate(*args, **kwargs)
 
     def _drawn_before_teachers(self) -> list[keras.Variable]:
@@ -219,7 +200,7 @@ class BaseDistiller(HyperparameterPaths, StepModel):
             raise ValueError(
                 f"'{self.name}' has nothing to train: all layers of the student are frozen."
             )
-        check_strategy(self)
+        backend.check_strategy(self)
         self.objective.check_data(joined_spec(x), self.name)
         relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
         if relating and has_single_samples(x, batch_size):
@@ -233,22 +214,22 @@ class BaseDistiller(HyperparameterPaths, StepModel):
         labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
         check_batches(data, student, labeled, shapes, sparse=bool(self._allowed_labels))
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def training_step(self, data: Any) -> dict[str, Any]:
         """Run one step: prepare the batch and the teachers, then commit."""
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, joined = unpack_batch(inputs)
         skips = self.on_bad_batch == "skip"
         # XLA would drop the assertions, and rejects metrics that are made after them.
         checked = {} if self.jit_compile else batch_values(x, y, sample_weight)
-        with after(finite_assertions(checked, together=skips)):
+        with backend.after(backend.finite_assertions(checked, together=skips)):
             if self._class_weights is not None:
                 sample_weight = self._class_weights.apply(y, sample_weight)
             view = augment_batch(self.augment, x)
             teacher_x = view if self.same_view else x
             outputs = self.objective.run_teachers(teacher_x, self._select_joined(joined, x))
             checked = self._teacher_values(outputs) if skips else {}
-            with after(finite_assertions(checked, together=True)):
-                knowledge = self.objective.teach_before(outputs, y, replica_id())
+            with backend.after(backend.finite_assertions(checked, together=True)):
+                knowledge = self.objective.teach_before(outputs, y, backend.replica_id())
                 return self.commit(x, y, sample_weight, view, knowledge)
 
     def commit(
@@ -263,26 +244,28 @@ class BaseDistiller(HyperparameterPaths, StepModel):
 
         def require(loss: Any) -> list[Any]:
             outputs = knowledge.outputs if knowledge else ()
-            return [check_if_not_finite(loss, lambda: self._teacher_values(outputs))]
+            return backend.check_if_not_finite(loss, lambda: self._teacher_values(outputs))
 
-        y_pred, loss = gradient_step(self, view, forward, require)
-        share, average = replica_share(batch_size(x))
-        synchronize_statistics(nested_layers(self), share)
-        self._trackers.update("loss", global_mean(loss), average)
+        y_pred, loss = backend.gradient_step(self, view, forward, require)
+        share, average = backend.replica_share(batch_size(x))
+        backend.synchronize_statistics(nested_layers(self), share)
+        self._trackers.update("loss", backend.global_mean(loss), average)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return stack_logs({**logs, **self._trackers.results(self._logged_losses())})
+        return backend.stack_logs({**logs, **self._trackers.results(self._logged_losses())})
 
-    def test_step(self, data: Any) -> dict[str, Any]:
+    def evaluation_step(self, data: Any) -> dict[str, Any]:
         """Evaluate the student alone."""
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, _ = unpack_batch(inputs)
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
-        average = replica_share(batch_size(x))[1]
+        average = backend.replica_share(batch_size(x))[1]
         labeled = self._label_masking.count(y, y_pred, average)
-        self._trackers.update("loss", global_mean(loss), labeled)
+        self._trackers.update("loss", backend.global_mean(loss), labeled)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return stack_logs({**logs, **self._trackers.results(self._logged_losses(training=False))})
+        return backend.stack_logs(
+            {**logs, **self._trackers.results(self._logged_losses(training=False))}
+        )
 
     def _logged_losses(self, training: bool = True) -> list[str]:
         """Return the names of the losses that have a value, in the order of the history."""
@@ -300,7 +283,7 @@ class BaseDistiller(HyperparameterPaths, StepModel):
                 f"{type(self).__name__}: a cache holds the teacher outputs for the original "
                 "inputs, not for the augmented view of the student. Received: same_view=True"
             )
-        with outside_graph():  # The weights of a live teacher are fingerprinted here, once.
+        with backend.outside_graph():  # The weights of a live teacher are fingerprinted here, once.
             found = self.objective.locate(joined, x)
         return [{tap: joined[k][t] for tap, (k, t) in places.items()} for places in found]
 
@@ -311,7 +294,8 @@ class BaseDistiller(HyperparameterPaths, StepModel):
 
     def _decide_xla(self) -> None:
         """Disable XLA where it cannot run: .tflite files, several replicas, skipped steps."""
-        single = self.distribute_strategy.num_replicas_in_sync == 1
+        with backend.strategy_scope(self):
+            single = backend.replicas() == 1
         compiles = single and all(teacher.supports_jit for teacher in self.teachers)
         self.supports_jit = compiles and self.on_bad_batch == "raise"
 
@@ -340,21 +324,21 @@ class BaseDistiller(HyperparameterPaths, StepModel):
             A scalar: under `tf.distribute` this replica's share of it.
         """
         size = batch_size(x)
-        share, average = replica_share(size)
+        share, average = backend.replica_share(size)
         terms = []
         if self.compiled_loss_fn is not None:
             hard = self._label_masking.loss(self.compiled_loss_fn, y, y_pred, sample_weight, share)
             labeled = self._label_masking.count(y, y_pred, average)
-            self._trackers.update("student_loss", global_mean(hard), labeled)
+            self._trackers.update("student_loss", backend.global_mean(hard), labeled)
             weight = ops.cast(self.student_loss_weight, hard.dtype) if training else 1.0
             terms.append(hard * weight)
         if knowledge is None and student_outputs is not None:
-            knowledge = self.objective.teach_during(student_outputs, y, replica_id())
+            knowledge = self.objective.teach_during(student_outputs, y, backend.replica_id())
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
             mean = self.objective.term(i, knowledge, student_outputs, y, sample_weight)
             self._trackers.update(self.objective.names[i], mean, size)
-            terms.append(per_replica(mean * ops.cast(loss.weight, mean.dtype), share))
-        terms.extend(per_replica(ops.sum(term)) for term in self.losses)
+            terms.append(backend.per_replica(mean * ops.cast(loss.weight, mean.dtype), share))
+        terms.extend(backend.per_replica(ops.sum(term)) for term in self.losses)
         if len(terms) == 1:
             return terms[0]
         return ops.sum(terms) if terms else ops.zeros(())

@@ -15,8 +15,8 @@ from keras_kd.models.graph import require_built
 from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.teacher import Teacher
+from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation
-from keras_kd.training.distribution import global_mean, replica_share
 from keras_kd.training.hyperparameters import Hyperparameter
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.loss_trackers import batch_size
@@ -122,12 +122,12 @@ class DeepSupervision(BaseDistiller):
         outputs = [
             self._as_final_output(student_outputs[Tap(name, True)], y_pred) for name in self.exits
         ]
-        share, average = replica_share(batch_size(x))
+        share, average = backend.replica_share(batch_size(x))
         masking: LabelMasking = self._label_masking
         loss = functools.partial(masking.loss, self.compiled_loss_fn, y)
         hard = sum(loss(output, sample_weight, share) for output in outputs)
         labeled = masking.count(y, y_pred, average)
-        self._trackers.update("exit_loss", global_mean(hard), labeled)
+        self._trackers.update("exit_loss", backend.global_mean(hard), labeled)
         return total + hard * keras.ops.cast(self.exit_loss_weight, hard.dtype)
 
     def _as_final_output(self, logits: Any, y_pred: Any) -> Any:

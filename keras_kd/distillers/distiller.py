@@ -12,6 +12,7 @@ from keras_kd.models.graph import require_built
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation
 
 
@@ -122,7 +123,7 @@ class Distiller(BaseDistiller):
             ValueError: If they do not match the student or the losses.
         """
         projectors = self.objective.projectors
-        with self.distribute_strategy.scope():
+        with backend.strategy_scope(self):
             self.objective.set_teachers(teachers)
         self._decide_xla()
         self.train_function = None  # The compiled step holds the teachers that it was made with.

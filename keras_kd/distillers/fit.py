@@ -13,11 +13,8 @@ import keras
 from keras_kd.callbacks.resume import ResumableRun, Resume
 from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.models.taps import TappedModel
-from keras_kd.training.distribution import VariableSnapshot
-from keras_kd.training.finite_checks import is_bad_batch
-from keras_kd.training.graph_errors import readable_errors
-from keras_kd.training.step import StepModel
-from keras_kd.training.tf_data import disable_autotune, is_dataset, is_dense
+from keras_kd.training import backend
+from keras_kd.training.tf_data import dense_spec, disable_autotune, is_dataset
 
 _FIT = inspect.signature(keras.Model.fit)
 
@@ -43,6 +40,7 @@ class FitRun(keras.callbacks.Callback):
     interrupted run, write a checkpoint, run the steps, skip a bad batch.
 
     Args:
+        trained: The model.
         skips: Whether to skip bad batches; then the history has `skipped_batches`.
         drawn: Variables that a step changes before it knows whether the batch is bad: they are
             reset when it is.
@@ -51,11 +49,14 @@ class FitRun(keras.callbacks.Callback):
 
     def __init__(
         self,
+        trained: backend.StepModel,
         skips: bool = False,
         drawn: list[keras.Variable] | None = None,
         resumable: ResumableRun | None = None,
     ) -> None:
         super().__init__()
+        # On JAX, reading `self.model` takes the state out of the loop of Keras.
+        self._trained = trained
         self._skips = skips
         self._drawn = drawn or []
         self._resumable = resumable
@@ -84,7 +85,7 @@ class FitRun(keras.callbacks.Callback):
 
     def execute(self, compiled: Callable[[Any], Any], iterator: Any) -> Any:
         """Run the steps of one execution and return the logs of the last one."""
-        whole, resumable = self.model.steps_per_execution, self._resumable
+        whole, resumable = self._trained.steps_per_execution, self._resumable
         steps = self._last_batch - self._batch + 1
         if resumable is not None:
             done = resumable.steps_done(self._epoch, self._batch, steps)
@@ -97,7 +98,7 @@ class FitRun(keras.callbacks.Callback):
             logs = self._run(compiled, iterator)
         else:
             for _ in range(steps):
-                logs = self._run(self.model.single_step, iterator)
+                logs = self._run(self._trained.single_step, iterator)
         self._done += steps
         if resumable is not None:
             resumable.after_steps(steps, logs)
@@ -105,6 +106,7 @@ class FitRun(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Write the number of skipped batches into the history; reject an epoch without steps."""
+        backend.raise_failed_assertions(self._trained)
         if self._done == self._skipped:
             raise ValueError(
                 f"There was nothing to learn from in epoch {epoch + 1}: "
@@ -119,18 +121,18 @@ class FitRun(keras.callbacks.Callback):
 
     def _execution_steps(self, batch: int) -> int:
         """Return the number of steps of an execution; the last of an epoch may have fewer."""
-        steps = self.model.steps_per_execution
+        steps = self._trained.steps_per_execution
         # Keras would run past the end of the epoch, into the next one.
         return steps if self._resumable is None else min(steps, self._resumable.steps - batch)
 
     def _run(self, step: Callable[[Any], Any], iterator: Any) -> Any:
         if not self._skips:
             return step(iterator)
-        snapshot = VariableSnapshot(self._drawn)
+        snapshot = backend.VariableSnapshot(self._drawn)
         try:
             self._logs = step(iterator)
         except Exception as error:
-            if not is_bad_batch(error):
+            if not backend.is_bad_batch(error):
                 raise
             snapshot.restore()
             self._skipped += 1
@@ -138,7 +140,7 @@ class FitRun(keras.callbacks.Callback):
 
 
 def run_fit(
-    model: StepModel,
+    model: backend.StepModel,
     fit: Callable[..., keras.callbacks.History],
     arguments: dict[str, Any],
     skips: bool = False,
@@ -158,7 +160,7 @@ def run_fit(
     if resume is not None:
         resumable = ResumableRun(resume, model, arguments)
         arguments = resumable.arguments
-    run = FitRun(skips, drawn, resumable)
+    run = FitRun(model, skips, drawn, resumable)
     arguments = {**arguments, "callbacks": [run, *callbacks]}
     # Otherwise the end of each epoch waits for a thread of `tf.data`.
     arguments = {
@@ -167,7 +169,7 @@ def run_fit(
     }
     model.step_owner = run
     try:
-        with readable_errors(run.position):
+        with backend.readable_errors(run.position):
             history = fit(**arguments)
             return history if resumable is None else resumable.finish(history)
     finally:
@@ -179,13 +181,13 @@ def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
     found, shapes = batch_specs(x, y), list(student.output_shapes.values())
     if compiled is None or compiled.built or found is None or len(shapes) != 1:
         return
-    labels = found[1]
-    if is_dense(labels):
-        symbolic = keras.KerasTensor(tuple(labels.shape), labels.dtype.name)
+    labels = dense_spec(found[1])
+    if labels is not None:
+        symbolic = keras.KerasTensor(labels.shape, labels.dtype)
         compiled.build(symbolic, keras.KerasTensor(shapes[0]))
 
 
 def _build_optimizer(model: keras.Model) -> None:
     if not model.optimizer.built:
-        with model.distribute_strategy.scope():
+        with backend.strategy_scope(model):
             model.optimizer.build(model.trainable_variables)

@@ -11,9 +11,8 @@ from keras_kd.losses.numerics import mean_over_samples
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teacher_class.students import build_models, output_shapes
-from keras_kd.training.distribution import fill_empty_replica, per_replica
+from keras_kd.training import backend
 from keras_kd.training.hyperparameters import Hyperparameter
-from keras_kd.training.tensorflow_step import update_variables
 
 
 def make_discriminators(
@@ -104,15 +103,15 @@ class Discriminators(keras.layers.Layer):
                 values = mean_per_sample(ops.softplus(-self._logit(i, chunk)))
                 values += mean_per_sample(ops.softplus(self._logit(i, ops.stop_gradient(output))))
                 losses.append(mean_over_samples(values / 2, weights))
-            terms = [per_replica(loss, share) for loss in losses]
-            terms += [per_replica(ops.sum(term)) for term in self.losses]
+            terms = [backend.per_replica(loss, share) for loss in losses]
+            terms += [backend.per_replica(ops.sum(term)) for term in self.losses]
             return losses, ops.sum(terms)
 
-        losses, _ = update_variables(self, compute)
+        losses, _ = backend.update_variables(self, compute)
         return losses
 
     def _logit(self, i: int, values: Any) -> Any:
-        values, cut = fill_empty_replica(values)
+        values, cut = backend.fill_empty_replica(values)
         _, taps = self._tapped[i](values)
         return at_least_float32(cut(next(iter(taps.values()))))
 

@@ -21,8 +21,7 @@ from keras_kd.teachers.fingerprint import (
     preprocessing_digest,
     weights_digest,
 )
-from keras_kd.teachers.tflite_teacher import TFLiteTeacher
-from keras_kd.training.distribution import is_built_in_scope
+from keras_kd.training import backend
 
 
 class Teacher(BaseTeacher):
@@ -108,6 +107,10 @@ class Teacher(BaseTeacher):
             >>> kd.export.to_tflite(model, "teacher.tflite", "int8", images, batch_size=128)
             >>> teacher = kd.Teacher.from_tflite("teacher.tflite")
         """
+        from keras_kd.teachers.tflite_teacher import TFLiteTeacher  # It needs TensorFlow.
+
+        # A user may check `isinstance(teacher, kd.Teacher)`.
+        Teacher.register(TFLiteTeacher)
         return TFLiteTeacher(path, classes, outputs, preprocessing, threads, name)
 
     @property
@@ -148,10 +151,6 @@ class Teacher(BaseTeacher):
         return WatchedTeacher(self, taps)
 
 
-# A user may check `isinstance(teacher, kd.Teacher)` for the result of `from_tflite`.
-Teacher.register(TFLiteTeacher)
-
-
 class WatchedTeacher:
     """A teacher and the taps to return; made by `Teacher.watch`."""
 
@@ -188,7 +187,7 @@ def replicate_teacher(teacher: BaseTeacher) -> BaseTeacher:
     Raises:
         ValueError: If the model cannot be copied.
     """
-    if teacher.model is None or is_built_in_scope(teacher.model.variables):
+    if teacher.model is None or backend.is_built_in_scope(teacher.model.variables):
         return teacher
     replicated = copy.copy(teacher)
     try:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops, tree
 
-from keras_kd.training.graph_errors import marked
 from keras_kd.training.labels import UNLABELED, replace_missing
+from keras_kd.training.tf_data import is_dataset
 
 _SPARSE_FUNCTION = keras.losses.sparse_categorical_crossentropy
 _SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
@@ -88,10 +87,10 @@ def check_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[str]
     """
     if not allowed:
         return x
-    if isinstance(x, tf.data.Dataset):
+    if is_dataset(x):
         if not isinstance(x.element_spec, tuple) or len(x.element_spec) < 2:
             return x
-        return x.map(lambda *batch: _check_batch(batch, allowed, names)).prefetch(tf.data.AUTOTUNE)
+        return x.map(lambda *batch: _check_batch(batch, allowed, names)).prefetch(-1)
     for name, (classes, ignored) in allowed.items():
         labels = per_output(y, name, names)
         if labels is not None:
@@ -103,6 +102,10 @@ def check_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[str]
 
 
 def _check_batch(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> tuple:
+    import tensorflow as tf
+
+    from keras_kd.training.graph_errors import marked
+
     checks = []
     for name, (classes, ignored) in allowed.items():
         labels = per_output(batch[1], name, names)

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from keras_kd.models.keras_compat import get_mask, metric_values, metrics_per_output, set_mask
 from keras_kd.models.taps import named_outputs
-from keras_kd.training.distribution import replica_share
-from keras_kd.training.graph_errors import marked
+from keras_kd.training import backend
 from keras_kd.training.label_checks import CANNOT_OMIT, per_output
 from keras_kd.training.labels import UNLABELED
+from keras_kd.training.tf_data import has_known_rank, is_ragged_or_sparse
 
 #: Losses whose labels are probabilities, so that -1 cannot be a label.
 _OF_PROBABILITIES = (
@@ -73,7 +72,7 @@ class LabelMasking:
             fitting, split = _reduce_rank(mask, rank, f"loss of the output '{name}'")
             partly = partly | split
             outputs[name] = masked = _set_mask(outputs[name], fitting)
-            shares[name] = replica_share(_count(get_mask(masked)))[0]
+            shares[name] = backend.replica_share(_count(get_mask(masked)))[0]
         value = compiled(
             y, _pack_like(y_pred, outputs), self._scale_weights(sample_weight, shares, y_pred)
         )
@@ -91,7 +90,7 @@ class LabelMasking:
         if not masks:
             return size
         outputs = named_outputs(y_pred, self.names)
-        counts = [replica_share(_count(mask))[1] for mask in masks.values()]
+        counts = [backend.replica_share(_count(mask))[1] for mask in masks.values()]
         counts += [ops.cast(size, "float32")] * (len(outputs) - len(counts))
         return sum(counts) / len(counts)
 
@@ -99,7 +98,7 @@ class LabelMasking:
         """Update the compiled metrics with the labeled samples."""
         y, masks = self._mask_labels(y, y_pred)
         if not compiled.built:
-            with tf.init_scope():  # The variables do not belong to the step.
+            with backend.outside_graph():  # The variables do not belong to the step.
                 compiled.build(y, y_pred)
         if not masks:
             compiled.update_state(y, y_pred, sample_weight)
@@ -183,11 +182,11 @@ def has_label(labels: Any, shape: Sequence[int | None], of_probabilities: bool =
     Returns:
         Boolean tensor (batch, ...), or `None` if none can be missing.
     """
-    if isinstance(labels, (tf.RaggedTensor, tf.SparseTensor)):
+    if is_ragged_or_sparse(labels):
         return None
     labels = ops.convert_to_tensor(labels)
     dtype = keras.backend.standardize_dtype(labels.dtype)
-    if labels.shape.rank is None or dtype in ("bool", "string") or dtype.startswith("uint"):
+    if not has_known_rank(labels) or dtype in ("bool", "string") or dtype.startswith("uint"):
         return None
     if len(labels.shape) == len(shape) and labels.shape[-1] == 1:
         labels = labels[..., 0]
@@ -218,7 +217,7 @@ def _share(prediction: Any, share: Any) -> Any:
     If all replicas have equally many samples, `share` is `None`; their masks may still differ.
     """
     mask = get_mask(prediction)
-    return share if mask is None else replica_share(ops.sum(ops.cast(mask, "float32")))[0]
+    return share if mask is None else backend.replica_share(ops.sum(ops.cast(mask, "float32")))[0]
 
 
 def _set_mask(prediction: Any, mask: Any) -> Any:
@@ -245,11 +244,8 @@ def _reduce_rank(mask: Any, rank: int, what: str) -> tuple[Any, Any]:
     every, some = ops.all(mask, axis=axes), ops.any(mask, axis=axes)
     partly = ops.any(every != some)
     one = "whole batch" if rank == 0 else "whole sample"
-    fine = tf.debugging.Assert(
-        tf.logical_not(partly), [marked(f"The {what} {CANNOT_OMIT.format(one)}")]
-    )
-    with tf.control_dependencies([fine] if fine is not None else []):
-        return tf.identity(every), partly
+    fine = backend.assertion(ops.logical_not(partly), f"The {what} {CANNOT_OMIT.format(one)}")
+    return backend.require_before(fine, every), partly
 
 
 def _to_rank(values: Any, rank: int) -> Any:
