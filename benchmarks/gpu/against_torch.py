@@ -1,0 +1,66 @@
+"""PyTorch's steps in a process of its own, on the same card.
+
+It runs in this Python if that has PyTorch, or in the one that `KERAS_KD_TORCH` names.
+"""
+
+import contextlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.gpu.networks import PAIRS, TINY
+from benchmarks.speed.against_torch import torch_python
+from examples.cifar100_networks import RESNET, VGG
+
+#: Names of the variants in `torch_process.py`.
+VARIANTS = ("torch", "torch_graphs")
+
+
+def python():
+    """Return a Python that has PyTorch, or `None`."""
+    return sys.executable if importlib.util.find_spec("torch") else torch_python()
+
+
+class TorchProcess(contextlib.AbstractContextManager):
+    """The process of one pair; it compiles while this one does.
+
+    Args:
+        pair: Name in `PAIRS`.
+        batch: Samples in a step.
+    """
+
+    def __init__(self, pair, batch):
+        script = Path(__file__).with_name("torch_process.py")
+        networks = [json.dumps(describe(name)) for name in PAIRS[pair]]
+        command = [python(), script, *networks, str(batch)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def runs(self):
+        """Wait until the process is ready; return functions by name that run a number of steps.
+
+        Raises:
+            RuntimeError: If the process has ended.
+        """
+        if not self.process.stdout.readline():
+            raise RuntimeError(f"PyTorch's process ended with code {self.process.wait()}.")
+        return {name: lambda count, name=name: self._run(name, count) for name in VARIANTS}
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.communicate()
+
+    def _run(self, name, count):
+        print(name, count, file=self.process.stdin, flush=True)
+        if not self.process.stdout.readline():
+            raise RuntimeError(f"PyTorch's process ended with code {self.process.wait()}.")
+
+
+def describe(name):
+    """Return a network as `torch_process.py` takes it."""
+    if name in RESNET:
+        return ["resnet", RESNET[name]]
+    return ["vgg", VGG[name] if name in VGG else [[width] for width in TINY[name]]]

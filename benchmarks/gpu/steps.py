@@ -1,0 +1,188 @@
+"""Time of the student's step, the teacher's forward pass and distillation on one card."""
+
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from keras import distillation
+
+import keras_kd as kd
+from benchmarks.gpu.epochs import MOMENTUM, state_variables
+from benchmarks.gpu.images import PAD, normalize
+from benchmarks.gpu.methods import with_logits
+from benchmarks.gpu.networks import CLASSES, PAIRS, build
+from benchmarks.gpu.speed import VARIANTS
+from benchmarks.shared.timing import seconds_in_turns
+
+BATCHES = 8
+#: Kernels that a profile lists.
+KERNELS = 15
+
+
+class Steps:
+    """Steps of one pair on batches on the device; one execution runs `count` of them.
+
+    Args:
+        pair: Name in `PAIRS`.
+        images: The data.
+        batch: Samples in a step.
+        count: Steps of one execution.
+        compiler: Compiles the programs.
+    """
+
+    def __init__(self, pair, images, batch, count, compiler):
+        self.batch, self.count = batch, count
+        self.teacher, self.student = PAIRS[pair]
+        ids = jnp.arange(BATCHES * batch) % images.count
+        x = normalize(images.x[:, PAD:-PAD, PAD:-PAD][ids])
+        self.x = x.reshape(BATCHES, batch, *x.shape[1:])
+        self.ids = ids.reshape(BATCHES, batch)
+        self.y = images.y[self.ids]
+        self.logits = jax.random.normal(jax.random.key(0), (images.count, CLASSES))
+        self.states = {}
+        self.programs = {name: self._program(name, compiler) for name in self._makers()}
+
+    def wait(self):
+        """Wait until all programs are compiled."""
+        for compiled, _ in self.programs.values():
+            compiled.result()
+
+    def runs(self):
+        """Return functions by name that run a number of steps."""
+        return {name: self._runner(name) for name in self.programs}
+
+    def _makers(self):
+        return {
+            "student": self._alone,
+            "teacher": self._forward,
+            "live": self._live,
+            "cached": self._cached,
+            "keras": self._keras,
+            "call_per_step": self._live,
+        }
+
+    def _program(self, name, compiler):
+        self.states[name], step = self._makers()[name]()
+        scans = name != "call_per_step"
+
+        def run(state, x, y, ids, logits, first):
+            def body(state, i):
+                i = i % BATCHES
+                return step(state, x[i], y[i], logits[ids[i]])
+
+            if not scans:
+                return body(state, first)
+            return jax.lax.scan(body, state, first + jnp.arange(self.count))
+
+        arguments = (self.x, self.y, self.ids, self.logits, jnp.int32(0))
+        function = jax.jit(run, donate_argnums=0)
+        compiled = compiler.submit(function, self.states[name], *arguments)
+        return compiled, self.count if scans else 1
+
+    def _runner(self, name):
+        future, per_call = self.programs[name]
+        compiled, data = future.result(), (self.x, self.y, self.ids, self.logits)
+
+        def run(count):
+            for first in range(0, count, per_call):
+                self.states[name], outputs = compiled(self.states[name], *data, jnp.int32(first))
+            jax.block_until_ready(outputs)
+
+        return run
+
+    def _alone(self):
+        return self._training(build(self.student), lambda x, logits: x)
+
+    def _forward(self):
+        network = build(self.teacher)
+        groups = (network.trainable_variables, network.non_trainable_variables)
+
+        def step(weights, x, y, logits):
+            return weights, network.stateless_call(*weights, x, training=False)[0]
+
+        return _copy_values(groups), step
+
+    def _live(self):
+        distiller = kd.Distiller(build(self.student), build(self.teacher), *_soft_targets())
+        return self._training(distiller, lambda x, logits: x)
+
+    def _cached(self):
+        student, teachers = with_logits(build(self.student), ["teacher_0"])
+        distiller = kd.Distiller(student, teachers, *_soft_targets())
+        return self._training(distiller, lambda x, logits: {"image": x, "teacher_0": logits})
+
+    def _keras(self):
+        distiller = distillation.Distiller(
+            teacher=build(self.teacher),
+            student=build(self.student),
+            distillation_losses=distillation.LogitsDistillation(temperature=4.0),
+            student_loss_weight=0.1,
+        )
+        distiller(self.x[0])  # Otherwise it is not built.
+        return self._training(distiller, lambda x, logits: x)
+
+    def _training(self, model, inputs):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1, MOMENTUM), loss)
+        state = _copy_values(state_variables(model))
+
+        def step(state, x, y, logits):
+            logs, state = model.train_step(tuple(state), (inputs(x, logits), y))
+            return [list(group) for group in state], logs
+
+        return state, step
+
+
+def _copy_values(groups):
+    """Return copies of the values; the first execution takes over the memory of its arguments."""
+    return [[jnp.array(variable.value, copy=True) for variable in group] for group in groups]
+
+
+def _soft_targets():
+    return kd.losses.SoftTargets(temperature=4.0, weight=0.9), 0.1
+
+
+def measure(steps, others, turns):
+    """Return the ratios of the variants, milliseconds of a step and images per second.
+
+    Args:
+        steps: The steps of a pair.
+        others: Functions by name that run a number of steps, such as PyTorch's.
+        turns: Number of turns.
+    """
+    times = seconds_in_turns({**steps.runs(), **others}, turns, steps.count)
+    bases = {"bound": times["student"] + times["teacher"], "student": times["student"]}
+    metrics = {"steps_per_turn": steps.count, "turns": turns}
+    for name, values in times.items():
+        seconds = float(np.median(values))
+        metrics[f"{name}_ms"] = 1e3 * seconds
+        metrics[f"{name}_images_per_second"] = steps.batch / seconds
+        if name in VARIANTS:
+            metrics[name] = float(np.median(values / bases[VARIANTS[name][1]]))
+    return metrics
+
+
+def profile(run, count):
+    """Return the device's kernels in a number of steps, the longest first.
+
+    Returns:
+        Milliseconds of all kernels in a step, and a list of
+        `[name, milliseconds in a step, calls in a step]`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            run(count)
+        (path,) = Path(folder).rglob("*.xplane.pb")
+        planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
+        found = {}
+        for plane in planes:
+            for line in plane.lines:
+                if "GPU" in plane.name and line.name.startswith("Stream"):
+                    for event in line.events:
+                        found.setdefault(event.name, []).append(event.duration_ns / 1e6)
+    kernels = sorted(found.items(), key=lambda item: -sum(item[1]))
+    rows = [[name, sum(ms) / count, len(ms) / count] for name, ms in kernels]
+    return {"kernels_ms": sum(row[1] for row in rows), "kernels": rows[:KERNELS]}
