@@ -106,7 +106,8 @@ class ResumableRun:
 
     def restore(self) -> None:
         """Load the checkpoint, once all callbacks have seen the training begin."""
-        self._checkpoints.restore(self._model)
+        with backend.variables_in_place(self._model):
+            self._checkpoints.restore(self._model)
 
     def steps_done(self, epoch: int, batch: int, steps: int) -> int:
         """Return how many of the next `steps` steps the interrupted run has done."""
@@ -194,7 +195,8 @@ class ResumableRun:
             history=[{k: float(v) for k, v in logs.items()} for logs in self._history],
             first_batch=self._start.first_batch or self._first_batch,
         )
-        self._checkpoints.write(self._model, position, epoch * self.steps + batch)
+        with backend.variables_in_place(self._model):
+            self._checkpoints.write(self._model, position, epoch * self.steps + batch)
         self._since = 0
 
 

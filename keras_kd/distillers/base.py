@@ -219,8 +219,8 @@ class BaseDistiller(HyperparameterPaths, backend.StepModel):
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, joined = unpack_batch(inputs)
         skips = self.on_bad_batch == "skip"
-        # XLA would drop the assertions, and rejects metrics that are made after them.
-        checked = {} if self.jit_compile else batch_values(x, y, sample_weight)
+        # XLA of TensorFlow rejects metrics that are made after assertions.
+        checked = {} if self.drops_assertions else batch_values(x, y, sample_weight)
         with backend.after(backend.finite_assertions(checked, together=skips)):
             if self._class_weights is not None:
                 sample_weight = self._class_weights.apply(y, sample_weight)

@@ -11,6 +11,7 @@ from keras_kd.losses import get as get_loss
 from keras_kd.losses.numerics import mean_over_samples
 from keras_kd.teacher_class.discriminators import Discriminators
 from keras_kd.training import backend
+from keras_kd.training.hyperparameters import hyperparameters
 from keras_kd.training.loss_trackers import LossTrackers
 
 
@@ -80,6 +81,12 @@ class TeacherClassLosses:
         losses = self.discriminators.train(chunks, outputs, weights, backend.replica_share(size)[0])
         for number, value in zip(self.numbers, losses, strict=True):
             self.trackers.update(f"discriminator_{number}", value, size)
+
+    @property
+    def hyperparameters(self) -> list[keras.Variable]:
+        """The weights of the losses."""
+        parts = [part for part in (self.mimicry, self.discriminators) if part is not None]
+        return [variable for part in parts for variable in hyperparameters(part).values()]
 
     def results(self, training: bool) -> dict[str, Any]:
         """Return the running means by name."""

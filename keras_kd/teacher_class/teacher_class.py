@@ -172,8 +172,7 @@ class TeacherClass(backend.StepModel):
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
         """Run the students; return a list of outputs (batch, ..., units of the chunk)."""
-        x, _ = unpack_batch(inputs)
-        return [student(x, training=training) for student in self.students]
+        return [student(unpack_batch(inputs)[0], training=training) for student in self.students]
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -258,13 +257,24 @@ class TeacherClass(backend.StepModel):
         return [ops.take(values, self.chunks[number], axis=-1) for number in self.numbers]
 
     def _assertions(self, named: dict[str, Any]) -> list[Any]:
-        """Return assertions; XLA drops them, and creates no optimizer variables after them."""
-        return [] if self.jit_compile else backend.finite_assertions(named)
+        """Return assertions, unless the step drops them: no optimizer variables are made after."""
+        return [] if self.drops_assertions else backend.finite_assertions(named)
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
         """The variables of the students; the discriminators have an optimizer of their own."""
         return [v for student in self.students for v in student.trainable_variables]
+
+    @property
+    def other_variables(self) -> list[keras.Variable]:
+        """The variables of the discriminators' optimizer, which a step changes too."""
+        return [] if self.adversary is None else self.adversary.optimizer.variables
+
+    @property
+    def read_only_variables(self) -> list[keras.Variable]:
+        """The variables that a step reads and does not change; no file holds the teacher's."""
+        frozen = [] if self.representation is None else self.representation.teacher.variables
+        return [*frozen, *self._class_losses.hyperparameters]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -1,16 +1,8 @@
-"""The parts of a training step that are written for JAX.
+"""The parts of a training step that are written for JAX."""
 
-A step is a function of a state, the values of all variables that it changes, and of the values of
-the variables that it only reads: the teachers' weights and the hyperparameters. The loop of Keras
-takes the former out of the variables for an epoch; the latter stay there, and each execution reads
-them, so they are not constants of the compiled program.
-"""
-
-import collections
 import contextlib
 import functools
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,7 +10,9 @@ import jax
 import keras
 from keras import tree
 
-from keras_kd.models.keras_compat import JaxCompatModel, get_mask, set_mask
+from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.training.jax_model import StepModel
+from keras_kd.training.jax_scope import Scope, current
 
 __all__ = [
     "FLOAT64",
@@ -36,250 +30,11 @@ __all__ = [
     "readable_errors",
     "require_before",
     "update_variables",
+    "variables_in_place",
 ]
 
 #: The dtype of hyperparameters.
 FLOAT64 = "float64" if jax.config.jax_enable_x64 else "float32"
-
-
-class _Scope(keras.StatelessScope):
-    """A scope that knows its variables, and the checks that are made in it.
-
-    Args:
-        values: The variables and their values.
-    """
-
-    def __init__(self, values: Iterable[tuple[keras.Variable, Any]]) -> None:
-        values = list(values)
-        super().__init__(values, collect_losses=True)
-        self.variables = {id(variable): variable for variable, _ in values}
-        #: By message, whether all is well.
-        self.checks: dict[str, Any] = collections.OrderedDict()
-
-    def __enter__(self) -> "_Scope":
-        self._outer = _current.scope
-        _current.scope = self
-        return super().__enter__()
-
-    def __exit__(self, *args: Any) -> None:
-        super().__exit__(*args)
-        _current.scope = self._outer
-
-    def values(self, variables: Iterable[keras.Variable]) -> list[Any]:
-        """Return the current values of variables."""
-        return [self.get_current_value(variable) for variable in variables]
-
-    def require_known(self) -> None:
-        """Reject a step that changed a variable whose new value would be lost.
-
-        Raises:
-            ValueError: If it did.
-        """
-        if len(self.state_mapping) > len(self.variables):
-            raise ValueError(
-                "The step changes a variable that does not belong to the distiller, so the JAX "
-                "backend cannot keep its new value. It may be a random generator in `augment` or "
-                "in a loss: use a Keras layer, which owns its generator. Or a teacher that changes "
-                "its own state."
-            )
-
-
-class _Current(threading.local):
-    """The scope of the step that this thread runs."""
-
-    scope: _Scope | None = None
-
-
-_current = _Current()
-
-
-class StepModel(JaxCompatModel):
-    """A Keras model whose step is a pure function of its state.
-
-    `train_step(state, data)` returns the logs and the new state, as in Keras. The list of
-    non-trainable values in a state may go on with those of `read_only_variables`; if it does not,
-    the values of these variables are used.
-    """
-
-    step_owner: Any = None
-
-    def training_step(self, data: Any) -> dict[str, Any]:
-        """Run one step of the training on a batch and return the logs."""
-        raise NotImplementedError
-
-    def evaluation_step(self, data: Any) -> dict[str, Any]:
-        """Run one step of the evaluation on a batch and return the logs."""
-        raise NotImplementedError
-
-    @property
-    def read_only_variables(self) -> list[keras.Variable]:
-        """The variables that a step reads and does not change."""
-        return []
-
-    @property
-    def other_variables(self) -> list[keras.Variable]:
-        """The variables that a step changes and that Keras does not list."""
-        return []
-
-    @property
-    def non_trainable_variables(self) -> list[keras.Variable]:
-        """The variables that a step changes other than by the gradients of its optimizer."""
-        known = {id(v) for v in (*self.trainable_variables, *self.read_only_variables)}
-        found = {id(v): v for v in (*self.variables, *self.other_variables)}
-        return [variable for key, variable in found.items() if key not in known]
-
-    def train_step(self, state: tuple, data: Any) -> tuple[dict[str, Any], tuple]:
-        """Run one step of the training: from a state and a batch to logs and a state."""
-        return self._run(self.training_step, self._groups(training=True), state, data)
-
-    def test_step(self, state: tuple, data: Any) -> tuple[dict[str, Any], tuple]:
-        """Run one step of the evaluation: from a state and a batch to logs and a state."""
-        return self._run(self.evaluation_step, self._groups(training=False), state, data)
-
-    def make_train_function(self, force: bool = False) -> None:
-        """Compile the step; see `keras.Model.make_train_function`."""
-        if self.train_function is None or force:
-            self.train_function = self._compile(self.train_step, training=True)
-
-    def make_test_function(self, force: bool = False) -> None:
-        """Compile the evaluation step; see `keras.Model.make_test_function`."""
-        if self.test_function is None or force:
-            self.test_function = self._compile(self.test_step, training=False)
-
-    def single_step(self, iterator: Any) -> Any:
-        """Run one step of the current execution, whatever `steps_per_execution` is."""
-        return self.train_function.run_one(iterator)
-
-    def _groups(self, training: bool) -> list[list[keras.Variable]]:
-        """Return the variables of a state, in the order of Keras."""
-        groups = [self.trainable_variables, self.non_trainable_variables, self.metrics_variables]
-        if training:
-            groups.insert(2, self.optimizer.variables)
-        return groups
-
-    def _run(
-        self,
-        body: Callable[[Any], dict[str, Any]],
-        groups: Sequence[Sequence[keras.Variable]],
-        state: tuple,
-        data: Any,
-    ) -> tuple[dict[str, Any], tuple]:
-        """Run a step on a state; return the logs and the new state."""
-        others = [*groups[1], *self.read_only_variables]
-        known = len(state[1])
-        groups = [groups[0], others[:known], *groups[2:]]
-        pairs = [(variable, variable.value) for variable in others[known:]]
-        for group, values in zip(groups, state, strict=True):
-            pairs += zip(group, values, strict=True)
-        with _Scope(pairs) as scope:
-            logs = body(data)
-        scope.require_known()
-        # Past Keras: it would track the values.
-        self.__dict__["_checks"] = scope.checks
-        return logs, _unchanged_if_failed(state, map(scope.values, groups), scope.checks)
-
-    def _compile(self, function: Callable[[tuple, Any], tuple], training: bool) -> "_Execution":
-        read_only, own = self.read_only_variables, len(self.non_trainable_variables)
-
-        def step(state: tuple, values: list[Any], data: Any) -> tuple:
-            whole = (state[0], [*state[1], *values], *state[2:])
-            logs, new = function(whole, data)
-            return logs, (new[0], new[1][:own], *new[2:]), self.__dict__.pop("_checks")
-
-        if self.jit_compile and not self.run_eagerly:
-            shardings = self.state_shardings(training)
-            shardings = None if shardings is None else (None, shardings, None)
-            step = jax.jit(step, donate_argnums=0, out_shardings=shardings)
-        return _Execution(self, step, read_only)
-
-
-class _Execution:
-    """The function that the loop of Keras calls: it runs a compiled step on a state and on data.
-
-    Failed checks are reported when their values have arrived, a few steps later: to wait for those
-    of each step would leave the device idle.
-
-    Args:
-        model: The model.
-        step: The compiled step.
-        read_only: The variables whose values are passed to it beside the state.
-    """
-
-    def __init__(
-        self, model: StepModel, step: Callable[..., tuple], read_only: Sequence[keras.Variable]
-    ) -> None:
-        self._model = model
-        self._step = step
-        self._read_only = read_only
-        self._execute = model.in_executions(self.step)
-        self._pending: collections.deque[tuple[str, dict[str, Any]]] = collections.deque()
-        self._state: tuple = ()
-
-    def __call__(self, state: tuple, iterator: Any) -> tuple[dict[str, Any], tuple]:
-        """Run the steps of one execution and return the logs and the state after the last one."""
-        self._state, owner = state, self._model.step_owner
-        self._model.keep_state(state)
-        if owner is None:
-            logs = self.run(iterator)
-            self.raise_failed()
-        else:
-            logs = owner.execute(self.run, iterator)
-        state, self._state = self._state, ()
-        return logs, state
-
-    def run(
-        self, iterator: Any, steps: Callable[[tuple, Any], tuple] | None = None
-    ) -> dict[str, Any]:
-        """Run the steps of one execution and return the logs of the last one."""
-        logs, self._state = (steps or self._execute)(self._state, iterator)
-        return logs
-
-    def run_one(self, iterator: Any) -> dict[str, Any]:
-        """Run one step and return its logs."""
-        return self.run(iterator, lambda state, data: self.step(state, next(data)))
-
-    def step(self, state: tuple, data: Any) -> tuple[dict[str, Any], tuple]:
-        """Run one step; return its logs and the new state."""
-        self.raise_failed(wait=False)
-        values = [variable.value for variable in self._read_only]
-        logs, state, checks = self._step(state, values, data)
-        self._model.keep_state(state)
-        if checks:
-            owner = self._model.step_owner
-            self._pending.append(
-                ("" if owner is None else f" This was {owner.position()}.", checks)
-            )
-        return logs, state
-
-    def raise_failed(self, wait: bool = True) -> None:
-        """Report the first failed check.
-
-        Args:
-            wait: Whether to wait for the values of all checks. Defaults to `True`.
-
-        Raises:
-            ValueError: If one failed.
-        """
-        while self._pending:
-            where, checks = self._pending[0]
-            if not wait and not all(value.is_ready() for value in checks.values()):
-                return
-            self._pending.popleft()
-            for message, value in checks.items():
-                if not value:
-                    self._pending.clear()
-                    raise ValueError(f"{message}{where}")
-
-
-def _unchanged_if_failed(old: tuple, new: Iterable[list[Any]], checks: dict[str, Any]) -> tuple:
-    """Return the new state, or the old one if a check failed."""
-    if not checks:
-        return tuple(new)
-    fine = functools.reduce(jax.numpy.logical_and, checks.values())
-    return tuple(
-        [jax.numpy.where(fine, value, before) for before, value in zip(*groups, strict=True)]
-        for groups in zip(old, new, strict=True)
-    )
 
 
 def gradient_step(
@@ -298,7 +53,7 @@ def update_variables(
     require: Callable[[Any], Sequence[Any]] = lambda loss: (),
 ) -> tuple[Any, Any]:
     """Compute a loss and its gradients, and update the variables."""
-    scope, optimizer, trainable = _current.scope, model.optimizer, model.trainable_variables
+    scope, optimizer, trainable = current.scope, model.optimizer, model.trainable_variables
     trained = {id(variable) for variable in trainable}
     others = [variable for key, variable in scope.variables.items() if key not in trained]
 
@@ -307,7 +62,7 @@ def update_variables(
             *zip(others, scope.values(others), strict=True),
             *zip(trainable, values, strict=True),
         ]
-        with _Scope(pairs) as inner:
+        with Scope(pairs) as inner:
             outputs, loss = compute()
             scaled = optimizer.scale_loss(loss)
         inner.require_known()
@@ -345,6 +100,11 @@ def outside_graph() -> AbstractContextManager:
     return contextlib.nullcontext()
 
 
+def variables_in_place(model: StepModel) -> AbstractContextManager:
+    """Let the variables of a model hold its state for a block within `fit`."""
+    return model.state_in_variables()
+
+
 def raise_failed_assertions(model: StepModel) -> None:
     """Report the steps so far of a `fit` in which an assertion failed.
 
@@ -370,8 +130,8 @@ def check_on_bad_batch(owner: str, on_bad_batch: str) -> None:
 
 def assertion(condition: Any, message: str, kind: str = "error") -> list[Any]:
     """Note a condition that must hold; the returned list is empty."""
-    if _current.scope is not None:
-        checks = _current.scope.checks
+    if current.scope is not None:
+        checks = current.scope.checks
         checks[message] = condition & checks[message] if message in checks else condition
     return []
 

@@ -28,6 +28,11 @@ class StepModel(CompatModel):
     step_owner: StepOwner | None = None
     _single_step: Callable[[Any], Any] | None = None
 
+    @property
+    def drops_assertions(self) -> bool:
+        """Whether the compiled step does not check assertions: XLA drops them."""
+        return self.jit_compile
+
     def training_step(self, data: Any) -> dict[str, Any]:
         """Run one step of the training on a batch and return the logs."""
         raise NotImplementedError

@@ -1,5 +1,6 @@
 """The parts of a training step that are written for TensorFlow."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -58,6 +59,7 @@ __all__ = [
     "strategy_scope",
     "synchronize_statistics",
     "update_variables",
+    "variables_in_place",
     "worker_index",
 ]
 
@@ -109,6 +111,11 @@ def require_before(assertions: Sequence[Any], values: Any) -> Any:
 def outside_graph() -> AbstractContextManager:
     """Run a block once, when the step is traced, outside its graph."""
     return tf.init_scope()
+
+
+def variables_in_place(model: keras.Model) -> AbstractContextManager:
+    """Let the variables of a model hold its state for a block; here they always do."""
+    return contextlib.nullcontext()
 
 
 def raise_failed_assertions(model: keras.Model) -> None:
