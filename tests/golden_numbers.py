@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_kd.losses.reduction import mean_per_sample
+
 FILES = ("golden_a", "golden_b")
 #: Tolerance of a value and a gradient, relative to the largest entry.
 NEAR = {"float64": 1e-10, "float32": 1e-5}
@@ -43,7 +45,7 @@ def value_and_gradient(loss, teacher, student, labels=None):
     student = tf.convert_to_tensor(student)
     with tf.GradientTape() as tape:
         tape.watch(student)
-        values = loss(teacher, student, labels)
+        values = mean_per_sample(loss(teacher, student, labels))
         mean = tf.reduce_mean(values)
     gradient = tf.convert_to_tensor(tape.gradient(mean, student))
     return keras.ops.convert_to_numpy(values), np.asarray(gradient)

@@ -95,3 +95,25 @@ def counted(model):
     counter = Counting(name=f"{model.name}_counter")
     inputs = keras.Input(model.input_shape[1:])
     return keras.Model(inputs, model(counter(inputs)), name=f"counted_{model.name}"), counter
+
+
+def named(name, keys=("image",), units=4, inputs=5, form=dict, seed=0):
+    """A Functional model of inputs with names, given as a dict, a list or a single input.
+
+    Layers: `hidden`, `head`.
+    """
+    keras.utils.set_random_seed(seed)
+    given = {key: keras.Input((inputs,), name=key) for key in keys}
+    x = layers.Concatenate()(list(given.values())) if len(given) > 1 else given[keys[0]]
+    x = layers.Dense(6, activation="relu", name="hidden")(x)
+    parts = given if form is dict else list(given.values())
+    parts = parts[0] if form is None else parts
+    return keras.Model(parts, layers.Dense(units, name="head")(x), name=name)
+
+
+def pairs(samples=32, inputs=5, seed=0):
+    """Inputs for `named`, of which the first in the alphabet is the wrong one, and labels."""
+    rng = np.random.default_rng(seed)
+    x = {key: rng.normal(size=(samples, inputs)).astype("float32") for key in ("audio", "image")}
+    x["audio"] *= 5
+    return x, rng.integers(0, 4, samples)

@@ -74,9 +74,9 @@ def report(done):
     rows = [["teachers", *(_accuracies(done, column, "teacher") for column in columns)]]
     for method, (title, _) in METHODS.items():
         rows.append([f"student, {title}", *(_accuracies(done, c, method) for c in columns)])
-    rows.insert(
-        4, ["student, soft targets, best single teacher", *(_best(done, c) for c in columns)]
-    )
+        if method == "kd":
+            best = [_best(done, column) for column in columns]
+            rows.append([f"student, {title}, best of the single teachers", *best])
     return f"{table(header, rows)}\n\n{_measured(done)}"
 
 

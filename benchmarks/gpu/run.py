@@ -22,7 +22,15 @@ DIFFERENCES = (
 
 
 def run_plan(images, options, results, clock):
-    """Run the jobs of the plan in order; each is written when it is finished."""
+    """Run the jobs of the plan in order until the time is over; each is written at its end."""
+    try:
+        run_jobs(start_pairs(images, options, clock), options, results, clock)
+    except OutOfTimeError as error:
+        clock.report(f"stopped: {error}")
+
+
+def start_pairs(images, options, clock):
+    """Return the runs of each pair, with the first programs compiled and measured."""
     recipe = Recipe(images.count, options.batch, options.chunk)
     compiler, folder = Compiler(options.threads), options.work / "teachers"
     pairs = {
@@ -33,6 +41,11 @@ def run_plan(images, options, results, clock):
     for name, runs in pairs.items():
         runs.calibrate()
         clock.report(f"{name}: seconds per epoch {runs.rates}")
+    return pairs
+
+
+def run_jobs(pairs, options, results, clock):
+    """Run the jobs that are not done."""
     epochs = choose_epochs(pairs, options, results.done, clock.total_left())
     clock.report(f"epochs: {epochs}")
     for runs in pairs.values():
@@ -43,13 +56,11 @@ def run_plan(images, options, results, clock):
         if (cell, seed) in results.done and trained:
             continue
         if runs.estimate(cell["method"], cell["epochs"]) > clock.left():
-            clock.report(f"no time left for {cell}, seed {seed}")
-            return
+            raise OutOfTimeError(f"no time left for {cell}, seed {seed}")
         try:
             run_job(runs, cell, seed, options, results, clock)
-        except OutOfTimeError as error:
-            clock.report(f"stopped: {error}")
-            return
+        except OutOfTimeError:
+            raise
         except Exception as error:  # The other runs do not need this one.
             traceback.print_exc()
             results.fail(f"{cell}, seed {seed}", error)

@@ -36,7 +36,7 @@ class CachedTeacher(BaseTeacher):
         return self.stored.parameters
 
     @property
-    def input_shapes(self) -> None:
+    def inputs(self) -> None:
         """`None`: the inputs are those that the cache was built with."""
         return
 
@@ -61,7 +61,12 @@ class WatchedCachedTeacher:
         stored = {tap_key(tap.name, tap.serves): tap for tap in teacher.stored.taps}
         found = {tap: stored[require_tap(stored, tap, teacher.name)] for tap in taps}
         self.shapes = {tap: (None, *one.shape) for tap, one in found.items()}
-        self.activations = {tap: one.activation for tap, one in found.items() if tap.logits}
+        #: As for `TappedModel`.
+        self.kinds = {tap: one.activation or "logits" for tap, one in found.items() if tap.logits}
+        self.activations = {
+            tap: kind if kind in ("softmax", "sigmoid") else None
+            for tap, kind in self.kinds.items()
+        }
 
     def __call__(self, x: Any) -> dict[Tap, Any]:
         """Raise an error: there is no model to run."""

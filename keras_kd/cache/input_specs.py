@@ -19,6 +19,28 @@ def sample_inputs(x: Any, batched: bool) -> Inputs:
     return tuple((tuple(part.shape)[1 if batched else 0 :], part.dtype.name) for part in parts)
 
 
+def input_names(x: Any) -> tuple[str, ...] | None:
+    """Return the keys of a sample's inputs, in the order of `sample_inputs`; `None` without any."""
+    return tuple(sorted(x)) if isinstance(x, dict) else None
+
+
+def select_stored(x: Any, names: Sequence[str] | None, owner: str) -> Any:
+    """Return the inputs that a cache was built with, from samples that may have more.
+
+    Raises:
+        CacheError: If one is missing.
+    """
+    if names is None or not isinstance(x, dict):
+        return x
+    missing = [name for name in names if name not in x]
+    if missing:
+        raise CacheError(
+            f"{owner}: it was built with the inputs {list(names)}, so the samples need {missing}. "
+            f"Received: inputs {sorted(x)}"
+        )
+    return {name: x[name] for name in names}
+
+
 def is_batched(x: Any, inputs: Inputs, owner: str) -> bool:
     """Return whether inputs are batches of the given samples or single samples.
 
@@ -51,7 +73,7 @@ def takes_batches(teachers: Sequence[BaseTeacher], x: Any) -> bool:
     received = ", ".join(f"{part.dtype.name} {tuple(part.shape)}" for part in tree.flatten(x))
     raise CacheError(
         f"KnowledgeCache.build: teacher '{teachers[0].name}' takes batches of shape "
-        f"{teachers[0].input_shapes}, so the data set must return x, (x, y) or (x, y, "
+        f"{teachers[0].inputs.shapes}, so the data set must return x, (x, y) or (x, y, "
         f"sample_weight) with such x, as single samples or batches. Received: x of {received}"
     )
 
@@ -67,12 +89,13 @@ def _accepts(teacher: BaseTeacher, x: Any) -> bool:
             x = tf.function(teacher.preprocessing).get_concrete_function(x).structured_outputs
         except (ValueError, TypeError, IndexError):
             return False  # The preprocessing expects batches and x is a single sample.
-    parts, shapes = tree.flatten(x), teacher.input_shapes
-    if shapes is None:
-        return all(part.shape.rank and part.shape[0] is None for part in parts)
-    return len(parts) == len(shapes) and all(
+    inputs = teacher.inputs
+    parts = None if inputs is None else inputs.parts(x, f"Teacher '{teacher.name}'")
+    if parts is None:
+        return all(part.shape.rank and part.shape[0] is None for part in tree.flatten(x))
+    return len(parts) == len(inputs.shapes) and all(
         part.shape.is_compatible_with((None, *shape[1:]))
-        for part, shape in zip(parts, shapes, strict=True)
+        for part, shape in zip(parts, inputs.shapes, strict=True)
     )
 
 

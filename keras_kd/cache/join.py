@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_kd.cache.input_specs import is_batched
+from keras_kd.cache.input_specs import is_batched, select_stored
 from keras_kd.cache.keys import (
     CHUNK,
     Dataset,
@@ -41,7 +41,7 @@ def join(
     schema, owner = reader.manifest.schema, f"KnowledgeCache '{reader.folder}'"
     _check_augment(schema, augment, owner)
     x, key = split_key(split_element(dataset.element_spec)[0])
-    batched = is_batched(x, schema.inputs, owner)
+    batched = is_batched(select_stored(x, schema.input_names, owner), schema.inputs, owner)
     if key is None:
         _check_size(reader, dataset, batched)
     if batched:
@@ -116,7 +116,8 @@ def _make_map(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
         *values, must_check = tf.numpy_function(take, [keys, views], [*types, tf.bool])
 
         def check() -> Any:
-            return tf.numpy_function(check_inputs, [keys, views, input_digests(x)], tf.bool)
+            stored = select_stored(x, schema.input_names, f"KnowledgeCache '{reader.folder}'")
+            return tf.numpy_function(check_inputs, [keys, views, input_digests(stored)], tf.bool)
 
         with tf.control_dependencies([tf.cond(must_check, check, lambda: tf.constant(True))]):
             rows = {

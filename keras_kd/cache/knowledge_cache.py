@@ -10,7 +10,7 @@ import keras
 
 from keras_kd.cache.builder import BuildPlan, block_rows, build
 from keras_kd.cache.cached_teacher import CachedTeacher
-from keras_kd.cache.input_specs import sample_inputs, takes_batches
+from keras_kd.cache.input_specs import input_names, sample_inputs, takes_batches
 from keras_kd.cache.join import join
 from keras_kd.cache.keys import Dataset, check_dataset, is_infinite, split_element, split_key
 from keras_kd.cache.manifest import MANIFEST, Manifest
@@ -135,6 +135,7 @@ class KnowledgeCache:
             seed=seed if views > 1 else None,
             shard=shard,
             block_rows=1,
+            input_names=input_names(x),
         )
         schema = replace(schema, block_rows=block_rows(schema.row_bytes))
         folder = Path(path) if shard is None else shard_folder(Path(path), *shard)
@@ -181,7 +182,8 @@ class KnowledgeCache:
         Args:
             dataset: The data set of the build: in the same order, or with keys (`kd.keyed`) and
                 then shuffled, repeated and batched as needed. Joining batches is fastest. Labels
-                and sample weights stay unchanged.
+                and sample weights stay unchanged. Dict inputs may have more keys than those of the
+                build.
             augment: For a cache with several views, the function that made them. Each sample comes
                 as one of its views, drawn anew in each epoch.
             seed: Seed of these draws. Defaults to `None`, a random one.

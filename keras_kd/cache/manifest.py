@@ -66,6 +66,8 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write the manifest into the folder, completely or not at all."""
         fields = asdict(self)
+        if self.schema.input_names is None:
+            del fields["schema"]["input_names"]
         value = {
             "format": FORMAT,
             "version": VERSION,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from keras_kd.teachers.knowledge import SERVES
 #: The columns besides the teacher outputs: each sample's key, and a digest of each of its inputs.
 KEYS, DIGESTS = "keys.npy", "inputs.npy"
 DTYPES = ("float16", "float32")
+#: Values of `StoredTap.activation`.
+ACTIVATIONS = (None, "softmax", "sigmoid", "probabilities", "values")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.npy")
 _MAX_ROW_BYTES = 2**31
 
@@ -27,7 +29,9 @@ class StoredTap:
     Attributes:
         name: The tap's name, `None` for the output.
         serves: What the values can be used as, one of `knowledge.SERVES`.
-        activation: `"softmax"` or `"sigmoid"` if the teacher applies it to these logits.
+        activation: `"softmax"` or `"sigmoid"` if the teacher applies it to these logits,
+            `"probabilities"` if they are log p of one of the two, `"values"` for numbers
+            (regression), `None` for logits.
         shape: Shape of one sample's value, as the teacher returns it.
         dtype: Its dtype, as the teacher returns it.
         file: The file with the values.
@@ -87,6 +91,8 @@ class CacheSchema:
         seed: Seed of the views.
         shard: (i, n) for the i-th of n shards, or `None` for a whole cache.
         block_rows: Samples per block; each block has a checksum.
+        input_names: The keys of `inputs` in a dict; `None` for other inputs, and in caches of
+            earlier versions.
     """
 
     teachers: tuple[StoredTeacher, ...]
@@ -96,6 +102,8 @@ class CacheSchema:
     seed: int | None
     shard: tuple[int, int] | None
     block_rows: int
+    # Not compared, so that a cache of an earlier version is complete.
+    input_names: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
     def columns(self) -> Columns:
@@ -119,7 +127,8 @@ class CacheSchema:
     def differences(self, other: "CacheSchema") -> str:
         """Return the names of the parts in which two schemas differ."""
         own, others = asdict(self), asdict(other)
-        parts = [name for name in own if name != "teachers" and own[name] != others[name]]
+        compared = set(own) - {"teachers", "input_names"}
+        parts = [name for name in own if name in compared and own[name] != others[name]]
         names = [[teacher.name for teacher in schema.teachers] for schema in (self, other)]
         if names[0] != names[1]:
             parts.append(f"teachers ({names[0]}, not {names[1]})")
@@ -144,6 +153,7 @@ class CacheSchema:
             seed=None if value["seed"] is None else int(value["seed"]),
             shard=None if value["shard"] is None else tuple(parse_int(v) for v in value["shard"]),
             block_rows=parse_int(value["block_rows"], 1),
+            input_names=_parse_names(value.get("input_names")),
         )
 
 
@@ -169,6 +179,10 @@ def parse_int(value: Any, minimum: int = 0) -> int:
     return value
 
 
+def _parse_names(value: Any) -> tuple[str, ...] | None:
+    return None if value is None else tuple(str(name) for name in value)
+
+
 def _parse_choice(value: Any, allowed: Sequence[Any]) -> Any:
     if value not in allowed:
         raise ValueError(f"expected one of {allowed}, received {value!r}")
@@ -192,7 +206,7 @@ def _parse_tap(value: dict[str, Any]) -> StoredTap:
     tap = StoredTap(
         name=None if value["name"] is None else str(value["name"]),
         serves=_parse_choice(value["serves"], SERVES),
-        activation=_parse_choice(value["activation"], (None, "softmax", "sigmoid")),
+        activation=_parse_choice(value["activation"], ACTIVATIONS),
         shape=tuple(parse_int(size, 1) for size in value["shape"]),
         dtype=str(np.dtype(value["dtype"])) if value["dtype"] != "bfloat16" else "bfloat16",
         file=value["file"],

@@ -189,9 +189,9 @@ def _choose_tap(teacher: Teacher, name: str | None) -> tuple[Tap, str, str | Non
     """
     logits = Tap(name, logits=True)
     if name is None or name in teacher.output_names:
-        activation = teacher.watch([logits]).activations[logits]
-        plain = activation is None and teacher.outputs != "probabilities"
-        return logits, "either" if plain else "logits", activation
+        kind = teacher.watch([logits]).kinds[logits]
+        serves = "either" if kind in ("logits", "values") else "logits"
+        return logits, serves, None if kind == "logits" else kind
     return Tap(name), "values", None
 
 
@@ -214,6 +214,8 @@ def _stored_tap(
     top_k = top_k if tap.logits else None
     if top_k is not None:
         check_top_k(top_k, shape, activation, teacher.name)
+        # Only classes have a rest.
+        activation = "softmax" if activation == "probabilities" else activation
     return StoredTap(tap.name, serves, activation, shape, value.dtype.name, file, top_k)
 
 

@@ -56,10 +56,10 @@ def check_top_k(k: int, shape: tuple[int, ...], activation: str | None, name: st
     Raises:
         ValueError: If the outputs are not mutually exclusive classes, or not more than k.
     """
-    if activation == "sigmoid" or not shape or shape[-1] < 2:
+    if activation in ("sigmoid", "values") or not shape or shape[-1] < 2:
         raise ValueError(
             "KnowledgeCache: `top_k` needs the logits of several classes, and teacher "
-            f"'{name}' has binary outputs of shape {shape}. Pass top_k=None."
+            f"'{name}' has binary outputs or numbers, of shape {shape}. Pass top_k=None."
         )
     if not 1 <= k < shape[-1]:
         raise ValueError(

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 from keras import tree
 
+from keras_kd.models.declaration import unknown_output_message
 from keras_kd.models.graph import open_graph
-from keras_kd.models.logits import inspect_output, unknown_output_message
+from keras_kd.models.logits import inspect_output
 
 
 def loss_and_accuracy(
@@ -26,7 +27,7 @@ def loss_and_accuracy(
             "Python for several outputs."
         )
     verdict = inspect_output(graph, outputs[0])
-    if verdict.kind == "unknown":
+    if verdict.kind in ("unknown", "values"):
         raise ValueError(
             f"{unknown_output_message(model.name, verdict)} Expected a last layer whose activation "
             "is None, softmax or sigmoid. Use keras_kd from Python, where you can declare it."

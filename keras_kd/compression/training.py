@@ -15,6 +15,7 @@ from keras_kd.compression.tfmot.wrapper import WrappedModel
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses, student_tap
 from keras_kd.distillers.distiller import Distiller
+from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.optimizers import copy_optimizer
@@ -69,7 +70,7 @@ class Training:
     noise: Any = None
     combine: str = "losses"
     class_names: Sequence[str] | None = None
-    student_outputs: str = "auto"
+    student_outputs: Declaration = "auto"
     augment: Any = None
     same_view: bool = False
     validation_data: Any = None

@@ -9,8 +9,9 @@ from keras import ops, tree
 
 from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
 from keras_kd.distillers.input_checks import check_batches, has_single_samples
+from keras_kd.distillers.keras_interface import KerasInterface
 from keras_kd.distillers.objective import Objective
-from keras_kd.distillers.summary import distiller_summary
+from keras_kd.distillers.shared_inputs import list_inputs
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.random_state import seed_states
@@ -28,7 +29,7 @@ from keras_kd.training.labels import UNLABELED
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
 
 
-class BaseDistiller(HyperparameterPaths, backend.StepModel):
+class BaseDistiller(HyperparameterPaths, KerasInterface):
     """Base class of `Distiller`, `SelfDistiller`, `MutualLearning` and `DeepSupervision`.
 
     It owns the training step, `compile`, `fit`, the metrics and the hyperparameters. Subclasses
@@ -137,10 +138,6 @@ class BaseDistiller(HyperparameterPaths, backend.StepModel):
         self._allowed_labels = sparse_classes(loss, student.output_shapes)
         self._label_masking = LabelMasking(loss, student.output_names)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Run the student."""
-        return self.student(unpack_batch(inputs)[0], training=training)
-
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
@@ -210,9 +207,9 @@ class BaseDistiller(HyperparameterPaths, backend.StepModel):
             )
 
     def _check_shapes(self, *data: Any) -> None:
-        student = self.student if self.augment is None else None
         labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
-        check_batches(data, student, labeled, shapes, sparse=bool(self._allowed_labels))
+        models = list_inputs(self, joined_spec(data[0]) is not None)
+        check_batches(data, models, labeled, shapes, sparse=bool(self._allowed_labels))
 
     def training_step(self, data: Any) -> dict[str, Any]:
         """Run one step: prepare the batch and the teachers, then commit."""
@@ -348,37 +345,3 @@ class BaseDistiller(HyperparameterPaths, backend.StepModel):
         if self.compiled_metrics_fn is not None:
             self._label_masking.update_metrics(self.compiled_metrics_fn, y, y_pred, sample_weight)
         return self.get_metrics_result()
-
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the student's outputs, after which Keras names losses and metrics."""
-        return self.objective.student.output_names
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The metrics that Keras resets at the start of each epoch."""
-        loss, *others = self._trackers.metrics
-        compiled = [m for m in super().metrics if m.name != "loss"]  # Keras tracks it as well.
-        return [loss, *compiled, *others]
-
-    def get_metrics_result(self) -> dict[str, Any]:
-        """Return the compiled metrics; the steps add the losses."""
-        own = {tracker.name for tracker in self._trackers.metrics}
-        logs = super().get_metrics_result()
-        return {name: value for name, value in logs.items() if name not in own}
-
-    def epoch_results(self) -> dict[str, Any]:
-        """Return the results of the compiled metrics and of all losses."""
-        return {**self.get_metrics_result(), **self._trackers.results(self._trackers.names)}
-
-    def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
-        """Print a table of teachers, student, projectors and losses.
-
-        Args:
-            print_fn: Called with each line. Defaults to `print`.
-            **kwargs: Arguments of `keras.Model.summary`; if there are any, the student's own table
-                is printed too.
-        """
-        distiller_summary(self, print_fn)
-        if kwargs:
-            self.student.summary(print_fn=print_fn, **kwargs)

@@ -11,6 +11,7 @@ from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses, teacher_tap
 from keras_kd.distillers.early_exits import Exits, ModelWithExits, build_exits
 from keras_kd.losses import DistillationLoss
+from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
@@ -81,7 +82,7 @@ class DeepSupervision(BaseDistiller):
         losses: str | DistillationLoss | Sequence[str | DistillationLoss] | None = None,
         student_loss_weight: float = 1.0,
         exit_loss_weight: float = 0.5,
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         on_bad_batch: str = "raise",
         name: str | None = None,
@@ -164,7 +165,7 @@ class DeepSupervision(BaseDistiller):
 
 
 def _objective(
-    student: keras.Model, exits: dict[str, keras.layers.Layer], losses: Any, outputs: str
+    student: keras.Model, exits: dict[str, keras.layers.Layer], losses: Any, outputs: Declaration
 ) -> DistillationObjective:
     """Return the losses of the exits, whose targets are the student's outputs in the same pass."""
     losses = [own for loss in as_losses(losses) for own in _at_each(loss, exits)]

@@ -8,16 +8,17 @@ import keras
 from keras import ops, tree
 
 from keras_kd.distillers.objective import Objective
+from keras_kd.distillers.shared_inputs import check_inputs
 from keras_kd.losses import DistillationLoss, SoftTargets
 from keras_kd.losses import get as get_loss
-from keras_kd.losses.distillation_loss import shapes_agree
-from keras_kd.losses.numerics import mean_over_samples
-from keras_kd.models.graph import input_shapes
-from keras_kd.models.logits import OUTPUTS
+from keras_kd.losses.reduction import mean_over_samples, mean_per_sample
+from keras_kd.models.declaration import Declaration, check_declaration
+from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
 from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.shared_weights import check_shared_weights
 from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns, replicate_teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.label_checks import per_output, sample_weights
@@ -56,7 +57,7 @@ class DistillationObjective(Objective):
         student: keras.Model,
         losses: str | DistillationLoss | Sequence[str | DistillationLoss] | None,
         teachers: Any,
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
@@ -119,6 +120,8 @@ class DistillationObjective(Objective):
         )
         for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
+            if not self.during:
+                check_shared_weights(member.teacher, self.student.model)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
@@ -170,6 +173,8 @@ class DistillationObjective(Objective):
         """
         if self.during:
             return
+        for teacher in self.teachers:  # Layers may have been unfrozen since.
+            check_shared_weights(teacher, self.student.model)
         if self.terms and not self.teachers:
             raise ValueError(
                 f"'{name}' has no teachers (a file holds none). Call "
@@ -226,15 +231,16 @@ class DistillationObjective(Objective):
         """Compute the mean of one loss over the samples, its teachers weighted per sample."""
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
-        labels = per_output(y, tap, names)
+        labels, weights = per_output(y, tap, names), sample_weights(weights, tap, names)
         outputs = _each(student_tap(loss), student_outputs)
         if knowledge.combined and loss.on_logits:
             values = loss.compare(None, knowledge.combined[teacher_tap(loss)], outputs, labels)
-        else:
-            values = self._over_teachers(i, knowledge, outputs, labels)
-        return mean_over_samples(values, sample_weights(weights, tap, names))
+            return mean_over_samples(values, weights)
+        return self._mean_over_teachers(i, knowledge, outputs, labels, weights)
 
-    def _over_teachers(self, i: int, knowledge: Knowledge, outputs: Any, labels: Any) -> Any:
+    def _mean_over_teachers(
+        self, i: int, knowledge: Knowledge, outputs: Any, labels: Any, weights: Any
+    ) -> Any:
         loss, teachers = self.terms[i], len(knowledge.outputs)
         values = []
         for k, teacher_outputs in enumerate(knowledge.outputs):
@@ -246,9 +252,10 @@ class DistillationObjective(Objective):
                 own, own_labels = _restrict_classes(outputs, labels, columns)
             values.append(loss.compare(projector, target, own, own_labels))
         if teachers == 1:
-            return values[0]
-        values = ops.stack(values)
-        return ops.sum(values * ops.cast(knowledge.weights, values.dtype), axis=0)
+            return mean_over_samples(values[0], weights)
+        values = ops.stack([mean_per_sample(value, weights) for value in values])
+        values = ops.sum(values * ops.cast(knowledge.weights, values.dtype), axis=0)
+        return mean_over_samples(values)
 
     def _key(self, loss: int, teacher: int, teachers: int) -> str:
         name = self.names[loss]
@@ -263,7 +270,8 @@ def _restrict_classes(logits: Any, labels: Any, columns: Sequence[int]) -> tuple
         matches = ops.expand_dims(target, -1) == own
         position = ops.cast(ops.argmax(matches, axis=-1), "int32")
         labels = ops.where(ops.any(matches, axis=-1), position, UNLABELED)
-    return ops.take(logits, own, axis=-1), labels
+    restricted, mask = ops.take(logits, own, axis=-1), get_mask(logits)
+    return restricted if mask is None else set_mask(restricted, mask), labels
 
 
 def student_tap(loss: DistillationLoss) -> Tap | list[Tap]:
@@ -291,25 +299,6 @@ def as_losses(losses: Any) -> list[DistillationLoss]:
     return [get_loss(loss) for loss in several]
 
 
-def check_inputs(teacher: Teacher, student: keras.Model) -> None:
-    """Reject a teacher that does not accept the student's inputs.
-
-    Raises:
-        ValueError: If the shapes of their inputs differ and there is no preprocessing.
-    """
-    if teacher.preprocessing is not None:
-        return
-    one, other = teacher.input_shapes, input_shapes(student)
-    if one is None or other is None:
-        return
-    if len(one) != len(other) or not all(map(shapes_agree, one, other)):
-        raise ValueError(
-            f"Teacher '{teacher.name}' takes inputs of shape {one} and the student "
-            f"'{student.name}' {other}. Convert the student's inputs for the teacher: "
-            "kd.Teacher(model, preprocessing=...)."
-        )
-
-
 def _check_arguments(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:
     if not isinstance(weighting, (Weighting, type(None))):
         raise TypeError(
@@ -331,11 +320,7 @@ def _check_arguments(weighting: Any, noise: Any, class_names: Any, student_outpu
         raise ValueError(
             f"Distiller: `class_names` must be unique. Received: class_names={class_names}"
         )
-    if student_outputs not in OUTPUTS:
-        raise ValueError(
-            f"Distiller: `student_outputs` must be one of {OUTPUTS}. "
-            f"Received: student_outputs={student_outputs!r}"
-        )
+    check_declaration(student_outputs, "Distiller: `student_outputs`")
 
 
 def _taps(names: str | Sequence[str] | None, logits: bool) -> Tap | list[Tap]:

@@ -1,5 +1,6 @@
 """Distillation from one or several frozen teachers."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import keras
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.distillation_objective import DistillationObjective, as_shapes
 from keras_kd.losses import DistillationLoss
+from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
@@ -53,8 +55,9 @@ class Distiller(BaseDistiller):
             `"losses"`.
         class_names: Names of the student's classes, in order, for teachers with named classes.
             Defaults to `None`.
-        student_outputs: Type of the student's outputs: `"logits"`, `"probabilities"` or `"auto"`,
-            which reads it from the model. Defaults to `"auto"`.
+        student_outputs: Type of the student's outputs: `"logits"`, `"probabilities"`, `"values"` or
+            `"auto"`, which reads it from the model; for all outputs, or in a dict by output. As for
+            `kd.Teacher(outputs=...)`. Defaults to `"auto"`.
         augment: Augmentation of the student's inputs in training: a Keras layer, a list of layers,
             or a function of x; drawn anew in each step. It only gets x, so it must not change the
             label. Defaults to `None`.
@@ -89,7 +92,7 @@ class Distiller(BaseDistiller):
         noise: LogitNoise | None = None,
         combine: str = "losses",
         class_names: Sequence[str] | None = None,
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         same_view: bool = False,
         on_bad_batch: str = "raise",
@@ -99,6 +102,7 @@ class Distiller(BaseDistiller):
         objective = DistillationObjective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
+        _warn_if_swapped(student, objective.teachers)
         super().__init__(
             student,
             objective,
@@ -162,3 +166,15 @@ class Distiller(BaseDistiller):
             # The projectors must exist before their weights are loaded.
             distiller.objective.connect([[as_shapes(shape) for shape in taps] for taps in shapes])
         return distiller
+
+
+def _warn_if_swapped(student: keras.Model, teachers: Sequence[Teacher]) -> None:
+    """Warn of a student that is larger than all its teachers together."""
+    own, others = student.count_params(), sum(teacher.parameters for teacher in teachers)
+    if teachers and own > others:
+        warnings.warn(
+            f"The student '{student.name}' is larger than its teacher: it has {own:,} parameters, "
+            f"and {[teacher.name for teacher in teachers]} {others:,}. If the arguments are "
+            "swapped, note their order: kd.Distiller(student, teachers).",
+            stacklevel=3,
+        )

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_kd.models.declaration import Declaration
 from keras_kd.models.taps import Tap, TappedModel
 
 Exits = Sequence[str] | Mapping[str, keras.layers.Layer]
@@ -35,7 +36,7 @@ class ModelWithExits(TappedModel):
         also: Sequence[Tap],
         model: keras.Model,
         taps: Sequence[Tap],
-        outputs: str = "auto",
+        outputs: Declaration = "auto",
         training: bool = False,
     ) -> None:
         self._exits = {Tap(name, logits=True): layer for name, layer in exits.items()}
@@ -53,7 +54,9 @@ class ModelWithExits(TappedModel):
         return outputs, student_outputs
 
 
-def build_exits(student: keras.Model, exits: Exits, outputs: str) -> dict[str, keras.layers.Layer]:
+def build_exits(
+    student: keras.Model, exits: Exits, outputs: Declaration
+) -> dict[str, keras.layers.Layer]:
     """Build the exits, by tap.
 
     Raises:

@@ -1,16 +1,17 @@
 """Reject batches that do not match the student, before training starts.
 
-Shapes are known for arrays and for a `tf.data.Dataset`; they are checked for students with one
-input and one output. Keras checks the rest.
+Keys and shapes are known for arrays and for a `tf.data.Dataset`; the shapes of labels are checked
+for students with one output. Keras checks the rest.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import tree
 
+from keras_kd.distillers.shared_inputs import check_batch
 from keras_kd.losses.distillation_loss import shapes_agree
-from keras_kd.models.graph import input_shapes
+from keras_kd.models.inputs import ModelInputs
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.training.tf_data import (
     DenseSpec,
@@ -23,7 +24,7 @@ from keras_kd.training.tf_data import (
 
 def check_batches(
     data: tuple[Any, Any, Any],
-    student: keras.Model | None,
+    models: Sequence[tuple[str, ModelInputs | None]],
     labeled: bool,
     shapes: dict[str, tuple],
     sparse: bool,
@@ -32,7 +33,7 @@ def check_batches(
 
     Args:
         data: `x`, `y` and `sample_weight` as passed to `fit`.
-        student: The student, or `None` if its inputs are augmented.
+        models: The models that get `x` itself, such as "The student 'small'", and their inputs.
         labeled: Whether a loss on labels is compiled.
         shapes: Shape of each output of the student, by name.
         sparse: Whether the labels are class indices.
@@ -45,8 +46,8 @@ def check_batches(
     if found is None:
         return
     x, y, weights = found
-    if student is not None:
-        _check_inputs(student, dense_spec(x))
+    for owner, inputs in models:
+        check_batch(owner, inputs, x)
     labels = dense_spec(y)
     if labels is not None and labels.dtype == "string":
         raise TypeError(
@@ -73,21 +74,6 @@ def _check_labels(y: DenseSpec, name: str, shape: tuple, sparse: bool) -> None:
             f"The loss expects class indices, labels of shape {tuple(shape[:-1])}, for the "
             f"output '{name}' of shape {tuple(shape)}. Received: labels of shape "
             f"{y.shape}. For one-hot labels use keras.losses.CategoricalCrossentropy."
-        )
-
-
-def _check_inputs(student: keras.Model, x: DenseSpec | None) -> None:
-    wanted = input_shapes(student)
-    if x is None or wanted is None or len(wanted) != 1:
-        return
-    own, shape = wanted[0], x.shape
-    # As in Keras, a last axis of size 1 may be missing or extra.
-    dropped = shape[:-1] if len(shape) == len(own) + 1 and shape[-1] in (1, None) else shape
-    added = (*dropped, 1) if len(shape) == len(own) - 1 and own[-1] == 1 else dropped
-    if not shapes_agree(added, own):
-        raise ValueError(
-            f"The student '{student.name}' takes inputs of shape {own}. Received: `x` of shape "
-            f"{shape}" + ("" if len(shape) == len(own) else "; is it batched?")
         )
 
 

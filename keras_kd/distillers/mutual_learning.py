@@ -8,9 +8,12 @@ from keras import tree
 
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.mutual_objective import MutualObjective
+from keras_kd.distillers.shared_inputs import find_other_inputs
 from keras_kd.losses import DistillationLoss
-from keras_kd.losses.distillation_loss import shapes_agree
-from keras_kd.models.graph import built_inputs, input_shapes, require_built
+from keras_kd.models.declaration import Declaration
+from keras_kd.models.graph import require_built
+from keras_kd.models.inputs import call_model, merge_inputs
+from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.augmentation import Augmentation
@@ -39,7 +42,7 @@ class MutualLearning(BaseDistiller):
         noise: As for `Distiller`.
         combine: As for `Distiller`: with `"probabilities"` the target is the mean of the others.
             Defaults to `"losses"`.
-        student_outputs: As for `Distiller`.
+        student_outputs: As for `Distiller`; a dict is by the students' names.
         augment: As for `Distiller`; all students get the same view.
         on_bad_batch: As for `Distiller`.
         name: Name of the model. Defaults to `None`.
@@ -66,7 +69,7 @@ class MutualLearning(BaseDistiller):
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         on_bad_batch: str = "raise",
         name: str | None = None,
@@ -166,6 +169,12 @@ class MutualLearning(BaseDistiller):
         """Update the metrics of each student."""
         return super().compute_metrics(x, self._labels_by_student(y), y_pred, sample_weight)
 
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
+        """Run each student; return their outputs by name."""
+        x, _ = unpack_batch(inputs)
+        outputs = {s.name: call_model(s, x, training=training) for s in self.students}
+        return {name: tree.flatten(output)[0] for name, output in outputs.items()}
+
     def _copy_for_students(self, metrics: Any) -> Any:
         if metrics is None or isinstance(metrics, dict):
             return metrics
@@ -215,8 +224,8 @@ class MutualLearning(BaseDistiller):
 
 def _join_students(students: Sequence[keras.Model]) -> keras.Model:
     """Return one model with an output per student, in their precision."""
-    inputs = built_inputs(students[0])
-    outputs = {student.name: tree.flatten(student(inputs)) for student in students}
+    inputs = merge_inputs(students)
+    outputs = {student.name: tree.flatten(call_model(student, inputs)) for student in students}
     several = [name for name, tensors in outputs.items() if len(tensors) != 1]
     if several:
         raise ValueError(
@@ -248,15 +257,11 @@ def _check(students: Any) -> None:
             "MutualLearning: the students must have different names, which the history uses. "
             f"Received: {names}"
         )
-    first = input_shapes(students[0])
-    for student in students[1:]:
-        own = input_shapes(student)
-        known = first is not None and own is not None
-        if known and (len(own) != len(first) or not all(map(shapes_agree, own, first))):
-            raise ValueError(
-                "MutualLearning: all students must take the same inputs. Received: "
-                f"'{names[0]}' takes {first} and '{student.name}' {own}"
-            )
+    difference = find_other_inputs(students)
+    if difference is not None:
+        raise ValueError(
+            f"MutualLearning: all students must take the same inputs. Received: {difference}"
+        )
     weights = {}
     for student in students:
         for weight in student.weights:

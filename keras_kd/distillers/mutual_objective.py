@@ -9,11 +9,18 @@ from keras import ops, tree
 from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses
 from keras_kd.distillers.objective import Objective
 from keras_kd.losses import DistillationLoss
+from keras_kd.models.declaration import (
+    Declaration,
+    check_declaration,
+    check_declared_names,
+    declared_kind,
+)
 from keras_kd.models.taps import TappedModel
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.training.label_checks import sample_weights
 
 
 class MutualObjective(Objective):
@@ -22,7 +29,7 @@ class MutualObjective(Objective):
     Args:
         students: The students.
         losses: As for `Distiller`, for each student.
-        student_outputs: As for `Distiller`.
+        student_outputs: As for `Distiller`, in a dict by the students' names.
         weighting: Weights of the other students, as for `Distiller`.
         noise: As for `Distiller`.
         combine: As for `Distiller`.
@@ -35,7 +42,7 @@ class MutualObjective(Objective):
         self,
         students: Sequence[keras.Model],
         losses: Any,
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         weighting: Weighting | None = None,
         noise: LogitNoise | None = None,
         combine: str = "losses",
@@ -47,16 +54,20 @@ class MutualObjective(Objective):
         self.noise = noise
         self.combine = combine
         self.student_outputs = student_outputs
+        check_declaration(student_outputs, "MutualLearning: `student_outputs`")
+        names = [student.name for student in students]
+        check_declared_names(student_outputs, names, "MutualLearning")
+        declared = {name: declared_kind(student_outputs, name, names) for name in names}
         self.objectives = [
             DistillationObjective(
                 student,
                 [_copy_loss(loss, student) for loss in as_losses(losses)],
                 [
-                    Teacher(peer, outputs=student_outputs)
+                    Teacher(peer, outputs=declared[peer.name])
                     for peer in students
                     if peer is not student
                 ],
-                student_outputs,
+                declared[student.name],
                 weighting,
                 noise,
                 combine,
@@ -110,8 +121,9 @@ class MutualObjective(Objective):
     ) -> Any:
         """Compute the mean of one loss over the samples; see `DistillationObjective.term`."""
         k, loss = divmod(i, len(self.pattern))
-        objective, labels = self.objectives[k], self._labels(k, y)
-        return objective.term(loss, knowledge[k], student_outputs[k], labels, weights)
+        names = self.student.output_names
+        labels, weights = self._labels(k, y), sample_weights(weights, names[k], names)
+        return self.objectives[k].term(loss, knowledge[k], student_outputs[k], labels, weights)
 
     def _labels(self, student: int, y: Any) -> Any:
         return None if y is None else y[self.student.output_names[student]]
@@ -127,7 +139,7 @@ class MutualObjective(Objective):
             ]
             model, taps = objective.student.model, [*objective.student.taps, *wanted]
             objective.student = TappedModel(
-                model, taps, outputs=self.student_outputs, training=True
+                model, taps, outputs=objective.student_outputs, training=True
             )
 
 

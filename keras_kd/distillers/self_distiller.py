@@ -11,6 +11,7 @@ from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.fit import fit_arguments, list_callbacks
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.copy import copy_model
+from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
@@ -79,7 +80,7 @@ class SelfDistiller(BaseDistiller):
         start: int = 0,
         every: int | None = None,
         noise: LogitNoise | None = None,
-        student_outputs: str = "auto",
+        student_outputs: Declaration = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         same_view: bool = False,
         on_bad_batch: str = "raise",

@@ -33,7 +33,8 @@ def take_samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str
     shapes = {name: tuple(spec.shape) for name, spec in inputs.specs.items()}
     parts, count = [], 0
     for batch in data if isinstance(data, tf.data.Dataset) else [data]:
-        arrays = _by_name(signature.unpack_x_y(batch)[0], inputs)
+        x = tree.map_structure(np.asarray, signature.unpack_x_y(batch)[0])
+        arrays = signature.select_named(x, inputs.names, "calibration data for the inputs")
         check_shapes(arrays, shapes)
         _check_finite(arrays, count)
         parts.append({name: array[: limit - count] for name, array in arrays.items()})
@@ -76,17 +77,6 @@ def full_batches(arrays: Mapping[str, np.ndarray], size: int) -> Iterator[dict[s
     for start in range(0, count, size):
         rows = np.arange(start, start + size) % count
         yield {name: array[rows] for name, array in arrays.items()}
-
-
-def _by_name(x: Any, inputs: signature.Signature) -> dict[str, np.ndarray]:
-    given = signature.by_name(tree.map_structure(np.asarray, x), inputs.names)
-    missing = [name for name in inputs.names if name not in given]
-    if missing:
-        raise ValueError(
-            f"Expected calibration data for the inputs {list(inputs.names)}. Received: "
-            f"{list(given)}. Pass a dictionary that has {missing}."
-        )
-    return {name: given[name] for name in inputs.names}
 
 
 def _check_finite(arrays: Mapping[str, np.ndarray], start: int) -> None:

@@ -12,10 +12,8 @@ from typing import Any
 
 from keras_kd.export.pre_post_processing import Normalization, Processing
 from keras_kd.export.tflite_metadata import tflite_metadata
-from keras_kd.litert.flatbuffer import add_metadata, read_metadata
+from keras_kd.litert.flatbuffer import DESCRIPTION, add_metadata, read_metadata
 from keras_kd.litert.interpreter import read_tflite
-
-_NAME = "keras_kd"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def describe(path: str | Path) -> Description:
 def describe_content(content: bytes) -> Description:
     """Read the description from the content of a .tflite file."""
     try:
-        fields = json.loads(read_metadata(content, _NAME) or b"{}")
+        fields = json.loads(read_metadata(content, DESCRIPTION) or b"{}")
         normalization = {
             name: Normalization(tuple(mean), tuple(std))
             for name, (mean, std) in fields.pop("normalization", {}).items()
@@ -97,7 +95,7 @@ def embed_description(content: bytes, description: Description, shapes: Mapping[
         "labels": description.labels,
     }
     nonempty = {key: value for key, value in fields.items() if value}
-    entries, files = {_NAME: json.dumps(nonempty, separators=(",", ":")).encode()}, {}
+    entries, files = {DESCRIPTION: json.dumps(nonempty, separators=(",", ":")).encode()}, {}
     if description.labels or description.normalization:
         buffer, files = tflite_metadata(content, description, shapes)
         entries["TFLITE_METADATA"] = buffer

@@ -1,6 +1,7 @@
 """Read and write the contents of a .tflite file: ops, metadata and associated files."""
 
 import io
+import json
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+#: The metadata entry in which `kd.export` describes a file.
+DESCRIPTION = "keras_kd"
 _NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
 _DAMAGED = (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError)
 
@@ -40,6 +43,14 @@ def read_metadata(content: bytes, name: str) -> bytes | None:
     except _DAMAGED:
         return None
     return None
+
+
+def recorded_inputs(content: bytes) -> list[str] | None:
+    """Return the names of a file's inputs in the order of its Keras model's, if it records them."""
+    try:
+        return json.loads(read_metadata(content, DESCRIPTION) or b"{}").get("inputs")
+    except (ValueError, AttributeError):
+        return None  # Damaged, or written by another program.
 
 
 def add_metadata(content: bytes, entries: Mapping[str, bytes], files: Mapping[str, str]) -> bytes:

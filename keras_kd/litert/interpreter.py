@@ -155,14 +155,8 @@ class LiteRT:
 
     def _prepare_inputs(self, x: Any) -> dict[str, np.ndarray]:
         """Return the input arrays by name, in the file's dtypes, after a check of their shapes."""
-        given = signatures.by_name(x, list(self._inputs))
-        missing = [name for name in self._inputs if name not in given]
-        if missing:
-            raise ValueError(
-                f"Expected inputs {list(self._inputs)}. Received: {list(given)}. "
-                f"Pass a dictionary that has {missing}."
-            )
-        arrays = {name: np.asarray(given[name]) for name in self._inputs}
+        given = signatures.select_named(x, list(self._inputs))
+        arrays = {name: np.asarray(value) for name, value in given.items()}
         check_shapes(arrays, {name: shape for name, (shape, _) in self.inputs.items()})
         return {name: _quantize(array, self._inputs[name]) for name, array in arrays.items()}
 

@@ -119,6 +119,22 @@ def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def select_named(values: Any, names: Sequence[str], what: str = "inputs") -> dict[str, Any]:
+    """Return the leaves of a structure that belong to `names`, in their order; see `by_name`.
+
+    Raises:
+        ValueError: If one is missing.
+    """
+    given = by_name(values, names)
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise ValueError(
+            f"Expected {what} {list(names)}. Received: {list(given)}. Pass a dictionary that has "
+            f"{missing}."
+        )
+    return {name: given[name] for name in names}
+
+
 def identifier(name: str) -> str:
     """Return a name with all but letters, digits and underscores replaced."""
     cleaned = re.sub(r"\W", "_", name)

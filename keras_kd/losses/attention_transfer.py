@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.distillation_loss import mean_per_sample
 from keras_kd.losses.feature_loss import FeatureLoss
 from keras_kd.losses.numerics import l2_normalize, match_sizes
+from keras_kd.losses.reduction import mean_per_sample
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -56,7 +56,7 @@ class AttentionTransfer(FeatureLoss):
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute the mean squared difference of each sample's maps, (batch,)."""
-        teacher, student = match_sizes(ops.cast(teacher, student.dtype), student)
+        teacher, student = match_sizes(teacher, student)
         return mean_per_sample(ops.square(self._attention(teacher) - self._attention(student)))
 
     def _attention(self, features: Any) -> Any:

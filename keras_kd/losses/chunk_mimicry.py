@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
+from keras_kd.losses.distillation_loss import DistillationLoss
+from keras_kd.losses.numerics import mean_over_channels
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -32,9 +33,7 @@ class ChunkMimicry(DistillationLoss):
     """
 
     on_logits = False
-    takes_mask = True
 
-    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Compute the mean squared difference of each sample, (batch,)."""
-        difference = ops.square(ops.cast(teacher, student.dtype) - student)
-        return mean_per_sample(difference, student_mask)
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Compute the mean squared difference of each sample, or of each position."""
+        return mean_over_channels(ops.square(teacher - student))

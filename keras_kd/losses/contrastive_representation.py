@@ -82,6 +82,7 @@ class ContrastiveRepresentation(FeatureLoss):
         self, projector: keras.layers.Layer | None, teacher: Any, student: Any, labels: Any = None
     ) -> Any:
         """Compute the loss with batch and bank as negatives, and store the embeddings."""
+        self.reject_masks(student)
         teacher, student = projector((teacher, student))
         classes = _classes(labels, ops.shape(student)[0])
         pool = projector.with_bank(teacher, student, classes)

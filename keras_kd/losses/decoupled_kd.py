@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
+from keras_kd.losses.distillation_loss import DistillationLoss
 from keras_kd.losses.numerics import kullback_leibler
 from keras_kd.losses.target_class import split_target, target_classes
 from keras_kd.training.hyperparameters import Hyperparameter
@@ -41,7 +41,7 @@ class DecoupledKD(DistillationLoss):
 
     Example:
         >>> loss = kd.losses.DecoupledKD(beta=2.0)
-        >>> loss(teacher_logits, student_logits, labels)  # (batch,)
+        >>> loss(teacher_logits, student_logits, labels)  # (batch,), or per position
 
     Reference:
         Zhao et al. 2022, arXiv:2203.08679, equation 7.
@@ -49,7 +49,6 @@ class DecoupledKD(DistillationLoss):
 
     needs_labels = True
     needs_classes = True
-    takes_mask = True
     alpha = Hyperparameter()
     beta = Hyperparameter()
     temperature = Hyperparameter(exclusive=True)
@@ -69,13 +68,13 @@ class DecoupledKD(DistillationLoss):
         self.beta = beta
         self.temperature = temperature
 
-    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Compute the weighted sum of both divergences for each sample, (batch,)."""
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Compute the weighted sum of both divergences for each sample, or for each position."""
         alpha, beta, temperature = (
             ops.cast(x, student.dtype) for x in (self.alpha, self.beta, self.temperature)
         )
         target = target_classes(labels, teacher)
-        teacher = ops.cast(teacher, student.dtype) / temperature
+        teacher = teacher / temperature
         log_p, log_not_p, others_p = split_target(teacher, target)
         log_q, log_not_q, others_q = split_target(student / temperature, target)
         target_kl = kullback_leibler(
@@ -84,7 +83,7 @@ class DecoupledKD(DistillationLoss):
         others_kl = kullback_leibler(
             ops.log_softmax(others_p, axis=-1), ops.log_softmax(others_q, axis=-1)
         )
-        return mean_per_sample(alpha * target_kl + beta * others_kl, student_mask) * temperature**2
+        return (alpha * target_kl + beta * others_kl) * temperature**2
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
+from keras_kd.losses.distillation_loss import DistillationLoss
 from keras_kd.losses.numerics import center, l2_norm, l2_normalize
+from keras_kd.losses.reduction import mean_per_sample
 from keras_kd.training.hyperparameters import Hyperparameter
 
 # As in the paper's code; it also defines the correlation of a constant row or column.
@@ -72,7 +73,7 @@ class DIST(DistillationLoss):
             ops.cast(x, student.dtype) for x in (self.beta, self.gamma, self.temperature)
         )
         classes = student.shape[-1]
-        teacher = ops.cast(teacher, student.dtype) / temperature
+        teacher = teacher / temperature
         p = ops.reshape(ops.softmax(teacher, axis=-1), (-1, classes))
         q = ops.reshape(ops.softmax(student / temperature, axis=-1), (-1, classes))
         between_classes = ops.sum(_terms(p, q, axis=1), axis=1)

@@ -14,8 +14,12 @@ class DistillationLoss(keras.layers.Layer):
     """A loss that compares a tap of the student with a tap of the teacher, per sample.
 
     Subclasses override `call`, and `make_projector` if the two taps may differ in shape. `call`
-    receives float32 (or float64) tensors and returns one value per sample, so that sample weights,
-    class weights and teacher weights apply to it.
+    receives tensors of one dtype, float32 (or float64 if the student's is), channels last, and
+    returns one value per sample, so that sample weights, class weights and teacher weights apply to
+    it. On sequences and maps it may return one value per position instead. A distiller then takes
+    the mean over the positions of each sample, without the masked steps of a sequence. Sample
+    weights of the positions' shape weigh each position; of any others, each sample gets the mean.
+    A position without a label is distilled like any other, unless its weight is 0.
 
     Args:
         weight: Weight of the mean value in the total loss, a hyperparameter that callbacks can
@@ -33,13 +37,11 @@ class DistillationLoss(keras.layers.Layer):
         ...     def call(self, teacher, student, labels=None):
         ...         return keras.ops.mean(keras.ops.abs(teacher - student), axis=-1)
         >>> loss = MeanAbsoluteLogits(weight=0.5)
-        >>> loss(teacher_logits, student_logits).shape  # (batch,)
+        >>> loss(teacher_logits, student_logits).shape  # (batch,), or (batch, height, width)
     """
 
     #: Whether `call` receives the logits of an output, even if the model ends in an activation.
     on_logits = True
-    #: Whether `call` accepts a `student_mask` (batch, time), which Keras passes on.
-    takes_mask = False
     #: Whether `call` needs labels.
     needs_labels = False
     #: Whether `call` interprets the outputs as mutually exclusive classes.
@@ -63,21 +65,61 @@ class DistillationLoss(keras.layers.Layer):
         self.built = True
 
     def __call__(self, teacher: Any, student: Any, labels: Any = None) -> Any:
-        """Check labels and masks, cast half precision to float32, and run `call`."""
+        """Check labels, cast both taps to one dtype, run `call` and check what it returns.
+
+        Returns:
+            The result of `call`. Values per position have the Keras mask of the student's tap.
+
+        Raises:
+            ValueError: If labels are missing, the values are neither per sample nor per position,
+                or the loss has one value for a sequence with masked steps.
+        """
         if self.needs_labels and labels is None:
             raise ValueError(
                 f"{type(self).__name__} needs labels: pass `y` to `fit` (integers or one-hot; -1 "
                 "for a sample without a label), or use SoftTargets, which needs none. "
                 "Received: labels=None"
             )
-        masked = any(get_mask(x) is not None for x in tree.flatten(student))
-        if masked and not self.takes_mask:
+        student = tree.map_structure(at_least_float32, student)
+        teacher = tree.map_structure(lambda t, s: ops.cast(t, s.dtype), teacher, student)
+        values = super().__call__(teacher, student, labels)
+        if not isinstance(values, (list, tuple)):
+            return self._check_values(values, teacher, student, labels)
+        pairs = zip(values, teacher, student, strict=True)
+        return [self._check_values(*pair, labels) for pair in pairs]
+
+    def _check_values(self, values: Any, teacher: Any, student: Any, labels: Any) -> Any:
+        """Return the values with the student's mask if they are per sample or per position."""
+        per_position = not isinstance(student, (list, tuple)) and len(student.shape) > 2
+        positions = tuple(student.shape[1:-1]) if per_position else ()
+        found = tuple(values.shape)
+        sizes = [x.shape[0] for x in tree.flatten((teacher, student, labels)) if x is not None]
+        is_batch = found[:1] == (None,) or found[:1] in {(size,) for size in sizes}
+        if not is_batch or not (len(found) == 1 or shapes_agree(found, (None, *positions))):
+            shapes = " or ".join(["(batch,)"] + [_with_batch(positions)] * per_position)
+            raise ValueError(
+                f"{type(self).__name__}: `call` must return one value per sample"
+                f"{' or per position' * per_position}, of shape {shapes}, for the student's tap of "
+                f"shape {tree.map_structure(lambda x: tuple(x.shape), student)}. "
+                f"Received: values of shape {found}"
+            )
+        if len(found) == 1:
+            self.reject_masks(student)
+            return values
+        mask = get_mask(student)
+        return values if mask is None else set_mask(values, mask)
+
+    def reject_masks(self, student: Any) -> None:
+        """Reject a student's tap with masked steps, for a loss that has one value per sample.
+
+        Raises:
+            ValueError: If a step is masked.
+        """
+        if any(get_mask(x) is not None for x in tree.flatten(student)):
             raise ValueError(
                 f"{type(self).__name__} cannot skip the masked steps of a sequence. Tap a layer "
-                "after the sequence, or use a loss that supports masks, such as SoftTargets."
+                "after the sequence, or use a loss with a value per step, such as SoftTargets."
             )
-        teacher, student = tree.map_structure(at_least_float32, (teacher, student))
-        return super().__call__(teacher, student, labels)
 
     def compare(
         self, projector: keras.layers.Layer | None, teacher: Any, student: Any, labels: Any = None
@@ -93,20 +135,38 @@ class DistillationLoss(keras.layers.Layer):
             labels: As in `call`.
 
         Returns:
-            Float tensor of shape (batch,).
+            As `__call__`; `mean_per_sample` reduces it to one value per sample.
         """
-        return self(teacher, student if projector is None else projector(student), labels)
+        if projector is not None:
+            projected = projector(student)
+            student = tree.map_structure(self._keep_mask, projected, student)
+        return self(teacher, student, labels)
+
+    def _keep_mask(self, projected: Any, student: Any) -> Any:
+        """Return the projected tap with the mask of the student's tap."""
+        mask = get_mask(student)
+        if mask is None or get_mask(projected) is not None:
+            return projected
+        steps, kept = student.shape[: len(mask.shape)], projected.shape[: len(mask.shape)]
+        if not shapes_agree(steps, kept):
+            raise ValueError(
+                f"{type(self).__name__}: the projector changes the steps of a sequence with masked "
+                f"steps from {tuple(steps)} to {tuple(kept)}, so they cannot be skipped. Choose "
+                f"taps of equal length. Received: student_tap={self.student_tap!r}, "
+                f"teacher_tap={self.teacher_tap!r}"
+            )
+        return set_mask(projected, mask)
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
-        """Compute the loss of each sample.
+        """Compute the loss of each sample, or of each of its positions.
 
         Args:
-            teacher: The teacher's tap, (batch, ...).
-            student: The student's tap, (batch, ...), projected if there is a projector.
+            teacher: The teacher's tap, (batch, ..., channels).
+            student: The student's tap, of the same rank, projected if there is a projector.
             labels: Integer labels (batch, ...) or one-hot (batch, ..., classes), or `None`.
 
         Returns:
-            Float tensor of shape (batch,).
+            Float tensor of shape (batch,), or the shape of `student` without the last axis.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define `call`.")
 
@@ -182,28 +242,6 @@ def shapes_agree(one: tuple, other: tuple) -> bool:
     )
 
 
-def mean_per_sample(values: Any, mask: Any = None) -> Any:
-    """Compute the mean over all axes except the first.
-
-    Args:
-        values: (batch, ...).
-        mask: (batch, time), false for steps to ignore, or `None`.
-
-    Returns:
-        (batch,); 0 for a sample whose steps are all masked.
-    """
-    if mask is None or len(values.shape) < len(mask.shape):
-        axes = tuple(range(1, len(values.shape)))
-        return ops.mean(values, axis=axes) if axes else values
-    features = tuple(range(len(mask.shape), len(values.shape)))
-    values = ops.mean(values, axis=features) if features else values
-    mask = ops.cast(mask, values.dtype)
-    # A masked step may contain anything, including NaN.
-    values = ops.where(mask > 0, values, ops.zeros_like(values))
-    axes = tuple(range(1, len(values.shape)))
-    return ops.sum(values, axis=axes) / ops.maximum(ops.sum(mask, axis=axes), 1.0)
-
-
 def at_least_float32(x: Any) -> Any:
     """Cast half precision to float32, and keep the mask."""
     mask = get_mask(x)  # A cast does not keep it.
@@ -217,6 +255,10 @@ def snake_case(name: str) -> str:
     """Convert `SoftTargets` to `soft_targets` and `LogitsMSE` to `logits_mse`."""
     name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
     return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
+
+
+def _with_batch(positions: tuple) -> str:
+    return f"(batch, {', '.join(str(size) for size in positions)})"
 
 
 def _describe_tap(tap: str | None) -> str:

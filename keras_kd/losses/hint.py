@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
-from keras_kd.losses.numerics import l2_normalize, smooth_l1
+from keras_kd.losses.distillation_loss import DistillationLoss
+from keras_kd.losses.numerics import l2_normalize, mean_over_channels, smooth_l1
 from keras_kd.losses.projector import PairProjectors, resolve_projector
 from keras_kd.models.pair_taps import pair_taps
 
@@ -51,7 +51,6 @@ class Hint(DistillationLoss):
     """
 
     on_logits = False
-    takes_mask = True
 
     def __init__(
         self,
@@ -90,27 +89,20 @@ class Hint(DistillationLoss):
         self.student_tap = [student for _, student in pairs]
         self._chosen = True
 
-    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Compute the mean difference of each sample, (batch,); Keras passes the mask."""
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Compute the mean difference of each sample, or of each position; a list for pairs."""
         if not isinstance(student, (list, tuple)):
-            return self._difference(teacher, student, student_mask)
-        masks = student_mask or [None] * len(student)
-        values = map(self._difference, teacher, student, masks)
-        return ops.mean(ops.stack(list(values)), axis=0)
+            return self._difference(teacher, student)
+        return list(map(self._difference, teacher, student))
 
-    def _difference(self, teacher: Any, student: Any, mask: Any) -> Any:
-        teacher = ops.cast(teacher, student.dtype)
+    def _difference(self, teacher: Any, student: Any) -> Any:
         if self.distance == "cosine":
-            values = 1.0 - ops.sum(
-                l2_normalize(teacher) * l2_normalize(student), axis=-1, keepdims=True
-            )
-        elif self.distance == "mse":
-            values = ops.square(teacher - student)
-        elif self.distance == "l1":
-            values = ops.abs(teacher - student)
-        else:
-            values = smooth_l1(teacher - student)
-        return mean_per_sample(values, mask)
+            return 1.0 - ops.sum(l2_normalize(teacher) * l2_normalize(student), axis=-1)
+        if self.distance == "mse":
+            return mean_over_channels(ops.square(teacher - student))
+        if self.distance == "l1":
+            return mean_over_channels(ops.abs(teacher - student))
+        return mean_over_channels(smooth_l1(teacher - student))
 
     def make_projector(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
         """Create the projector (or one per pair) for one teacher; see the base class."""

@@ -33,7 +33,7 @@ class LogitStandardization(DistillationLoss):
 
     Example:
         >>> loss = kd.losses.LogitStandardization(kd.losses.SoftTargets(temperature=2))
-        >>> loss(teacher_logits, student_logits)  # (batch,)
+        >>> loss(teacher_logits, student_logits)  # (batch,), or per position
 
     Reference:
         Sun et al. 2024, arXiv:2403.01427, algorithm 1.
@@ -57,13 +57,11 @@ class LogitStandardization(DistillationLoss):
         super().__init__(weight, loss.teacher_tap, loss.student_tap, name)
         self.loss = loss
         self.needs_labels = loss.needs_labels
-        self.takes_mask = loss.takes_mask
         self.relates_samples = loss.relates_samples
 
-    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Compute the loss of the standardized logits, (batch,)."""
-        masked = {} if student_mask is None else {"student_mask": student_mask}
-        return self.loss.call(_standardize(teacher), _standardize(student), labels, **masked)
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Compute the loss of the standardized logits, as the loss within does."""
+        return self.loss.call(_standardize(teacher), _standardize(student), labels)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

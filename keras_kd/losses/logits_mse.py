@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
+from keras_kd.losses.distillation_loss import DistillationLoss
+from keras_kd.losses.numerics import mean_over_channels
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -19,15 +20,12 @@ class LogitsMSE(DistillationLoss):
         name: Name in the history. Defaults to `"logits_mse"`.
 
     Example:
-        >>> kd.losses.LogitsMSE()(teacher_logits, student_logits)  # (batch,)
+        >>> kd.losses.LogitsMSE()(teacher_logits, student_logits)  # (batch,), or per position
 
     Reference:
         Ba and Caruana 2014, arXiv:1312.6184, equation 1.
     """
 
-    takes_mask = True
-
-    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Compute the mean squared difference of each sample, (batch,)."""
-        difference = ops.square(ops.cast(teacher, student.dtype) - student)
-        return mean_per_sample(difference, student_mask)
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Compute the mean squared difference of each sample, or of each position."""
+        return mean_over_channels(ops.square(teacher - student))

@@ -41,7 +41,7 @@ class NeuronSelectivity(FeatureLoss):
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute the discrepancy of each sample, (batch,)."""
-        teacher, student = match_sizes(ops.cast(teacher, student.dtype), student)
+        teacher, student = match_sizes(teacher, student)
         teacher, student = _points(teacher), _points(student)
         if _few_positions(teacher.shape, student.shape):
             # The mean kernel is the inner product of the second moments: the smaller matrices.

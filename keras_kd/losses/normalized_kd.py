@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
+from keras_kd.losses.distillation_loss import DistillationLoss
 from keras_kd.losses.target_class import split_target, target_classes
 from keras_kd.training.hyperparameters import Hyperparameter
 
@@ -37,7 +37,7 @@ class NormalizedKD(DistillationLoss):
 
     Example:
         >>> loss = kd.losses.NormalizedKD()
-        >>> loss(teacher_logits, student_logits, labels)  # (batch,)
+        >>> loss(teacher_logits, student_logits, labels)  # (batch,), or per position
 
     Reference:
         Yang et al. 2023, arXiv:2303.13005, equation 7.
@@ -45,7 +45,6 @@ class NormalizedKD(DistillationLoss):
 
     needs_labels = True
     needs_classes = True
-    takes_mask = True
     gamma = Hyperparameter()
     temperature = Hyperparameter(exclusive=True)
 
@@ -62,18 +61,18 @@ class NormalizedKD(DistillationLoss):
         self.gamma = gamma
         self.temperature = temperature
 
-    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Compute the weighted sum of both cross-entropies for each sample, (batch,)."""
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Compute the weighted sum of both cross-entropies for each sample, or each position."""
         gamma = ops.cast(self.gamma, student.dtype)
         temperature = ops.cast(self.temperature, student.dtype)
         target = target_classes(labels, teacher)
-        log_p, _, others_p = split_target(ops.cast(teacher, student.dtype), target)
+        log_p, _, others_p = split_target(teacher, target)
         log_q, _, others_q = split_target(student, target)
         own = -ops.exp(log_p) * log_q
         others_p = ops.log_softmax(others_p / temperature, axis=-1)
         others_q = ops.log_softmax(others_q / temperature, axis=-1)
         others = -ops.sum(ops.exp(others_p) * others_q, axis=-1)
-        return mean_per_sample(own + gamma * temperature**2 * others, student_mask)
+        return own + gamma * temperature**2 * others
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

@@ -15,11 +15,9 @@ def kullback_leibler(log_p: Any, log_q: Any) -> Any:
     return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-def mean_over_samples(values: Any, weights: Any = None) -> Any:
-    """Compute the mean over the samples of value times weight; 0 for an empty batch."""
-    if weights is not None:
-        values = values * ops.cast(weights, values.dtype)
-    return ops.divide_no_nan(ops.sum(values), ops.cast(ops.shape(values)[0], values.dtype))
+def mean_over_channels(x: Any) -> Any:
+    """Compute the mean over the last axis; a tap of one value per sample, (batch,), has none."""
+    return ops.mean(x, axis=-1) if len(x.shape) > 1 else x
 
 
 def l2_norm(x: Any, axis: int = -1) -> Any:

@@ -44,7 +44,7 @@ class ProbabilisticTransfer(FeatureLoss):
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute each sample's share of the divergence, (batch,)."""
-        p = _neighbor_probabilities(ops.cast(teacher, student.dtype))
+        p = _neighbor_probabilities(teacher)
         q = _neighbor_probabilities(student)
         return ops.mean(p * (ops.log(p + _EPSILON) - ops.log(q + _EPSILON)), axis=-1)
 

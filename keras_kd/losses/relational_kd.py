@@ -75,7 +75,7 @@ class RelationalKD(FeatureLoss):
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute each sample's share of the differences, (batch,)."""
-        teacher = _products(flatten_samples(ops.cast(teacher, student.dtype)))
+        teacher = _products(flatten_samples(teacher))
         student = _products(flatten_samples(student))
         distances = ops.mean(smooth_l1(_distances(teacher) - _distances(student)), axis=-1)
         values = distances * ops.cast(self.distance_weight, student.dtype)

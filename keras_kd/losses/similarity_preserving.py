@@ -41,7 +41,7 @@ class SimilarityPreserving(FeatureLoss):
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute each sample's share of the squared difference, (batch,)."""
-        difference = _similarities(ops.cast(teacher, student.dtype)) - _similarities(student)
+        difference = _similarities(teacher) - _similarities(student)
         values = ops.mean(ops.square(difference), axis=-1)
         # A single sample has similarity 1 with itself, except a zero one.
         return values * ops.cast(ops.shape(values)[0] > 1, values.dtype)

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.distillation_loss import DistillationLoss, mean_per_sample
-from keras_kd.losses.numerics import kullback_leibler
+from keras_kd.losses.distillation_loss import DistillationLoss
+from keras_kd.losses.numerics import kullback_leibler, mean_over_channels
 from keras_kd.training.hyperparameters import Hyperparameter
 
 _TARGETS = ("forward", "reverse", "jensen_shannon")
@@ -47,14 +47,13 @@ class SoftTargets(DistillationLoss):
 
     Example:
         >>> loss = kd.losses.SoftTargets(temperature=4)
-        >>> loss(teacher_logits, student_logits)  # (batch,)
+        >>> loss(teacher_logits, student_logits)  # (batch,), or per position
 
     Reference:
         Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2. Reverse: Gu et al. 2023,
         arXiv:2306.08543. Jensen-Shannon: Lin 1991, equation 4.1.
     """
 
-    takes_mask = True
     temperature = Hyperparameter(exclusive=True)
 
     def __init__(
@@ -81,18 +80,17 @@ class SoftTargets(DistillationLoss):
         self.activation = activation
         self.target = target
 
-    def call(self, teacher: Any, student: Any, labels: Any = None, student_mask: Any = None) -> Any:
-        """Compute the divergence of each sample, (batch,)."""
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Compute the divergence of each sample, or of each position."""
         temperature = ops.cast(self.temperature, student.dtype)
-        teacher = ops.cast(teacher, student.dtype) / temperature
+        teacher = teacher / temperature
         student = student / temperature
         single = student.shape[-1] == 1
         if self.activation == "sigmoid" or (self.activation is None and single):
-            log_p, log_q = _log_bernoulli(teacher), _log_bernoulli(student)
-        else:
-            log_p = ops.log_softmax(teacher, axis=-1)
-            log_q = ops.log_softmax(student, axis=-1)
-        return mean_per_sample(self._divergence(log_p, log_q), student_mask) * temperature**2
+            outputs = self._divergence(_log_bernoulli(teacher), _log_bernoulli(student))
+            return mean_over_channels(outputs) * temperature**2
+        log_p, log_q = ops.log_softmax(teacher, axis=-1), ops.log_softmax(student, axis=-1)
+        return self._divergence(log_p, log_q) * temperature**2
 
     def _divergence(self, log_p: Any, log_q: Any) -> Any:
         if self.target == "forward":

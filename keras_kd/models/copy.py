@@ -1,5 +1,7 @@
 """Copies of models, with variables of their own."""
 
+from typing import Any
+
 import keras
 
 from keras_kd.models.graph import built_inputs, is_graph
@@ -39,9 +41,17 @@ def _clone(model: keras.Model) -> keras.Model:
 
 
 def _clone_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    if is_graph(layer):
-        return _clone(layer)
-    config = layer.get_config()
+    return _clone(layer) if is_graph(layer) else copy_layer(layer)
+
+
+def copy_layer(layer: Any, **changes: Any) -> Any:
+    """Return a layer, or operation of `keras.ops`, that is made from the configuration of another.
+
+    Args:
+        layer: The layer or operation.
+        **changes: Entries of the configuration to replace, such as `dtype`.
+    """
+    config = {**layer.get_config(), **changes}
     if isinstance(layer, keras.layers.Lambda):
         return keras.layers.Lambda(**{**config, "function": layer.function, "mask": layer.mask})
     return type(layer).from_config(config)

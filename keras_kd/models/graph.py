@@ -182,15 +182,23 @@ def built_inputs(model: keras.layers.Layer) -> Any:
     Raises:
         OpaqueModelError: If the shape that the model was built for is not known.
     """
-    if isinstance(model, (keras.Sequential, _functional_class())) and model.built:
-        return tree.map_structure(_fresh_input, _inputs_and_outputs(model)[0])
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if shape is None:
+    structure = input_structure(model)
+    if structure is None:
         raise OpaqueModelError(
             f"The input shape of '{model.name}' is not known. Call it on one batch before it is "
             "used here; a model with several inputs must be built with the functional API."
         )
-    return _inputs_like(shape)
+    return tree.map_structure(_fresh_input, structure)
+
+
+def input_structure(model: keras.layers.Layer) -> Any:
+    """Return the symbolic inputs of a built model, or `None` if they are not known."""
+    if is_functional(model):
+        return _inputs_and_outputs(model)[0]
+    if isinstance(model, keras.Sequential) and model.built:
+        return input_structure(model.layers[0])  # Such as a model with dict inputs.
+    shape = (model.get_build_config() or {}).get("input_shape")
+    return None if shape is None else _inputs_like(shape)
 
 
 def input_shapes(model: keras.Model) -> list[tuple] | None:
@@ -201,13 +209,19 @@ def input_shapes(model: keras.Model) -> list[tuple] | None:
         return None
 
 
+def is_functional(model: Any) -> bool:
+    """Return whether a model declares its inputs: Functional, or Sequential with one input."""
+    if isinstance(model, keras.Sequential):
+        # The inputs of a Sequential that begins with a model of several inputs are not its own.
+        return model.built and hasattr(model, "inputs")
+    return isinstance(model, _functional_class())
+
+
 def is_graph(model: Any) -> bool:
     """Return whether a model is Functional or a built Sequential, without a `call` of its own."""
-    if isinstance(model, keras.Sequential):
-        return model.built and type(model).call is keras.Sequential.call
-    functional = _functional_class()
     # With a `call` of its own, the model does not run its graph.
-    return isinstance(model, functional) and type(model).call is functional.call
+    parent = keras.Sequential if isinstance(model, keras.Sequential) else _functional_class()
+    return is_functional(model) and type(model).call is parent.call
 
 
 def first_line(error: Exception) -> str:

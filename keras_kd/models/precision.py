@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 from keras import tree
 
-from keras_kd.models.graph import Call, Graph, is_graph, open_graph
+from keras_kd.models.copy import copy_layer
+from keras_kd.models.graph import Call, Graph, first_line, is_graph, open_graph
 from keras_kd.models.keras_compat import nested_layers
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -52,13 +54,14 @@ def cast_model(model: keras.Model, dtype: str) -> keras.Model:
     """Copy a model with weights and computation in another dtype.
 
     The layers that compute the outputs are float32, so that logits are not rounded to three digits.
-    The weights of normalization layers are float32, too.
+    The weights of normalization layers are float32, too. Operations of `keras.ops` between the
+    layers compute in the dtype of their inputs.
 
     Returns:
         A model with the same name and the same layer names.
 
     Raises:
-        ValueError: If the dtype is unknown, or the model is subclassed.
+        ValueError: If the dtype is unknown, the model is subclassed, or a layer cannot be copied.
     """
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {DTYPES}. Received: dtype={dtype!r}")
@@ -73,17 +76,27 @@ def cast_model(model: keras.Model, dtype: str) -> keras.Model:
     for tensor in tree.flatten(graph.outputs):
         _add_output_layers(graph, graph.maker(tensor), output_layers)
 
-    def cast_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        policy = "float32" if id(layer) in output_layers else dtype
-        if isinstance(layer, _NORMALIZATION) and policy != "float32":
-            policy = f"mixed_{dtype}"
-        config["dtype"] = policy
-        return type(layer).from_config(config)
+    def cast_layer(layer: Any) -> Any:
+        return _cast_layer(layer, "float32" if id(layer) in output_layers else dtype)
 
     copy = keras.models.clone_model(model, clone_function=cast_layer, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _cast_layer(layer: Any, dtype: str) -> Any:
+    """Return a copy of a layer that computes in another dtype, or of an operation."""
+    mixed = isinstance(layer, _NORMALIZATION) and dtype != "float32"
+    policy = {"dtype": f"mixed_{dtype}" if mixed else dtype}
+    try:
+        return copy_layer(layer, **(policy if isinstance(layer, keras.layers.Layer) else {}))
+    except Exception as error:
+        raise ValueError(
+            f"`dtype` needs layers that can be copied, and '{layer.name}' "
+            f"({type(layer).__name__}) cannot: its class must have a `get_config` with the "
+            "arguments of its constructor, which must accept `dtype`. "
+            f"Received: dtype={dtype!r}. The cause: {first_line(error)}"
+        ) from error
 
 
 def _is_dtype_only(policy: keras.DTypePolicy) -> bool:

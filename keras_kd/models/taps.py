@@ -6,22 +6,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import tree
 
-from keras_kd.models.graph import Call, Graph, OpaqueModelError, built_inputs, open_graph
-from keras_kd.models.hooks import Hook, Recorder
-from keras_kd.models.keras_compat import get_mask, set_mask
-from keras_kd.models.logits import (
-    OUTPUTS,
-    OutputKind,
-    input_is_logits,
-    inspect_output,
-    trace_logits,
+from keras_kd.models.declaration import (
+    DECLARE,
+    Declaration,
+    check_declaration,
+    check_declared_names,
+    contradiction_message,
+    declared_kind,
+    resolve_kind,
     unknown_output_message,
 )
-
-_DECLARE = (
-    'Declare `outputs="logits"` or `outputs="probabilities"` (for a student `student_outputs=...`).'
+from keras_kd.models.graph import Call, Graph, OpaqueModelError, built_inputs, open_graph
+from keras_kd.models.hooks import Hook, Recorder
+from keras_kd.models.inputs import call_model
+from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.logits import (
+    input_is_logits,
+    inspect_output,
+    log_odds,
+    log_probabilities,
+    trace_logits,
 )
 
 
@@ -64,26 +70,25 @@ class TappedModel:
     Args:
         model: A built `keras.Model`.
         taps: The taps to read.
-        outputs: Whether the model's outputs are `"logits"` or `"probabilities"`; `"auto"` detects
-            it from the graph. Defaults to `"auto"`.
+        outputs: Whether the model's outputs are `"logits"`, `"probabilities"` or `"values"`
+            (numbers, read unchanged); `"auto"` detects it from the graph; or a dict from output to
+            one of these. A single value for several outputs applies to those whose activation is
+            not visible. Defaults to `"auto"`.
         training: The `training` argument of the model. Defaults to `False`.
 
     Raises:
-        ValueError: If a tap does not exist or is ambiguous, or an output may be logits or
-            probabilities.
+        ValueError: If a tap does not exist or is ambiguous, an output may be logits or
+            probabilities, or a declaration contradicts a visible activation.
     """
 
     def __init__(
         self,
         model: keras.Model,
         taps: Sequence[Tap],
-        outputs: str = "auto",
+        outputs: Declaration = "auto",
         training: bool = False,
     ) -> None:
-        if outputs not in OUTPUTS:
-            raise ValueError(
-                f"`outputs` of '{model.name}' must be one of {OUTPUTS}. Received: {outputs!r}"
-            )
+        check_declaration(outputs, f"`outputs` of '{model.name}'")
         self.model = model
         self.taps = tuple(dict.fromkeys(taps))
         self.training = training
@@ -92,7 +97,12 @@ class TappedModel:
         self.activations: dict[Tap, str | None] = {}
         #: Shapes of the model's outputs by name, in order.
         self.output_shapes: dict[str, tuple] = {}
-        self._from_probabilities: set[Tap] = set()
+        #: The kind of each tap of logits: `"logits"`, `"softmax"`, `"sigmoid"`, `"values"` (read
+        #: unchanged) or `"probabilities"`, whose activation is not visible: log p is returned, of
+        #: which `log_odds` makes the logits of a sigmoid.
+        self.kinds: dict[Tap, str] = {}
+        # Probabilities from which the logits are computed, because hooks cannot capture them.
+        self._converted: set[Tap] = set()
         #: How to read each tap.
         self.sources: dict[Tap, TapSource]
         try:
@@ -117,8 +127,13 @@ class TappedModel:
                 set_mask(value, get_mask(_output_at(self.model, named, tap)))
             for call in source.layout_calls:
                 value = call.layer(value, *call.args[1:], **call.kwargs)
-            values[tap] = _log(value) if tap in self._from_probabilities else value
+            values[tap] = self._to_logits(tap, value) if tap in self._converted else value
         return outputs, values
+
+    def _to_logits(self, tap: Tap, probabilities: Any) -> Any:
+        log_p = log_probabilities(probabilities)
+        logits = log_odds(log_p) if self.kinds[tap] == "sigmoid" else log_p
+        return set_mask(logits, get_mask(probabilities))
 
     def run(self, inputs: Any, hooks: Sequence[Hook]) -> tuple[Any, Callable[[Hook], Any]]:
         """Run the model once and capture the hooks; override it if the model runs elsewhere.
@@ -127,7 +142,7 @@ class TappedModel:
             The model's outputs, and a function from a hook to the captured tensor.
         """
         with Recorder(hooks) as recorder:
-            outputs = self.model(inputs, training=self.training)
+            outputs = call_model(self.model, inputs, training=self.training)
         return outputs, recorder.value
 
     def _read_graph(self) -> tuple[dict[Tap, TapSource], dict[Tap, tuple]]:
@@ -142,7 +157,7 @@ class TappedModel:
         return sources, {tap: tuple(tensor.shape) for tap, tensor in tensors.items()}
 
     def _source(self, graph: Graph, tap: Tap, tensor: keras.KerasTensor) -> TapSource:
-        if self.activations.get(tap):
+        if self.activations.get(tap) and tap not in self._converted:
             origin, layout_calls = trace_logits(graph, tensor)
             target = "input" if input_is_logits(origin) else "preactivation"
             return TapSource(Hook(origin.layer, target), tuple(layout_calls))
@@ -155,25 +170,37 @@ class TappedModel:
 
     def _set_output_shapes(self, named: dict[str, Any]) -> None:
         self.output_shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
+        check_declared_names(self.declared, self.output_names, self.model.name)
 
     def _resolve_logits(self, tap: Tap, graph: Graph) -> None:
         """Decide how to compute the logits at a tap."""
-        found = OutputKind("logits", None)
-        if self.declared != "logits":
-            found = inspect_output(graph, self._tensor(graph, tap))
-        probabilities = found.kind in ("softmax", "sigmoid")
-        if probabilities and not _can_hook(graph, self._tensor(graph, tap)):
-            found, probabilities = OutputKind("unknown", found.call), False
-        if found.kind == "unknown" and self.declared == "probabilities":
-            self._from_probabilities.add(tap)
-        elif found.kind == "unknown":
-            raise ValueError(f"{unknown_output_message(self.model.name, found)} {_DECLARE}")
-        elif found.kind == "logits" and self.declared == "probabilities":
-            raise ValueError(
-                f"'{self.model.name}' is declared to return probabilities, but "
-                f"'{found.call.path}' returns logits. Received: outputs='probabilities'"
-            )
-        self.activations[tap] = found.kind if probabilities else None
+        declared = self._declaration(tap)
+        found = inspect_output(graph, self._tensor(graph, tap))
+        kind = resolve_kind(declared, found.kind)
+        if kind is None and self._is_output(tap) and not self._is_for_others():
+            raise ValueError(contradiction_message(self.model.name, declared, found))
+        kind = kind or found.kind
+        if kind == "unknown":
+            raise ValueError(f"{unknown_output_message(self.model.name, found)} {DECLARE}")
+        visible = kind in ("softmax", "sigmoid")
+        converted = visible and not _can_hook(graph, self._tensor(graph, tap))
+        self._set_kind(tap, kind, converted, self._tensor(graph, tap).shape)
+
+    def _set_kind(self, tap: Tap, kind: str, converted: bool, shape: Sequence[int | None]) -> None:
+        if kind == "probabilities" or converted:
+            self._converted.add(tap)
+            # A softmax of a single unit would be constant.
+            kind = "sigmoid" if shape[-1] == 1 else kind
+        self.kinds[tap] = kind
+        self.activations[tap] = kind if kind in ("softmax", "sigmoid") else None
+
+    def _declaration(self, tap: Tap) -> str:
+        hidden = not self._is_output(tap) and not isinstance(self.declared, str)
+        return "auto" if hidden else declared_kind(self.declared, tap.name, self.output_names)
+
+    def _is_for_others(self) -> bool:
+        """Whether a declaration that contradicts one output may be meant for another one."""
+        return isinstance(self.declared, str) and len(self.output_shapes) > 1
 
     def _tensor(self, graph: Graph, tap: Tap) -> keras.KerasTensor:
         outputs = named_outputs(graph.outputs, graph.output_names)
@@ -187,19 +214,23 @@ class TappedModel:
         self, cause: OpaqueModelError
     ) -> tuple[dict[Tap, TapSource], dict[Tap, tuple]]:
         """Handle a model whose graph cannot be read: outputs only, and only if declared."""
-        for tap in self.taps:
-            if tap.logits and self.declared == "auto":
-                raise ValueError(
-                    f"The outputs of '{self.model.name}' may be logits or probabilities. "
-                    f"{_DECLARE} The cause: {cause}"
-                )
-            if tap.logits and self.declared == "probabilities":
-                self._from_probabilities.add(tap)
         outputs = self.model(built_inputs(self.model), training=self.training)
         named = named_outputs(outputs)
         self._set_output_shapes(named)
         shapes = {tap: tuple(_output_at(self.model, named, tap).shape) for tap in self.taps}
+        for tap in self.taps:
+            if tap.logits:
+                self._resolve_opaque(tap, cause, shapes[tap])
         return {tap: TapSource() for tap in self.taps}, shapes
+
+    def _resolve_opaque(self, tap: Tap, cause: OpaqueModelError, shape: tuple) -> None:
+        declared = self._declaration(tap)
+        if declared == "auto":
+            raise ValueError(
+                f"The outputs of '{self.model.name}' may be logits or probabilities. {DECLARE} "
+                f"The cause: {cause}"
+            )
+        self._set_kind(tap, declared, False, shape)
 
     @property
     def output_names(self) -> list[str]:
@@ -222,12 +253,6 @@ def _can_hook(graph: Graph, tensor: keras.KerasTensor) -> bool:
     return not graph.traced or all(
         isinstance(call.layer, keras.layers.Layer) for call in (origin, *layout_calls)
     )
-
-
-def _log(probabilities: Any) -> Any:
-    # The smallest normal float32: log(0) would give NaN gradients.
-    probabilities = ops.cast(probabilities, "float32")
-    return ops.log(ops.maximum(probabilities, 1.1754944e-38))
 
 
 def _single(model: keras.Model, outputs: dict[str, Any]) -> Any:

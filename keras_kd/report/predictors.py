@@ -9,6 +9,7 @@ from keras import tree
 from keras_kd.export.metadata import describe_content
 from keras_kd.litert import signature as signatures
 from keras_kd.litert.interpreter import LiteRT, read_tflite
+from keras_kd.models.inputs import select_inputs
 
 
 class Predictor:
@@ -64,7 +65,8 @@ class Predictor:
             )
         else:
             size = len(tree.flatten(x)[0])
-            outputs = [value[:size] for value in tree.flatten(self._model.predict_on_batch(x))]
+            own = select_inputs(self._model, x)
+            outputs = [value[:size] for value in tree.flatten(self._model.predict_on_batch(own))]
         if len(outputs) != 1:
             raise ValueError(
                 f"Expected models with one output. Received: '{self.name}' with {len(outputs)}. "

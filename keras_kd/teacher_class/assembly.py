@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd.models.graph import built_inputs
+from keras_kd.models.inputs import call_model, merge_inputs
 from keras_kd.teacher_class.chunks import make_chunks
 from keras_kd.teacher_class.representation import Representation, make_representation
 from keras_kd.teacher_class.students import require_chunk_shape
@@ -41,9 +42,9 @@ def assemble_students(
             "TeacherClass: `head` must be 'teacher', a Keras layer or model, or None. "
             f"Received: head={head!r}"
         )
-    inputs = built_inputs(next(student for student in students if student is not None))
+    inputs = merge_inputs([student for student in students if student is not None])
     outputs = [
-        None if student is None else _rename(student, f"student_{i}")(inputs)
+        None if student is None else call_model(_rename(student, f"student_{i}"), inputs)
         for i, student in enumerate(students)
     ]
     present = next(output for output in outputs if output is not None)

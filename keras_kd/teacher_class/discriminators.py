@@ -6,8 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.losses.distillation_loss import at_least_float32, mean_per_sample, shapes_agree
-from keras_kd.losses.numerics import mean_over_samples
+from keras_kd.losses.distillation_loss import at_least_float32, shapes_agree
+from keras_kd.losses.numerics import mean_over_channels
+from keras_kd.losses.reduction import mean_over_samples
 from keras_kd.models.graph import input_shapes
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teacher_class.students import build_models, output_shapes
@@ -82,8 +83,8 @@ class Discriminators(keras.layers.Layer):
         self.built = True
 
     def adversarial_loss(self, i: int, output: Any) -> Any:
-        """Return the cross-entropy of student `i` classified as the teacher, (batch,)."""
-        return mean_per_sample(ops.softplus(-self._logit(i, output)))
+        """Return the cross-entropy of student `i` classified as the teacher, (batch, ...)."""
+        return mean_over_channels(ops.softplus(-self._logit(i, output)))
 
     def train(
         self, chunks: Sequence[Any], outputs: Sequence[Any], weights: Any, share: Any = None
@@ -93,15 +94,17 @@ class Discriminators(keras.layers.Layer):
         Args:
             chunks: The targets of the students.
             outputs: The outputs of the students.
-            weights: Sample weights (batch,), or `None`.
+            weights: Sample weights (batch, ...), or `None`.
             share: This replica's share of the samples, as `replica_share` returns it.
         """
 
         def compute() -> tuple[list[Any], Any]:
             losses = []
             for i, (chunk, output) in enumerate(zip(chunks, outputs, strict=True)):
-                values = mean_per_sample(ops.softplus(-self._logit(i, chunk)))
-                values += mean_per_sample(ops.softplus(self._logit(i, ops.stop_gradient(output))))
+                values = mean_over_channels(ops.softplus(-self._logit(i, chunk)))
+                values += mean_over_channels(
+                    ops.softplus(self._logit(i, ops.stop_gradient(output)))
+                )
                 losses.append(mean_over_samples(values / 2, weights))
             terms = [backend.per_replica(loss, share) for loss in losses]
             terms += [backend.per_replica(ops.sum(term)) for term in self.losses]

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_kd.losses import ChunkMimicry, DistillationLoss
 from keras_kd.losses import get as get_loss
-from keras_kd.losses.numerics import mean_over_samples
+from keras_kd.losses.reduction import mean_over_samples
 from keras_kd.teacher_class.discriminators import Discriminators
 from keras_kd.training import backend
 from keras_kd.training.hyperparameters import hyperparameters
@@ -51,7 +51,7 @@ class TeacherClassLosses:
         Args:
             chunks: The targets of the students.
             outputs: The outputs of the students.
-            weights: Sample weights (batch,), or `None`.
+            weights: Sample weights (batch, ...), or `None`.
             size: Number of samples, under `tf.distribute` those of this replica.
             training: Whether to add the adversarial losses.
         """

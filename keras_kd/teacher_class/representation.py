@@ -9,6 +9,7 @@ from keras import ops, tree
 
 from keras_kd.models.graph import Call, built_inputs, open_graph, with_activation
 from keras_kd.models.hooks import Hook, Recorder
+from keras_kd.models.inputs import call_model
 from keras_kd.models.logits import ACTIVATED
 from keras_kd.models.split import locate_layer, model_after, require_single_path
 from keras_kd.models.taps import Tap, TappedModel
@@ -109,7 +110,7 @@ class Representation:
         if self._hook is None:
             return next(iter(self._tapped(x)[1].values()))
         with Recorder([self._hook]) as recorder:
-            self.teacher.model(x, training=False)
+            call_model(self.teacher.model, x, training=False)
         return recorder.value(self._hook)
 
     def activation(self) -> keras.layers.Layer | None:

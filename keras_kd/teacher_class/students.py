@@ -6,11 +6,12 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.distillers.distillation_objective import check_inputs
+from keras_kd.distillers.shared_inputs import check_inputs, find_other_inputs
 from keras_kd.losses.distillation_loss import shapes_agree
-from keras_kd.models.graph import built_inputs, input_shapes, require_built
+from keras_kd.models.graph import built_inputs, require_built
 from keras_kd.teacher_class.chunks import as_integers
 from keras_kd.teacher_class.representation import Representation
+from keras_kd.teachers.shared_weights import check_shared_weights
 
 Models = Sequence[keras.Model] | Callable[[int], keras.Model]
 
@@ -109,13 +110,14 @@ def require_fit(
     numbers: Sequence[int],
     chunks: Sequence[Sequence[int]],
 ) -> None:
-    """Reject students whose inputs differ from the teacher's or whose outputs from their chunks.
+    """Reject students that share layers with the teacher, take other inputs or miss their chunks.
 
     Raises:
         ValueError: If one does not fit.
     """
     for number, student in zip(numbers, students, strict=True):
         check_inputs(representation.teacher, student)
+        check_shared_weights(representation.teacher, student)
         require_chunk_shape(student, number, representation, chunks[number])
 
 
@@ -138,15 +140,11 @@ def require_chunk_shape(
 
 
 def _require_same_inputs(students: Sequence[keras.Model], numbers: Sequence[int]) -> None:
-    first = input_shapes(students[0])
-    for i, student in zip(numbers, students, strict=True):
-        own = input_shapes(student)
-        fits = own is None or first is None or len(own) == len(first)
-        if not fits or not all(map(shapes_agree, own or (), first or ())):
-            raise ValueError(
-                f"TeacherClass: all students must have the same inputs. Received: student "
-                f"{numbers[0]} with {first} and student {i} ('{student.name}') with {own}"
-            )
+    difference = find_other_inputs(students, numbers)
+    if difference is not None:
+        raise ValueError(
+            f"TeacherClass: all students must have the same inputs. Received: {difference}"
+        )
 
 
 def require_separable(optimizers: Sequence[keras.optimizers.Optimizer]) -> None:

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_kd.distillers.fit import fit_arguments, run_fit
 from keras_kd.losses import DistillationLoss
+from keras_kd.models.inputs import call_model
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.random_state import seed_states
 from keras_kd.teacher_class.assembly import assemble_from_files, assemble_students
@@ -139,7 +140,6 @@ class TeacherClass(backend.StepModel):
         self.adversary = make_discriminators(
             discriminators, discriminator_optimizer, adversarial_weight, chunks, numbers, models
         )
-        # Keras does not save the states of random generators unless they are variables.
         self.seed_states = seed_states([*models, *self.discriminators])
         self._class_losses = TeacherClassLosses(self.mimicry, self.adversary, numbers, models)
         self.representation = representation
@@ -172,7 +172,7 @@ class TeacherClass(backend.StepModel):
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
         """Run the students; return a list of outputs (batch, ..., units of the chunk)."""
-        return [student(unpack_batch(inputs)[0], training=training) for student in self.students]
+        return [call_model(s, unpack_batch(inputs)[0], training=training) for s in self.students]
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.models.logits import OUTPUTS
+from keras_kd.models.declaration import Declaration, check_declaration
+from keras_kd.models.inputs import ModelInputs
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.fingerprint import Fingerprint
 
@@ -37,14 +38,10 @@ class BaseTeacher(abc.ABC):
         self,
         name: str,
         classes: Sequence[int] | Sequence[str] | None,
-        outputs: str,
+        outputs: Declaration,
         preprocessing: Callable[[Any], Any] | None,
     ) -> None:
-        if outputs not in OUTPUTS:
-            raise ValueError(
-                f"Teacher '{name}': `outputs` must be one of {OUTPUTS}. "
-                f"Received: outputs={outputs!r}"
-            )
+        check_declaration(outputs, f"Teacher '{name}': `outputs`")
         if preprocessing is not None and not callable(preprocessing):
             raise TypeError(
                 f"Teacher '{name}': `preprocessing` must be a callable on x or None. "
@@ -57,7 +54,7 @@ class BaseTeacher(abc.ABC):
             )
         self.name = name
         self.classes = None if classes is None else list(classes)
-        self.outputs = outputs
+        self.outputs = outputs if isinstance(outputs, str) else dict(outputs)
         self.preprocessing = preprocessing
 
     @property
@@ -74,8 +71,8 @@ class BaseTeacher(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def input_shapes(self) -> list[tuple] | None:
-        """Shapes of its inputs as a flat list, batch first; `None` if they are unknown."""
+    def inputs(self) -> ModelInputs | None:
+        """Its inputs; `None` if they are unknown."""
 
     @abc.abstractmethod
     def fingerprint(self, inputs: Any) -> Fingerprint:
@@ -85,7 +82,8 @@ class BaseTeacher(abc.ABC):
     def watch(self, taps: Sequence[Tap]) -> Any:
         """Return a callable that maps a batch to a dict from tap to tensor.
 
-        The callable has `teacher`, and `shapes` and `activations` by tap.
+        The callable has `teacher`, and `shapes`, `activations` and `kinds` by tap, as
+        `TappedModel`.
 
         Raises:
             ValueError: If a tap does not exist or its logits cannot be determined.

@@ -11,7 +11,9 @@ import keras
 from keras import ops
 
 from keras_kd.models.copy import copy_model
-from keras_kd.models.graph import input_shapes, require_built
+from keras_kd.models.declaration import Declaration
+from keras_kd.models.graph import require_built
+from keras_kd.models.inputs import ModelInputs, model_inputs
 from keras_kd.models.precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
@@ -34,10 +36,14 @@ class Teacher(BaseTeacher):
         model: A built and trained `keras.Model`.
         classes: The student's class of each of the teacher's outputs: indices, or names if the
             distiller has `class_names`. Defaults to `None`, the same classes as the student.
-        outputs: `"logits"`, `"probabilities"` or `"auto"`, which detects a final softmax or sigmoid
-            and recovers the logits before it. If detection fails, using the teacher raises an
-            error. If the outputs are declared as probabilities and the softmax cannot be located,
-            the logits are the logarithm of the probabilities. Defaults to `"auto"`.
+        outputs: `"logits"`, `"probabilities"`, `"values"` (numbers, which are read unchanged) or
+            `"auto"`, which detects a final softmax or sigmoid and recovers the logits before it; or
+            a dict from output to one of these, such as `{"expr": "logits", "va": "values"}`. If
+            detection fails, using the teacher raises an error. A single value for several outputs
+            applies to those whose activation is not visible. If the outputs are declared as
+            probabilities and their activation is not visible, the logits are computed from the
+            probabilities: log p, or log(p / (1 − p)) if a loss reads them as a sigmoid. Defaults
+            to `"auto"`.
         preprocessing: A callable on `x` for this teacher only, for example to resize or normalize.
             It runs inside the compiled step. Defaults to `None`.
         name: Name in messages and in `summary()`. Defaults to the model's name.
@@ -60,7 +66,7 @@ class Teacher(BaseTeacher):
         self,
         model: keras.Model,
         classes: Sequence[int] | Sequence[str] | None = None,
-        outputs: str = "auto",
+        outputs: Declaration = "auto",
         preprocessing: Callable[[Any], Any] | None = None,
         name: str | None = None,
         dtype: str | None = None,
@@ -74,7 +80,7 @@ class Teacher(BaseTeacher):
         cls,
         path: str | os.PathLike,
         classes: Sequence[int] | Sequence[str] | None = None,
-        outputs: str = "auto",
+        outputs: Declaration = "auto",
         preprocessing: Callable[[Any], Any] | None = None,
         threads: int | None = None,
         name: str | None = None,
@@ -124,9 +130,9 @@ class Teacher(BaseTeacher):
         return TappedModel(self.model, []).output_names
 
     @property
-    def input_shapes(self) -> list[tuple] | None:
-        """Shapes of its inputs as a flat list, batch first; `None` if they are unknown."""
-        return input_shapes(self.model)
+    def inputs(self) -> ModelInputs | None:
+        """Its inputs; `None` if they are unknown."""
+        return model_inputs(self.model)
 
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests of weights, configuration and preprocessing.
@@ -143,7 +149,7 @@ class Teacher(BaseTeacher):
     def watch(self, taps: Sequence[Tap]) -> "WatchedTeacher":
         """Return a callable that maps a batch to a dict from tap to tensor.
 
-        The callable has `shapes` and `activations` by tap.
+        The callable has `shapes`, `activations` and `kinds` by tap.
 
         Raises:
             ValueError: If a tap does not exist or its logits cannot be determined.
@@ -159,6 +165,7 @@ class WatchedTeacher:
         self._tapped = TappedModel(teacher.model, taps, outputs=teacher.outputs)
         self.shapes = self._tapped.shapes
         self.activations = self._tapped.activations
+        self.kinds = self._tapped.kinds
 
     def __call__(self, x: Any) -> dict[Tap, Any]:
         """Run the teacher once on a batch, without gradients."""

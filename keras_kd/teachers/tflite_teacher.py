@@ -6,13 +6,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops, tree
+from keras import tree
 
 from keras_kd.litert.cost import cost
+from keras_kd.litert.flatbuffer import recorded_inputs
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.litert.output_ops import FinalOp, final_op
+from keras_kd.litert.signature import select_named
+from keras_kd.models.declaration import (
+    DECLARE,
+    Declaration,
+    check_declared_names,
+    declared_kind,
+    resolve_kind,
+)
+from keras_kd.models.inputs import ModelInputs
+from keras_kd.models.logits import log_odds, log_probabilities
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.fingerprint import (
@@ -32,14 +44,17 @@ class TFLiteTeacher(BaseTeacher):
         self,
         path: str | os.PathLike,
         classes: Sequence[int] | Sequence[str] | None,
-        outputs: str,
+        outputs: Declaration,
         preprocessing: Callable[[Any], Any] | None,
         threads: int | None,
         name: str | None,
     ) -> None:
         super().__init__(name or Path(path).stem, classes, outputs, preprocessing)
         self._content = read_tflite(path)
-        self._file = LiteRT(self._content, f"'{path}'", threads or os.cpu_count() or 1)
+        #: Names of the inputs in the order of a list of them, if it is known.
+        self._order = recorded_inputs(self._content)
+        threads = threads or os.cpu_count() or 1
+        self._file = LiteRT(self._content, f"'{path}'", threads, self._order)
         # The replicas of tf.distribute run in threads and share the interpreter.
         self._lock = threading.Lock()
 
@@ -49,9 +64,14 @@ class TFLiteTeacher(BaseTeacher):
         return cost(self._content).parameters
 
     @property
-    def input_shapes(self) -> list[tuple] | None:
-        """Shapes of its inputs as a flat list; the batch size is free."""
-        return [(None, *shape[1:]) for shape, _ in self._file.inputs.values()]
+    def inputs(self) -> ModelInputs:
+        """Its inputs by name; the batch size is free."""
+        specs = {
+            name: keras.KerasTensor((None, *shape[1:]), np.dtype(dtype).name)
+            for name, (shape, dtype) in self._file.inputs.items()
+        }
+        # The names are cleaned from those of the batch, so `run` matches them.
+        return ModelInputs(specs, declared=False)
 
     @property
     def output_names(self) -> list[str]:
@@ -82,7 +102,14 @@ class TFLiteTeacher(BaseTeacher):
     def run(self, x: Any) -> dict[str, Any]:
         """Return the outputs of a preprocessed batch by name, also inside a compiled graph."""
         flat = tree.flatten(x)
-        inputs = [x[name] for name in self._file.inputs] if isinstance(x, dict) else flat
+        names = list(self._file.inputs)
+        if len(names) > 1 and self._order is None and not isinstance(x, dict):
+            raise ValueError(
+                f"Teacher '{self.name}' is a file that does not record the order of its inputs "
+                f"{names}. Pass dict batches with these keys."
+            )
+        given = select_named(x, names, f"inputs of teacher '{self.name}':")
+        inputs = list(given.values())
         outputs = tf.numpy_function(self._run, inputs, [tf.float32] * len(self._file.outputs))
         # `numpy_function` returns a list of one tensor as the tensor.
         named = dict(zip(self._file.outputs, tree.flatten(outputs), strict=True))
@@ -106,10 +133,12 @@ class WatchedTFLiteTeacher:
     def __init__(self, teacher: TFLiteTeacher, taps: Sequence[Tap]) -> None:
         self.teacher = teacher
         self._outputs = {tap: _output_name(teacher, tap) for tap in taps}
-        self._kinds = {tap: _output_kind(teacher, self._outputs[tap]) for tap in taps if tap.logits}
+        #: As for `TappedModel`.
+        self.kinds = {tap: _output_kind(teacher, self._outputs[tap]) for tap in taps if tap.logits}
         self.shapes = {tap: teacher.output_shapes[name] for tap, name in self._outputs.items()}
         self.activations = {
-            tap: None if kind == "logits" else kind for tap, kind in self._kinds.items()
+            tap: kind if kind in ("softmax", "sigmoid") else None
+            for tap, kind in self.kinds.items()
         }
 
     def __call__(self, x: Any) -> dict[Tap, Any]:
@@ -118,7 +147,7 @@ class WatchedTFLiteTeacher:
             x = self.teacher.preprocessing(x)
         outputs = self.teacher.run(x)
         return {
-            tap: _to_logits(outputs[name], self._kinds.get(tap, "logits"))
+            tap: _to_logits(outputs[name], self.kinds.get(tap, "values"))
             for tap, name in self._outputs.items()
         }
 
@@ -136,32 +165,35 @@ def _output_name(teacher: TFLiteTeacher, tap: Tap) -> str:
 
 
 def _output_kind(teacher: TFLiteTeacher, name: str) -> str:
-    """Return `"logits"`, or the activation from whose probabilities logits can be recovered."""
-    op = teacher.final_op(name)
-    declared = {"logits": "logits", "probabilities": "softmax"}.get(teacher.outputs)
-    kind = op.kind if op.kind != "unknown" or declared is None else declared
+    """Return the kind of an output, as for `TappedModel.kinds`."""
+    op, names = teacher.final_op(name), teacher.output_names
+    check_declared_names(teacher.outputs, names, teacher.name)
+    declared = declared_kind(teacher.outputs, name, names)
+    kind = resolve_kind(declared, op.kind)
+    if kind is None and (len(names) == 1 or not isinstance(teacher.outputs, str)):
+        raise ValueError(
+            f"Teacher '{teacher.name}' is declared to return {declared}, but its output '{name}' "
+            f"is computed by {op.op}. Received: outputs={teacher.outputs!r}"
+        )
+    kind = kind or op.kind
     if kind == "unknown":
         raise ValueError(
             f"Teacher '{teacher.name}': the output '{name}', computed by {op.op or 'an input'}, "
-            "may be logits or probabilities. Pass outputs='logits' or outputs='probabilities'."
+            f"may be logits or probabilities. {DECLARE}"
         )
-    if teacher.outputs != "auto" and (kind == "logits") != (teacher.outputs == "logits"):
-        raise ValueError(
-            f"Teacher '{teacher.name}' is declared to return {teacher.outputs}, but its output "
-            f"'{name}' is computed by {op.op}. Received: outputs={teacher.outputs!r}"
-        )
-    if kind != "logits" and op.quantized:
+    probabilities = kind in ("softmax", "sigmoid", "probabilities")
+    if probabilities and op.quantized:
         raise ValueError(
             f"Teacher '{teacher.name}' ends in a {kind} with 256 levels, from which logits cannot "
             f"be recovered. Export the model without its {kind}, so that the file ends in logits."
         )
-    return kind
+    # A softmax of a single unit would be constant.
+    single = kind == "probabilities" and teacher.output_shapes[name][-1] == 1
+    return "sigmoid" if single else kind
 
 
 def _to_logits(values: Any, kind: str) -> Any:
-    if kind == "logits":
+    if kind in ("logits", "values"):
         return values
-    log = ops.log(ops.maximum(values, 1.1754944e-38))  # The smallest normal float32.
-    if kind == "softmax":
-        return log
-    return log - ops.log(ops.maximum(1.0 - values, 1.1754944e-38))
+    log_p = log_probabilities(values)
+    return log_odds(log_p) if kind == "sigmoid" else log_p

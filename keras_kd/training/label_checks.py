@@ -1,5 +1,6 @@
 """Assign labels and sample weights to outputs, and check that labels are in range."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,26 +36,42 @@ def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
 
 
 def sample_weights(structure: Any, name: str | None, names: Sequence[str]) -> Any:
-    """Return the sample weights of one output, one per sample.
+    """Return the sample weights for a loss at a tap.
+
+    Args:
+        structure: Sample weights of all outputs: a tensor, or a dict or list by output.
+        name: Name of an output or of a hidden tap, or `None` for the single output.
+        names: Names of the outputs.
 
     Returns:
-        Tensor (batch,), the mean of each sample's weights if it has several, or `None`.
+        Tensor (batch, ...), or `None` if there are none. At a hidden tap beside several outputs
+        with weights of their own, the mean over the outputs, (batch,); an output without weights
+        counts as 1.
 
     Raises:
-        ValueError: If the weights are given by output and the tap is not an output.
+        ValueError: If there are weights for an output that does not exist.
     """
-    several = isinstance(structure, (dict, list, tuple)) and len(structure) > 1
-    if several and name not in names:
+    if not isinstance(structure, (dict, list, tuple)):
+        return structure if structure is None else ops.convert_to_tensor(structure)
+    if len(structure) == 1:
+        return sample_weights(tree.flatten(structure)[0], name, names)
+    if name in names:
+        return sample_weights(per_output(structure, name, names), name, names)
+    unknown = set(structure).difference(names) if isinstance(structure, dict) else set()
+    if unknown:
         raise ValueError(
-            f"`sample_weight` is given for each of the outputs {list(names)}, so it is not known "
-            f"which one weighs the loss at the hidden tap '{name}'. Pass one weight for each "
-            "sample instead."
+            f"`sample_weight` must be given for the outputs {list(names)}. "
+            f"Received: weights for {sorted(unknown)}"
         )
-    alone = isinstance(structure, (dict, list, tuple)) and not several
-    weights = tree.flatten(structure)[0] if alone else per_output(structure, name, names)
-    if weights is None:
+    given = [per_output(structure, output, names) for output in names]
+    given = [_mean_per_sample(ops.convert_to_tensor(part)) for part in given if part is not None]
+    if not given:
         return None
-    weights = ops.convert_to_tensor(weights)
+    total = functools.reduce(ops.add, given)
+    return (total + (len(names) - len(given))) / len(names)
+
+
+def _mean_per_sample(weights: Any) -> Any:
     axes = tuple(range(1, len(weights.shape)))
     return ops.mean(weights, axis=axes) if axes else weights
 

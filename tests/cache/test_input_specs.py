@@ -60,6 +60,6 @@ def test_a_model_of_unknown_shapes_takes_a_free_first_axis():
     model = keras.Model()
     model.built = True  # As a model does whose layers are built in its constructor.
     teacher = kd.Teacher(model)
-    assert teacher.input_shapes is None
+    assert teacher.inputs is None
     assert takes_batches([teacher], spec(None, 3))
     assert not takes_batches([teacher], spec(3))

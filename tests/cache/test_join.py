@@ -1,5 +1,7 @@
 """Each joined sample gets its own teacher outputs, or an error."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 import keras_kd as kd
+from keras_kd.teachers.knowledge import CacheError
 from tests import toy
 from tests.cache.caches import SAMPLES, build, first_outputs, read_joined
 
@@ -147,3 +150,32 @@ def test_fit_raises_a_readable_error_before_the_first_step(samples, cache):
         distiller.fit(cache.join(samples.shuffle(SAMPLES, seed=1).batch(10)), verbose=0)
     for one, other in zip(before, distiller.student.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_dict_inputs_may_have_more_keys_than_those_of_the_build(tmp_path):
+    x, y = toy.pairs(20)
+    teacher = toy.named("teacher")
+    image = tf.data.Dataset.from_tensor_slices(({"image": x["image"]}, y))
+    cache = build(teacher, image, tmp_path / "c", dtype="float32")
+    joined = cache.join(tf.data.Dataset.from_tensor_slices((x, y)).batch(7))
+    elements = list(joined)
+    assert set(elements[0][0].x) == {"audio", "image"}
+    logits = np.concatenate([first_outputs(element) for element in elements])
+    np.testing.assert_allclose(logits, teacher({"image": x["image"]}), atol=1e-6)
+    other = {"audio": x["audio"], "image": x["image"] + 1}
+    with pytest.raises(tf.errors.OpError, match="input"):
+        list(cache.join(tf.data.Dataset.from_tensor_slices((other, y)).batch(7)))
+    audio = tf.data.Dataset.from_tensor_slices(({"audio": x["audio"]}, y))
+    with pytest.raises(CacheError, match=r"built with the inputs \['image'\].* \['audio'\]"):
+        cache.join(audio)
+
+
+def test_a_cache_without_names_matches_inputs_in_order(tmp_path):
+    x, y = toy.pairs(20)
+    data = tf.data.Dataset.from_tensor_slices((x, y))
+    cache = build(toy.named("teacher", ("audio", "image")), data, tmp_path / "c")
+    schema = replace(cache.manifest.schema, input_names=None)
+    replace(cache.manifest, schema=schema).write(cache.path)
+    assert len(list(kd.KnowledgeCache(cache.path).join(data.batch(10)))) == 2
+    again = build(toy.named("teacher", ("audio", "image")), data, tmp_path / "c")
+    assert again.manifest.schema.input_names is None

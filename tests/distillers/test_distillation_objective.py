@@ -68,6 +68,98 @@ def test_sample_weights_multiply_the_values():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def tagger(name, seed, **kwargs):
+    """A classifier of each of 5 steps; taps `embedding` (if `mask`), `hidden` and `tags`."""
+    keras.utils.set_random_seed(seed)
+    first = layers.Embedding(9, 6, mask_zero=True) if kwargs.pop("mask", False) else None
+    inputs = keras.Input((5,) if first else (5, 6))
+    x = layers.Dense(4, "relu", name="hidden")(first(inputs) if first else inputs)
+    return keras.Model(inputs, layers.Dense(3, name="tags", **kwargs)(x), name=name)
+
+
+PER_POSITION = [
+    SOFT(2.0),
+    SOFT(activation="sigmoid", target="jensen_shannon"),
+    kd.losses.LogitsMSE(),
+    kd.losses.DecoupledKD(),
+    kd.losses.NormalizedKD(),
+    kd.losses.LogitStandardization(),
+    kd.losses.ChunkMimicry(),
+    kd.losses.Hint("tags", "tags"),
+]
+PER_SAMPLE = [
+    kd.losses.DIST(),
+    kd.losses.RelationalKD(),
+    kd.losses.SimilarityPreserving(),
+    kd.losses.ProbabilisticTransfer(),
+    kd.losses.AttentionTransfer(),
+    kd.losses.NeuronSelectivity(),
+]
+
+
+@pytest.mark.parametrize("loss", [*PER_POSITION, *PER_SAMPLE], ids=lambda loss: loss.name)
+@pytest.mark.parametrize("teachers", [1, 2])
+def test_sample_weights_of_positions_weigh_the_positions_of_a_loss(loss, teachers):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 5, 6)).astype("float32")
+    y, weights = rng.integers(-1, 3, (8, 5)), rng.uniform(size=(8, 5)).astype("float32")
+    student = tagger("student", 1)
+    several = [tagger(f"teacher_{seed}", seed) for seed in range(2, 2 + teachers)]
+    values = np.mean([loss(teacher(x), student(x), y) for teacher in several], axis=0)
+    expected = values * (weights if values.ndim == 2 else weights.mean(1))
+    assert values.ndim == 1 + (loss in PER_POSITION)
+    parts = objective(student, loss, several)
+    np.testing.assert_allclose(value(parts, x, y, weights), expected.mean(), rtol=1e-4)
+
+
+def test_sample_weights_of_positions_weigh_those_of_hidden_taps_of_the_same_shape():
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(8, 5, 6)).astype("float32"), rng.uniform(size=(8, 5))
+    student, teacher = tagger("student", 1), tagger("teacher", 2)
+    parts = objective(student, kd.losses.Hint("hidden", "hidden"), teacher)
+    hidden = [keras.Model(m.input, m.get_layer("hidden").output)(x) for m in (teacher, student)]
+    expected = (np.square(hidden[0] - hidden[1]).mean(-1) * weights).mean()
+    np.testing.assert_allclose(value(parts, x, weights=weights), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, "samples", "steps"])
+def test_masked_steps_are_left_out_with_teachers_of_fewer_classes(weights):
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 9, (8, 5))
+    x[:, 4], x[::2, 2:], kept = 0, 0, np.arange(5) < np.where(np.arange(8) % 2, 4, 2)[:, None]
+    given = {"samples": rng.uniform(size=8), "steps": rng.uniform(size=(8, 5))}.get(weights)
+    student, whole = tagger("student", 1, mask=True), tagger("teacher", 2, mask=True)
+    pair = tagger("pair", 3, mask=True)
+    pair = keras.Model(pair.input, layers.Dense(2, name="tags")(pair.get_layer("hidden").output))
+    parts = objective(student, SOFT(2.0), [whole, kd.Teacher(pair, classes=[2, 0])])
+    own = ops.take(student(x), [2, 0], axis=-1)
+    targets = [np.asarray(teacher(x)) for teacher in (whole, pair)]
+    values = np.mean([SOFT(2.0)(targets[0], student(x)), SOFT(2.0)(targets[1], own)], axis=0)
+    weighed = values * (1 if given is None else given.reshape(8, -1))
+    expected = np.mean((weighed * kept).sum(1) / kept.sum(1))
+    np.testing.assert_allclose(value(parts, x, weights=given), expected, rtol=1e-5)
+
+
+def test_weights_by_output_weigh_a_hidden_tap_by_their_mean():
+    inputs = keras.Input((5,))
+    hidden = [layers.Dense(4, name="hidden")(inputs) for _ in range(2)]
+    student, teacher = (
+        keras.Model(inputs, {name: layers.Dense(2, name=name)(h) for name in ("p", "q")})
+        for h in hidden
+    )
+    (x, _), one = toy.vectors(), np.linspace(0, 2, 32)
+    parts = objective(student, kd.losses.Hint("hidden", "hidden"), teacher)
+    hidden = [keras.Model(inputs, m.get_layer("hidden").output)(x) for m in (teacher, student)]
+    values = np.square(hidden[0] - hidden[1]).mean(-1)
+    for weights, expected in (
+        ({"p": one, "q": 3 * one}, 2 * one),
+        ({"p": one}, one),
+        ({"p": one, "q": None}, (one + 1) / 2),
+    ):
+        found = value(parts, x, weights=weights)
+        np.testing.assert_allclose(found, (values * expected).mean(), rtol=1e-5)
+
+
 def test_a_segmentation_map_is_averaged_over_its_pixels():
     inputs = keras.Input((6, 6, 1))
     student, teacher = (

@@ -1,5 +1,7 @@
 """`Distiller`: frozen teachers, models of every kind, and what a file holds."""
 
+import warnings
+
 import h5py
 import keras
 import numpy as np
@@ -26,6 +28,17 @@ def test_a_teacher_runs_in_inference_mode_and_is_not_changed():
     assert teacher.trainable
     assert all(layer.trainable for layer in teacher.layers)
     assert teacher.get_layer("logits").activation is keras.activations.softmax
+
+
+def test_a_student_larger_than_its_teacher_is_a_warning():
+    small, large = toy.mlp("small", units=4), toy.mlp("large", units=64)
+    with pytest.warns(UserWarning, match=r"'large' is larger .*order: kd.Distiller\(student, te"):
+        kd.Distiller(large, small)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kd.Distiller(small, large)
+        kd.Distiller(toy.mlp("one", units=6), [small, toy.mlp("other", units=4, seed=1)])
+        kd.SelfDistiller(large, decay=0.9)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_kd.distillers.input_checks import batch_specs, check_batches, has_single_samples
+from keras_kd.models.inputs import model_inputs
 from tests import toy
 from tests.distillers.models import distiller
 
@@ -18,7 +19,8 @@ def student():
 
 
 def check(student, x, y=None, weights=None, labeled=True, sparse=True):
-    check_batches((x, y, weights), student, labeled, SHAPES, sparse)
+    models = [] if student is None else [("The student 'student'", model_inputs(student))]
+    check_batches((x, y, weights), models, labeled, SHAPES, sparse)
 
 
 def as_dataset(*parts):

@@ -119,6 +119,14 @@ def test_sample_weights_metric_objects_and_schedules_apply_to_each_student():
     assert logs["a_correct"] != logs["b_correct"]
 
 
+def test_sample_weights_by_student_weigh_the_losses_of_that_student():
+    losses = [kd.losses.SoftTargets(), kd.losses.Hint("hidden", "hidden")]
+    (x, y), model = toy.vectors(), mutual(students(), losses)
+    logs = fit(model, x, y, sample_weight={"a": np.zeros(32), "b": np.ones(32)})
+    assert logs["a_soft_targets"] == logs["a_hint"] == logs["a_loss"] == [0.0]
+    assert min(*logs["b_soft_targets"], *logs["b_hint"], *logs["b_loss"]) > 0
+
+
 @pytest.fixture(scope="module")
 def trained():
     (x, y), model = toy.vectors(), mutual(students(3))

@@ -1,6 +1,7 @@
 """The objective of mutual learning: targets from the other students in the same pass."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from keras import ops
 
@@ -88,3 +89,15 @@ def test_targets_carry_no_gradient():
     gradients = tape.gradient(value, [one.trainable_variables, other.trainable_variables])
     assert all(gradient is not None for gradient in gradients[0])
     assert gradients[1] == [None] * 4
+
+
+def test_the_outputs_of_each_student_are_declared_by_its_name():
+    declared = {"one": "logits", "two": "values"}
+    students = [toy.mlp("one"), toy.mlp("two", units=6, seed=1)]
+    parts = MutualObjective(students, None, student_outputs=declared)
+    assert [objective.student_outputs for objective in parts.objectives] == ["logits", "values"]
+    assert [o.ensemble.teachers[0].outputs for o in parts.objectives] == ["values", "logits"]
+    with pytest.raises(ValueError, match=r"declares \['head'\], but 'MutualLearning' has"):
+        MutualObjective(students, None, student_outputs={"head": "logits"})
+    with pytest.raises(ValueError, match="MutualLearning: `student_outputs` must be one of"):
+        MutualObjective(students, None, student_outputs="logit")

@@ -22,9 +22,9 @@ def find(content):
             [layers.Activation("sigmoid"), layers.Reshape((2, 1))],
             FinalOp("LOGISTIC", "sigmoid", False),
         ),
-        ([layers.Activation("tanh")], FinalOp("TANH", "unknown", False)),
+        ([layers.Activation("tanh")], FinalOp("TANH", "values", False)),
         ([layers.Activation("log_softmax")], FinalOp("LOG_SOFTMAX", "logits", False)),
-        ([layers.ReLU()], FinalOp("FULLY_CONNECTED", "unknown", False)),
+        ([layers.ReLU()], FinalOp("FULLY_CONNECTED", "values", False)),
         ([], FinalOp("FULLY_CONNECTED", "logits", False)),
     ],
     ids=["softmax", "sigmoid", "tanh", "log_softmax", "relu", "dense"],
@@ -32,6 +32,20 @@ def find(content):
 def test_the_last_computing_op_decides(last, expected):
     model = keras.Sequential([layers.Input((3,)), layers.Dense(2), *last])
     assert find(models.convert(model)[0]) == expected
+
+
+def averaged(activation):
+    inputs = keras.Input((3,))
+    members = [layers.Dense(2, activation)(inputs) for _ in range(3)]
+    return keras.Model(inputs, layers.Average()(members))
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind"),
+    [(None, "logits"), ("softmax", "unknown"), ("sigmoid", "unknown"), ("tanh", "values")],
+)
+def test_the_mean_of_outputs_has_their_kind_unless_they_are_probabilities(activation, kind):
+    assert find(models.convert(averaged(activation))[0]).kind == kind
 
 
 def test_dequantization_is_skipped():

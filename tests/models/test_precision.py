@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 import keras_kd as kd
 from keras_kd.models.precision import cast_model, compute_in_float32
@@ -63,6 +63,64 @@ def test_layers_of_nested_models_are_cast():
     assert (found["conv"], found["logits"]) == ("bfloat16", "float32")
     assert copy.get_layer("inner").get_layer("conv").kernel.dtype == "bfloat16"
     assert model.get_layer("inner").get_layer("conv").kernel.dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda z: z[:, :4],
+        lambda z: z * 2.0,
+        lambda z: ops.mean(z, axis=-1, keepdims=True),
+        lambda z: ops.concatenate([z, ops.relu(z)], axis=-1),
+        lambda z: ops.where(z > 0, z, np.full(8, 0.5, "float32")),
+        lambda z: ops.cast(z, "float32") + np.arange(8, dtype="float32"),
+        layers.Lambda(lambda z: ops.sin(z) * 2),
+    ],
+    ids=["slice", "scaled", "mean", "concatenate", "where", "cast", "lambda"],
+)
+def test_operations_between_layers_are_copied(operation, dtype):
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((6,))
+    hidden = operation(layers.Dense(8, name="hidden")(inputs))
+    model = keras.Model(inputs, layers.Dense(5, name="logits")(hidden) / 0.5, name="m")
+    x = np.random.default_rng(0).normal(size=(7, 6)).astype("float32")
+    copy = cast_model(model, dtype)
+    np.testing.assert_allclose(copy(x), model(x), atol=0.05)
+    found = policies(copy)
+    assert (found["hidden"], found["logits"], copy(x).dtype) == (dtype, "float32", "float32")
+
+
+class Fixed(layers.Layer):
+    """A layer whose constructor takes no dtype."""
+
+    def __init__(self):
+        super().__init__(name="fixed")
+
+    def call(self, x):
+        return x * 2
+
+
+class Unsaved(layers.Layer):
+    """A layer without a configuration."""
+
+    def __init__(self, function):
+        super().__init__(name="unsaved")
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize("layer", [Fixed(), Unsaved(lambda x: x)], ids=["no dtype", "no config"])
+def test_a_layer_that_cannot_be_copied_is_named(layer):
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, layers.Dense(4)(layer(layers.Dense(4)(inputs))))
+    kind = type(layer).__name__
+    with pytest.raises(
+        ValueError, match=rf"needs layers.*'{layer.name}' \({kind}\).*dtype='bfloat16'"
+    ):
+        kd.Teacher(model, dtype="bfloat16")
 
 
 def test_a_mixed_precision_model_can_be_cast_to_float32(mixed):

@@ -147,7 +147,7 @@ def test_only_the_outputs_of_a_call_on_tensorflow_operations_can_be_tapped():
     model = Net()
     x = np.ones((2, 5), "float32")
     expected = model(x)
-    with pytest.raises(ValueError, match=r'`outputs="logits"` or `outputs="probabilities"`'):
+    with pytest.raises(ValueError, match=r'`outputs="logits"`, `outputs="probabilities"` or'):
         TappedModel(model, [Tap(None, logits=True)])
     _, values = TappedModel(model, [Tap(None, logits=True)], outputs="logits")(x)
     np.testing.assert_array_equal(values[Tap(None, logits=True)], expected)

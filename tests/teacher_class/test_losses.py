@@ -53,6 +53,16 @@ def test_the_total_is_the_weighted_sum_of_its_parts():
     np.testing.assert_allclose([total, found["loss"]], expected, rtol=1e-5)
 
 
+def test_sample_weights_of_positions_weigh_the_positions_of_a_map():
+    rng = np.random.default_rng(0)
+    chunk, output = rng.normal(size=(2, 6, 5, 4)).astype("float32")
+    weights = rng.uniform(size=(6, 5)).astype("float32")
+    given = TeacherClassLosses(kd.losses.ChunkMimicry(), None, [0], [])
+    total = given.total([chunk], [output], weights, 6, training=True)
+    expected = np.mean(np.square(chunk - output).mean(-1) * weights)
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+
+
 def test_evaluation_has_mimicry_only():
     given = losses(numbers=(0, 2))
     total = given.total(TARGETS, OUTPUTS, None, 6, training=False)

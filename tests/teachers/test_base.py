@@ -12,6 +12,7 @@ from tests import toy
     [
         ({"preprocessing": 2}, TypeError, "`preprocessing` must be a callable"),
         ({"outputs": "softmax"}, ValueError, "`outputs` must be one of"),
+        ({"outputs": {"output": "odds"}}, ValueError, "`outputs` must be one of"),
         ({"classes": "cat"}, TypeError, "`classes` must be a list"),
     ],
 )
@@ -23,3 +24,11 @@ def test_invalid_arguments(kwargs, error, message):
 def test_a_subclass_must_define_how_it_runs():
     with pytest.raises(TypeError, match="abstract"):
         BaseTeacher("t", None, "auto", None)
+
+
+def test_outputs_are_declared_for_all_or_for_each():
+    declared = {"logits": "values"}
+    teacher = kd.Teacher(toy.mlp("t"), outputs=declared)
+    declared.clear()
+    assert teacher.outputs == {"logits": "values"}
+    assert kd.Teacher(toy.mlp("t"), outputs="values").outputs == "values"

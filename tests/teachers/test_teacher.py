@@ -70,7 +70,7 @@ def test_description_of_a_teacher(model):
     teacher = kd.Teacher(model, name="t")
     assert (teacher.name, kd.Teacher(model).name) == ("t", "teacher")
     assert teacher.parameters == model.count_params()
-    assert teacher.input_shapes == [(None, 6, 6, 1)]
+    assert teacher.inputs.shapes == [(None, 6, 6, 1)]
     assert teacher.output_names == ["logits"]
 
 

@@ -42,7 +42,7 @@ def test_its_logits_are_those_of_the_model(batch_size, plain, export):
     teacher = kd.Teacher.from_tflite(export(plain, batch_size=batch_size))
     assert isinstance(teacher, kd.Teacher)
     assert 0 < teacher.parameters <= plain.count_params()
-    assert teacher.input_shapes == [(None, 6, 6, 1)]
+    assert teacher.inputs.shapes == [(None, 6, 6, 1)]
     logits = teacher.watch([OUTPUT])(X)[OUTPUT]
     np.testing.assert_allclose(logits, plain(X, training=False), rtol=1e-4, atol=1e-5)
 

@@ -47,10 +47,17 @@ def test_each_output_gets_its_part_of_a_structure(structure, name, names, expect
         ({"one": WEIGHTS, "two": WEIGHTS + 2}, "two", [3, 4]),
         ({"one": WEIGHTS}, "hidden", [1, 2]),
         ([WEIGHTS], "hidden", [1, 2]),
-        ({"one": np.array([[1.0, 3.0], [2.0, 2.0]]), "two": None}, "one", [2, 2]),
+        ({"one": np.array([[1.0, 3.0], [2.0, 2.0]]), "two": None}, "one", [[1, 3], [2, 2]]),
+        ({"one": WEIGHTS, "two": None}, "two", None),
+        ({"one": None, "two": None}, "hidden", None),
+        # At a hidden tap, the mean over the outputs, of which one without weights counts as 1.
+        ({"one": WEIGHTS, "two": WEIGHTS + 2}, "hidden", [2, 3]),
+        ([WEIGHTS, WEIGHTS + 2], "hidden", [2, 3]),
+        ({"one": WEIGHTS, "two": None}, "hidden", [1, 1.5]),
+        ({"one": np.array([[1.0, 3.0], [2.0, 2.0]]), "two": WEIGHTS}, "hidden", [1.5, 2]),
     ],
 )
-def test_sample_weights_are_one_number_per_sample(structure, name, expected):
+def test_sample_weights_of_a_tap(structure, name, expected):
     found = sample_weights(structure, name, NAMES)
     if expected is None:
         assert found is None
@@ -58,9 +65,9 @@ def test_sample_weights_are_one_number_per_sample(structure, name, expected):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_weights_by_output_are_rejected_for_a_hidden_tap():
-    with pytest.raises(ValueError, match="weighs the loss at the hidden tap 'hidden'"):
-        sample_weights({"one": WEIGHTS, "two": WEIGHTS}, "hidden", NAMES)
+def test_weights_of_unknown_outputs_are_rejected():
+    with pytest.raises(ValueError, match=r"given for the outputs \['one', 'two'\].*\['three'\]"):
+        sample_weights({"one": WEIGHTS, "three": WEIGHTS}, "hidden", NAMES)
 
 
 @pytest.mark.parametrize(

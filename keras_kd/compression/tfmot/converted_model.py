@@ -9,6 +9,7 @@ from keras import tree
 from keras_kd.compression.tfmot.imports import import_tf_keras
 from keras_kd.compression.tfmot.rewrites import Replacements
 from keras_kd.models.graph import Graph
+from keras_kd.models.inputs import call_model
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ class ConvertedModel:
         """The tf_keras model with lists as inputs and outputs; wrappers lose other structures."""
         return type(self.model)(self.model.inputs, self.model.outputs, name=self.model.name)
 
+    def run_front(self, x: Any) -> list[Any]:
+        """Run the model in front on the part of a batch that it takes."""
+        return call_model(self.front, x, training=False)
+
     def run(self, x: Any, model: Any = None) -> list[Any]:
         """Run the tf_keras model in inference mode and return a list of its outputs."""
-        values = tree.flatten(self.front(x, training=False))
+        values = tree.flatten(self.run_front(x))
         inputs = values if len(values) > 1 else values[0]
         return tree.flatten((model or self.flat)(inputs, training=False))
 

@@ -8,6 +8,7 @@ from keras import tree
 
 from keras_kd.compression.tfmot.converted_model import original_name
 from keras_kd.compression.tfmot.wrapper import WrappedModel
+from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import Call
 from keras_kd.models.hooks import Hook
 from keras_kd.models.taps import Tap, TappedModel
@@ -25,7 +26,7 @@ class TfKerasTappedModel(TappedModel):
         wrapped: WrappedModel,
         model: keras.Model,
         taps: Sequence[Tap],
-        outputs: str = "auto",
+        outputs: Declaration = "auto",
         training: bool = False,
     ) -> None:
         super().__init__(model, taps, outputs, training)
@@ -37,7 +38,9 @@ class TfKerasTappedModel(TappedModel):
     def run(self, inputs: Any, hooks: Sequence[Hook]) -> tuple[Any, Callable[[Hook], Any]]:
         """Run the tf_keras model once; see `TappedModel.run`."""
         wrapped = self._wrapped
-        values = wrapped.layer(wrapped.converted.front(inputs), training=self.training, taps=True)
+        values = wrapped.layer(
+            wrapped.converted.run_front(inputs), training=self.training, taps=True
+        )
         count = len(wrapped.layer.tf_keras_model.outputs)
         outputs = tree.pack_sequence_as(wrapped.model.output, values[:count])
         return outputs, lambda hook: values[count + self._positions[id(hook)]]

@@ -29,13 +29,14 @@ def run(training, tables, seed=0, epochs=2):
 
 def step_by_step(training, tables, seed=0, epochs=2):
     state, *_, key, _, _ = training.arguments(IMAGES, tables, seed, epochs)
+    step = jax.jit(training.model.train_step)
     for number in range(epochs):
         for (group, i), function in training.by_epoch:
             state[group][i] = jnp.asarray(function(number, epochs), state[group][i].dtype)
         for ids, views in zip(*training._draw(jax.random.fold_in(key, number)), strict=True):
             logits = [table[views, ids] for table in tables]
             x = training.inputs(take_views(IMAGES.x, ids, views), logits)
-            _, state = training.model.train_step(tuple(state), (x, IMAGES.y[ids]))
+            _, state = step(tuple(state), (x, IMAGES.y[ids]))
             state = [list(group) for group in state]
     return training.weights(state)
 
