@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
+from keras_kd.distillers.fit import build_metrics, check_ragged, fit_arguments, run_fit
 from keras_kd.distillers.input_checks import check_batches, has_single_samples
 from keras_kd.distillers.keras_interface import KerasInterface
 from keras_kd.distillers.objective import Objective
@@ -176,6 +176,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student alone; see `keras.Model.evaluate`."""
+        check_ragged({"x": args[0] if args else None, **kwargs})
         with backend.readable_errors():
             return super().evaluate(*args, **kwargs)
 
@@ -293,7 +294,11 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         """Disable XLA where it cannot run: .tflite files, several replicas, skipped steps."""
         with backend.strategy_scope(self):
             single = backend.replicas() == 1
-        compiles = single and all(teacher.supports_jit for teacher in self.teachers)
+        compiles = (
+            backend.SUPPORTS_JIT
+            and single
+            and all(teacher.supports_jit for teacher in self.teachers)
+        )
         self.supports_jit = compiles and self.on_bad_batch == "raise"
 
     def compute_loss(

@@ -14,7 +14,7 @@ from keras_kd.callbacks.resume import ResumableRun, Resume
 from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.models.taps import TappedModel
 from keras_kd.training import backend
-from keras_kd.training.tf_data import dense_spec, disable_autotune, is_dataset
+from keras_kd.training.tf_data import dense_spec, disable_autotune, has_ragged_parts, is_dataset
 
 _FIT = inspect.signature(keras.Model.fit)
 
@@ -162,6 +162,7 @@ def run_fit(
         arguments = resumable.arguments
     run = FitRun(model, skips, drawn, resumable)
     arguments = {**arguments, "callbacks": [run, *callbacks]}
+    check_ragged(arguments)
     # Otherwise the end of each epoch waits for a thread of `tf.data`.
     arguments = {
         name: disable_autotune(value) if is_dataset(value) else value
@@ -174,6 +175,20 @@ def run_fit(
             return history if resumable is None else resumable.finish(history)
     finally:
         model.step_owner = None
+
+
+def check_ragged(arguments: dict[str, Any]) -> None:
+    """Reject ragged batches on a backend that has none: Keras would fill them up with zeros.
+
+    Args:
+        arguments: Arguments by name, some of which may be data sets.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    for name, value in arguments.items():
+        if is_dataset(value) and has_ragged_parts(value):
+            backend.require_tensorflow("A ragged tensor is no array", f"ragged parts in `{name}`")
 
 
 def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:

@@ -86,7 +86,7 @@ class Discriminators(keras.layers.Layer):
         """Return the cross-entropy of student `i` classified as the teacher, (batch, ...)."""
         return mean_over_channels(ops.softplus(-self._logit(i, output)))
 
-    def train(
+    def train_step(
         self, chunks: Sequence[Any], outputs: Sequence[Any], weights: Any, share: Any = None
     ) -> list[Any]:
         """Train all discriminators for one step.

@@ -78,7 +78,9 @@ class TeacherClassLosses:
         """Train the discriminators, if any, for one step; the arguments are those of `total`."""
         if self.discriminators is None:
             return
-        losses = self.discriminators.train(chunks, outputs, weights, backend.replica_share(size)[0])
+        losses = self.discriminators.train_step(
+            chunks, outputs, weights, backend.replica_share(size)[0]
+        )
         for number, value in zip(self.numbers, losses, strict=True):
             self.trackers.update(f"discriminator_{number}", value, size)
 

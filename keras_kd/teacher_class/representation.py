@@ -80,9 +80,10 @@ class Representation:
             with backend.outside_graph():  # Fingerprints the weights of a live teacher, once.
                 teacher, tap = self._locate(x, teacher_outputs)
             return teacher_outputs[teacher][tap]
-        if self.teacher.preprocessing is not None:
-            x = self.teacher.preprocessing(x)
-        return ops.stop_gradient(self._run_teacher(x))
+        with backend.without_gradients():
+            if self.teacher.preprocessing is not None:
+                x = self.teacher.preprocessing(x)
+            return ops.stop_gradient(self._run_teacher(x))
 
     def require_data(self, spec: JoinedInputs | None) -> None:
         """Reject data that lack the targets, before training.

@@ -143,7 +143,7 @@ class TeacherClass(backend.StepModel):
         self.seed_states = seed_states([*models, *self.discriminators])
         self._class_losses = TeacherClassLosses(self.mimicry, self.adversary, numbers, models)
         self.representation = representation
-        self.supports_jit = backend.replicas() == 1  # XLA does not compile across replicas.
+        self.supports_jit = backend.SUPPORTS_JIT and backend.replicas() == 1  # As XLA needs it.
         self.built = True
 
     @property

@@ -106,13 +106,16 @@ class Teacher(BaseTeacher):
 
         Raises:
             FileNotFoundError: If the file does not exist.
-            ValueError: If it is not a .tflite file. Using the teacher raises an error if its logits
-                cannot be determined.
+            ValueError: If it is not a .tflite file, or the Keras backend is not TensorFlow. Using
+                the teacher raises an error if its logits cannot be determined.
 
         Example:
             >>> kd.export.to_tflite(model, "teacher.tflite", "int8", images, batch_size=128)
             >>> teacher = kd.Teacher.from_tflite("teacher.tflite")
         """
+        backend.require_tensorflow(
+            "Teacher.from_tflite runs a file in the middle of a compiled step", f"path={path!r}"
+        )
         from keras_kd.teachers.tflite_teacher import TFLiteTeacher  # It needs TensorFlow.
 
         # A user may check `isinstance(teacher, kd.Teacher)`.
@@ -169,9 +172,10 @@ class WatchedTeacher:
 
     def __call__(self, x: Any) -> dict[Tap, Any]:
         """Run the teacher once on a batch, without gradients."""
-        if self.teacher.preprocessing is not None:
-            x = self.teacher.preprocessing(x)
-        _, outputs = self._tapped(x)
+        with backend.without_gradients():
+            if self.teacher.preprocessing is not None:
+                x = self.teacher.preprocessing(x)
+            _, outputs = self._tapped(x)
         return {tap: ops.stop_gradient(value) for tap, value in outputs.items()}
 
 

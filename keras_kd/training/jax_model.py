@@ -131,7 +131,7 @@ class StepModel(JaxCompatModel):
             shardings = self.state_shardings(training)
             shardings = None if shardings is None else (None, shardings, None)
             step = jax.jit(step, donate_argnums=0, out_shardings=shardings)
-        return _Execution(self, step, read_only)
+        return _Execution(self, step, read_only, training)
 
 
 class _Execution:
@@ -144,14 +144,20 @@ class _Execution:
         model: The model.
         step: The compiled step.
         read_only: The variables whose values are passed to it beside the state.
+        training: Whether it is a step of the training.
     """
 
     def __init__(
-        self, model: StepModel, step: Callable[..., tuple], read_only: Sequence[keras.Variable]
+        self,
+        model: StepModel,
+        step: Callable[..., tuple],
+        read_only: Sequence[keras.Variable],
+        training: bool,
     ) -> None:
+        self._training = training
         self._model = model
-        self._step = step
-        self._read_only = read_only
+        self.compiled_step = step
+        self.read_only = read_only
         self._execute = model.in_executions(self.step)
         self._pending: collections.deque[tuple[str, dict[str, Any]]] = collections.deque()
         #: The state between two steps of an execution.
@@ -161,16 +167,26 @@ class _Execution:
     def __call__(self, state: tuple, iterator: Any) -> tuple[dict[str, Any], tuple]:
         """Run the steps of one execution and return the logs and the state after the last one."""
         if state is not self._returned:  # Keras has just taken it out of the variables.
-            state = _without_shared_arrays(state, [variable.value for variable in self._read_only])
+            state = _without_shared_arrays(state, [variable.value for variable in self.read_only])
             self._model.keep_state(state)
-        self.state, owner = state, self._model.step_owner
-        if owner is None:
-            logs = self.run(iterator)
-            self.raise_failed()
-        else:
-            logs = owner.execute(self.run, iterator)
+        self.state, owner = state, self._owner()
+        logs = self._run_alone(iterator) if owner is None else owner.execute(self.run, iterator)
         self._returned, self.state = self.state, ()
         return logs, self._returned
+
+    def _owner(self) -> Any:
+        """Return the owner of the steps: an evaluation within a `fit` has none."""
+        return self._model.step_owner if self._training else None
+
+    def _run_alone(self, iterator: Any) -> dict[str, Any]:
+        try:
+            logs = self.run(iterator)
+            self.raise_failed()
+        except BaseException:
+            # `evaluate` and `train_on_batch` would leave the model without weights.
+            self._model.jax_state_sync()
+            raise
+        return logs
 
     def run(
         self, iterator: Any, steps: Callable[[tuple, Any], tuple] | None = None
@@ -186,11 +202,11 @@ class _Execution:
     def step(self, state: tuple, data: Any) -> tuple[dict[str, Any], tuple]:
         """Run one step; return its logs and the new state."""
         self.raise_failed(wait=False)
-        values = [variable.value for variable in self._read_only]
-        logs, state, checks = self._step(state, values, data)
+        values = [variable.value for variable in self.read_only]
+        logs, state, checks = self.compiled_step(state, values, data)
         self._model.keep_state(state)
         if checks:
-            owner = self._model.step_owner
+            owner = self._owner()
             self._pending.append(
                 ("" if owner is None else f" This was {owner.position()}.", checks)
             )

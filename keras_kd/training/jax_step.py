@@ -16,6 +16,7 @@ from keras_kd.training.jax_scope import Scope, current
 
 __all__ = [
     "FLOAT64",
+    "SUPPORTS_JIT",
     "StepModel",
     "after",
     "assertion",
@@ -31,10 +32,13 @@ __all__ = [
     "require_before",
     "update_variables",
     "variables_in_place",
+    "without_gradients",
 ]
 
 #: The dtype of hyperparameters.
 FLOAT64 = "float64" if jax.config.jax_enable_x64 else "float32"
+#: Whether a step can be compiled.
+SUPPORTS_JIT = True
 
 
 def gradient_step(
@@ -83,6 +87,11 @@ def update_variables(
     for variable, value in zip((*trainable, *optimizer.variables), (*weights, *state), strict=True):
         variable.assign(value)
     return outputs, loss
+
+
+def without_gradients() -> AbstractContextManager:
+    """Run a block; a step differentiates one function only."""
+    return contextlib.nullcontext()
 
 
 def after(assertions: Sequence[Any]) -> AbstractContextManager:

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 __all__ = [
+    "VariableSnapshot",
     "check_strategy",
     "fill_empty_replica",
     "get_strategy",
@@ -93,3 +94,19 @@ def worker_index(strategy: None) -> None:
 def least_over_workers(strategy: None, number: int) -> int:
     """Return the number of the only worker."""
     return number
+
+
+class VariableSnapshot:
+    """The values of variables, to restore them.
+
+    Args:
+        variables: The variables.
+    """
+
+    def __init__(self, variables: Iterable[keras.Variable]) -> None:
+        self._values = [(v, keras.ops.convert_to_numpy(v).copy()) for v in variables]
+
+    def restore(self) -> None:
+        """Assign the values that the variables had."""
+        for variable, value in self._values:
+            variable.assign(value)

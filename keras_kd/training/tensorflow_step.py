@@ -31,6 +31,7 @@ from keras_kd.training.step import StepModel
 
 __all__ = [
     "FLOAT64",
+    "SUPPORTS_JIT",
     "StepModel",
     "VariableSnapshot",
     "after",
@@ -60,11 +61,14 @@ __all__ = [
     "synchronize_statistics",
     "update_variables",
     "variables_in_place",
+    "without_gradients",
     "worker_index",
 ]
 
 #: The dtype of hyperparameters.
 FLOAT64 = "float64"
+#: Whether a step can be compiled.
+SUPPORTS_JIT = True
 #: The kind of the errors of `finite_assertions`.
 _BAD_BATCH = "bad_batch"
 
@@ -95,6 +99,11 @@ def update_variables(
         gradients = [None if g is None else tf.identity(g) for g in gradients]
     model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
     return outputs, loss
+
+
+def without_gradients() -> AbstractContextManager:
+    """Run a block; it is outside the gradient tape."""
+    return contextlib.nullcontext()
 
 
 def after(assertions: Sequence[Any]) -> AbstractContextManager:

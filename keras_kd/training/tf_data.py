@@ -36,6 +36,14 @@ def is_ragged_or_sparse(value: Any) -> bool:
     return tf is not None and isinstance(value, (tf.RaggedTensor, tf.SparseTensor))
 
 
+def has_ragged_parts(dataset: "tf.data.Dataset") -> bool:
+    """Whether the batches of a data set hold ragged tensors."""
+    import tensorflow as tf
+
+    specs = tf.nest.flatten(dataset.element_spec)
+    return any(isinstance(spec, tf.RaggedTensorSpec) for spec in specs)
+
+
 def has_known_rank(tensor: Any) -> bool:
     """Whether the number of a tensor's axes is known; in graphs of TensorFlow it may not be."""
     return getattr(tensor.shape, "rank", 0) is not None

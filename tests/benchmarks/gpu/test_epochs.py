@@ -13,7 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.gpu.cifar100 import METHODS
-from benchmarks.gpu.epochs import Recipe, Training, table_function, warmup
+from benchmarks.gpu.epochs import (
+    Recipe,
+    Training,
+    groups_of,
+    table_function,
+    values_of,
+    warmup,
+)
 from benchmarks.gpu.images import VIEWS, Images, take_views
 from benchmarks.gpu.methods import build_training
 from benchmarks.gpu.networks import CLASSES, build
@@ -78,9 +85,7 @@ def test_the_weight_of_decoupled_distillation_grows_during_a_twelfth_of_the_epoc
 
 def test_the_table_has_the_logits_of_every_view():
     network = build("tiny_teacher")
-    groups = (network.trainable_variables, network.non_trainable_variables)
-    weights = [[variable.value for variable in group] for group in groups]
-    table = table_function(network, 32)(weights, IMAGES.x)
+    table = table_function(network, 32)(values_of(groups_of(network)), IMAGES.x)
     assert table.shape == (VIEWS, 32, CLASSES)
     ids, views = jnp.array([3, 31, 0]), jnp.array([161, 80, 0])
     logits = network(take_views(IMAGES.x, ids, views), training=False)
