@@ -7,9 +7,7 @@ number of epochs is an argument too, and one compiled program serves every lengt
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +15,7 @@ import keras
 
 import keras_kd as kd
 from benchmarks.gpu.images import VIEWS, normalize, take_views
-from benchmarks.gpu.networks import build
+from benchmarks.gpu.networks import CLASSES, build
 
 #: The recipe of RepDistiller: 240 epochs, of which the learning rate drops after these.
 LENGTH, DROPS = 240, (150, 180, 210)
@@ -105,13 +103,25 @@ class Training:
             for group, members in zip(state, self.variables, strict=True)
             for value, variable in zip(group, members, strict=True)
         }
-        groups = (self.network.trainable_variables, self.network.non_trainable_variables)
-        return [[values[id(variable)] for variable in group] for group in groups]
+        return [[values[id(variable)] for variable in group] for group in groups_of(self.network)]
 
-    def arguments(self, images, tables, seed, epochs=LENGTH):
+    def arguments(self, images, tables, seed, epochs):
         """Return the arguments of `run` for the first chunk of a training."""
-        state, key = self.initial_state(seed), jax.random.key(seed)
-        return state, images.x, images.y, tuple(tables), key, jnp.int32(0), jnp.int32(epochs)
+        return self._arguments(self.initial_state(seed), images, tables, seed, epochs)
+
+    def shapes(self, images, tables):
+        """Return arguments of the same shapes, without weights of a seed.
+
+        Args:
+            images: The data.
+            tables: Number of tables.
+        """
+        table = jax.ShapeDtypeStruct((VIEWS, images.count, CLASSES), jnp.float32)
+        return self._arguments(values_of(self.variables), images, [table] * tables, 0, LENGTH)
+
+    def _arguments(self, state, images, tables, seed, epochs):
+        key, first = jax.random.key(seed), jnp.int32(0)
+        return state, images.x, images.y, tuple(tables), key, first, jnp.int32(epochs)
 
     def _place(self, variable):
         for group, members in enumerate(self.variables):
@@ -162,6 +172,16 @@ def state_variables(model):
     ]
 
 
+def groups_of(network):
+    """Return the trainable and the non-trainable variables of a network."""
+    return network.trainable_variables, network.non_trainable_variables
+
+
+def values_of(groups):
+    """Return the values of groups of variables."""
+    return [[variable.value for variable in group] for group in groups]
+
+
 def accuracy_function(network):
     """Return a compiled function of weights, uint8 images and labels: the accuracy."""
 
@@ -191,25 +211,3 @@ def table_function(network, samples):
         return jax.lax.map(logits, (views.ravel(), starts.ravel())).reshape(VIEWS, samples, -1)
 
     return jax.jit(table)
-
-
-class Compiler:
-    """Compiles functions in threads, while the device trains.
-
-    Args:
-        threads: Number of programs that are compiled at once.
-    """
-
-    def __init__(self, threads):
-        self.pool = ThreadPoolExecutor(threads)
-        self.tracing = Lock()
-
-    def submit(self, function, *arguments):
-        """Return a future of the compiled function for arguments of these shapes."""
-        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
-        return self.pool.submit(self._compile, function, shapes)
-
-    def _compile(self, function, shapes):
-        with self.tracing:  # Keras traces with state of its own.
-            lowered = function.lower(*shapes)
-        return lowered.compile()

@@ -4,13 +4,13 @@ import contextlib
 import traceback
 
 from benchmarks.gpu.against_torch import TorchProcess, python
-from benchmarks.gpu.epochs import Compiler
+from benchmarks.gpu.compiler import Compiler
 from benchmarks.gpu.steps import Steps, measure, profile
 
 
 def measure_pairs(images, options, results, clock):
     """Measure each pair and write its result at once."""
-    compiler = Compiler(options.threads)
+    compiler = Compiler(options.threads, clock.report)
     with contextlib.ExitStack() as stack:
         processes = {}
         if python():

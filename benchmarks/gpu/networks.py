@@ -1,5 +1,7 @@
 """The networks of the pairs in mixed bfloat16, and tiny ones for the quick form."""
 
+from threading import Lock
+
 import keras
 from keras import layers
 
@@ -12,17 +14,19 @@ PAIRS = {
     "resnet": ("resnet32x4", "resnet8x4"),
     "tiny": ("tiny_teacher", "tiny_student"),
 }
+_ONE_AT_A_TIME = Lock()  # Initializers draw from Python's own random generator.
 TINY = {"tiny_teacher": (8, 8), "tiny_student": (4, 4)}
 
 
 def build(name, seed=0):
     """Return a network with float32 weights and logits that computes in bfloat16."""
-    keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        return _build_tiny(name) if name in TINY else build_network(name, CLASSES)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    with _ONE_AT_A_TIME:
+        keras.utils.set_random_seed(seed)
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            return _build_tiny(name) if name in TINY else build_network(name, CLASSES)
+        finally:
+            keras.config.set_dtype_policy("float32")
 
 
 def _build_tiny(name):

@@ -1,17 +1,27 @@
 """All runs of one pair of networks: its programs, teachers, look-up tables and timings."""
 
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.gpu import weights
 from benchmarks.gpu.cifar100 import METHODS, TEACHERS, program_of
-from benchmarks.gpu.epochs import LENGTH, Training, accuracy_function, table_function
+from benchmarks.gpu.epochs import (
+    LENGTH,
+    Training,
+    accuracy_function,
+    groups_of,
+    table_function,
+    values_of,
+)
 from benchmarks.gpu.images import PAD, VIEWS
 from benchmarks.gpu.methods import build_training
-from benchmarks.gpu.networks import CLASSES, PAIRS, build
+from benchmarks.gpu.networks import PAIRS, build
 
+#: The programs that the first measurement needs.
+FIRST = ("teacher", "alone")
 #: A distilled student's epoch in epochs of the student alone, before it is measured.
 DISTILLED = 1.15
 
@@ -39,14 +49,11 @@ class PairRuns:
     def __init__(self, pair, images, recipe, compiler, folder, seconds_left):
         self.pair, self.images, self.recipe = pair, images, recipe
         self.compiler, self.folder, self.seconds_left = compiler, folder, seconds_left
-        large, self.student = PAIRS[pair]
-        self.network = build(large)
-        self.trainings = {"teacher": Training(self.network, self.network, recipe)}
-        self.trainings["alone"] = build_training("alone", pair, self.student, recipe)
-        self.compiled, self.tables, self.teachers = {}, {}, {}
+        self.teacher, self.student = PAIRS[pair]
+        self.trainings, self.compiled, self.tables, self.accuracies = {}, {}, {}, {}
         self.rates = {}  # Seconds per epoch, by program.
-        for name in self.trainings:
-            self._compile(name)
+        for name in FIRST:
+            self._submit(name, partial(self._make_training, name))
 
     def wait(self):
         """Wait until the programs of the teacher and of the student alone are compiled."""
@@ -55,26 +62,23 @@ class PairRuns:
 
     def calibrate(self):
         """Measure the seconds of an epoch of the teacher and of the student alone."""
-        for name, training in self.trainings.items():
+        for program in FIRST:
             for _ in range(2):  # The first loads the program.
-                self._train(name, training, [], 0, LENGTH, self.recipe.chunk)
+                self._train(program, [], 0, LENGTH, self.recipe.chunk)
 
     def compile_methods(self):
         """Start to compile everything else, in the order of use."""
         x, y = self.images.x_test, self.images.y_test
-        for role, name in (("teacher", "teacher"), ("student", "alone")):
-            training = self.trainings[name]
-            function = accuracy_function(training.network)
-            shapes = training.weights(training.initial_state(0))
-            self.compiled[f"{role} accuracy"] = self.compiler.submit(function, shapes, x, y)
-            if role == "teacher":
-                function = table_function(training.network, self.images.count)
-                self.compiled["table"] = self.compiler.submit(function, shapes, self.images.x)
+        networks = [self.trainings[name].network for name in FIRST]
+        weights_of = [values_of(groups_of(network)) for network in networks]
+        functions = [accuracy_function(network) for network in networks]
+        self._submit("teacher accuracy", lambda: (functions[0], (weights_of[0], x, y)))
+        table = table_function(networks[0], self.images.count)
+        self._submit("table", lambda: (table, (weights_of[0], self.images.x)))
+        self._submit("alone accuracy", lambda: (functions[1], (weights_of[1], x, y)))
         for method in METHODS:
-            if method not in self.trainings:
-                training = build_training(method, self.pair, self.student, self.recipe)
-                self.trainings[method] = training
-                self._compile(method)
+            if method not in self.compiled:
+                self._submit(method, partial(self._make_training, method))
 
     def estimate(self, method, epochs):
         """Return the expected seconds of a run."""
@@ -99,7 +103,7 @@ class PairRuns:
         )
 
     def teacher_path(self, number):
-        return self.folder / f"{self.network.name}_{number}.npz"
+        return self.folder / f"{self.teacher}_{number}.npz"
 
     def run(self, method, seed, epochs):
         """Train a teacher or a student and return its metrics."""
@@ -110,13 +114,12 @@ class PairRuns:
         program, numbers = program_of(method)
         tables = [self._table(number) for number in numbers]
         _, metrics = self._train_and_evaluate(program, tables, seed, epochs)
-        return {**metrics, "teachers": [self.teachers[number] for number in numbers]}
+        return {**metrics, "teachers": [self.accuracies[number] for number in numbers]}
 
     def _train_and_evaluate(self, program, tables, seed, epochs):
-        training = self.trainings[program]
-        state, losses = self._train(program, training, tables, seed, epochs, epochs)
-        trained = training.weights(state)
-        role = "teacher" if program == "teacher" else "student"
+        state, losses = self._train(program, tables, seed, epochs, epochs)
+        trained = self.trainings[program].weights(state)
+        role = "teacher" if program == "teacher" else "alone"
         count, rate = self.images.y_test.shape[0], self.rates[program]
         x = self.images.x[:count, PAD:-PAD, PAD:-PAD]
         evaluate = self.compiled[f"{role} accuracy"].result()
@@ -128,9 +131,10 @@ class PairRuns:
             "images_per_second": self.recipe.steps * self.recipe.batch / rate,
         }
 
-    def _train(self, program, training, tables, seed, epochs, until):
+    def _train(self, program, tables, seed, epochs, until):
         """Train until an epoch and return the state and the losses of the last chunk."""
         compiled = self.compiled[program].result()
+        training = self.trainings[program]
         state, *data, _, epochs = training.arguments(self.images, tables, seed, epochs)
         start = time.perf_counter()
         for first in range(0, until, self.recipe.chunk):
@@ -149,12 +153,19 @@ class PairRuns:
             accuracy = float(evaluate(trained, self.images.x_test, self.images.y_test))
             table = self.compiled["table"].result()(trained, self.images.x)
             self.tables[number] = jax.block_until_ready(table)
-            self.teachers[number] = accuracy
+            self.accuracies[number] = accuracy
         return self.tables[number]
 
-    def _compile(self, name):
-        training, count = self.trainings[name], 0 if name == "teacher" else len(METHODS[name][1])
-        table = jax.ShapeDtypeStruct((VIEWS, self.images.count, CLASSES), jnp.float32)
-        arguments = training.arguments(self.images, (), 0)
-        arguments = (*arguments[:3], (table,) * count, *arguments[4:])
-        self.compiled[name] = self.compiler.submit(training.run, *arguments)
+    def _submit(self, program, make):
+        self.compiled[program] = self.compiler.submit(f"{self.pair} {program}", make)
+
+    def _make_training(self, program):
+        """Return the function of a training and arguments of the right shapes."""
+        if program == "teacher":
+            network, tables = build(self.teacher), 0
+            training = Training(network, network, self.recipe)
+        else:
+            tables = len(METHODS[program][1])
+            training = build_training(program, self.pair, self.student, self.recipe)
+        self.trainings[program] = training
+        return training.run, training.shapes(self.images, tables)

@@ -3,7 +3,8 @@
 import traceback
 
 from benchmarks.gpu.cifar100 import plan
-from benchmarks.gpu.epochs import LENGTH, Compiler, Recipe
+from benchmarks.gpu.compiler import Compiler
+from benchmarks.gpu.epochs import LENGTH, Recipe
 from benchmarks.gpu.images import ABOUT
 from benchmarks.gpu.pair_runs import OutOfTimeError, PairRuns
 from benchmarks.gpu.results import take_home
@@ -32,7 +33,7 @@ def run_plan(images, options, results, clock):
 def start_pairs(images, options, clock):
     """Return the runs of each pair, with the first programs compiled and measured."""
     recipe = Recipe(images.count, options.batch, options.chunk)
-    compiler, folder = Compiler(options.threads), options.work / "teachers"
+    compiler, folder = Compiler(options.threads, clock.report), options.work / "teachers"
     pairs = {
         name: PairRuns(name, images, recipe, compiler, folder, clock.left) for name in options.pairs
     }

@@ -1,6 +1,7 @@
 """Time of the student's step, the teacher's forward pass and distillation on one card."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from keras import distillation
 
 import keras_kd as kd
-from benchmarks.gpu.epochs import MOMENTUM, state_variables
+from benchmarks.gpu.epochs import MOMENTUM, groups_of, state_variables
 from benchmarks.gpu.images import PAD, normalize
 from benchmarks.gpu.methods import with_logits
 from benchmarks.gpu.networks import CLASSES, PAIRS, build
@@ -43,11 +44,14 @@ class Steps:
         self.y = images.y[self.ids]
         self.logits = jax.random.normal(jax.random.key(0), (images.count, CLASSES))
         self.states = {}
-        self.programs = {name: self._program(name, compiler) for name in self._makers()}
+        self.programs = {
+            name: compiler.submit(f"{pair} {name}", partial(self._make_program, name, make))
+            for name, make in self._makers().items()
+        }
 
     def wait(self):
         """Wait until all programs are compiled."""
-        for compiled, _ in self.programs.values():
+        for compiled in self.programs.values():
             compiled.result()
 
     def runs(self):
@@ -64,30 +68,31 @@ class Steps:
             "call_per_step": self._live,
         }
 
-    def _program(self, name, compiler):
-        self.states[name], step = self._makers()[name]()
-        scans = name != "call_per_step"
+    def _make_program(self, name, make):
+        """Return a jitted function that runs some steps, and its arguments."""
+        self.states[name], step = make()
 
         def run(state, x, y, ids, logits, first):
             def body(state, i):
                 i = i % BATCHES
                 return step(state, x[i], y[i], logits[ids[i]])
 
-            if not scans:
+            if self._steps_per_call(name) == 1:
                 return body(state, first)
             return jax.lax.scan(body, state, first + jnp.arange(self.count))
 
-        arguments = (self.x, self.y, self.ids, self.logits, jnp.int32(0))
-        function = jax.jit(run, donate_argnums=0)
-        compiled = compiler.submit(function, self.states[name], *arguments)
-        return compiled, self.count if scans else 1
+        arguments = (self.states[name], self.x, self.y, self.ids, self.logits, jnp.int32(0))
+        return jax.jit(run, donate_argnums=0), arguments
+
+    def _steps_per_call(self, name):
+        return 1 if name == "call_per_step" else self.count
 
     def _runner(self, name):
-        future, per_call = self.programs[name]
-        compiled, data = future.result(), (self.x, self.y, self.ids, self.logits)
+        compiled = self.programs[name].result()
+        data = (self.x, self.y, self.ids, self.logits)
 
         def run(count):
-            for first in range(0, count, per_call):
+            for first in range(0, count, self._steps_per_call(name)):
                 self.states[name], outputs = compiled(self.states[name], *data, jnp.int32(first))
             jax.block_until_ready(outputs)
 
@@ -98,12 +103,11 @@ class Steps:
 
     def _forward(self):
         network = build(self.teacher)
-        groups = (network.trainable_variables, network.non_trainable_variables)
 
         def step(weights, x, y, logits):
             return weights, network.stateless_call(*weights, x, training=False)[0]
 
-        return _copy_values(groups), step
+        return _copy_values(groups_of(network)), step
 
     def _live(self):
         distiller = kd.Distiller(build(self.student), build(self.teacher), *_soft_targets())
