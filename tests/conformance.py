@@ -118,6 +118,8 @@ def unavailable():
     found = []
     if importlib.util.find_spec("tensorflow") is None:
         found.append("resume")  # It finds its position in a `tf.data.Dataset` only.
+    if keras.config.backend() == "torch":
+        found.append("steps_per_execution")  # Keras has it on the other backends only.
     if keras.config.backend() == "jax":
         found.append("float64")  # JAX computes in float32, unless a switch of its own is set.
     return found

@@ -171,10 +171,18 @@ def run_fit(
     model.step_owner = run
     try:
         with backend.readable_errors(run.position):
-            history = fit(**arguments)
+            history = _fit_some(fit, arguments)
             return history if resumable is None else resumable.finish(history)
     finally:
         model.step_owner = None
+
+
+def _fit_some(fit: Callable[..., Any], arguments: dict[str, Any]) -> keras.callbacks.History:
+    """Run `fit`; Keras on JAX and PyTorch looks at a first batch, and there may be none."""
+    try:
+        return fit(**arguments)
+    except StopIteration as error:
+        raise ValueError("There was nothing to learn from in epoch 1: no batch came.") from error
 
 
 def check_ragged(arguments: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ class StepModel(JaxCompatModel):
 
     @property
     def read_only_variables(self) -> list[keras.Variable]:
-        """The variables that a step reads and does not change."""
+        """The variables that a step reads; it changes only those of a teacher with a state."""
         return []
 
     @property
@@ -114,7 +114,7 @@ class StepModel(JaxCompatModel):
             pairs += zip(group, values, strict=True)
         with Scope(pairs) as scope:
             logs = body(data)
-        scope.require_known()
+        scope.require_unchanged(others[known:])
         # Past Keras: it would track the values.
         self.__dict__["_checks"] = scope.checks
         return logs, _unchanged_if_failed(state, map(scope.values, groups), scope.checks)
@@ -125,11 +125,13 @@ class StepModel(JaxCompatModel):
         def step(state: tuple, values: list[Any], data: Any) -> tuple:
             whole = (state[0], [*state[1], *values], *state[2:])
             logs, new = function(whole, data)
-            return logs, (new[0], new[1][:own], *new[2:]), self.__dict__.pop("_checks")
+            pairs = enumerate(zip(values, new[1][own:], strict=True))
+            changed = {i: after for i, (before, after) in pairs if after is not before}
+            return logs, (new[0], new[1][:own], *new[2:]), changed, self.__dict__.pop("_checks")
 
         if self.jit_compile and not self.run_eagerly:
             shardings = self.state_shardings(training)
-            shardings = None if shardings is None else (None, shardings, None)
+            shardings = None if shardings is None else (None, shardings, None, None)
             step = jax.jit(step, donate_argnums=0, out_shardings=shardings)
         return _Execution(self, step, read_only, training)
 
@@ -203,7 +205,9 @@ class _Execution:
         """Run one step; return its logs and the new state."""
         self.raise_failed(wait=False)
         values = [variable.value for variable in self.read_only]
-        logs, state, checks = self.compiled_step(state, values, data)
+        logs, state, changed, checks = self.compiled_step(state, values, data)
+        for i, value in changed.items():  # Of a teacher with a state, such as a counter.
+            self.read_only[i].assign(value)
         self._model.keep_state(state)
         if checks:
             owner = self._owner()

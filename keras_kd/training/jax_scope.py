@@ -19,6 +19,7 @@ class Scope(keras.StatelessScope):
         values = list(values)
         super().__init__(values, collect_losses=True)
         self.variables = {id(variable): variable for variable, _ in values}
+        self._initial = dict(self.state_mapping)
         #: By message, whether all is well.
         self.checks: dict[str, Any] = collections.OrderedDict()
 
@@ -35,13 +36,22 @@ class Scope(keras.StatelessScope):
         """Return the current values of variables."""
         return [self.get_current_value(variable) for variable in variables]
 
-    def require_known(self) -> None:
+    def changed(self, variables: Iterable[keras.Variable]) -> dict[int, Any]:
+        """Return, by position, the new values of the variables that were assigned to."""
+        initial, current = self._initial, self.state_mapping
+        keys = enumerate(map(id, variables))
+        return {i: current[key] for i, key in keys if current[key] is not initial[key]}
+
+    def require_unchanged(self, variables: Iterable[keras.Variable] = ()) -> None:
         """Reject a step that changed a variable whose new value would be lost.
+
+        Args:
+            variables: Variables of the scope to which this applies, beside all others.
 
         Raises:
             ValueError: If it did.
         """
-        if len(self.state_mapping) > len(self.variables):
+        if self.changed(variables) or len(self.state_mapping) > len(self.variables):
             raise ValueError(
                 "The step changes a variable that does not belong to the distiller, so the JAX "
                 "backend cannot keep its new value. It may be a random generator in `augment` or "

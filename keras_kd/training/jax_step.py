@@ -8,11 +8,13 @@ from typing import Any
 
 import jax
 import keras
+import numpy as np
 from keras import tree
 
 from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.training.jax_model import StepModel
 from keras_kd.training.jax_scope import Scope, current
+from keras_kd.training.tf_data import readable_data_errors
 
 __all__ = [
     "FLOAT64",
@@ -69,17 +71,17 @@ def update_variables(
         with Scope(pairs) as inner:
             outputs, loss = compute()
             scaled = optimizer.scale_loss(loss)
-        inner.require_known()
+        inner.require_unchanged()
         masks = [get_mask(part) for part in tree.flatten(outputs)]
-        return scaled, (outputs, loss, masks, inner.values(others), inner.checks)
+        return scaled, (outputs, loss, masks, inner.changed(others), inner.checks)
 
     differentiate = jax.grad(scaled_loss, has_aux=True)
     gradients, (outputs, loss, masks, updates, checks) = differentiate(scope.values(trainable))
     for part, mask in zip(tree.flatten(outputs), masks, strict=True):
         if mask is not None:
             set_mask(part, mask)
-    for variable, value in zip(others, updates, strict=True):
-        variable.assign(value)
+    for i, value in updates.items():
+        others[i].assign(value)
     scope.checks.update(checks)
     require(loss)
     values = scope.values(trainable), scope.values(optimizer.variables)
@@ -169,13 +171,15 @@ def is_bad_batch(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]:
-    """Run a block whose errors need no translation."""
-    yield
+    """Run a block; only errors of a `tf.data.Dataset` need a translation."""
+    with readable_data_errors(position):
+        yield
 
 
 def floating_parts(structure: Any) -> list[Any]:
     """Return the arrays of floats in a structure."""
-    found = [part for part in tree.flatten(structure) if isinstance(part, jax.Array)]
+    arrays = (jax.Array, np.ndarray)  # A step that is not compiled gets the arrays of the data.
+    found = [part for part in tree.flatten(structure) if isinstance(part, arrays)]
     return [part for part in found if jax.numpy.issubdtype(part.dtype, jax.numpy.floating)]
 
 

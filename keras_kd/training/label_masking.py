@@ -140,9 +140,9 @@ class LabelMasking:
         return self._ranks[key]
 
     def _scale_weights(self, sample_weight: Any, shares: dict[str, Any], y_pred: Any) -> Any:
-        """Multiply the sample weights of each output by the replica's share of its labels."""
-        if all(share is None for share in shares.values()):
-            return sample_weight
+        """Return each output's sample weights, times the replica's share of its labels."""
+        if sample_weight is None and all(share is None for share in shares.values()):
+            return None
         weights = {}
         for name in named_outputs(y_pred, self.names):
             weight, share = per_output(sample_weight, name, self.names), shares.get(name)
@@ -151,7 +151,8 @@ class LabelMasking:
                 share = None
             if share is not None:
                 weight = share if weight is None else ops.cast(weight, share.dtype) * share
-            weights[name] = weight
+            # A copy: on PyTorch, Keras multiplies the weights of an output by its mask in place.
+            weights[name] = weight if weight is None else ops.copy(weight)
         return _pack_like(y_pred, weights)
 
     def _metric_weight(

@@ -3,8 +3,10 @@
 A program without TensorFlow has none, so this module imports it where there is one.
 """
 
+import contextlib
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,15 @@ def is_ragged_or_sparse(value: Any) -> bool:
     """Whether a value is a tensor of TensorFlow without a dense array."""
     tf = sys.modules.get("tensorflow")
     return tf is not None and isinstance(value, (tf.RaggedTensor, tf.SparseTensor))
+
+
+def readable_data_errors(position: Callable[[], str] | None = None) -> AbstractContextManager:
+    """Raise readable errors in place of those of a `tf.data.Dataset`; see `readable_errors`."""
+    if "tensorflow" not in sys.modules:
+        return contextlib.nullcontext()
+    from keras_kd.training.graph_errors import readable_errors
+
+    return readable_errors(position)
 
 
 def has_ragged_parts(dataset: "tf.data.Dataset") -> bool:

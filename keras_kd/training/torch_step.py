@@ -11,6 +11,7 @@ import torch
 from keras import tree
 
 from keras_kd.training.step import StepModel
+from keras_kd.training.tf_data import readable_data_errors
 
 __all__ = [
     "FLOAT64",
@@ -149,7 +150,8 @@ def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]
         ValueError: If an assertion failed.
     """
     try:
-        yield
+        with readable_data_errors(position):
+            yield
     except FailedAssertionError as error:
         where = "" if position is None else f" This was {position()}."
         raise ValueError(f"{error}{where}") from None

@@ -68,6 +68,21 @@ def test_the_weights_of_the_teacher_are_arguments_of_the_compiled_step():
     text = compiled.compiled_step.lower(state_of(model), values, data).as_text()
     assert "0.723150" not in text
     assert any(value is kernel.value for value in values)
+    state, changed = compiled.compiled_step(state_of(model), values, data)[1:3]
+    assert changed == {}  # They are not outputs either.
+    assert len(state[1]) == len(model.non_trainable_variables)
+
+
+def test_a_teacher_keeps_a_state_of_its_own():
+    teacher, counter = toy.counted(toy.mlp("teacher", seed=1))
+    model = small_distiller(teacher=teacher, eager=False)
+    fit(model)
+    assert int(counter.count) == 4
+    step = jax.jit(lambda state: model.train_step(state, (*toy.vectors(8), None)))
+    with pytest.raises(ValueError, match="a teacher that changes its own state"):
+        step(state_of(model))
+    _, new = step(state_of(model, read_only=True))
+    assert 5 in [value.item() for value in new[1] if value.shape == ()]
 
 
 def test_no_file_holds_the_teacher(tmp_path):
