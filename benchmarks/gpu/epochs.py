@@ -16,10 +16,11 @@ import keras
 import keras_kd as kd
 from benchmarks.gpu.images import VIEWS, normalize, take_views
 from benchmarks.gpu.networks import CLASSES, build
+from benchmarks.gpu.optimizer import TorchSGD
 
 #: The recipe of RepDistiller: 240 epochs, of which the learning rate drops after these.
 LENGTH, DROPS = 240, (150, 180, 210)
-RATE_OF_64, MOMENTUM = 0.05, 0.9
+RATE_OF_64 = 0.05
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Training:
     ):
         self.model, self.network, self.recipe, self.inputs = model, network, recipe, inputs
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(recipe.rate, MOMENTUM), loss)
+        model.compile(TorchSGD(recipe.rate), loss)
         self.variables = state_variables(model)
         rate = (model.optimizer.learning_rate, recipe.learning_rate)
         self.by_epoch = [(self._place(v), function) for v, function in (rate, *by_epoch)]

@@ -19,14 +19,20 @@ TINY = {"tiny_teacher": (8, 8), "tiny_student": (4, 4)}
 
 
 def build(name, seed=0):
-    """Return a network with float32 weights and logits that computes in bfloat16."""
+    """Return a network with float32 weights and logits that computes in bfloat16.
+
+    It has no regularization: the optimizer decays the weights.
+    """
     with _ONE_AT_A_TIME:
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:
-            return _build_tiny(name) if name in TINY else build_network(name, CLASSES)
+            network = _build_tiny(name) if name in TINY else build_network(name, CLASSES)
         finally:
             keras.config.set_dtype_policy("float32")
+    for variable in network.trainable_variables:
+        variable.regularizer = None
+    return network
 
 
 def _build_tiny(name):

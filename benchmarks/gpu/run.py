@@ -15,8 +15,6 @@ DIFFERENCES = (
     "batches of 128 instead of 64, with twice the learning rate",
     "the last, incomplete batch of an epoch is dropped",
     "mixed bfloat16 with float32 weights and logits",
-    "weight decay 5e-4 is an L2 term on every weight, as in PyTorch, but the velocity includes the "
-    "learning rate, so it follows a drop within some steps",
     "batch normalization averages the biased variance",
     "teacher logits are looked up in a table of all 162 views of an image",
 )

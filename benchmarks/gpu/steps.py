@@ -11,10 +11,11 @@ import numpy as np
 from keras import distillation
 
 import keras_kd as kd
-from benchmarks.gpu.epochs import MOMENTUM, groups_of, state_variables
+from benchmarks.gpu.epochs import groups_of, state_variables
 from benchmarks.gpu.images import PAD, normalize
 from benchmarks.gpu.methods import with_logits
 from benchmarks.gpu.networks import CLASSES, PAIRS, build
+from benchmarks.gpu.optimizer import TorchSGD
 from benchmarks.gpu.speed import VARIANTS
 from benchmarks.shared.timing import seconds_in_turns
 
@@ -130,7 +131,7 @@ class Steps:
 
     def _training(self, model, inputs):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.1, MOMENTUM), loss)
+        model.compile(TorchSGD(0.1), loss)
         state = _copy_values(state_variables(model))
 
         def step(state, x, y, logits):
