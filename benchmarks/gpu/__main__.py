@@ -19,7 +19,7 @@ ENVIRONMENT = {
     "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.7",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
 }
-PARTS = ("speed", "accuracy")
+PARTS = ("speed", "accuracy", "profile")
 
 
 def main(arguments=None):
@@ -36,9 +36,8 @@ def main(arguments=None):
     images = Images.random(64) if options.quick else Images.load(options.data)
     failures = 0
     for part in options.parts:
-        measure = {"speed": measure_speed, "accuracy": measure_accuracy}[part]
         try:
-            failures += measure(images, options, clock)
+            failures += run_part(part, images, options, clock)
         except Exception:  # The other part does not need this one.
             traceback.print_exc()
             failures += 1
@@ -54,7 +53,7 @@ def parse(arguments):
     parser.add_argument("--earlier", type=Path, help="results of an earlier machine")
     parser.add_argument("--minutes", type=float, default=9.0, help="of this call")
     parser.add_argument("--total", type=float, help="minutes of all calls, to choose the epochs")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["speed", "accuracy"])
     parser.add_argument("--pairs", nargs="+", default=["vgg", "resnet"])
     parser.add_argument("--epochs", nargs="+", default=[], help="such as vgg=240; else what fits")
     parser.add_argument("--seeds", type=int, default=2)
@@ -82,26 +81,23 @@ def copy_earlier(folder, work):
             shutil.copy(path, target)
 
 
-def measure_accuracy(images, options, clock):
-    """Run the plan and return the number of failures."""
+def run_part(part, images, options, clock):
+    """Run one of the parts and return the number of failures."""
+    from benchmarks.gpu import measure_speed, run
     from benchmarks.gpu.results import Results
-    from benchmarks.gpu.run import about, run_plan
 
-    results = Results("gpu_cifar100", options.work, options.out, about(options))
+    name = "gpu_cifar100" if part == "accuracy" else "gpu_speed"
+    about = run.about(options) if part == "accuracy" else {"batch": options.batch}
+    results = Results(name, options.work, options.out, about)
+    runner = {
+        "speed": measure_speed.measure_pairs,
+        "accuracy": run.run_plan,
+        "profile": measure_speed.profile_pairs,
+    }[part]
     try:
-        run_plan(images, options, results, clock)
+        runner(images, options, results, clock)
     finally:
         results.save()
-    return results.failures
-
-
-def measure_speed(images, options, clock):
-    """Measure the steps and return the number of failures."""
-    from benchmarks.gpu.measure_speed import measure_pairs
-    from benchmarks.gpu.results import Results
-
-    results = Results("gpu_speed", options.work, options.out, {"batch": options.batch})
-    measure_pairs(images, options, results, clock)
     return results.failures
 
 

@@ -8,14 +8,12 @@ import importlib.util
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from benchmarks.gpu.networks import PAIRS, TINY
 from benchmarks.speed.against_torch import torch_python
 from examples.cifar100_networks import RESNET, VGG
-
-#: Names of the variants in `torch_process.py`.
-VARIANTS = ("torch", "torch_graphs")
 
 
 def python():
@@ -45,9 +43,8 @@ class TorchProcess(contextlib.AbstractContextManager):
         Raises:
             RuntimeError: If the process has ended.
         """
-        if not self.process.stdout.readline():
-            raise RuntimeError(f"PyTorch's process ended with code {self.process.wait()}.")
-        return {name: lambda count, name=name: self._run(name, count) for name in VARIANTS}
+        names = self._read().split()[1:]
+        return {name: partial(self._run, name) for name in names}
 
     def __exit__(self, *error):
         self.process.kill()
@@ -55,8 +52,13 @@ class TorchProcess(contextlib.AbstractContextManager):
 
     def _run(self, name, count):
         print(name, count, file=self.process.stdin, flush=True)
-        if not self.process.stdout.readline():
+        self._read()
+
+    def _read(self):
+        line = self.process.stdout.readline()
+        if not line:
             raise RuntimeError(f"PyTorch's process ended with code {self.process.wait()}.")
+        return line
 
 
 def describe(name):

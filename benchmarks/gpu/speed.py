@@ -37,9 +37,9 @@ def report(done):
                 values = [metrics[metric] for metrics in runs]
                 row.append(mean_sd(values, digits=digits) if values else "")
         rows.append(row)
-    machines = "; ".join(
-        f"{occasion['device']}, "
-        + ", ".join(f"{name} {version}" for name, version in occasion["versions"].items())
+    machines = [
+        ", ".join([occasion["device"], *(f"{n} {v}" for n, v in occasion["versions"].items())])
         for occasion in done.about["occasions"]
-    )
-    return f"{table(header, rows)}\n\nBatches of {done.about['batch']}. {machines}."
+    ]
+    known = "; ".join(dict.fromkeys(machines))
+    return f"{table(header, rows)}\n\nBatches of {done.about['batch']}. {known}."

@@ -20,6 +20,9 @@ from benchmarks.gpu.speed import VARIANTS
 from benchmarks.shared.timing import seconds_in_turns
 
 BATCHES = 8
+#: The variants, and those that are profiled.
+NAMES = ("student", "teacher", "live", "cached", "keras", "call_per_step")
+PROFILED = ("student", "live")
 #: Kernels that a profile lists.
 KERNELS = 15
 
@@ -33,9 +36,10 @@ class Steps:
         batch: Samples in a step.
         count: Steps of one execution.
         compiler: Compiles the programs.
+        names: Names of the variants.
     """
 
-    def __init__(self, pair, images, batch, count, compiler):
+    def __init__(self, pair, images, batch, count, compiler, names):
         self.batch, self.count = batch, count
         self.teacher, self.student = PAIRS[pair]
         ids = jnp.arange(BATCHES * batch) % images.count
@@ -46,21 +50,28 @@ class Steps:
         self.logits = jax.random.normal(jax.random.key(0), (images.count, CLASSES))
         self.states = {}
         self.programs = {
-            name: compiler.submit(f"{pair} {name}", partial(self._make_program, name, make))
-            for name, make in self._makers().items()
+            name: compiler.submit(f"{pair} {name}", partial(self._make_program, name))
+            for name in names
         }
 
     def wait(self):
-        """Wait until all programs are compiled."""
-        for compiled in self.programs.values():
-            compiled.result()
+        """Wait until all programs are compiled; drop and return those that fail.
+
+        Returns:
+            Errors by name.
+        """
+        errors = {name: compiled.exception() for name, compiled in self.programs.items()}
+        errors = {name: error for name, error in errors.items() if error is not None}
+        self.programs = {n: compiled for n, compiled in self.programs.items() if n not in errors}
+        return errors
 
     def runs(self):
         """Return functions by name that run a number of steps."""
         return {name: self._runner(name) for name in self.programs}
 
-    def _makers(self):
-        return {
+    def _make_program(self, name):
+        """Return a jitted function that runs some steps, and its arguments."""
+        makers = {
             "student": self._alone,
             "teacher": self._forward,
             "live": self._live,
@@ -68,10 +79,7 @@ class Steps:
             "keras": self._keras,
             "call_per_step": self._live,
         }
-
-    def _make_program(self, name, make):
-        """Return a jitted function that runs some steps, and its arguments."""
-        self.states[name], step = make()
+        self.states[name], step = makers[name]()
 
         def run(state, x, y, ids, logits, first):
             def body(state, i):
@@ -177,6 +185,7 @@ def profile(run, count):
         Milliseconds of all kernels in a step, and a list of
         `[name, milliseconds in a step, calls in a step]`.
     """
+    run(count)  # Loads the program.
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             run(count)

@@ -2,13 +2,14 @@
 
 It gets the two networks as JSON, and the batch size: `torch_process.py TEACHER STUDENT 128`. A
 network is `["vgg", blocks]` or `["resnet", [blocks, filters]]`; see examples/cifar100_networks.py.
-It prints a line when it is ready. For each line `MODE COUNT` that it reads, it runs that many
-steps and prints how many seconds they took.
+It prints a line with the names of the steps that are ready. For each line `NAME COUNT` that it
+reads, it runs that many steps and prints how many seconds they took.
 """
 
 import json
 import sys
 import time
+import traceback
 
 import torch
 from torch import nn
@@ -109,12 +110,17 @@ def main(teacher, student, batch):
     torch.set_float32_matmul_precision("high")
     torch.manual_seed(0)
     networks = json.loads(teacher), json.loads(student)
-    steps = {name: make_step(*networks, int(batch), mode) for name, mode in MODES.items()}
-    for step in steps.values():
-        for i in range(12):  # Compiles, and records the CUDA graphs.
-            step(i)
-    synchronize()
-    print("ready", torch.__version__, flush=True)
+    steps = {}
+    for name, mode in MODES.items():
+        try:
+            steps[name] = make_step(*networks, int(batch), mode)
+            for i in range(12):  # Compiles, and records the CUDA graphs.
+                steps[name](i)
+            synchronize()
+        except Exception:  # The other mode does not need this one.
+            traceback.print_exc()
+            steps.pop(name, None)
+    print("ready", *steps, flush=True)
     for line in sys.stdin:
         name, count = line.split()
         start = time.perf_counter()
