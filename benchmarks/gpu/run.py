@@ -22,6 +22,9 @@ DIFFERENCES = (
 
 def run_plan(images, options, results, clock):
     """Run the jobs of the plan in order until the time is over; each is written at its end."""
+    if clock.left() <= 0:
+        clock.report("no time left")
+        return
     try:
         run_jobs(start_pairs(images, options, clock), options, results, clock)
     except OutOfTimeError as error:
