@@ -21,7 +21,7 @@ class Score:
             0 for equal outputs and 1 for a column that is constant at its mean. For classes, and
             for a hidden layer, the standard deviation is that of all columns. A column that is
             constant in the model is divided by its size, and one that is tiny beside the others by
-            0.0001 of their size; probabilities are divided by at least 0.01.
+            0.0001 of their size; probabilities are divided by at least 0.01, others by 1e-6.
         model_accuracy: Accuracy of the Keras model.
         task: `"classes"`, `"binary"` (one unit), `"labels"` (several independent ones), `"values"`
             (regression), or `None` if nothing tells.

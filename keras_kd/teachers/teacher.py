@@ -149,7 +149,8 @@ class Teacher(BaseTeacher):
         unchanged inputs, so `same_view=True` is rejected.
 
         Args:
-            shapes: Shape of each output without the batch, by its key in the batch.
+            shapes: Shape of each output without the batch, by its key in the batch; the classes
+                are on the last axis.
             outputs: As in the constructor, but not `"auto"`. Defaults to `"logits"`.
             classes: As in the constructor.
             name: Name in messages. Defaults to the keys.
