@@ -9,6 +9,7 @@ from keras import tree
 from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.summary import distiller_summary
+from keras_kd.files import text_fields
 from keras_kd.models.inputs import call_model
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.training import backend
@@ -35,6 +36,13 @@ class KerasInterface(backend.StepModel):
         super().__init__(**kwargs)
         #: The ranks of the labels that a compiled step was traced with.
         self._ranks: dict[str, list[int]] = {}
+
+    def __repr__(self) -> str:
+        if "objective" not in vars(self):
+            return super().__repr__()  # Not yet initialized.
+        teachers = [teacher.name for teacher in self.objective.teachers]
+        fields = {"name": self.name, "student": self.student.name, "teachers": teachers}
+        return text_fields(type(self).__name__, {**fields, "losses": list(self.objective.names)})
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Run the student."""
