@@ -20,8 +20,8 @@ from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import ACTIVATIONS
 from keras_kd.teachers.teacher import Teacher
+from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation
-from keras_kd.training.distribution import global_mean, replica_share
 from keras_kd.training.hyperparameters import Hyperparameter
 from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.loss_trackers import batch_size
@@ -129,11 +129,11 @@ class DeepSupervision(BaseDistiller):
             self._as_final_output(student_outputs[Tap(name, True)], y_pred) for name in self.exits
         ]
         labels, size = self.read_labels(y), batch_size(x)
-        share = replica_share(size)[0]
+        share = backend.replica_share(size)[0]
         loss = functools.partial(self._label_masking.loss, self.compiled_loss_fn, labels)
         hard = sum(loss(output, sample_weight, share) for output in outputs)
-        labeled = replica_share(labels.count(size))[1]
-        self._trackers.update("exit_loss", global_mean(hard), labeled)
+        labeled = backend.replica_share(labels.count(size))[1]
+        self._trackers.update("exit_loss", backend.global_mean(hard), labeled)
         return total + hard * keras.ops.cast(self.exit_loss_weight, hard.dtype)
 
     def _as_final_output(self, logits: Any, y_pred: Any) -> Any:

@@ -11,11 +11,10 @@ from keras_kd.losses import DistillationLoss
 from keras_kd.models.taps import Tap
 from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.knowledge import JoinedInputs, joined_spec, unpack_batch
-from keras_kd.training.distribution import global_mean, replica_id, replica_share, stack_logs
-from keras_kd.training.finite_checks import batch_values, finite_assertions
+from keras_kd.training import backend
+from keras_kd.training.finite_checks import batch_values
 from keras_kd.training.labels import Labels
 from keras_kd.training.loss_trackers import batch_size
-from keras_kd.training.tensorflow_step import after, outside_graph
 
 #: The share of predictions that are the teachers', in the results of an evaluation.
 AGREEMENT = "agreement"
@@ -42,37 +41,39 @@ class Evaluation(KerasInterface):
             return {} if kwargs.get("return_dict") else []
         return super().test_on_batch(x, y, *args, **kwargs)
 
-    def test_step(self, data: Any) -> dict[str, Any]:
+    def evaluation_step(self, data: Any) -> dict[str, Any]:
         """Evaluate the student on a batch."""
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, joined = unpack_batch(inputs)
         labels = self.read_labels(y)
-        checked = {} if self.jit_compile else batch_values(None, labels, None)
-        with after(finite_assertions(checked)):
+        checked = {} if self.drops_assertions else batch_values(None, labels, None)
+        with backend.after(backend.finite_assertions(checked)):
             y_pred, taps, knowledge = self._run_for_evaluation(x, joined, labels)
         with _frozen_state(self.distillation_losses):
             loss = self.compute_loss(x, labels, y_pred, sample_weight, False, knowledge, taps)
         size = batch_size(x)
         counted = size if self.compiled_loss_fn is None else labels.count(size)
-        self._trackers.update("loss", global_mean(loss), replica_share(counted)[1])
+        self._trackers.update("loss", backend.global_mean(loss), backend.replica_share(counted)[1])
         names = self._evaluated_losses(taps)
         if taps is not None:
             share = self.objective.agreement(knowledge, taps)
             if share is not None:
-                self._trackers.update(AGREEMENT, global_mean(share), replica_share(size)[1])
+                self._trackers.update(
+                    AGREEMENT, backend.global_mean(share), backend.replica_share(size)[1]
+                )
                 names.append(AGREEMENT)
         logs = self.compute_metrics(x, labels, y_pred, sample_weight)
-        return stack_logs(self._trackers.select(logs, names))
+        return backend.stack_logs(self._trackers.select(logs, names))
 
     def _run_for_evaluation(self, x: Any, joined: Any, labels: Labels) -> tuple[Any, Any, Any]:
         """Return the student's outputs; without a compiled loss also its taps and the targets."""
         if self.compiled_loss_fn is not None or self._why_no_targets(joined is not None):
             return self(x, training=False), None, None
         outputs = self.objective.run_teachers(x, self._select_joined(joined, x))
-        knowledge = self.objective.teach_before(outputs, labels.given, replica_id(), False)
+        knowledge = self.objective.teach_before(outputs, labels.given, backend.replica_id(), False)
         y_pred, taps = self.objective.student.for_inference()(x)
         if knowledge is None:
-            knowledge = self.objective.teach_during(taps, labels.given, replica_id(), False)
+            knowledge = self.objective.teach_during(taps, labels.given, backend.replica_id(), False)
         return y_pred, taps, knowledge
 
     def _has_nothing_to_evaluate(self, joined: bool) -> bool:
@@ -107,7 +108,7 @@ class Evaluation(KerasInterface):
                 f"{type(self).__name__}: a cache holds the teacher outputs for the original "
                 "inputs, not for the augmented view of the student. Received: same_view=True"
             )
-        with outside_graph():  # The weights of a live teacher are fingerprinted here, once.
+        with backend.outside_graph():  # The weights of a live teacher are fingerprinted here, once.
             found = self.objective.locate(joined, x)
         return [{tap: joined[k][t] for tap, (k, t) in places.items()} for places in found]
 

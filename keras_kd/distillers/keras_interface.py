@@ -13,15 +13,14 @@ from keras_kd.distillers.summary import distiller_summary
 from keras_kd.files import text_fields
 from keras_kd.models.inputs import call_model
 from keras_kd.teachers.knowledge import unpack_batch
-from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training import backend
 from keras_kd.training.label_checks import check_labels
 from keras_kd.training.labels import LabelReader
 from keras_kd.training.loss_trackers import LossTrackers
-from keras_kd.training.step import StepModel
-from keras_kd.training.tf_data import is_dense
+from keras_kd.training.tf_data import dense_spec
 
 
-class KerasInterface(StepModel):
+class KerasInterface(backend.StepModel):
     """The methods of `keras.Model` in which a distiller stands for its student.
 
     Attributes:
@@ -66,7 +65,7 @@ class KerasInterface(StepModel):
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student alone; see `keras.Model.evaluate`."""
         self.retrace_for_other_ranks("test_function", x, y)
-        with readable_errors():
+        with backend.readable_errors():
             return super().evaluate(check_labels(x, y, self._label_reader), y, *args, **kwargs)
 
     def listed_results(self, logs: dict[str, Any]) -> dict[str, Any]:
@@ -76,14 +75,14 @@ class KerasInterface(StepModel):
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Run one step on a batch; see `keras.Model.train_on_batch`."""
-        with readable_errors():
+        with backend.readable_errors():
             return super().train_on_batch(
                 check_labels(x, y, self._label_reader), y, *args, **kwargs
             )
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student on a batch; see `keras.Model.test_on_batch`."""
-        with readable_errors():
+        with backend.readable_errors():
             return super().test_on_batch(check_labels(x, y, self._label_reader), y, *args, **kwargs)
 
     def retrace_for_other_ranks(self, function: str, x: Any, y: Any) -> None:
@@ -98,7 +97,7 @@ class KerasInterface(StepModel):
         """
         found = batch_specs(x, y)
         parts = [] if found is None else tree.flatten(found[1])
-        ranks = [len(part.shape) for part in parts if is_dense(part)]
+        ranks = [len(part.shape) for part in parts if dense_spec(part) is not None]
         if ranks and self._ranks.setdefault(function, ranks) != ranks:
             self._ranks[function] = ranks
             setattr(self, function, None)

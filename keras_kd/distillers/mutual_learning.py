@@ -19,7 +19,6 @@ from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.labels import Labels
-from keras_kd.training.step import StepModel
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -187,7 +186,7 @@ class MutualLearning(BaseDistiller):
         Raises:
             TypeError: Always; export one of `students`.
         """
-        StepModel.export(self)
+        raise self.not_plain("The model to export")
 
     def _copy_for_students(self, metrics: Any) -> Any:
         if metrics is None or isinstance(metrics, dict):

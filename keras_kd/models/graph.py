@@ -171,10 +171,7 @@ def require_built(model: Any, what: str) -> None:
             f"Received: {model!r} (of type {type(model).__name__}){_loading_hint(model)}"
         )
     if isinstance(model, CompatModel):
-        raise TypeError(
-            f"{what} must be a plain model and not a {type(model).__name__}, which trains one. "
-            f"Pass {model.product}. Received: '{model.name}'"
-        )
+        raise model.not_plain(what)
     if not model.built:
         raise ValueError(
             f"{what} '{model.name}' is not built, so its outputs are not known yet. Build it "

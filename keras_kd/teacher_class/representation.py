@@ -23,8 +23,8 @@ from keras_kd.teachers.knowledge import (
     unpack_batch,
 )
 from keras_kd.teachers.teacher import as_teachers, replicate_teacher
+from keras_kd.training import backend
 from keras_kd.training.batches import as_batches
-from keras_kd.training.tensorflow_step import outside_graph
 from keras_kd.training.tf_data import is_dataset, repeats_forever
 
 MIMIC = ("output", "preactivation")
@@ -86,12 +86,13 @@ class Representation:
         """
         x, teacher_outputs = unpack_batch(x)
         if teacher_outputs is not None:
-            with outside_graph():  # Fingerprints the weights of a live teacher, once.
+            with backend.outside_graph():  # Fingerprints the weights of a live teacher, once.
                 teacher, tap = self._locate(x, teacher_outputs)
             return teacher_outputs[teacher][tap]
-        if self.teacher.preprocessing is not None:
-            x = self.teacher.preprocessing(x)
-        return ops.stop_gradient(self._run_teacher(x))
+        with backend.without_gradients():
+            if self.teacher.preprocessing is not None:
+                x = self.teacher.preprocessing(x)
+            return ops.stop_gradient(self._run_teacher(x))
 
     def require_data(self, data: Any, validation: Any = None) -> None:
         """Reject data that lack the targets, before training.

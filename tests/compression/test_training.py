@@ -118,8 +118,9 @@ def test_projectors_are_trained_and_not_part_of_the_result(recorded):
     assert shapes == [weight.shape for weight in recorded.student.weights]
 
 
-def test_each_teacher_runs_once_per_step_and_validation_runs_no_teacher(recorded):
-    assert int(recorded.counter.count) == 6
+def test_each_teacher_runs_once_per_step_and_without_labels_in_validation_too(recorded):
+    assert int(recorded.counter.count) == 6 + 4
+    assert min(recorded.result.history["val_loss"]) > 0
 
 
 def test_teacher_and_student_are_not_changed(recorded):
