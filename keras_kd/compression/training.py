@@ -17,10 +17,15 @@ from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.loss_taps import choose_taps, student_tap
 from keras_kd.files import ShortRepr
-from keras_kd.litert.signature import unpack_x_y
 from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
-from keras_kd.training.batches import ArrayBatches, as_batches, as_samples_or_batches, count_batches
+from keras_kd.training.batches import (
+    ArrayBatches,
+    as_batches,
+    as_samples_or_batches,
+    count_batches,
+    unpack_x_y,
+)
 from keras_kd.training.optimizers import copy_optimizer
 
 

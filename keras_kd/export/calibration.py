@@ -8,7 +8,7 @@ from keras import tree
 
 from keras_kd.litert import signature
 from keras_kd.litert.interpreter import check_shapes
-from keras_kd.training.batches import as_batches
+from keras_kd.training.batches import as_batches, unpack_x_y
 
 
 def take_samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str, np.ndarray]:
@@ -33,7 +33,7 @@ def take_samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str
     shapes = {name: tuple(spec.shape) for name, spec in inputs.specs.items()}
     parts, count = [], 0
     for batch in as_batches(data, "Calibration", inputs=len(inputs.names), again=True):
-        x = tree.map_structure(np.asarray, signature.unpack_x_y(batch)[0])
+        x = tree.map_structure(np.asarray, unpack_x_y(batch)[0])
         arrays = signature.select_named(x, inputs.names, "calibration data for the inputs")
         check_shapes(arrays, shapes)
         _check_finite(arrays, count)

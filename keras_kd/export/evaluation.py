@@ -20,7 +20,7 @@ from keras_kd.models.graph import require_built
 from keras_kd.models.inputs import select_inputs
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.models.user_warnings import warn_user
-from keras_kd.training.batches import as_batches
+from keras_kd.training.batches import as_batches, unpack_x_y
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def evaluate_runner(
     scores = _make_scores(runner, content, description, model, options)
     samples, unknown = 0, None
     for batch in as_batches(dataset, "evaluate", inputs=len(runner.inputs)):
-        x, y = signatures.unpack_x_y(batch)
+        x, y = unpack_x_y(batch)
         x = tree.map_structure(np.asarray, x)
         given = signatures.by_name(x, list(runner.inputs))
         outputs = runner.run(description.processing.to_file_inputs(given))

@@ -14,8 +14,7 @@ from keras_kd.export.scores import Evaluation
 from keras_kd.files import atomic_write
 from keras_kd.litert.flatbuffer import flex_ops
 from keras_kd.litert.interpreter import LiteRT
-from keras_kd.litert.signature import unpack_x_y
-from keras_kd.training.batches import as_batches
+from keras_kd.training.batches import as_batches, unpack_x_y
 
 # Default tolerances of formats whose error does not depend on the samples, and of the others.
 _TOLERANCES = {"float32": 1e-3, "float16": 2e-2}

@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras import ops, tree
 
 from keras_kd.files import text_fields
-from keras_kd.litert.signature import unpack_x_y
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import require_task
 from keras_kd.teachers.base import BaseTeacher
@@ -17,7 +16,7 @@ from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.teachers.teacher_tasks import as_output, common_output, single_evidence
 from keras_kd.teachers.weighting import Weighting
-from keras_kd.training.batches import as_batches
+from keras_kd.training.batches import as_batches, unpack_x_y
 from keras_kd.training.labels import UNLABELED
 
 _OUTPUT = Tap(None, logits=True)

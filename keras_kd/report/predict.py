@@ -7,12 +7,11 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_kd.litert import signature as signatures
 from keras_kd.models.task import DECLARE, MEANINGS, task_from_labels
 from keras_kd.report.disagreements import Disagreements
 from keras_kd.report.metrics import ClassMetrics, LabelMetrics, ValueMetrics
 from keras_kd.report.predictors import Predictor
-from keras_kd.training.batches import as_batches, count_batches
+from keras_kd.training.batches import as_batches, count_batches, unpack_x_y
 from keras_kd.training.label_arrays import read_labels
 from keras_kd.training.labels import UNLABELED
 
@@ -171,7 +170,7 @@ def _common_task(
 
 
 def _unpack(batch: Any) -> tuple[Any, Any]:
-    x, y = signatures.unpack_x_y(batch)
+    x, y = unpack_x_y(batch)
     if y is None:
         raise ValueError(
             "Expected batches of (x, y). Received: batches without labels. Map the data set to "

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_kd.litert.signature import unpack_x_y
 from keras_kd.models.graph import Call, built_inputs, open_graph, with_activation
 from keras_kd.models.hooks import Hook, Recorder
 from keras_kd.models.inputs import call_model
@@ -24,7 +23,7 @@ from keras_kd.teachers.knowledge import (
 )
 from keras_kd.teachers.teacher import as_teachers, replicate_teacher
 from keras_kd.training import backend
-from keras_kd.training.batches import as_batches
+from keras_kd.training.batches import as_batches, unpack_x_y
 from keras_kd.training.tf_data import is_dataset, repeats_forever
 
 MIMIC = ("output", "preactivation")

@@ -9,12 +9,11 @@ import numpy as np
 from keras import ops, tree
 
 from keras_kd.files import ShortRepr, text_table
-from keras_kd.litert.signature import unpack_x_y
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import DECLARE, task_from_labels
 from keras_kd.teachers.teacher import Teacher, as_teachers
 from keras_kd.teachers.teacher_tasks import WatchedOutput, common_output
-from keras_kd.training.batches import as_batches
+from keras_kd.training.batches import as_batches, unpack_x_y
 from keras_kd.training.label_arrays import read_labels
 
 _NAME = "screen_teachers"

@@ -88,6 +88,17 @@ def count_batches(batches: Iterable[Any]) -> int | None:
     return len(batches) if isinstance(batches, Sized) else None
 
 
+def unpack_x_y(batch: Any) -> tuple[Any, Any]:
+    """Return x and y of a batch; y is `None` if there is none.
+
+    Unlike `keras.utils.unpack_x_y_sample_weight`, a list is read as several inputs.
+    """
+    if not isinstance(batch, tuple):
+        return batch, None
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    return x, y
+
+
 class ArrayBatches:
     """Batches of arrays in order.
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_kd.training.batches import as_batches, as_samples_or_batches, count_batches
+from keras_kd.training.batches import as_batches, as_samples_or_batches, count_batches, unpack_x_y
 
 X, Y = np.arange(10.0).reshape(5, 2), np.arange(5)
 
@@ -115,3 +115,8 @@ def test_several_inputs_stay_apart():
     batches = as_samples_or_batches([([X, Y], Y)], "build")
     assert [tuple(spec.shape) for spec in batches.element_spec[0]] == [(None, 2), (None,)]
     assert len(list(as_samples_or_batches([([X, Y], Y)], "keyed", unbatch=True))) == 5
+
+
+def test_a_list_is_several_inputs_and_a_tuple_x_and_y():
+    assert unpack_x_y([1, 2]) == ([1, 2], None)
+    assert unpack_x_y((1, 2, 3)) == (1, 2)
