@@ -227,7 +227,11 @@ class DistillationObjective(Objective):
         known = [loss for loss in losses if read[loss]]
         self._sigmoids = {student_tap(loss) for loss in known if read[loss] == "sigmoid"}
         if self.ensemble:
-            self.ensemble.read_as({teacher_tap(loss): read[loss] for loss in known})
+            by_tap = {teacher_tap(loss): set() for loss in losses}
+            for loss in losses:
+                units = self.student.shapes[student_tap(loss)][-1]
+                by_tap[teacher_tap(loss)].add(read[loss] or loss.activation_of(units))
+            self.ensemble.read_as({tap: found - {None} for tap, found in by_tap.items()})
 
     def _require_known_probabilities(self) -> None:
         """Reject probabilities that may be those of a softmax or of a sigmoid."""
@@ -247,8 +251,8 @@ class DistillationObjective(Objective):
     def _activation(self, loss: DistillationLoss) -> str | None:
         """Return how a loss on logits reads its output, or `None` if nothing tells."""
         units = self.student.shapes[student_tap(loss)][-1]
-        task = self.tasks.get(self._output_of(loss)) or loss.declared_task(units)
-        return ACTIVATIONS.get(task)
+        own = "classes" if loss.tasks == ("classes",) else loss.declared_task(units)
+        return ACTIVATIONS.get(own or self.tasks.get(self._output_of(loss)))
 
     def _output_of(self, loss: DistillationLoss) -> str:
         """Return the student's output that a loss on logits is for; an exit has the only one's."""

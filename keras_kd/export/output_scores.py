@@ -11,8 +11,8 @@ from keras_kd.models.task import task_from_labels
 from keras_kd.training.label_arrays import LabelFormError
 
 # Floors of the spread that differences are divided by: for a column beside its own size, beside the
-# size of all columns, and for probabilities.
-_OWN_FLOOR, _COMMON_FLOOR, _PROBABILITY_FLOOR = 1e-3, 1e-4, 1e-2
+# size of all columns, for any values (the rounding of float32), and for probabilities.
+_OWN_FLOOR, _COMMON_FLOOR, _ABSOLUTE_FLOOR, _PROBABILITY_FLOOR = 1e-3, 1e-4, 1e-6, 1e-2
 _CONSTANT = 1e-6
 _COMPARISONS = ("agreement", "divergence")
 
@@ -174,8 +174,7 @@ class Differences:
         count, distances, squares = self._sums[:3]
         scale = self._common_spread() if common else self._spreads(probabilities)
         error = np.sqrt(squares / count)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            relative = np.where(error == 0, 0.0, error / scale)  # Infinite for a scale of zero.
+        relative = error / np.maximum(scale, _ABSOLUTE_FLOOR)
         worst = int(np.argmax(np.nan_to_num(relative, nan=np.inf)))
         return {
             "max_difference": self._max,

@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_kd.files import ShortRepr, text_fields
 
-@dataclass(frozen=True)
-class Score:
+
+@dataclass(frozen=True, repr=False)
+class Score(ShortRepr):
     """Scores of one output of a file. What is not defined for its task is `None`.
 
     Attributes:
@@ -21,7 +23,7 @@ class Score:
             0 for equal outputs and 1 for a column that is constant at its mean. For classes, and
             for a hidden layer, the standard deviation is that of all columns. A column that is
             constant in the model is divided by its size, and one that is tiny beside the others by
-            0.0001 of their size; probabilities are divided by at least 0.01.
+            0.0001 of their size; probabilities are divided by at least 0.01, others by 1e-6.
         model_accuracy: Accuracy of the Keras model.
         task: `"classes"`, `"binary"` (one unit), `"labels"` (several independent ones), `"values"`
             (regression), or `None` if nothing tells.
@@ -70,6 +72,12 @@ class Evaluation:
 
     samples: int
     outputs: dict[str, Score]
+
+    def __repr__(self) -> str:
+        if len(self.outputs) == 1:
+            return text_fields("Evaluation", {"samples": self.samples, **vars(self._only)})
+        lines = [f"  {name}: {score!r}" for name, score in self.outputs.items()]
+        return "\n".join([text_fields("Evaluation", {"samples": self.samples}), *lines])
 
     @property
     def accuracy(self) -> float | None:

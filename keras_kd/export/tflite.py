@@ -11,7 +11,8 @@ import numpy as np
 
 from keras_kd.export import calibration as calibration_data
 from keras_kd.export import pre_post_processing, saved_model
-from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert, missing_ops
+from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert
+from keras_kd.export.conversion_errors import conversion_error, reject_lookups
 from keras_kd.export.evaluation import ScoreOptions
 from keras_kd.export.metadata import Description, embed_description
 from keras_kd.export.options import Options
@@ -84,7 +85,8 @@ def to_tflite(
             numbers (regression). Defaults to 0.001 for float32, 0.02 for float16 and 0.5 for
             others.
         batch_size: Number of samples per run of the file, or `None` for any number, which is
-            slower. Defaults to 1.
+            slower. A model that cannot be converted for the given number gets any number.
+            Defaults to 1.
         io_dtype: Dtype of the inputs and outputs that are real numbers in the model: `"float32"`,
             for int8 also `"int8"` or `"uint8"`, for int16x8 also `"int16"`. Defaults to
             `"float32"`.
@@ -181,13 +183,22 @@ def convert_model(
         options.normalization, inputs.specs, options.raw_inputs
     )
     traced = _trace(model, inputs, options, normalization, loops)
+    reject_lookups(model, traced)
     if traced.quantization_aware:
         samples = None
     elif samples is None and options.quantization in CALIBRATED:
         calibration_data.take_samples(None, inputs, 1)  # Raises the error for missing data.
     if samples is not None and options.raw_inputs:
         samples = calibration_data.denormalize(samples, normalization, options.io_dtype)
-    content = _convert(model.name, traced, options, samples)
+    try:
+        content = _convert(model.name, traced, options, inputs, samples)
+    except RuntimeError:
+        if options.batch_size is None:
+            raise
+        # The converter can fail for a batch of a fixed size where a free one works.
+        free = dataclasses.replace(options, batch_size=None)
+        traced = _trace(model, inputs, free, normalization, loops)
+        content = _convert(model.name, traced, free, inputs, samples)
     if options.quantization in WEIGHT_ONLY:
         content = quantize_weights(content, options.quantization)
     description = Description(
@@ -248,6 +259,7 @@ def _convert(
     name: str,
     traced: TracedModel,
     options: Options,
+    inputs: Signature,
     samples: Mapping[str, np.ndarray] | None,
 ) -> bytes:
     """Run the converter.
@@ -264,35 +276,4 @@ def _convert(
             )
             return convert(Path(folder), traced.ops, request, samples)
         except ConversionError as error:
-            message = _explain(error, name, traced, options)
-            if message is not None:
-                raise ValueError(message) from error
-            raise RuntimeError(
-                f"Expected a model that TensorFlow's converter supports. Received: model '{name}', "
-                f"for which it fails: {str(error)[:2000]}"
-            ) from error
-
-
-def _explain(
-    error: ConversionError, name: str, traced: TracedModel, options: Options
-) -> str | None:
-    """Return a readable message for a common error of the converter, `None` for others."""
-    if "'tf.TensorListReserve' op requires element_shape to be static" in str(error):
-        return (
-            f"Expected a fixed batch size for a model with a loop over time steps (LSTM, GRU, "
-            f"another RNN). Received: model '{name}' with batch_size=None. Use batch_size=1, or "
-            "create these layers with `unroll=True`."
-        )
-    missing = missing_ops(error)
-    if not missing:
-        return None
-    remedy = (
-        "TensorFlow's Flex kernels do not have them either: use other layers."
-        if options.allow_flex
-        else "Use other layers, or pass allow_flex=True to keep them as TensorFlow ops, for an "
-        "application that links the Flex delegate."
-    )
-    where = ", ".join(f"{op} (in {', '.join(traced.layers_with(op)) or '?'})" for op in missing)
-    return (
-        f"Expected ops that are built into LiteRT. Received: model '{name}' with {where}. {remedy}"
-    )
+            raise conversion_error(error, name, traced, options, inputs) from error

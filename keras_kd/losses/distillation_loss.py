@@ -255,6 +255,14 @@ class DistillationLoss(keras.layers.Layer):
         """Return the task that the arguments of the loss declare, for an output of some units."""
         return None
 
+    def activation_of(self, units: int) -> str | None:
+        """Return the activation that `call` applies to logits of some units.
+
+        Returns:
+            `"softmax"`, `"sigmoid"`, or `None` for a loss that compares the logits themselves.
+        """
+        return "softmax" if self.tasks == ("classes",) else None
+
     def set_task(self, task: str) -> None:
         """Tell the loss the task of its output; `Distiller` calls this in `compile`.
 

@@ -89,7 +89,7 @@ class SoftTargets(DistillationLoss):
         temperature = ops.cast(self.temperature, student.dtype)
         inverse = ops.reciprocal(temperature)
         teacher, student = teacher * inverse, student * inverse
-        if self._activation(student.shape[-1]) == "sigmoid":
+        if self.activation_of(student.shape[-1]) == "sigmoid":
             outputs = self._divergence(_log_bernoulli(teacher), _log_bernoulli(student))
             return mean_over_channels(outputs) * temperature**2
         log_p, log_q = ops.log_softmax(teacher, axis=-1), ops.log_softmax(student, axis=-1)
@@ -114,7 +114,8 @@ class SoftTargets(DistillationLoss):
         super().set_task(task)
         self._by_task = "softmax" if task == "classes" else "sigmoid"
 
-    def _activation(self, units: int) -> str:
+    def activation_of(self, units: int) -> str:
+        """Return the activation that `call` applies; see the base class."""
         return self.activation or self._by_task or ("sigmoid" if units == 1 else "softmax")
 
     def check_head(self, activation: str | None, shape: tuple[int | None, ...]) -> None:

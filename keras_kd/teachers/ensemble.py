@@ -1,7 +1,7 @@
 """Several teachers on one batch: run, weighted, perturbed and combined."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from keras import ops
@@ -64,6 +64,7 @@ class Ensemble:
         watched = [*taps, self.weighting_tap] if self._adaptive else list(taps)
         #: By tap of logits, whether they are read as those of a `"softmax"` or a `"sigmoid"`.
         self._read_as: dict[Tap, str] = {}
+        self._ambiguous: dict[Tap, list[str]] = {}
         maps = class_maps or [ClassMap()] * len(self.teachers)
         self.members = tuple(
             Member(teacher.watch(watched), class_map, units)
@@ -114,15 +115,30 @@ class Ensemble:
         )
         return Knowledge(outputs, weights, combined, unmasked)
 
-    def read_as(self, activations: Mapping[Tap, str]) -> None:
+    def read_as(self, activations: Mapping[Tap, Collection[str]]) -> None:
         """Set how logits are read where the teachers' activations are not visible.
 
         Args:
-            activations: By tap `"softmax"` for classes or `"sigmoid"` for labels.
+            activations: By tap the activations that its losses apply: `"softmax"` for classes,
+                `"sigmoid"` for labels, or none if nothing tells.
         """
-        self._read_as = dict(activations)
+        self._read_as = {tap: next(iter(one)) for tap, one in activations.items() if len(one) == 1}
+        self._ambiguous = {tap: sorted(one) for tap, one in activations.items() if len(one) != 1}
         for member in self.members:
-            member.sigmoids = {tap for tap, read in activations.items() if read == "sigmoid"}
+            member.sigmoids = {tap for tap, read in self._read_as.items() if read == "sigmoid"}
+
+    def _require_one_reading(self, tap: Tap) -> None:
+        """Reject an average of probabilities that are those of two activations, or of either."""
+        visible = any(member.activations.get(tap) for member in self.members)
+        found = self._ambiguous.get(tap)
+        if found or (found == [] and not visible):
+            read = "both classes and labels" if found else "neither classes nor labels"
+            raise ValueError(
+                f"combine='probabilities' averages probabilities, but the losses at {tap} of the "
+                f"teachers read {read}. Pass combine='losses' or 'logits', or losses that agree, "
+                "such as kd.losses.SoftTargets(activation='softmax') or (activation='sigmoid'). "
+                f"Received: activations {found}"
+            )
 
     def _is_sigmoid(self, tap: Tap) -> bool:
         if tap in self._read_as:
@@ -212,6 +228,8 @@ class Ensemble:
 
     def _combine(self, tap: Tap, logits: Sequence[Any], weights: Any) -> Any:
         """Return one target from the logits of all teachers at a tap."""
+        if self.combine == "probabilities":
+            self._require_one_reading(tap)
         sigmoid = self._is_sigmoid(tap)
         if self._merges_classes:
             return _merge_classes(logits, self.columns, self._classes, shifted=not sigmoid)

@@ -142,10 +142,15 @@ def test_constant_and_tiny_columns_do_not_explode():
     assert found.relative_difference == pytest.approx(0.1, rel=1e-3)
 
 
-def test_differences_from_zeros_and_nan_are_not_finite():
+def test_differences_from_zeros_have_an_absolute_floor():
     zeros = np.zeros((4, 3))
-    assert score(ROWS, expected=zeros).relative_difference == np.inf
+    assert score(zeros + 1e-9, expected=zeros).relative_difference == pytest.approx(1e-3)
     assert score(zeros, expected=zeros).relative_difference == 0
+    classes = OutputTask("y", "classes", False)
+    assert score(zeros + 1, expected=zeros, output=classes).relative_difference == 1e6
+
+
+def test_differences_of_nan_are_nan():
     found = score(ROWS * np.nan, expected=ROWS)
     assert np.isnan(found.max_difference)
     assert np.isnan(found.relative_difference)

@@ -392,10 +392,27 @@ def taggers(activation):
 def test_probabilities_of_independent_labels_are_combined_one_by_one(activation):
     models, z = taggers(activation)
     ensemble = Ensemble([Teacher(m) for m in models], [OUTPUT], combine="probabilities")
-    ensemble.read_as({OUTPUT: "sigmoid"})
+    ensemble.read_as({OUTPUT: {"sigmoid"}})
     p = np.mean(1 / (1 + np.exp(-z.astype("float64"))), axis=0)
     found = ensemble(DATA[0]).combined[OUTPUT]
     np.testing.assert_allclose(found, np.log(p / (1 - p)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ([SOFT(activation="sigmoid"), kd.losses.DIST()], "both classes and labels"),
+        ([kd.losses.DIST(), SOFT(activation="sigmoid")], "both classes and labels"),
+        ([SOFT(activation="sigmoid"), SOFT(activation="softmax")], "both classes and labels"),
+        ([kd.losses.LogitsMSE()], "neither classes nor labels"),
+    ],
+)
+def test_probabilities_are_combined_only_if_the_losses_agree_on_them(losses, message):
+    teachers = [toy.mlp(name, seed=i) for i, name in enumerate("ab")]
+    model = kd.Distiller(toy.mlp("s", seed=3), teachers, losses, combine="probabilities")
+    model.compile("sgd", None, run_eagerly=True)
+    with pytest.raises(ValueError, match=f"the output of the teachers read {message}"):
+        model.fit(toy.vectors()[0], verbose=0)
 
 
 def test_logits_of_different_labels_are_not_centered():
