@@ -50,18 +50,12 @@ class Evaluation(KerasInterface):
         with backend.after(backend.finite_assertions(checked)):
             y_pred, taps, knowledge = self._run_for_evaluation(x, joined, labels)
         with _frozen_state(self.distillation_losses):
-            loss = self.compute_loss(x, labels, y_pred, sample_weight, False, knowledge, taps)
-        size = batch_size(x)
-        counted = size if self.compiled_loss_fn is None else labels.count(size)
-        self._trackers.update("loss", backend.global_mean(loss), backend.replica_share(counted)[1])
+            self.compute_loss(x, labels, y_pred, sample_weight, False, knowledge, taps)
         names = self._evaluated_losses(taps)
-        if taps is not None:
-            share = self.objective.agreement(knowledge, taps)
-            if share is not None:
-                self._trackers.update(
-                    AGREEMENT, backend.global_mean(share), backend.replica_share(size)[1]
-                )
-                names.append(AGREEMENT)
+        share = None if taps is None else self.objective.agreement(knowledge, taps)
+        if share is not None:
+            self._trackers.update({AGREEMENT: (share, batch_size(x))})
+            names.append(AGREEMENT)
         logs = self.compute_metrics(x, labels, y_pred, sample_weight)
         return backend.stack_logs(self._trackers.select(logs, names))
 

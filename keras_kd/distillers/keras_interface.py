@@ -58,9 +58,8 @@ class KerasInterface(backend.StepModel):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that Keras resets at the start of each epoch."""
-        loss, *others = self._trackers.metrics
         compiled = [m for m in super().metrics if m.name != "loss"]  # Keras tracks it as well.
-        return [loss, *compiled, *others]
+        return [*self._trackers.metrics, *compiled]
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student alone; see `keras.Model.evaluate`."""
@@ -70,7 +69,7 @@ class KerasInterface(backend.StepModel):
 
     def listed_results(self, logs: dict[str, Any]) -> dict[str, Any]:
         """Return the results that Keras lists: the loss and the compiled metrics."""
-        others = {tracker.name for tracker in self._trackers.metrics} - {"loss"}
+        others = set(self._trackers.names) - {"loss"}
         return {name: value for name, value in logs.items() if name not in others}
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
