@@ -19,7 +19,9 @@ from keras_kd.cache.schema import DTYPES, CacheSchema
 from keras_kd.cache.shards import merge_shards, resolve_shard, shard_folder
 from keras_kd.cache.teacher_pass import TeacherPass, teacher_batches
 from keras_kd.cache.views import Augment
+from keras_kd.files import text_fields
 from keras_kd.models.tap_names import resolve_tap, tap_names
+from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import CacheError
 from keras_kd.teachers.teacher import Teacher, as_teachers
 
@@ -170,6 +172,16 @@ class KnowledgeCache:
     def teachers(self) -> tuple[CachedTeacher, ...]:
         """The teachers for `Distiller`, without their models."""
         return tuple(CachedTeacher(t, str(self.path)) for t in self.manifest.schema.teachers)
+
+    def __repr__(self) -> str:
+        schema = self.manifest.schema
+        fields = {"samples": len(self), "dtype": schema.dtype, "shard": schema.shard}
+        fields |= {"views": schema.views} if schema.views > 1 else {}
+        lines = [
+            f"  teacher '{teacher.name}': {', '.join(str(Tap(tap.name)) for tap in teacher.taps)}"
+            for teacher in schema.teachers
+        ]
+        return "\n".join([text_fields("KnowledgeCache", {"path": self.path, **fields}), *lines])
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -1,20 +1,21 @@
 """What a compression does to each layer, and the result of the compression."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from keras_kd.files import text_table
+from keras_kd.files import ShortRepr, text_fields, text_table
 from keras_kd.models.tap_names import resolve_tap, tap_names
 
 #: Values of `LayerPlan.action`.
 ACTIONS = ("pruned", "clustered", "quantized", "rewritten", "left", "refused")
 
 
-@dataclass(frozen=True)
-class LayerPlan:
+@dataclass(frozen=True, repr=False)
+class LayerPlan(ShortRepr):
     """What a compression does to one layer.
 
     Attributes:
@@ -32,6 +33,10 @@ class LayerPlan:
 
 class LayerPlans(tuple):
     """The plans of all layers in order; prints as a table."""
+
+    def __repr__(self) -> str:
+        counts = Counter(plan.action for plan in self)
+        return f"LayerPlans({', '.join(f'{n} {action}' for action, n in counts.items())})"
 
     def __str__(self) -> str:
         rows = [(plan.name, plan.kind, plan.action, plan.reason) for plan in self]
@@ -80,6 +85,11 @@ class Result:
     model: keras.Model
     history: dict[str, list[float]]
     layers: LayerPlans
+
+    def __repr__(self) -> str:
+        last = {name: values[-1] for name, values in self.history.items() if values}
+        fields = {"model": self.model.name, "layers": self.layers, "last epoch": last}
+        return text_fields("Result", fields)
 
 
 def resolve_skip(skip: Any, student: keras.Model, layers: Collection[str]) -> list[str]:

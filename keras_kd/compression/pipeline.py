@@ -20,7 +20,7 @@ from keras_kd.compression.training import Training
 from keras_kd.distillers.default_losses import as_losses
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.files import read_json, write_json
+from keras_kd.files import read_json, text_fields, write_json
 from keras_kd.models.copy import copy_model
 from keras_kd.models.user_warnings import warn_user
 from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
@@ -65,6 +65,11 @@ class PipelineResult:
     history: dict[str, list[Any]]
     stages: tuple[Result, ...]
     file: TFLiteModel | None = None
+
+    def __repr__(self) -> str:
+        header = text_fields("PipelineResult", {"model": self.model.name})
+        parts = [*self.stages, *filter(None, [self.file])]
+        return "\n".join([header, *(f"  {part!r}" for part in parts)])
 
 
 @explain_keywords(Training)

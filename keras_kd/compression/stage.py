@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result
-from keras_kd.files import atomic_folder, read_json, write_json
+from keras_kd.files import atomic_folder, read_json, text_fields, write_json
 from keras_kd.recipes.fingerprints import differing_names
 
 #: The techniques of a stage.
@@ -47,6 +47,9 @@ class Stage:
             )
         self.technique = technique
         self.arguments = arguments
+
+    def __repr__(self) -> str:
+        return text_fields("Stage", {"technique": self.technique, **self.arguments})
 
 
 @dataclass(frozen=True)

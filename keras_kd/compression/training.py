@@ -17,13 +17,14 @@ from keras_kd.distillers.default_losses import as_losses
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.loss_taps import choose_taps, student_tap
+from keras_kd.files import ShortRepr
 from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.training.optimizers import copy_optimizer
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Training(ShortRepr):
     """How a compressed student is trained: the arguments that all techniques share.
 
     Args:

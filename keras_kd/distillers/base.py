@@ -20,35 +20,16 @@ from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import joined_spec, unpack_batch
 from keras_kd.teachers.teacher import Teacher
+from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation, as_augmentation, augment_batch
 from keras_kd.training.class_weights import ClassWeights
-from keras_kd.training.distribution import (
-    check_strategy,
-    global_mean,
-    per_replica,
-    replica_id,
-    replica_share,
-    stack_logs,
-    synchronize_statistics,
-)
-from keras_kd.training.finite_checks import (
-    ON_BAD_BATCH,
-    batch_values,
-    finite_assertions,
-    teacher_values,
-)
+from keras_kd.training.finite_checks import ON_BAD_BATCH, batch_values, teacher_values
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
 from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.label_checks import check_labels
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED, LabelReader, Labels
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
-from keras_kd.training.tensorflow_step import (
-    after,
-    check_if_not_finite,
-    gradient_step,
-    outside_graph,
-)
 
 
 class BaseDistiller(HyperparameterPaths, KerasInterface):
@@ -70,8 +51,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         name: Name of the model. Defaults to `None`.
 
     Raises:
-        RuntimeError: If the Keras backend is not TensorFlow.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or the Keras backend cannot do what it asks.
     """
 
     student_loss_weight = Hyperparameter()
@@ -92,11 +72,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 f"{type(self).__name__}: `on_bad_batch` must be one of {ON_BAD_BATCH}. "
                 f"Received: on_bad_batch={on_bad_batch!r}"
             )
-        if keras.config.backend() != "tensorflow":
-            raise RuntimeError(
-                f"{type(self).__name__} trains on the TensorFlow backend (the losses run on any): "
-                f"set KERAS_BACKEND=tensorflow. Received: {keras.config.backend()!r}"
-            )
+        backend.check_on_bad_batch(type(self).__name__, on_bad_batch)
         super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
         self.student = student
         self.student_loss_weight = student_loss_weight
@@ -128,6 +104,13 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
     def teachers(self) -> tuple[Teacher, ...]:
         """The frozen teachers; a distiller loaded from a file has none until they are set."""
         return self.objective.teachers
+
+    @property
+    def read_only_variables(self) -> list[keras.Variable]:
+        """The variables that a step reads and does not change; no file holds the teachers'."""
+        own = {id(variable) for variable in self.variables}
+        frozen = [v for teacher in self.teachers for v in teacher.variables if id(v) not in own]
+        return [*frozen, *self.hyperparameters.values()]
 
     def hyperparameter_owners(self) -> dict[str, Any]:
         """Return the objects that have hyperparameters, by the prefix of their paths."""
@@ -193,7 +176,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
             given["x"] = check_labels(x, y, self._label_reader)
             if given.get("validation_data") is not None:
                 given["validation_data"] = self._check_validation(given["validation_data"])
-            with self.distribute_strategy.scope():
+            with backend.strategy_scope(self):
                 build_metrics(self.compiled_metrics_fn, x, given.get("y"), self.objective.student)
         self.retrace_for_other_ranks("train_function", x, given.get("y"))
         skips = self.on_bad_batch == "skip"
@@ -237,7 +220,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
             raise ValueError(
                 f"'{self.name}' has nothing to train: all layers of the student are frozen."
             )
-        check_strategy(self)
+        backend.check_strategy(self)
         self.objective.check_data(joined_spec(x), self.name)
         relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
         if relating and has_single_samples(x, batch_size):
@@ -251,23 +234,23 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         models = list_inputs(self, joined_spec(data[0]) is not None)
         check_batches(data, models, labeled, shapes, sparse=self._label_reader.of_indices)
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def training_step(self, data: Any) -> dict[str, Any]:
         """Run one step: prepare the batch and the teachers, then commit."""
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, joined = unpack_batch(inputs)
         labels = self.read_labels(y)
         skips = self.on_bad_batch == "skip"
-        # XLA would drop the assertions, and rejects metrics that are made after them.
-        checked = {} if self.jit_compile else batch_values(x, labels, sample_weight)
-        with after(finite_assertions(checked, together=skips)):
+        # XLA of TensorFlow rejects metrics that are made after assertions.
+        checked = {} if self.drops_assertions else batch_values(x, labels, sample_weight)
+        with backend.after(backend.finite_assertions(checked, together=skips)):
             if self._class_weights is not None:
                 sample_weight = self._class_weights.apply(labels.given, sample_weight)
             view = augment_batch(self.augment, x)
             teacher_x = view if self.same_view else x
             outputs = self.objective.run_teachers(teacher_x, self._select_joined(joined, x))
             checked = self._teacher_values(outputs) if skips else {}
-            with after(finite_assertions(checked, together=True)):
-                knowledge = self.objective.teach_before(outputs, labels.given, replica_id())
+            with backend.after(backend.finite_assertions(checked, together=True)):
+                knowledge = self.objective.teach_before(outputs, labels.given, backend.replica_id())
                 return self.commit(x, labels, sample_weight, view, knowledge)
 
     def read_labels(self, y: Any) -> Labels:
@@ -286,28 +269,24 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
 
         def require(loss: Any) -> list[Any]:
             outputs = knowledge.outputs if knowledge else ()
-            return [check_if_not_finite(loss, lambda: self._teacher_values(outputs))]
+            return backend.check_if_not_finite(loss, lambda: self._teacher_values(outputs))
 
-        y_pred, loss = gradient_step(self, view, forward, require)
-        share, average = replica_share(batch_size(x))
-        synchronize_statistics(nested_layers(self), share)
-        self._trackers.update("loss", global_mean(loss), average)
+        y_pred, _ = backend.gradient_step(self, view, forward, require)
+        backend.synchronize_statistics(nested_layers(self), backend.replica_share(batch_size(x))[0])
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return stack_logs(self._trackers.select(logs, self._logged_losses()))
+        return backend.stack_logs(self._trackers.select(logs, self._logged_losses()))
 
-    def test_step(self, data: Any) -> dict[str, Any]:
+    def evaluation_step(self, data: Any) -> dict[str, Any]:
         """Evaluate the student alone."""
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, _ = unpack_batch(inputs)
         labels = self.read_labels(y)
-        checked = {} if self.jit_compile else batch_values(None, labels, None)
-        with after(finite_assertions(checked)):
+        checked = {} if self.drops_assertions else batch_values(None, labels, None)
+        with backend.after(backend.finite_assertions(checked)):
             y_pred = self(x, training=False)
-        loss = self.compute_loss(x, labels, y_pred, sample_weight, training=False)
-        labeled = labels.count(batch_size(x))
-        self._trackers.update("loss", global_mean(loss), replica_share(labeled)[1])
+        self.compute_loss(x, labels, y_pred, sample_weight, training=False)
         logs = self.compute_metrics(x, labels, y_pred, sample_weight)
-        return stack_logs(self._trackers.select(logs, self._logged_losses(training=False)))
+        return backend.stack_logs(self._trackers.select(logs, self._logged_losses(training=False)))
 
     def _logged_losses(self, training: bool = True) -> list[str]:
         """Return the names of the losses that have a value, in the order of the history."""
@@ -325,7 +304,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 f"{type(self).__name__}: a cache holds the teacher outputs for the original "
                 "inputs, not for the augmented view of the student. Received: same_view=True"
             )
-        with outside_graph():  # The weights of a live teacher are fingerprinted here, once.
+        with backend.outside_graph():  # The weights of a live teacher are fingerprinted here, once.
             found = self.objective.locate(joined, x)
         return [{tap: joined[k][t] for tap, (k, t) in places.items()} for places in found]
 
@@ -336,8 +315,13 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
 
     def _decide_xla(self) -> None:
         """Disable XLA where it cannot run: .tflite files, several replicas, skipped steps."""
-        single = self.distribute_strategy.num_replicas_in_sync == 1
-        compiles = single and all(teacher.supports_jit for teacher in self.teachers)
+        with backend.strategy_scope(self):
+            single = backend.replicas() == 1
+        compiles = (
+            backend.SUPPORTS_JIT
+            and single
+            and all(teacher.supports_jit for teacher in self.teachers)
+        )
         self.supports_jit = compiles and self.on_bad_batch == "raise"
 
     def compute_loss(
@@ -365,26 +349,40 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
             A scalar: under `tf.distribute` this replica's share of it.
         """
         labels, size = self.read_labels(y), batch_size(x)
-        share = replica_share(size)[0]
-        terms = []
-        if self.compiled_loss_fn is not None:
-            hard = self._label_masking.loss(
-                self.compiled_loss_fn, labels, y_pred, sample_weight, share
-            )
-            labeled = replica_share(labels.count(size))[1]
-            self._trackers.update("student_loss", global_mean(hard), labeled)
-            terms.append(
-                hard * ops.cast(self.student_loss_weight, hard.dtype) if training else hard
-            )
+        share, average = backend.replica_share(size)
+        labeled = backend.replica_share(labels.count(size))[1]
+        terms, batch = [], {}
+        for name, value, weight in self.label_losses(
+            labels, y_pred, sample_weight, share, student_outputs
+        ):
+            batch[name] = (backend.global_mean(value), labeled)
+            terms.append(value * ops.cast(weight, value.dtype) if training else value)
         if knowledge is None and student_outputs is not None:
-            knowledge = self.objective.teach_during(student_outputs, labels.given, replica_id())
+            knowledge = self.objective.teach_during(
+                student_outputs, labels.given, backend.replica_id()
+            )
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
             mean = self.objective.term(i, knowledge, student_outputs, labels.given, sample_weight)
-            self._trackers.update(self.objective.names[i], mean, size)
-            terms.append(per_replica(mean * ops.cast(loss.weight, mean.dtype), share))
-        terms.extend(per_replica(ops.sum(term) if term.shape else term) for term in self.losses)
+            batch[self.objective.names[i]] = (mean, size)
+            terms.append(backend.per_replica(mean * ops.cast(loss.weight, mean.dtype), share))
+        terms.extend(
+            backend.per_replica(ops.sum(term) if term.shape else term) for term in self.losses
+        )
         # `add` and not `sum`: the terms of float64 models may have different types.
-        return functools.reduce(ops.add, terms) if terms else ops.zeros(())
+        total = functools.reduce(ops.add, terms) if terms else ops.zeros(())
+        batch["loss"] = (backend.global_mean(total), average if training else labeled)
+        self._trackers.update(batch)
+        return total
+
+    def label_losses(
+        self, labels: Labels, y_pred: Any, sample_weight: Any, share: Any, student_outputs: Any
+    ) -> list[tuple[str, Any, Any]]:
+        """Return the losses on the labels, each as its name, its value and its weight."""
+        if self.compiled_loss_fn is None:
+            return []
+        compiled = self.compiled_loss_fn
+        value = self._label_masking.loss(compiled, labels, y_pred, sample_weight, share)
+        return [("student_loss", value, self.student_loss_weight)]
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """Update the compiled metrics with the labeled samples."""

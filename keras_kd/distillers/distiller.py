@@ -16,6 +16,7 @@ from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.keywords import explain_keywords
 
@@ -134,7 +135,7 @@ class Distiller(BaseDistiller):
             ValueError: If they do not match the student or the losses.
         """
         projectors = self.objective.projectors
-        with self.distribute_strategy.scope():
+        with backend.strategy_scope(self):
             self.objective.set_teachers(teachers)
         check_same_view(self.augment is not None and self.same_view, self.teachers)
         self._decide_xla()

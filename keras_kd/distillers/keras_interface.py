@@ -9,17 +9,17 @@ from keras import tree
 from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.summary import distiller_summary
+from keras_kd.files import text_fields
 from keras_kd.models.inputs import call_model
 from keras_kd.teachers.knowledge import unpack_batch
-from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training import backend
 from keras_kd.training.label_checks import check_labels
 from keras_kd.training.labels import LabelReader
 from keras_kd.training.loss_trackers import LossTrackers
-from keras_kd.training.step import StepModel
-from keras_kd.training.tf_data import is_dense
+from keras_kd.training.tf_data import dense_spec
 
 
-class KerasInterface(StepModel):
+class KerasInterface(backend.StepModel):
     """The methods of `keras.Model` in which a distiller stands for its student.
 
     Attributes:
@@ -37,6 +37,13 @@ class KerasInterface(StepModel):
         #: The ranks of the labels that a compiled step was traced with.
         self._ranks: dict[str, list[int]] = {}
 
+    def __repr__(self) -> str:
+        if "objective" not in vars(self):
+            return super().__repr__()  # Not yet initialized.
+        teachers = [teacher.name for teacher in self.objective.teachers]
+        fields = {"name": self.name, "student": self.student.name, "teachers": teachers}
+        return text_fields(type(self).__name__, {**fields, "losses": list(self.objective.names)})
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Run the student."""
         return call_model(self.student, unpack_batch(inputs)[0], training=training)
@@ -49,26 +56,25 @@ class KerasInterface(StepModel):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that Keras resets at the start of each epoch."""
-        loss, *others = self._trackers.metrics
         compiled = [m for m in super().metrics if m.name != "loss"]  # Keras tracks it as well.
-        return [loss, *compiled, *others]
+        return [*self._trackers.metrics, *compiled]
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student alone; see `keras.Model.evaluate`."""
         self.retrace_for_other_ranks("test_function", x, y)
-        with readable_errors():
+        with backend.readable_errors():
             return super().evaluate(check_labels(x, y, self._label_reader), y, *args, **kwargs)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Run one step on a batch; see `keras.Model.train_on_batch`."""
-        with readable_errors():
+        with backend.readable_errors():
             return super().train_on_batch(
                 check_labels(x, y, self._label_reader), y, *args, **kwargs
             )
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student on a batch; see `keras.Model.test_on_batch`."""
-        with readable_errors():
+        with backend.readable_errors():
             return super().test_on_batch(check_labels(x, y, self._label_reader), y, *args, **kwargs)
 
     def retrace_for_other_ranks(self, function: str, x: Any, y: Any) -> None:
@@ -83,7 +89,7 @@ class KerasInterface(StepModel):
         """
         found = batch_specs(x, y)
         parts = [] if found is None else tree.flatten(found[1])
-        ranks = [len(part.shape) for part in parts if is_dense(part)]
+        ranks = [len(part.shape) for part in parts if dense_spec(part) is not None]
         if ranks and self._ranks.setdefault(function, ranks) != ranks:
             self._ranks[function] = ranks
             setattr(self, function, None)

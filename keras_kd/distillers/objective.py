@@ -30,7 +30,7 @@ class Objective(keras.layers.Layer):
     student: Any
     terms: Sequence[DistillationLoss] = ()
     names: Sequence[str] = ()
-    noise: LogitNoise | None = None
+    noise: LogitNoise | None  # No default: on PyTorch it would hide the value of an instance.
     teachers: tuple[BaseTeacher, ...] = ()
 
     def set_tasks(self, compiled: Any) -> None:

@@ -9,7 +9,7 @@ import keras
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.inputs import ModelInputs, matched_by_key, model_inputs
 from keras_kd.teachers.base import BaseTeacher
-from keras_kd.training.tf_data import is_dense
+from keras_kd.training.tf_data import dense_spec
 
 
 def inputs_agree(one: ModelInputs | None, other: ModelInputs | None) -> bool:
@@ -99,8 +99,9 @@ def check_batch(owner: str, inputs: ModelInputs | None, x: Any) -> None:
             f"{len(parts)} arrays"
         )
     for part, shape in zip(parts, wanted, strict=True):
-        if is_dense(part):
-            _check_shape(owner, tuple(part.shape), shape)
+        spec = dense_spec(part)
+        if spec is not None:
+            _check_shape(owner, spec.shape, shape)
 
 
 def _check_shape(owner: str, shape: tuple, own: tuple) -> None:

@@ -17,14 +17,15 @@ from keras_kd.export.output_tasks import file_tasks
 from keras_kd.export.saved_model import layer_of
 from keras_kd.export.tflite import convert_model
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.files import ShortRepr
 from keras_kd.litert.flatbuffer import operators, parse
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.litert.signature import Signature, infer_signature
 from keras_kd.models.output_evidence import OutputTask
 
 
-@dataclass(frozen=True)
-class LayerError:
+@dataclass(frozen=True, repr=False)
+class LayerError(ShortRepr):
     """Error of one op of a quantized file.
 
     Attributes:

@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_kd.files import ShortRepr, text_fields
 
-@dataclass(frozen=True)
-class Score:
+
+@dataclass(frozen=True, repr=False)
+class Score(ShortRepr):
     """Scores of one output of a file. What is not defined for its task is `None`.
 
     Attributes:
@@ -70,6 +72,12 @@ class Evaluation:
 
     samples: int
     outputs: dict[str, Score]
+
+    def __repr__(self) -> str:
+        if len(self.outputs) == 1:
+            return text_fields("Evaluation", {"samples": self.samples, **vars(self._only)})
+        lines = [f"  {name}: {score!r}" for name, score in self.outputs.items()]
+        return "\n".join([text_fields("Evaluation", {"samples": self.samples}), *lines])
 
     @property
     def accuracy(self) -> float | None:

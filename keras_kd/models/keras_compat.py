@@ -11,16 +11,17 @@ from typing import Any
 
 import keras
 from keras import tree
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
 
 def get_mask(value: Any) -> Any:
     """Return the Keras mask of a tensor, or `None`; Keras has no public getter."""
-    return getattr(value, "_keras_mask", None)
+    return get_keras_mask(value)
 
 
 def set_mask(value: Any, mask: Any) -> Any:
     """Set the Keras mask of a tensor and return the tensor; Keras has no public setter."""
-    value._keras_mask = mask
+    set_keras_mask(value, mask)
     return value
 
 
@@ -148,3 +149,29 @@ class CompatModel(keras.Model):
 
 def _none_if_optional(spec: Any) -> Any:
     return None if type(spec).__name__ == "OptionalSpec" else spec
+
+
+class JaxCompatModel(CompatModel):
+    """What the training loop of Keras on JAX offers only to itself."""
+
+    def in_executions(self, step: Callable[[Any, Any], tuple]) -> Callable[[Any, Any], tuple]:
+        """Return a function of state and iterator that runs a step `steps_per_execution` times."""
+        return self._make_function(step)
+
+    def state_shardings(self, training: bool) -> tuple | None:
+        """Return how `keras.distribution` divides each variable of the state, or `None`."""
+        if keras.distribution.distribution() is None:
+            return None
+        trainable, other, optimizer, metrics = self._get_state_sharding_spec()
+        return (trainable, other, *([optimizer] if training else []), metrics)
+
+    def keep_state(self, state: tuple) -> None:
+        """Let the end of `fit` (or `evaluate`) assign a state to the variables, from which it came.
+
+        If the first step fails, Keras forgets the state, and the model is left without weights.
+        """
+        names = ["trainable_variables", "non_trainable_variables", "metrics_variables"]
+        if len(state) > len(names):
+            names.insert(2, "optimizer_variables")
+        # Past `__setattr__`, which would track the values one by one.
+        self.__dict__["_jax_state"] = dict(zip(names, state, strict=True))

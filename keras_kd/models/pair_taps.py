@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_kd.files import text_table
+from keras_kd.files import ShortRepr, text_table
 from keras_kd.models.graph import Call, Graph, open_graph, require_built
 from keras_kd.models.layouts import Layouts, shape_with_channels_last
 
@@ -26,10 +26,12 @@ _NOT_PAIRED = (
     keras.layers.GaussianNoise,
     keras.layers.GaussianDropout,
 )
+#: Lines in the `repr` of a list of taps.
+_SHOWN_LINES = 14
 
 
-@dataclass(frozen=True)
-class TapInfo:
+@dataclass(frozen=True, repr=False)
+class TapInfo(ShortRepr):
     """Description of a tap.
 
     Attributes:
@@ -60,6 +62,12 @@ class TapInfo:
 
 class TapList(tuple):
     """The taps of a model in order of depth; prints as a table."""
+
+    def __repr__(self) -> str:
+        lines = str(self).splitlines()
+        more = len(lines) - _SHOWN_LINES
+        shown = [*lines[:_SHOWN_LINES], f"... and {more} more; print them to see all"]
+        return "\n".join(lines if more <= 0 else shown)
 
     def __str__(self) -> str:
         rows = [

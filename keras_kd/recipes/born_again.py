@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_kd.distillers.fit import list_callbacks
-from keras_kd.files import atomic_write, read_json, write_json
+from keras_kd.files import atomic_write, read_json, text_fields, write_json
 from keras_kd.models.graph import require_built
 from keras_kd.recipes.stage import StageTrainer
 from keras_kd.teachers.fingerprint import config_digest
@@ -30,6 +30,9 @@ class BornAgainResult:
 
     students: tuple[keras.Model, ...]
     histories: tuple[keras.callbacks.History, ...]
+
+    def __repr__(self) -> str:
+        return text_fields("BornAgainResult", {"students": [one.name for one in self.students]})
 
     @property
     def student(self) -> keras.Model:

@@ -21,6 +21,7 @@ from keras_kd.teachers.fingerprint import (
     without_names,
 )
 from keras_kd.teachers.knowledge import unpack_batch
+from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
 
 #: Samples that are read of a data set, and the most if their order is random.
 _FIRST, _MOST = 512, 2**16
@@ -81,6 +82,10 @@ class Fingerprints:
     @_describe_object.register
     def _describe_teacher(self, teacher: BaseTeacher) -> Any:
         return {"classes": teacher.classes, "teacher": str(teacher.fingerprint(self._inputs))}
+
+    @_describe_object.register
+    def _describe_precomputed(self, teacher: PrecomputedTeacher) -> Any:
+        return self.describe([teacher.shapes, teacher.outputs, teacher.classes])
 
     @_describe_object.register
     def _describe_dataset(self, data: tf.data.Dataset | keras.utils.PyDataset) -> Any:

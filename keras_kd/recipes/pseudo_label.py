@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
+from keras_kd.files import text_fields
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import require_task
 from keras_kd.teachers.base import BaseTeacher
@@ -37,6 +38,10 @@ class PseudoLabels:
     kept: int
     total: int
     classes: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        fields = {"kept": self.kept, "total": self.total, "classes": self.classes}
+        return text_fields("PseudoLabels", fields)
 
     def __str__(self) -> str:
         share = 100 * self.kept / self.total

@@ -74,6 +74,7 @@ def compare(
         The `Report`; `save` writes it in other formats.
 
     Raises:
+        TypeError: If `models` is not a dictionary, or one is neither a model nor a file.
         FileNotFoundError: If a file does not exist.
         NotADirectoryError: If the folder of `path` does not exist.
         ValueError: If `path` has another ending, `teacher` or `student` is not one of the models,
@@ -86,7 +87,7 @@ def compare(
         >>> report["int8"].accuracy, report["int8"].size
         (0.973, 27248)
     """
-    names = list(models)
+    names = _names(models)
     teacher, student = _teacher_and_student(names, teacher, student)
     if path is not None:
         require_report_path(Path(path))
@@ -118,6 +119,20 @@ def compare(
     if path is not None:
         report.save(path)
     return report
+
+
+def _names(models: Any) -> list[str]:
+    """Return the names of the models.
+
+    Raises:
+        TypeError: If they are not in a dictionary.
+    """
+    if not isinstance(models, Mapping):
+        raise TypeError(
+            "Expected `models` by their names in the report: {'teacher': teacher, 'student': "
+            f"student}}. Received: models of type {type(models).__name__}. Make it a dictionary."
+        )
+    return list(models)
 
 
 def _teacher_and_student(

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_kd.files import ShortRepr
 
-@dataclass(frozen=True)
-class Entry:
+
+@dataclass(frozen=True, repr=False)
+class Entry(ShortRepr):
     """One model of a report. What could not be measured, or is not defined, is `None`.
 
     Attributes:
@@ -64,8 +66,8 @@ class Entry:
     note: str | None = None
 
 
-@dataclass(frozen=True)
-class Sample:
+@dataclass(frozen=True, repr=False)
+class Sample(ShortRepr):
     """A sample for which teacher and student predict different classes.
 
     Attributes:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_kd.files import atomic_write, require_writable
+from keras_kd.files import atomic_write, require_writable, text_table
+from keras_kd.report.columns import columns_of
 from keras_kd.report.entries import Comparison
 from keras_kd.report.markdown import render_markdown
 from keras_kd.report.page import render_page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(Comparison):
     """A comparison of models.
 
@@ -32,6 +33,13 @@ class Report(Comparison):
             (numbers).
     """
 
+    def __repr__(self) -> str:
+        shown = [column for column in columns_of(self) if column.key in _SHOWN]
+        rows = [[entry.name, *(c.cell(entry, self) for c in shown)] for entry in self.entries]
+        heading = ["model", *(column.heading for column in shown)]
+        table = text_table(heading, rows, right=range(1, len(heading)))
+        return f"Report '{self.title}' on {self.samples:,} samples:\n{table}"
+
     def save(self, path: str | os.PathLike) -> Path:
         """Write the report.
 
@@ -49,6 +57,8 @@ class Report(Comparison):
         return path
 
 
+#: Keys of the columns in the `repr` of a report.
+_SHOWN = ("accuracy", "exact_match", "auc", "rmse", "r2", "agreement", "size", "latency_us")
 _RENDERERS: dict[str, Callable[[Comparison], str]] = {
     ".html": render_page,
     ".md": render_markdown,

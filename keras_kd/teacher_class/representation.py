@@ -17,7 +17,7 @@ from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import JoinedInputs, locate_teacher_outputs, unpack_batch
 from keras_kd.teachers.teacher import as_teachers, replicate_teacher
-from keras_kd.training.tensorflow_step import outside_graph
+from keras_kd.training import backend
 from keras_kd.training.tf_data import is_dataset, repeats_forever
 
 MIMIC = ("output", "preactivation")
@@ -79,12 +79,13 @@ class Representation:
         """
         x, teacher_outputs = unpack_batch(x)
         if teacher_outputs is not None:
-            with outside_graph():  # Fingerprints the weights of a live teacher, once.
+            with backend.outside_graph():  # Fingerprints the weights of a live teacher, once.
                 teacher, tap = self._locate(x, teacher_outputs)
             return teacher_outputs[teacher][tap]
-        if self.teacher.preprocessing is not None:
-            x = self.teacher.preprocessing(x)
-        return ops.stop_gradient(self._run_teacher(x))
+        with backend.without_gradients():
+            if self.teacher.preprocessing is not None:
+                x = self.teacher.preprocessing(x)
+            return ops.stop_gradient(self._run_teacher(x))
 
     def require_data(self, spec: JoinedInputs | None) -> None:
         """Reject data that lack the targets, before training.

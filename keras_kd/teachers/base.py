@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_kd.files import text_fields
 from keras_kd.models.declaration import Declaration, check_declaration
 from keras_kd.models.inputs import ModelInputs
 from keras_kd.models.taps import Tap
@@ -59,6 +60,17 @@ class BaseTeacher(abc.ABC):
         self.classes = None if classes is None else list(classes)
         self.outputs = outputs if isinstance(outputs, str) else dict(outputs)
         self.preprocessing = preprocessing
+
+    def __repr__(self) -> str:
+        fields = {"name": self.name, "parameters": self.parameters, "outputs": self.outputs}
+        return text_fields(type(self).__name__, {**fields, "classes": self.classes})
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables of its model and of its preprocessing, each once."""
+        parts = (self.model, self.preprocessing)
+        layers = [part for part in parts if isinstance(part, keras.layers.Layer)]
+        return list({id(v): v for layer in layers for v in layer.variables}.values())
 
     @property
     @abc.abstractmethod

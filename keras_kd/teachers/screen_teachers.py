@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_kd.files import text_table
+from keras_kd.files import ShortRepr, text_table
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import DECLARE, task_from_labels
 from keras_kd.teachers.teacher import Teacher, as_teachers
@@ -19,8 +19,8 @@ _NAME = "screen_teachers"
 _RAW = Tap(None)
 
 
-@dataclass(frozen=True)
-class RankedTeacher:
+@dataclass(frozen=True, repr=False)
+class RankedTeacher(ShortRepr):
     """Results of one teacher on the validation set.
 
     Attributes:
@@ -59,6 +59,9 @@ class ScreeningReport:
     def teachers(self) -> list[Teacher]:
         """The kept teachers, best first."""
         return [row.teacher for row in self.ranking if row.kept]
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         numbers = self.task == "values"

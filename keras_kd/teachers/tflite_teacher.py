@@ -51,17 +51,18 @@ class TFLiteTeacher(BaseTeacher):
         threads: int | None,
         name: str | None,
     ) -> None:
+        content = read_tflite(path)
         super().__init__(name or Path(path).stem, classes, outputs, preprocessing)
         if threads is not None and threads < 1:
             raise ValueError(
                 f"Teacher '{self.name}': `threads` must be at least 1, or None for all cores. "
                 f"Received: threads={threads!r}"
             )
-        self._content = read_tflite(path)
+        self._content = content
         #: Names of the inputs in the order of a list of them, if it is known.
         self._order = recorded_inputs(self._content)
         threads = threads or os.cpu_count() or 1
-        self._file = LiteRT(self._content, f"'{path}'", threads, self._order)
+        self._file = LiteRT(self._content, f"'{os.fspath(path)}'", threads, self._order)
         # The replicas of tf.distribute run in threads and share the interpreter.
         self._lock = threading.Lock()
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.files import text_fields
 from keras_kd.losses.distillation_loss import at_least_float32
 from keras_kd.models.keras_compat import get_mask
 from keras_kd.training.labels import class_indices
@@ -20,6 +21,9 @@ class Weighting:
     Example:
         >>> weights = kd.weighting.CrossEntropy()(teacher_logits, labels)  # (teachers, batch)
     """
+
+    def __repr__(self) -> str:
+        return text_fields(type(self).__name__, self.get_config())
 
     def __call__(self, teacher_logits: Any, labels: Any = None, kept: Any = None) -> Any:
         """Compute the weights.

@@ -47,6 +47,30 @@ def test_the_loss_is_the_sum_over_the_final_output_and_the_exits(activation):
     np.testing.assert_allclose(logs["accuracy"][0], correct, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("end", "loss"),
+    [
+        (ops.softmax, keras.losses.CategoricalCrossentropy()),
+        (ops.sigmoid, keras.losses.BinaryCrossentropy()),
+    ],
+    ids=["softmax", "sigmoid"],
+)
+def test_exits_have_the_hidden_activation_that_the_task_tells(end, loss):
+    (x, y), plain = toy.vectors(), toy.mlp("plain")
+    y = np.eye(4, dtype="float32")[y]
+    hidden = layers.Lambda(end, name="end")(plain.outputs[0])
+    student = keras.Model(plain.inputs, hidden, name="student")
+    model = kd.DeepSupervision(student, ["hidden"], student_outputs="probabilities")
+    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    (layer,), soft = model.exits.values(), kd.losses.SoftTargets()
+    logits = layer(tap(student, "hidden", x))
+    logs = model.fit(x, y, batch_size=32, verbose=0).history
+    np.testing.assert_allclose(logs["exit_loss"][0], loss(y, end(logits)), rtol=1e-5)
+    soft.set_task("labels" if end is ops.sigmoid else "classes")
+    expected = np.mean(soft(plain(x), logits))
+    np.testing.assert_allclose(logs["hidden_soft_targets"][0], expected, rtol=1e-4)
+
+
 def test_the_final_output_gets_no_gradient_as_a_target():
     (x, y), student = toy.vectors(), toy.mlp("student")
     model = supervised(student, ["hidden"], student_loss_weight=0.0)

@@ -260,6 +260,23 @@ def test_hidden_probabilities_are_read_by_the_loss_or_the_task(end, loss, compil
     np.testing.assert_allclose(value(parts, x), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("end", [tf.nn.sigmoid, tf.nn.softmax])
+@pytest.mark.parametrize("name", ["soft_targets", "logits_mse"])
+def test_hidden_probabilities_of_0_and_1_give_finite_gradients(name, end):
+    x, _ = toy.vectors()
+    student, teacher = Hidden("s", end, 1), Hidden("t", end, 2)
+    for model in (student, teacher):
+        model.head.set_weights([1000 * weight for weight in model.head.get_weights()])
+        assert {0.0, 1.0} <= set(np.asarray(model(x)).ravel())
+    teacher = kd.Teacher(teacher, outputs="probabilities")
+    model = distiller(student, teacher, name, loss=None, student_outputs="probabilities")
+    model.compile("sgd", LABELS if end is tf.nn.sigmoid else CLASSES, run_eagerly=True)
+    y = np.eye(4, dtype="float32")[np.arange(32) % 4]
+    logs = model.fit(x, y, batch_size=32, verbose=0).history
+    assert np.isfinite(logs["loss"]).all()
+    assert all(np.isfinite(weight).all() for weight in student.get_weights())
+
+
 def test_probabilities_of_a_softmax_or_a_sigmoid_must_be_told_apart():
     teacher = kd.Teacher(Hidden("t", tf.nn.sigmoid, 2), outputs="probabilities")
     parts = objective(losses=kd.losses.LogitsMSE(), teachers=teacher)

@@ -84,6 +84,7 @@ def test_disagreements_are_shown_largest_differences_first(compared, report):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        ({"models": [1, 2]}, TypeError, "Expected `models` by their names .*type list"),
         ({"models": {"one": None}}, ValueError, "at least two models"),
         ({"teacher": "x"}, ValueError, "Expected teacher=... to be one of"),
         ({"teacher": ""}, ValueError, "Expected teacher=... to be one of"),
