@@ -249,11 +249,7 @@ def check_strictly(student, operators, path):
 
 #: Two patterns that are one among others, where the concatenation rescales the result.
 ALONE = {
-    **{
-        name: pattern
-        for name, pattern in ON_IMAGES.items()
-        if name != "operations_and_concatenation"
-    },
+    **ON_IMAGES,
     "operations": (lambda x: ops.relu(x + convolve(x) * 2.0), "CONV_2D MUL ADD"),
     # Concatenated tensors have one scale, so the image is rescaled.
     "concatenation": (
