@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_kd.distillers.fit import fit_arguments, run_fit
@@ -19,6 +18,7 @@ from keras_kd.teacher_class.discriminators import make_discriminators
 from keras_kd.teacher_class.losses import (
     TeacherClassLosses,
     get_mimicry_loss,
+    labels_or_zeros,
     require_no_compiled_loss,
 )
 from keras_kd.teacher_class.representation import make_representation
@@ -211,7 +211,7 @@ class TeacherClass(StepModel):
         check_strategy(self)
         self._require_teacher()
         self.representation.require_data(joined_spec(x))
-        given = fit_arguments(x, _labels(y, **kwargs), *args, **kwargs)
+        given = fit_arguments(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
         return run_fit(self, super().fit, given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -229,7 +229,7 @@ class TeacherClass(StepModel):
         self._require_teacher()
         self.representation.require_data(joined_spec(x))
         with readable_errors():
-            return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
+            return super().evaluate(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Run one step of the students, then one of the discriminators, if there are any."""
@@ -270,6 +270,10 @@ class TeacherClass(StepModel):
     def _assertions(self, named: dict[str, Any]) -> list[Any]:
         """Return assertions; XLA drops them, and creates no optimizer variables after them."""
         return [] if self.jit_compile else finite_assertions(named)
+
+    def target_models(self) -> list[keras.Model]:
+        """Return the teacher's model; see `StepModel`."""
+        return [] if self.representation is None else [self.representation.teacher.model]
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -393,8 +397,3 @@ class TeacherClass(StepModel):
                 f"'{self.name}' has no teacher, because files do not hold one. Call "
                 "`set_teacher(...)` before you train, evaluate or assemble it."
             )
-
-
-def _labels(y: Any, sample_weight: Any = None, **_: Any) -> Any:
-    """Return y, or zeros for weighted samples without labels: Keras would drop the weights."""
-    return np.zeros(len(sample_weight)) if y is None and sample_weight is not None else y

@@ -25,6 +25,13 @@ class StepModel(CompatModel):
     step_owner: StepOwner | None = None
     _single_step: Callable[[Any], Any] | None = None
 
+    def target_models(self) -> list[keras.Model | None]:
+        """Return the frozen models that the targets come from; `None` for one that does not run.
+
+        A run that is resumed with others would be another run.
+        """
+        return []
+
     def make_train_function(self, force: bool = False) -> None:
         """Compile the step; see `keras.Model.make_train_function`."""
         if self.train_function is not None and not force:
