@@ -45,14 +45,23 @@ MODULES = {
     "teachers_cost": "benchmarks.speed.teachers_cost",
     "tutorial": "benchmarks.accuracy.tutorial",
 }
+#: Benchmarks of `python -m benchmarks.gpu`, which needs JAX and a GPU: here are only their tables.
+ELSEWHERE = {
+    "gpu_cifar100": "benchmarks.gpu.cifar100",
+    "gpu_speed": "benchmarks.gpu.speed",
+}
 
 
 def load(name):
     """Import the module of a benchmark."""
-    return importlib.import_module(MODULES[name])
+    return importlib.import_module(_module(name))
 
 
 def results_path(folder, name):
     """Return the file of a benchmark's results: `folder/question/name.json`."""
-    question = MODULES[name].split(".")[1]
+    question = _module(name).split(".")[1]
     return folder / question / f"{name}.json"
+
+
+def _module(name):
+    return {**MODULES, **ELSEWHERE}[name]

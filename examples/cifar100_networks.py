@@ -28,6 +28,7 @@ def build_network(name, classes=100, shape=(32, 32, 3)):
         kernel_initializer=_linear_initializer(name),
         kernel_regularizer=_decay(),
         bias_regularizer=_decay(),
+        dtype="float32",  # Also in mixed precision: losses need the digits.
         name="logits",
     )
     return keras.Model(inputs, classifier(x), name=name)

@@ -97,12 +97,28 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     register_classes()
-    if name in _PUBLIC_MODULES:
-        value = importlib.import_module(f"{__name__}.{_PUBLIC_MODULES[name]}")
-    else:
-        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    value = _load(name)
     globals()[name] = value
     return value
+
+
+def _load(name: str) -> Any:
+    """Import a public name.
+
+    Raises:
+        ImportError: If it needs TensorFlow, which is not installed.
+    """
+    try:
+        if name in _PUBLIC_MODULES:
+            return importlib.import_module(f"{__name__}.{_PUBLIC_MODULES[name]}")
+        return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise ImportError(
+            f"keras_kd.{name} needs TensorFlow, whatever the Keras backend is: pip install "
+            "tensorflow. Training on JAX or PyTorch does not need it."
+        ) from error
 
 
 def __dir__() -> list[str]:

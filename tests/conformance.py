@@ -4,11 +4,13 @@ A `Case` builds one distiller. Each function in `MODES` trains it in one way (fr
 resumed from a checkpoint, ...) and compares the final weights with those of a plain run. To cover a
 new distiller, add a `Case`.
 
-Most runs are eager, which needs no tracing; `run_eagerly` compares the eager and the compiled step.
+On TensorFlow most runs are eager, which needs no tracing; `run_eagerly` compares the eager and the
+compiled step.
 """
 
 import contextlib
 import functools
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,14 +18,16 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers
 
 import keras_kd as kd
+from tests import toy
 
 SAMPLES, BATCH, EPOCHS, CLASSES = 8, 4, 2, 4
 STEPS = SAMPLES // BATCH
 ONE_EPOCH = {"epochs": 1}
+#: Whether a run is eager unless it says otherwise: where that is faster than to compile its step.
+EAGER = keras.config.backend() == "tensorflow"
 CLASS_WEIGHTS = {0: 1.0, 1: 2.0, 2: 0.0, 3: 0.5}
 
 
@@ -85,10 +89,10 @@ class Case:
     @property
     def modes(self):
         """The names of the modes to check."""
-        return [name for name in MODES if name not in self.excluded]
+        return [name for name in MODES if name not in (*self.excluded, *unavailable())]
 
-    def compiled(self, build=FULL, run_eagerly=True, labels=True, **arguments):
-        """A new distiller, compiled for eager execution by default."""
+    def compiled(self, build=FULL, run_eagerly=EAGER, labels=True, **arguments):
+        """A new distiller, compiled."""
         keras.config.set_dtype_policy(build.policy)
         try:
             keras.utils.set_random_seed(1)
@@ -103,22 +107,34 @@ class Case:
         return model
 
     def train(self, data, build=FULL, fit=None, **arguments):
-        """The weights of a new distiller after `fit`, eager by default."""
+        """The weights of a new distiller after `fit`."""
         model = self.compiled(build, **arguments)
         run_fit(model, data, **(fit or {}))
         return model.get_weights()
+
+
+def unavailable():
+    """The modes that this environment does not have."""
+    found = []
+    if importlib.util.find_spec("tensorflow") is None:
+        found.append("resume")  # It finds its position in a `tf.data.Dataset` only.
+    if keras.config.backend() == "torch":
+        found.append("steps_per_execution")  # Keras has it on the other backends only.
+    if keras.config.backend() == "jax":
+        found.append("float64")  # JAX computes in float32, unless a switch of its own is set.
+    return found
 
 
 def run_fit(model, data, **arguments):
     """Trains on a data set, or on the arguments of `fit` in a dict."""
     keras.utils.set_random_seed(2)
     data = data if isinstance(data, dict) else {"x": data}
-    model.fit(**data, **{"epochs": EPOCHS, "verbose": 0, **arguments})
+    model.fit(**data, **{"shuffle": False, "epochs": EPOCHS, "verbose": 0, **arguments})
 
 
 @functools.cache
 def plain(case, build=FULL):
-    """The weights of a plain eager run on a `tf.data.Dataset`; it runs once per case."""
+    """The weights of a plain run on `batches`; it runs once per case."""
     return case.train(batches(*samples()), build)
 
 
@@ -129,8 +145,7 @@ def samples(shape=(), seed=0):
 
 
 def batches(*parts, batch=BATCH):
-    parts = parts[0] if len(parts) == 1 else parts
-    return tf.data.Dataset.from_tensor_slices(parts).batch(batch, drop_remainder=True)
+    return toy.batches(*parts, size=batch)
 
 
 def assert_close(found, expected, rtol=1e-4, atol=1e-6):
@@ -150,22 +165,13 @@ assert_equal = functools.partial(assert_close, rtol=0, atol=0)
 def arrays(case):
     """Arrays give the weights of a `tf.data.Dataset` of the same samples."""
     x, y = samples()
-    data = {"x": x, "y": y, "batch_size": BATCH, "shuffle": False}
+    data = {"x": x, "y": y, "batch_size": BATCH}
     assert_equal(case.train(data), plain(case))
 
 
 def py_dataset(case):
     """A `PyDataset` gives the weights of a `tf.data.Dataset` of the same samples."""
-
-    class Batches(keras.utils.PyDataset):
-        def __len__(self):
-            return STEPS
-
-        def __getitem__(self, i):
-            return tuple(part[i * BATCH : (i + 1) * BATCH] for part in samples())
-
-    data = {"x": Batches(), "shuffle": False}
-    assert_equal(case.train(data), plain(case))
+    assert_equal(case.train(toy.Batches(samples(), BATCH)), plain(case))
 
 
 def train_on_batch(case):
@@ -182,7 +188,7 @@ def train_on_batch(case):
 
 def run_eagerly(case):
     """The compiled step gives the weights of the eager step."""
-    assert_close(case.train(batches(*samples()), run_eagerly=False), plain(case))
+    assert_close(case.train(batches(*samples()), run_eagerly=not EAGER), plain(case))
 
 
 def steps_per_execution(case):
@@ -271,7 +277,7 @@ def save_and_load(case):
         loaded = keras.models.load_model(Path(folder) / "model.keras")
     if case.attach is not None:
         case.attach(loaded, FULL)
-    loaded.run_eagerly = True
+    loaded.run_eagerly = EAGER
     run_fit(loaded, batches(*samples()), initial_epoch=1)
     assert_equal(loaded.get_weights(), plain(case))
 

@@ -34,7 +34,6 @@ TENSORFLOW = {
     "training/tf_data": "data sets of tf.data",
     "training/distribution": "tf.distribute",
     "training/graph_errors": "errors of TensorFlow graphs",
-    "training/finite_checks": "assertions in TensorFlow graphs",
     "training/label_checks": "assertions in the pipeline of a tf.data.Dataset",
     "teachers/tflite_teacher": "LiteRT teachers run as a py_function",
     "recipes/fingerprints": "reads tf.data data sets",
@@ -47,6 +46,8 @@ TENSORFLOW = {
     "export": "the TFLite converter",
     "litert": "signatures of files",
 }
+#: The packages of the other backends, and where they may be imported.
+BACKENDS = {"jax": "training/jax_", "torch": "training/torch_step"}
 #: Sources without a test file of the same name, and why.
 UNTESTED = {
     "version": "one constant",
@@ -164,6 +165,20 @@ def test_tensorflow_is_imported_only_where_it_is_needed():
     assert sorted(users - allowed) == []
     unused = {name for name in TENSORFLOW if not any(u.startswith(name) for u in users)}
     assert unused == set()
+
+
+@pytest.mark.parametrize("package", BACKENDS)
+def test_a_backend_is_imported_only_in_its_step(package):
+    users = [
+        str(path.relative_to(PACKAGE)) for path in modules().values() if package in external(path)
+    ]
+    assert users
+    assert [user for user in users if not user.startswith(BACKENDS[package])] == []
+
+
+def test_one_module_asks_which_backend_it_is():
+    asking = [name for name, path in modules().items() if "config.backend()" in path.read_text()]
+    assert asking == ["training.backend"]
 
 
 def test_every_source_has_a_test_of_the_same_name():

@@ -1,5 +1,7 @@
 """Small models and data that many tests share."""
 
+import importlib.util
+
 import keras
 import numpy as np
 from keras import layers
@@ -16,6 +18,32 @@ def vectors(samples=32, inputs=5, classes=4, seed=0):
     """Inputs and labels for `mlp`."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(samples, inputs)).astype("float32"), rng.integers(0, classes, samples)
+
+
+def batches(*parts, size=8):
+    """The full batches of some arrays: a `tf.data.Dataset` where TensorFlow is installed."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return Batches(parts, size)
+    import tensorflow as tf
+
+    parts = parts[0] if len(parts) == 1 else parts
+    return tf.data.Dataset.from_tensor_slices(parts).batch(size, drop_remainder=True)
+
+
+class Batches(keras.utils.PyDataset):
+    """The full batches of some arrays."""
+
+    def __init__(self, parts, size):
+        super().__init__()
+        self.parts, self.size = parts, size
+
+    def __len__(self):
+        return len(self.parts[0]) // self.size
+
+    def __getitem__(self, i):
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return tuple(part[i * self.size : (i + 1) * self.size] for part in self.parts)
 
 
 def cnn(name, filters=4, classes=4, activation=None, seed=0, regularizer=None, dropout=0.0):

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_kd.teachers.fingerprint import weights_digest
+from keras_kd.training import backend
 from keras_kd.training.checkpoints import Checkpoints, Position
-from keras_kd.training.step import StepModel
 from keras_kd.training.tf_data import call_with_first_batch, is_dataset, repeats_forever
 
 
@@ -66,7 +66,7 @@ class Resume(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Reject a model whose `fit` does not know this callback."""
-        if not isinstance(self.model, StepModel):
+        if not isinstance(self.model, backend.StepModel):
             raise ValueError(
                 f"Resume: '{self.model.name}' is a plain keras.Model, whose `fit` cannot be "
                 "resumed within an epoch. Use this callback with kd.Distiller and the like, and "
@@ -91,7 +91,7 @@ class ResumableRun:
         self._folder = resume.folder
         self._model = model
         data, self.steps = _dataset_and_steps(arguments)
-        self._checkpoints = Checkpoints(resume.folder, model.distribute_strategy)
+        self._checkpoints = Checkpoints(resume.folder, backend.get_strategy(model))
         self._start = self._checkpoints.position
         targets = [target for target in model.target_models() if target is not None]
         self._teachers = [weights_digest(target) for target in targets]
@@ -111,7 +111,8 @@ class ResumableRun:
 
     def restore(self) -> None:
         """Load the checkpoint, once all callbacks have seen the training begin."""
-        self._checkpoints.restore(self._model)
+        with backend.variables_in_place(self._model):
+            self._checkpoints.restore(self._model)
 
     def steps_done(self, epoch: int, batch: int, steps: int) -> int:
         """Return how many of the next `steps` steps the interrupted run has done."""
@@ -207,7 +208,8 @@ class ResumableRun:
             first_batch=self._start.first_batch or self._first_batch,
             teachers=self._teachers,
         )
-        self._checkpoints.write(self._model, position, epoch * self.steps + batch)
+        with backend.variables_in_place(self._model):
+            self._checkpoints.write(self._model, position, epoch * self.steps + batch)
         self._since = 0
 
 

@@ -13,12 +13,9 @@ import keras
 from keras_kd.callbacks.resume import ResumableRun, Resume
 from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.models.taps import TappedModel
-from keras_kd.training.distribution import VariableSnapshot
-from keras_kd.training.finite_checks import is_bad_batch
-from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training import backend
 from keras_kd.training.keywords import reject_unknown
-from keras_kd.training.step import StepModel
-from keras_kd.training.tf_data import disable_autotune, is_dataset, is_dense
+from keras_kd.training.tf_data import dense_spec, disable_autotune, has_ragged_parts, is_dataset
 
 _FIT = inspect.signature(keras.Model.fit)
 
@@ -45,6 +42,7 @@ class FitRun(keras.callbacks.Callback):
     interrupted run, write a checkpoint, run the steps, skip a bad batch.
 
     Args:
+        trained: The model.
         skips: Whether to skip bad batches; then the history has `skipped_batches`.
         drawn: Variables that a step changes before it knows whether the batch is bad: they are
             reset when it is.
@@ -53,11 +51,14 @@ class FitRun(keras.callbacks.Callback):
 
     def __init__(
         self,
+        trained: backend.StepModel,
         skips: bool = False,
         drawn: list[keras.Variable] | None = None,
         resumable: ResumableRun | None = None,
     ) -> None:
         super().__init__()
+        # On JAX, reading `self.model` takes the state out of the loop of Keras.
+        self._owned = trained
         self._skips = skips
         self._drawn = drawn or []
         self._resumable = resumable
@@ -88,7 +89,7 @@ class FitRun(keras.callbacks.Callback):
 
     def execute(self, compiled: Callable[[Any], Any], iterator: Any) -> Any:
         """Run the steps of one execution and return the logs of the last one."""
-        whole, resumable = self.model.steps_per_execution, self._resumable
+        whole, resumable = self._owned.steps_per_execution, self._resumable
         steps = self._last_batch - self._batch + 1
         if resumable is not None:
             done = resumable.steps_done(self._epoch, self._batch, steps)
@@ -101,7 +102,7 @@ class FitRun(keras.callbacks.Callback):
             logs = self._run(compiled, iterator)
         else:
             for _ in range(steps):
-                logs = self._run(self.model.single_step, iterator)
+                logs = self._run(self._owned.single_step, iterator)
         self._done += steps
         if resumable is not None:
             resumable.after_steps(steps, logs)
@@ -113,6 +114,7 @@ class FitRun(keras.callbacks.Callback):
         An epoch of skipped batches is rejected, and so is a first epoch without any. Later, a
         generator may be exhausted: Keras has warned, and would log a loss of 0.
         """
+        backend.raise_failed_assertions(self._owned)
         logs = {} if logs is None else logs
         if self._done == self._skipped:
             if self._skipped or not self._trained:
@@ -135,18 +137,18 @@ class FitRun(keras.callbacks.Callback):
 
     def _execution_steps(self, batch: int) -> int:
         """Return the number of steps of an execution; the last of an epoch may have fewer."""
-        steps = self.model.steps_per_execution
+        steps = self._owned.steps_per_execution
         # Keras would run past the end of the epoch, into the next one.
         return steps if self._resumable is None else min(steps, self._resumable.steps - batch)
 
     def _run(self, step: Callable[[Any], Any], iterator: Any) -> Any:
         if not self._skips:
             return step(iterator)
-        snapshot = VariableSnapshot(self._drawn)
+        snapshot = backend.VariableSnapshot(self._drawn)
         try:
             self._logs = step(iterator)
         except Exception as error:
-            if not is_bad_batch(error):
+            if not backend.is_bad_batch(error):
                 raise
             snapshot.restore()
             self._skipped += 1
@@ -154,7 +156,7 @@ class FitRun(keras.callbacks.Callback):
 
 
 def run_fit(
-    model: StepModel,
+    model: backend.StepModel,
     fit: Callable[..., keras.callbacks.History],
     arguments: dict[str, Any],
     skips: bool = False,
@@ -174,8 +176,9 @@ def run_fit(
     if resume is not None:
         resumable = ResumableRun(resume, model, arguments)
         arguments = resumable.arguments
-    run = FitRun(skips, drawn, resumable)
+    run = FitRun(model, skips, drawn, resumable)
     arguments = {**arguments, "callbacks": [run, *callbacks]}
+    check_ragged(arguments)
     # Otherwise the end of each epoch waits for a thread of `tf.data`.
     arguments = {
         name: disable_autotune(value) if is_dataset(value) else value
@@ -183,8 +186,8 @@ def run_fit(
     }
     model.step_owner = run
     try:
-        with readable_errors(run.position):
-            history = fit(**arguments)
+        with backend.readable_errors(run.position):
+            history = _fit_some(fit, arguments)
             if run.ended_early is not None:
                 history.epoch.pop()
                 history.history = run.ended_early
@@ -193,18 +196,40 @@ def run_fit(
         model.step_owner = None
 
 
+def _fit_some(fit: Callable[..., Any], arguments: dict[str, Any]) -> keras.callbacks.History:
+    """Run `fit`; Keras on JAX and PyTorch looks at a first batch, and there may be none."""
+    try:
+        return fit(**arguments)
+    except StopIteration as error:
+        raise ValueError("There was nothing to learn from in epoch 1: no batch came.") from error
+
+
+def check_ragged(arguments: dict[str, Any]) -> None:
+    """Reject ragged batches on a backend that has none: Keras would fill them up with zeros.
+
+    Args:
+        arguments: Arguments by name, some of which may be data sets.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    for name, value in arguments.items():
+        if is_dataset(value) and has_ragged_parts(value):
+            backend.require_tensorflow("A ragged tensor is no array", f"ragged parts in `{name}`")
+
+
 def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
     """Create the variables of the metrics of a student with one output, if y's shape is known."""
     found, names = batch_specs(x, y), student.output_names
     if compiled is None or compiled.built or found is None or len(names) != 1:
         return
-    labels = found[1]
-    if is_dense(labels):
-        symbolic = keras.KerasTensor(tuple(labels.shape), labels.dtype.name)
+    labels = dense_spec(found[1])
+    if labels is not None:
+        symbolic = keras.KerasTensor(labels.shape, labels.dtype)
         compiled.build(symbolic, keras.KerasTensor(student.own_shape(names[0])))
 
 
 def _build_optimizer(model: keras.Model) -> None:
     if not model.optimizer.built:
-        with model.distribute_strategy.scope():
+        with backend.strategy_scope(model):
             model.optimizer.build(model.trainable_variables)

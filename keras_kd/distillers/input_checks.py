@@ -13,7 +13,13 @@ from keras_kd.distillers.shared_inputs import check_batch
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.inputs import ModelInputs
 from keras_kd.teachers.knowledge import unpack_batch
-from keras_kd.training.tf_data import array_specs, element_parts, is_dataset, is_dense
+from keras_kd.training.tf_data import (
+    DenseSpec,
+    array_specs,
+    dense_spec,
+    element_parts,
+    is_dataset,
+)
 
 
 def check_batches(
@@ -42,7 +48,8 @@ def check_batches(
     x, y, weights = found
     for owner, inputs in models:
         check_batch(owner, inputs, x)
-    if is_dense(y) and y.dtype.name == "string":
+    labels = dense_spec(y)
+    if labels is not None and labels.dtype == "string":
         raise TypeError(
             "Labels must be numbers: class indices or one-hot. Received: `y` of strings. "
             "Convert names to indices with keras.layers.StringLookup."
@@ -54,26 +61,26 @@ def check_batches(
             "A loss is compiled, so labels are required: fit(x, y), or a data set of (x, y). "
             "Received: y=None. To train on the teachers alone, compile with loss=None."
         )
-    if len(shapes) == 1 and is_dense(y):
+    if len(shapes) == 1 and labels is not None:
         ((name, shape),) = shapes.items()
-        _check_labels(y, name, shape, sparse)
-        _check_weights(weights, shape)
+        _check_labels(labels, name, shape, sparse)
+        _check_weights(dense_spec(weights), shape)
 
 
-def _check_labels(y: Any, name: str, shape: tuple, sparse: bool) -> None:
-    column = y.shape.rank == len(shape) and y.shape[-1] in (1, None)
-    if sparse and y.shape.rank != len(shape) - 1 and not column:
+def _check_labels(y: DenseSpec, name: str, shape: tuple, sparse: bool) -> None:
+    column = len(y.shape) == len(shape) and y.shape[-1] in (1, None)
+    if sparse and len(y.shape) != len(shape) - 1 and not column:
         raise ValueError(
             f"The loss expects class indices, labels of shape {tuple(shape[:-1])}, for the "
             f"output '{name}' of shape {tuple(shape)}. Received: labels of shape "
-            f"{tuple(y.shape)}. For one-hot labels use keras.losses.CategoricalCrossentropy."
+            f"{y.shape}. For one-hot labels use keras.losses.CategoricalCrossentropy."
         )
 
 
-def _check_weights(weights: Any, shape: tuple) -> None:
-    if not is_dense(weights):
+def _check_weights(weights: DenseSpec | None, shape: tuple) -> None:
+    if weights is None:
         return
-    positions, own = tuple(shape[:-1]), tuple(weights.shape)
+    positions, own = tuple(shape[:-1]), weights.shape
     column = len(own) == 2 and own[-1] in (1, None)
     if len(own) != 1 and not shapes_agree(own, positions) and not column:
         raise ValueError(

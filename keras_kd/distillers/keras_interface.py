@@ -1,5 +1,6 @@
 """What a distiller offers as a Keras model that stands for its student."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,15 +13,14 @@ from keras_kd.distillers.summary import distiller_summary
 from keras_kd.files import text_fields
 from keras_kd.models.inputs import call_model
 from keras_kd.teachers.knowledge import unpack_batch
-from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training import backend
 from keras_kd.training.label_checks import check_labels
 from keras_kd.training.labels import LabelReader
 from keras_kd.training.loss_trackers import LossTrackers
-from keras_kd.training.step import StepModel
-from keras_kd.training.tf_data import is_dense
+from keras_kd.training.tf_data import dense_spec
 
 
-class KerasInterface(StepModel):
+class KerasInterface(backend.StepModel):
     """The methods of `keras.Model` in which a distiller stands for its student.
 
     Attributes:
@@ -28,6 +28,7 @@ class KerasInterface(StepModel):
         objective: The distillation losses and the source of their targets.
     """
 
+    product = "its student, `distiller.student`"
     student: keras.Model
     objective: Objective
     _trackers: LossTrackers
@@ -49,6 +50,13 @@ class KerasInterface(StepModel):
         """Run the student."""
         return call_model(self.student, unpack_batch(inputs)[0], training=training)
 
+    def target_models(self) -> list[keras.Model | None]:
+        """Return the frozen models that the targets come from; `None` for one that does not run.
+
+        A run that is resumed with others would be another run.
+        """
+        return []
+
     @property
     def output_names(self) -> list[str]:
         """Names of the student's outputs, after which Keras names losses and metrics."""
@@ -57,26 +65,30 @@ class KerasInterface(StepModel):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that Keras resets at the start of each epoch."""
-        loss, *others = self._trackers.metrics
         compiled = [m for m in super().metrics if m.name != "loss"]  # Keras tracks it as well.
-        return [loss, *compiled, *others]
+        return [*self._trackers.metrics, *compiled]
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student alone; see `keras.Model.evaluate`."""
         self.retrace_for_other_ranks("test_function", x, y)
-        with readable_errors():
+        with backend.readable_errors():
             return super().evaluate(check_labels(x, y, self._label_reader), y, *args, **kwargs)
+
+    def listed_results(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Return the results that Keras lists: the loss and the compiled metrics."""
+        others = set(self._trackers.names) - {"loss"}
+        return {name: value for name, value in logs.items() if name not in others}
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Run one step on a batch; see `keras.Model.train_on_batch`."""
-        with readable_errors():
+        with backend.readable_errors():
             return super().train_on_batch(
                 check_labels(x, y, self._label_reader), y, *args, **kwargs
             )
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student on a batch; see `keras.Model.test_on_batch`."""
-        with readable_errors():
+        with backend.readable_errors():
             return super().test_on_batch(check_labels(x, y, self._label_reader), y, *args, **kwargs)
 
     def retrace_for_other_ranks(self, function: str, x: Any, y: Any) -> None:
@@ -91,10 +103,30 @@ class KerasInterface(StepModel):
         """
         found = batch_specs(x, y)
         parts = [] if found is None else tree.flatten(found[1])
-        ranks = [len(part.shape) for part in parts if is_dense(part)]
+        ranks = [len(part.shape) for part in parts if dense_spec(part) is not None]
         if ranks and self._ranks.setdefault(function, ranks) != ranks:
             self._ranks[function] = ranks
             setattr(self, function, None)
+
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **options: Any,
+    ) -> None:
+        """Export the student for inference; see `keras.Model.export`.
+
+        Args:
+            filepath: Where to write.
+            format: The format of the export. Defaults to `"tf_saved_model"`.
+            verbose: Whether to print a message. Defaults to `None`, as in Keras.
+            input_signature: Shapes and dtypes of the student's inputs. Defaults to `None`, those
+                that it was built with.
+            **options: Other arguments of the format.
+        """
+        self.student.export(filepath, format, verbose, input_signature, **options)
 
     def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
         """Print a table of teachers, student, projectors and losses.

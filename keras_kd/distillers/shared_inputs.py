@@ -9,7 +9,7 @@ import keras
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.inputs import ModelInputs, matched_by_key, model_inputs
 from keras_kd.teachers.base import BaseTeacher
-from keras_kd.training.tf_data import is_dense
+from keras_kd.training.tf_data import dense_spec
 
 
 def inputs_agree(one: ModelInputs | None, other: ModelInputs | None) -> bool:
@@ -64,16 +64,21 @@ def find_other_inputs(
     return None
 
 
-def list_inputs(distiller: Any, joined: bool) -> list[tuple[str, ModelInputs | None]]:
+def list_inputs(
+    distiller: Any, joined: bool, training: bool = True
+) -> list[tuple[str, ModelInputs | None]]:
     """Return the models of a distiller that get its batches unchanged, and their inputs.
 
     Args:
         distiller: A `BaseDistiller`.
         joined: Whether a cache supplies the teacher outputs, so that no teacher runs.
+        training: Whether the batches are augmented, and the teachers run with any loss. Defaults
+            to `True`.
     """
-    student, augmented = distiller.student, distiller.augment is not None
+    student, augmented = distiller.student, training and distiller.augment is not None
     own = [] if augmented else [(f"The student '{student.name}'", model_inputs(student))]
     idle = joined or (augmented and distiller.same_view)
+    idle = idle or not (training or distiller.compiled_loss_fn is None)
     teachers = [t for t in distiller.teachers if t.preprocessing is None and not idle]
     return [*own, *((f"Teacher '{teacher.name}'", teacher.inputs) for teacher in teachers)]
 
@@ -99,8 +104,9 @@ def check_batch(owner: str, inputs: ModelInputs | None, x: Any) -> None:
             f"{len(parts)} arrays"
         )
     for part, shape in zip(parts, wanted, strict=True):
-        if is_dense(part):
-            _check_shape(owner, tuple(part.shape), shape)
+        spec = dense_spec(part)
+        if spec is not None:
+            _check_shape(owner, spec.shape, shape)
 
 
 def _check_shape(owner: str, shape: tuple, own: tuple) -> None:

@@ -11,16 +11,17 @@ from typing import Any
 
 import keras
 from keras import tree
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
 
 def get_mask(value: Any) -> Any:
     """Return the Keras mask of a tensor, or `None`; Keras has no public getter."""
-    return getattr(value, "_keras_mask", None)
+    return get_keras_mask(value)
 
 
 def set_mask(value: Any, mask: Any) -> Any:
     """Set the Keras mask of a tensor and return the tensor; Keras has no public setter."""
-    value._keras_mask = mask
+    set_keras_mask(value, mask)
     return value
 
 
@@ -104,7 +105,12 @@ class CompatModel(keras.Model):
 
     Keras 3 fails under `MultiWorkerMirroredStrategy`
     (https://github.com/keras-team/keras/issues/20585). Steps must return `stack_logs(logs)`.
+
+    Attributes:
+        product: In words, what to pass where a plain model is expected: what this one trains.
     """
+
+    product = "the model that it trains"
 
     @property
     def compiled_loss_fn(self) -> Any:
@@ -116,11 +122,51 @@ class CompatModel(keras.Model):
         """The compiled metrics as Keras resolved them, or `None`."""
         return self._compile_metrics
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+    def not_plain(self, what: str) -> TypeError:
+        """Return the error for this model in place of a plain one.
+
+        Args:
+            what: What the plain model is for, as the beginning of a sentence.
+        """
+        return TypeError(
+            f"{what} must be a plain model and not a {type(self).__name__}, which trains one. "
+            f"Pass {self.product}. Received: '{self.name}'"
+        )
+
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Reject the export of what is used in training only.
+
+        Raises:
+            TypeError: Always; the message says what to export.
+        """
+        raise self.not_plain("The model to export")
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: str | bool = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
         """Configure the model for training; see `keras.Model.compile`."""
         # Keras keeps an earlier loss and earlier metrics where the new call has none.
         self._compile_loss = self._compile_metrics = None
-        super().compile(optimizer, loss, **kwargs)
+        super().compile(
+            optimizer,
+            loss,
+            loss_weights,
+            metrics,
+            weighted_metrics,
+            run_eagerly,
+            steps_per_execution,
+            jit_compile,
+            auto_scale_loss,
+        )
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile a model that was loaded from a file, before its optimizer state is loaded."""
@@ -141,6 +187,14 @@ class CompatModel(keras.Model):
         results = self.epoch_results()
         return {name: results.get(name, value) for name, value in logs.items()}
 
+    def _flatten_metrics_in_order(self, logs: dict[str, Any]) -> Any:
+        # Keras would list every entry of the logs, and return a number only if there is one.
+        return super()._flatten_metrics_in_order(self.listed_results(logs))
+
+    def listed_results(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Return what `evaluate` and `train_on_batch` return without `return_dict`."""
+        return logs
+
     def epoch_results(self) -> dict[str, Any]:
         """Return the results of all metrics and loss trackers, by name."""
         return self.get_metrics_result()
@@ -148,3 +202,29 @@ class CompatModel(keras.Model):
 
 def _none_if_optional(spec: Any) -> Any:
     return None if type(spec).__name__ == "OptionalSpec" else spec
+
+
+class JaxCompatModel(CompatModel):
+    """What the training loop of Keras on JAX offers only to itself."""
+
+    def in_executions(self, step: Callable[[Any, Any], tuple]) -> Callable[[Any, Any], tuple]:
+        """Return a function of state and iterator that runs a step `steps_per_execution` times."""
+        return self._make_function(step)
+
+    def state_shardings(self, training: bool) -> tuple | None:
+        """Return how `keras.distribution` divides each variable of the state, or `None`."""
+        if keras.distribution.distribution() is None:
+            return None
+        trainable, other, optimizer, metrics = self._get_state_sharding_spec()
+        return (trainable, other, *([optimizer] if training else []), metrics)
+
+    def keep_state(self, state: tuple) -> None:
+        """Let the end of `fit` (or `evaluate`) assign a state to the variables, from which it came.
+
+        If the first step fails, Keras forgets the state, and the model is left without weights.
+        """
+        names = ["trainable_variables", "non_trainable_variables", "metrics_variables"]
+        if len(state) > len(names):
+            names.insert(2, "optimizer_variables")
+        # Past `__setattr__`, which would track the values one by one.
+        self.__dict__["_jax_state"] = dict(zip(names, state, strict=True))

@@ -13,9 +13,8 @@ from keras_kd.models.graph import input_shapes
 from keras_kd.models.keras_compat import copy_mask, detach, get_mask, set_mask
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teacher_class.students import build_models, output_shapes
-from keras_kd.training.distribution import fill_empty_replica, per_replica
+from keras_kd.training import backend
 from keras_kd.training.hyperparameters import Hyperparameter
-from keras_kd.training.tensorflow_step import update_variables
 
 
 def make_discriminators(
@@ -88,7 +87,7 @@ class Discriminators(keras.layers.Layer):
         """Return the cross-entropy of student `i` classified as the teacher, (batch, ...)."""
         return _keep_steps(output, mean_over_channels(ops.softplus(-self._logit(i, output))))
 
-    def train(
+    def train_step(
         self, chunks: Sequence[Any], outputs: Sequence[Any], weights: Any, share: Any = None
     ) -> list[Any]:
         """Train all discriminators for one step.
@@ -108,15 +107,15 @@ class Discriminators(keras.layers.Layer):
                 values = mean_over_channels(ops.softplus(-self._logit(i, real)))
                 values += mean_over_channels(ops.softplus(self._logit(i, fake)))
                 losses.append(mean_over_samples(_keep_steps(output, values / 2), weights))
-            terms = [per_replica(loss, share) for loss in losses]
-            terms += [per_replica(ops.sum(term)) for term in self.losses]
+            terms = [backend.per_replica(loss, share) for loss in losses]
+            terms += [backend.per_replica(ops.sum(term)) for term in self.losses]
             return losses, ops.sum(terms)
 
-        losses, _ = update_variables(self, compute)
+        losses, _ = backend.update_variables(self, compute)
         return losses
 
     def _logit(self, i: int, values: Any) -> Any:
-        values, cut = fill_empty_replica(values)
+        values, cut = backend.fill_empty_replica(values)
         _, taps = self._tapped[i](values)
         return at_least_float32(cut(next(iter(taps.values()))))
 

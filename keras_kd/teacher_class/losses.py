@@ -11,7 +11,8 @@ from keras_kd.losses import ChunkMimicry, DistillationLoss
 from keras_kd.losses import get as get_loss
 from keras_kd.losses.reduction import mean_over_samples
 from keras_kd.teacher_class.discriminators import Discriminators
-from keras_kd.training.distribution import global_mean, per_replica, replica_share
+from keras_kd.training import backend
+from keras_kd.training.hyperparameters import hyperparameters
 from keras_kd.training.loss_trackers import LossTrackers
 
 
@@ -55,21 +56,22 @@ class TeacherClassLosses:
             size: Number of samples, under `tf.distribute` those of this replica.
             training: Whether to add the adversarial losses.
         """
-        share, average = replica_share(size)
-        terms = []
+        share, average = backend.replica_share(size)
+        terms, batch = [], {}
         for number, chunk, output in zip(self.numbers, chunks, outputs, strict=True):
             mean = mean_over_samples(self.mimicry(chunk, output), weights)
-            terms.append(self._track(f"student_{number}", mean, self.mimicry.weight, size))
+            batch[f"student_{number}"] = (mean, size)
+            terms.append(mean * ops.cast(self.mimicry.weight, mean.dtype))
         if training and self.discriminators is not None:
             for i, (number, output) in enumerate(zip(self.numbers, outputs, strict=True)):
                 mean = mean_over_samples(self.discriminators.adversarial_loss(i, output), weights)
-                weight = self.discriminators.weight
-                terms.append(self._track(f"adversarial_{number}", mean, weight, size))
-        terms = [per_replica(term, share) for term in terms]
+                batch[f"adversarial_{number}"] = (mean, size)
+                terms.append(mean * ops.cast(self.discriminators.weight, mean.dtype))
+        terms = [backend.per_replica(term, share) for term in terms]
         penalties = [penalty for student in self.students for penalty in student.losses]
-        terms += [per_replica(ops.sum(penalty)) for penalty in penalties]
+        terms += [backend.per_replica(ops.sum(penalty)) for penalty in penalties]
         loss = ops.sum(terms)
-        self.trackers.update("loss", global_mean(loss), average)
+        self.trackers.update({**batch, "loss": (backend.global_mean(loss), average)})
         return loss
 
     def train_discriminators(
@@ -78,9 +80,17 @@ class TeacherClassLosses:
         """Train the discriminators, if any, for one step; the arguments are those of `total`."""
         if self.discriminators is None:
             return
-        losses = self.discriminators.train(chunks, outputs, weights, replica_share(size)[0])
-        for number, value in zip(self.numbers, losses, strict=True):
-            self.trackers.update(f"discriminator_{number}", value, size)
+        losses = self.discriminators.train_step(
+            chunks, outputs, weights, backend.replica_share(size)[0]
+        )
+        pairs = zip(self.numbers, losses, strict=True)
+        self.trackers.update({f"discriminator_{number}": (value, size) for number, value in pairs})
+
+    @property
+    def hyperparameters(self) -> list[keras.Variable]:
+        """The weights of the losses."""
+        parts = [part for part in (self.mimicry, self.discriminators) if part is not None]
+        return [variable for part in parts for variable in hyperparameters(part).values()]
 
     def results(self, training: bool) -> dict[str, Any]:
         """Return the running means by name."""
@@ -92,11 +102,6 @@ class TeacherClassLosses:
         if training and self.discriminators is not None:
             parts += ["adversarial", "discriminator"]
         return ["loss", *(f"{part}_{number}" for part in parts for number in self.numbers)]
-
-    def _track(self, name: str, mean: Any, weight: Any, size: Any) -> Any:
-        """Update the running mean of a loss, and return its weighted value."""
-        self.trackers.update(name, mean, size)
-        return mean * ops.cast(weight, mean.dtype)
 
 
 def get_mimicry_loss(loss: str | DistillationLoss | None) -> DistillationLoss:

@@ -30,25 +30,16 @@ from keras_kd.teacher_class.students import (
     require_separable,
     student_numbers,
 )
-from keras_kd.teachers.knowledge import joined_spec, unpack_batch
+from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import Teacher
-from keras_kd.training.distribution import (
-    check_strategy,
-    replica_share,
-    replicas,
-    stack_logs,
-    synchronize_statistics,
-)
-from keras_kd.training.finite_checks import batch_values, finite_assertions, teacher_values
-from keras_kd.training.graph_errors import readable_errors
+from keras_kd.training import backend
+from keras_kd.training.finite_checks import batch_values, teacher_values
 from keras_kd.training.label_checks import sample_weights
 from keras_kd.training.loss_trackers import batch_size
-from keras_kd.training.step import StepModel
-from keras_kd.training.tensorflow_step import after, gradient_step, require_before
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class TeacherClass(StepModel):
+class TeacherClass(backend.StepModel):
     """Train an ensemble of students, each to mimic one chunk of a teacher's representation.
 
     A `keras.Model`: `compile(optimizer)`, `fit(x)` or `fit(dataset)`, callbacks and checkpoints
@@ -80,8 +71,7 @@ class TeacherClass(StepModel):
         chunks: Sizes of the chunks, or lists of unit indices. Defaults to `n` of equal size.
         split: `"contiguous"`, or `"correlated"` to group units that correlate on `data`. Defaults
             to `"contiguous"`.
-        data: Samples for `split="correlated"`: an array, or a `tf.data.Dataset` of batches.
-            Defaults to `None`.
+        data: Samples for `split="correlated"`: arrays or batches. Defaults to `None`.
         mimic: `"output"` or `"preactivation"`, see above. Defaults to `"output"`.
         loss: A `kd.losses.DistillationLoss` between a chunk and its student's output, or its name.
             Defaults to `kd.losses.ChunkMimicry()`.
@@ -90,8 +80,7 @@ class TeacherClass(StepModel):
             history also holds `adversarial_0`, ... and `discriminator_0`, .... Defaults to `None`.
         discriminator_optimizer: Their optimizer. Defaults to `"adam"`.
         adversarial_weight: Weight of the adversarial loss, a hyperparameter. Defaults to `0.1`.
-        only: Numbers of the students to train here. `students` and `discriminators` may then hold
-            only these. Defaults to `None`, all.
+        only: Numbers of the students to train here; the others need not be passed. Defaults to all.
         name: Name of the model. Defaults to `None`.
 
     Raises:
@@ -110,6 +99,8 @@ class TeacherClass(StepModel):
     Reference:
         Malik et al. 2020, arXiv:2004.03281.
     """
+
+    product = "the assembled model, `teacher_class.assemble()`, or one of its students"
 
     def __init__(
         self,
@@ -149,11 +140,10 @@ class TeacherClass(StepModel):
         self.adversary = make_discriminators(
             discriminators, discriminator_optimizer, adversarial_weight, chunks, numbers, models
         )
-        # Keras does not save the states of random generators unless they are variables.
         self.seed_states = seed_states([*models, *self.discriminators])
         self._class_losses = TeacherClassLosses(self.mimicry, self.adversary, numbers, models)
         self.representation = representation
-        self.supports_jit = replicas() == 1  # XLA does not compile across replicas.
+        self.supports_jit = backend.SUPPORTS_JIT and backend.replicas() == 1  # As XLA needs it.
         self.built = True
 
     @property
@@ -172,7 +162,7 @@ class TeacherClass(StepModel):
             TypeError: If it is neither a `keras.Model` nor a `kd.Teacher`.
             ValueError: If it does not fit the students.
         """
-        with self.distribute_strategy.scope():
+        with backend.strategy_scope(self):
             representation = make_representation(teacher, self.layer_name, self.mimic)
         make_chunks(representation, self.chunks, len(self.chunks), "contiguous", None)
         require_fit(representation, self.students, self.numbers, self.chunks)
@@ -182,8 +172,7 @@ class TeacherClass(StepModel):
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
         """Run the students; return a list of outputs (batch, ..., units of the chunk)."""
-        x, _ = unpack_batch(inputs)
-        return [call_model(student, x, training=training) for student in self.students]
+        return [call_model(s, unpack_batch(inputs)[0], training=training) for s in self.students]
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -208,10 +197,10 @@ class TeacherClass(StepModel):
             require_no_compiled_loss(self.get_compile_config())
             own = [] if self.adversary is None else [self.adversary.optimizer]
             require_separable([self.optimizer, *own])
-        check_strategy(self)
+        backend.check_strategy(self)
         self._require_teacher()
-        self.representation.require_data(joined_spec(x))
         given = fit_arguments(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
+        self.representation.require_data(x, given.get("validation_data"))
         return run_fit(self, super().fit, given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -227,15 +216,15 @@ class TeacherClass(StepModel):
             ValueError: If there is no teacher or it returns NaN, or a cache has another one.
         """
         self._require_teacher()
-        self.representation.require_data(joined_spec(x))
-        with readable_errors():
+        self.representation.require_data(x)
+        with backend.readable_errors():
             return super().evaluate(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def training_step(self, data: Any) -> dict[str, Any]:
         """Run one step of the students, then one of the discriminators, if there are any."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
         inputs = unpack_batch(x)[0]
-        with after(self._assertions(batch_values(inputs, None, weights))):
+        with backend.after(self._assertions(batch_values(inputs, None, weights))):
             return self._commit(x, inputs, sample_weights(weights, None, ["students"]))
 
     def _commit(self, x: Any, inputs: Any, weights: Any) -> dict[str, Any]:
@@ -247,38 +236,49 @@ class TeacherClass(StepModel):
             loss = self._class_losses.total(targets, outputs, weights, batch_size(x), training=True)
             return outputs, loss
 
-        outputs, _ = gradient_step(self, inputs, forward)
+        outputs, _ = backend.gradient_step(self, inputs, forward)
         self._class_losses.train_discriminators(targets, outputs, weights, batch_size(x))
-        synchronize_statistics(nested_layers(self), replica_share(batch_size(x))[0])
-        return stack_logs(self._class_losses.results(training=True))
+        backend.synchronize_statistics(nested_layers(self), backend.replica_share(batch_size(x))[0])
+        return backend.stack_logs(self._class_losses.results(training=True))
 
-    def test_step(self, data: Any) -> dict[str, Any]:
+    def evaluation_step(self, data: Any) -> dict[str, Any]:
         """Compute the mimicry of each student; the teacher runs, the discriminators do not."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
         targets, weights = self._chunk_targets(x), sample_weights(weights, None, ["students"])
         outputs = self(x, training=False)
         self._class_losses.total(targets, outputs, weights, batch_size(x), training=False)
-        return stack_logs(self._class_losses.results(training=False))
+        return backend.stack_logs(self._class_losses.results(training=False))
 
     def _chunk_targets(self, x: Any) -> list[Any]:
         """Return each student's chunk of the representation, live or from a cache."""
         values = self.representation(x)
         named = teacher_values([self.representation.teacher.name], [values])
-        values = require_before(self._assertions(named), values)
+        values = backend.require_before(self._assertions(named), values)
         return [ops.take(values, self.chunks[number], axis=-1) for number in self.numbers]
 
     def _assertions(self, named: dict[str, Any]) -> list[Any]:
-        """Return assertions; XLA drops them, and creates no optimizer variables after them."""
-        return [] if self.jit_compile else finite_assertions(named)
+        """Return assertions, unless the step drops them: no optimizer variables are made after."""
+        return [] if self.drops_assertions else backend.finite_assertions(named)
 
     def target_models(self) -> list[keras.Model]:
-        """Return the teacher's model; see `StepModel`."""
+        """Return the teacher's model; see `KerasInterface`."""
         return [] if self.representation is None else [self.representation.teacher.model]
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
         """The variables of the students; the discriminators have an optimizer of their own."""
         return [v for student in self.students for v in student.trainable_variables]
+
+    @property
+    def other_variables(self) -> list[keras.Variable]:
+        """The variables of the discriminators' optimizer, which a step changes too."""
+        return [] if self.adversary is None else self.adversary.optimizer.variables
+
+    @property
+    def read_only_variables(self) -> list[keras.Variable]:
+        """The variables that a step reads and does not change; no file holds the teacher's."""
+        frozen = [] if self.representation is None else self.representation.teacher.variables
+        return [*frozen, *self._class_losses.hyperparameters]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -66,6 +66,13 @@ class BaseTeacher(abc.ABC):
         return text_fields(type(self).__name__, {**fields, "classes": self.classes})
 
     @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables of its model and of its preprocessing, each once."""
+        parts = (self.model, self.preprocessing)
+        layers = [part for part in parts if isinstance(part, keras.layers.Layer)]
+        return list({id(v): v for layer in layers for v in layer.variables}.values())
+
+    @property
     @abc.abstractmethod
     def parameters(self) -> int:
         """Number of its weights, counted as scalars."""
@@ -74,6 +81,11 @@ class BaseTeacher(abc.ABC):
     @abc.abstractmethod
     def inputs(self) -> ModelInputs | None:
         """Its inputs; `None` if they are unknown."""
+
+    @property
+    def input_count(self) -> int:
+        """Number of its inputs; 1 if they are unknown."""
+        return 1 if self.inputs is None else len(self.inputs.shapes)
 
     @abc.abstractmethod
     def fingerprint(self, inputs: Any) -> Fingerprint:

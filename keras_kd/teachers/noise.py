@@ -110,6 +110,8 @@ class _ReplicaSeeds(keras.random.SeedGenerator):
 
     def next(self, ordered: bool = True) -> Any:
         seed = super().next(ordered)
+        if isinstance(self.replica, int) and self.replica == 0:
+            return seed
         # A large odd factor keeps the replicas' seeds apart from seeds that users choose.
         return seed + ops.stack(
             [ops.cast(self.replica, seed.dtype) * 2654435761, ops.cast(0, seed.dtype)]

@@ -26,8 +26,7 @@ from keras_kd.teachers.fingerprint import (
     weights_digest,
 )
 from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
-from keras_kd.teachers.tflite_teacher import TFLiteTeacher
-from keras_kd.training.distribution import is_built_in_scope
+from keras_kd.training import backend
 
 
 class Teacher(BaseTeacher):
@@ -118,13 +117,20 @@ class Teacher(BaseTeacher):
 
         Raises:
             FileNotFoundError: If the file does not exist.
-            ValueError: If it is not a .tflite file. Using the teacher raises an error if its logits
-                cannot be determined.
+            ValueError: If it is not a .tflite file, or the Keras backend is not TensorFlow. Using
+                the teacher raises an error if its logits cannot be determined.
 
         Example:
             >>> kd.export.to_tflite(model, "teacher.tflite", "int8", images, batch_size=128)
             >>> teacher = kd.Teacher.from_tflite("teacher.tflite")
         """
+        backend.require_tensorflow(
+            "Teacher.from_tflite runs a file in the middle of a compiled step", f"path={path!r}"
+        )
+        from keras_kd.teachers.tflite_teacher import TFLiteTeacher  # It needs TensorFlow.
+
+        # A user may check `isinstance(teacher, kd.Teacher)`.
+        Teacher.register(TFLiteTeacher)
         return TFLiteTeacher(path, classes, outputs, preprocessing, threads, name)
 
     @classmethod
@@ -212,8 +218,7 @@ class Teacher(BaseTeacher):
         return WatchedTeacher(self, taps)
 
 
-# A user may check `isinstance(teacher, kd.Teacher)` for the results of the class methods.
-Teacher.register(TFLiteTeacher)
+# A user may check `isinstance(teacher, kd.Teacher)` for the result of `from_outputs`.
 Teacher.register(PrecomputedTeacher)
 
 
@@ -229,9 +234,10 @@ class WatchedTeacher:
 
     def __call__(self, x: Any) -> dict[Tap, Any]:
         """Run the teacher once on a batch, without gradients."""
-        if self.teacher.preprocessing is not None:
-            x = self.teacher.preprocessing(x)
-        _, outputs = self._tapped(x)
+        with backend.without_gradients():
+            if self.teacher.preprocessing is not None:
+                x = self.teacher.preprocessing(x)
+            _, outputs = self._tapped(x)
         return {tap: detach(value) for tap, value in outputs.items()}
 
 
@@ -254,7 +260,7 @@ def replicate_teacher(teacher: BaseTeacher) -> BaseTeacher:
     Raises:
         ValueError: If the model cannot be copied.
     """
-    if teacher.model is None or is_built_in_scope(teacher.model.variables):
+    if teacher.model is None or backend.is_built_in_scope(teacher.model.variables):
         return teacher
     replicated = copy.copy(teacher)
     try:

@@ -11,7 +11,7 @@ import keras
 
 from keras_kd.files import UNFINISHED, atomic_folder, read_json
 from keras_kd.models.user_warnings import warn_user
-from keras_kd.training.distribution import least_over_workers, worker_index
+from keras_kd.training import backend
 
 _ABOUT, _WEIGHTS = "about.json", "state.weights.h5"
 #: A checkpoint, and the one before it to fall back to.
@@ -62,7 +62,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, strategy: Any) -> None:
         self.run_folder = folder
-        worker = worker_index(strategy)
+        worker = backend.worker_index(strategy)
         self.folder = folder if worker is None else folder / f"worker-{worker}"
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob(f"{UNFINISHED}*"):
@@ -84,7 +84,7 @@ class Checkpoints:
         """
         if not self.found:
             return
-        with model.distribute_strategy.scope():
+        with backend.strategy_scope(model):
             try:
                 model.load_weights(self._newest / _WEIGHTS)
             except ValueError as error:
@@ -123,7 +123,7 @@ def _newest_complete(folder: Path, strategy: Any) -> Path | None:
             f"Resume: all checkpoints in '{folder}' are damaged. Delete the folder to start again."
         )
     newest = complete[-1].name if complete else ""
-    if worker_index(strategy) is not None:
+    if backend.worker_index(strategy) is not None:
         newest = _oldest_of_workers(strategy, newest)
     if not newest:
         return None
@@ -138,7 +138,7 @@ def _newest_complete(folder: Path, strategy: Any) -> Path | None:
 def _oldest_of_workers(strategy: Any, name: str) -> str:
     """Return the smallest of the workers' names, which sort as the steps do."""
     number = 2 * int(name[:12]) + int(name[-1]) if name else -1
-    least = least_over_workers(strategy, number)
+    least = backend.least_over_workers(strategy, number)
     return "" if least < 0 else f"{least // 2:012}-{least % 2}"
 
 

@@ -1,6 +1,7 @@
 """The parts of a training step that depend on `tf.distribute`."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -14,6 +15,16 @@ from keras_kd.models.user_warnings import warn_user
 def replicas() -> int:
     """Return the number of replicas."""
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def get_strategy(model: keras.Model) -> tf.distribute.Strategy:
+    """Return the distribution strategy of a model."""
+    return model.distribute_strategy
+
+
+def strategy_scope(model: keras.Model) -> AbstractContextManager:
+    """Return the scope that variables of a model are made in."""
+    return model.distribute_strategy.scope()
 
 
 def check_strategy(model: keras.Model) -> None:

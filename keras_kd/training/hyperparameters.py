@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_kd.models.keras_compat import nested_layers
+from keras_kd.training import backend
 
 
 class Scalar(keras.Variable):
@@ -24,7 +25,8 @@ class Hyperparameter:
     """A scalar attribute backed by a variable: assigning to it changes the compiled step.
 
     Reading returns the `keras.Variable`; assigning checks the number and writes it to the variable.
-    It is float64 and cast where it is used, so that float64 models lose no precision.
+    It is float64, where the backend has it, and cast where it is used, so that float64 models lose
+    no precision.
 
     Args:
         minimum: Smallest valid value. Defaults to `0.0`.
@@ -63,7 +65,7 @@ class Hyperparameter:
             return
         variable = Scalar(
             value,
-            dtype="float64",
+            dtype=backend.FLOAT64,
             trainable=False,
             autocast=False,
             aggregation="only_first_replica",

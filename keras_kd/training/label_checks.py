@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops, tree
 
-from keras_kd.training.graph_errors import marked
+from keras_kd.training import backend
 from keras_kd.training.labels import (
     UNLABELED,
     LabelReader,
@@ -17,6 +16,7 @@ from keras_kd.training.labels import (
     per_output,
     replace_missing,
 )
+from keras_kd.training.tf_data import is_dataset
 
 #: End of the message for a loss or metric that gets labels some of which are missing.
 CANNOT_OMIT = (
@@ -84,13 +84,11 @@ def check_labels(x: Any, y: Any, reader: LabelReader) -> Any:
     if not ranges:
         return x
     # Inside a generator the error becomes one of a graph, where the mark finds the message.
-    check = functools.partial(_check_arrays, ranges, reader.names, marked)
-    if isinstance(x, tf.data.Dataset):
+    check = functools.partial(_check_arrays, ranges, reader.names, backend.marked)
+    if is_dataset(x):
         if not isinstance(x.element_spec, tuple) or len(x.element_spec) < 2:
             return x
-        return x.map(lambda *batch: _check_tensors(ranges, reader.names, batch)).prefetch(
-            tf.data.AUTOTUNE
-        )
+        return x.map(lambda *batch: _check_tensors(ranges, reader.names, batch)).prefetch(-1)
     if isinstance(x, keras.utils.PyDataset):
         return _CheckedDataset(x, check)
     if isinstance(x, types.GeneratorType):
@@ -166,6 +164,10 @@ def _check_arrays(
 
 def _check_tensors(ranges: Sequence[_Range], names: Sequence[str], batch: tuple) -> tuple:
     """Return a batch of tensors that exists only if its labels are in range."""
+    import tensorflow as tf
+
+    from keras_kd.training.graph_errors import marked
+
     checks = []
     for one in ranges:
         labels = per_output(batch[1], one.name, names)

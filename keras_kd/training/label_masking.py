@@ -15,11 +15,10 @@ from keras_kd.models.keras_compat import (
     without_mask,
 )
 from keras_kd.models.taps import named_outputs
-from keras_kd.training.distribution import global_mean, per_replica, replica_share
+from keras_kd.training import backend
 from keras_kd.training.element_metrics import is_mean_over_elements, takes_element_weights
 from keras_kd.training.label_checks import CANNOT_OMIT
 from keras_kd.training.labels import Labels, OutputLabels, mask_weights, per_output
-from keras_kd.training.tensorflow_step import assertion, outside_graph, require_before
 
 _MEANS = ("sum_over_batch_size", "mean")
 
@@ -70,7 +69,9 @@ class LabelMasking:
             value = self._output_loss(name, loss, found, prediction, given, share)
             if tracker is not None:
                 size = ops.shape(prediction)[0] if found.known is None else found.count
-                tracker.update_state(global_mean(value), sample_weight=replica_share(size)[1])
+                tracker.update_state(
+                    backend.global_mean(value), sample_weight=backend.replica_share(size)[1]
+                )
             values.append(value if weight is None else value * weight)
         return functools.reduce(ops.add, values)
 
@@ -81,7 +82,7 @@ class LabelMasking:
         outputs = named_outputs(y_pred, self.names)
         y = _filled(labels, y_pred, outputs)
         if not compiled.built:
-            with outside_graph():  # The variables do not belong to the step.
+            with backend.outside_graph():  # The variables do not belong to the step.
                 compiled.build(y, y_pred)
         if all(found.known is None for found in labels.outputs.values()):
             compiled.update_state(y, y_pred, sample_weight)
@@ -106,7 +107,7 @@ class LabelMasking:
         mask, is_mean = get_mask(prediction), loss.reduction in _MEANS
         if found.known is None:
             if mask is not None:
-                share = replica_share(ops.sum(mask_weights(mask)))[0]
+                share = backend.replica_share(ops.sum(mask_weights(mask)))[0]
             return loss(found.filled, prediction, _multiply(weight, share if is_mean else None))
         labels, known, values = found.filled, found.known, None
         if found.per_element:
@@ -120,7 +121,7 @@ class LabelMasking:
             known = ops.logical_and(known, _to_rank(mask, rank))
             prediction = without_mask(prediction)  # The mask is in the weights.
         known_weights, total = _weights_and_total(found, known)
-        share = replica_share(total)[0]
+        share = backend.replica_share(total)[0]
         if not rank:
             value = loss(labels, prediction, _multiply(weight, share if is_mean else None))
             value = value * known_weights
@@ -128,7 +129,7 @@ class LabelMasking:
             # The reciprocal of the total has no gradient, unlike a division by it.
             weights = known_weights * ops.divide_no_nan(1.0, total)
             values = ops.convert_to_tensor(values, loss.dtype) * _multiply(weights, weight)
-            value = per_replica(ops.sum(values), share)
+            value = backend.per_replica(ops.sum(values), share)
         else:
             value = loss(labels, prediction, _multiply(known_weights, weight))
         # XLA drops the assertion that no value is partly labeled.
@@ -207,8 +208,8 @@ def _reduce_rank(mask: Any, rank: int, what: str, one: str | None = None) -> tup
     every, some = ops.all(mask, axis=axes), ops.any(mask, axis=axes)
     partly = ops.any(every != some)
     one = one or ("whole batch" if rank == 0 else "whole sample")
-    fine = assertion(ops.logical_not(partly), f"The {what} {CANNOT_OMIT.format(one)}")
-    return require_before(fine, every), partly
+    fine = backend.assertion(ops.logical_not(partly), f"The {what} {CANNOT_OMIT.format(one)}")
+    return backend.require_before(fine, every), partly
 
 
 def _multiply(one: Any, other: Any) -> Any:

@@ -12,6 +12,9 @@ from keras_kd.models.keras_compat import CompatModel
 class StepOwner(Protocol):
     """Runs the compiled steps of a model for the duration of one `fit`."""
 
+    def position(self) -> str:
+        """Return the position of the current execution, in words for a message."""
+
     def execute(self, compiled: Callable[[Any], Any], iterator: Any) -> Any:
         """Run the steps of one execution and return the logs of the last one."""
 
@@ -25,12 +28,26 @@ class StepModel(CompatModel):
     step_owner: StepOwner | None = None
     _single_step: Callable[[Any], Any] | None = None
 
-    def target_models(self) -> list[keras.Model | None]:
-        """Return the frozen models that the targets come from; `None` for one that does not run.
+    @property
+    def drops_assertions(self) -> bool:
+        """Whether the compiled step does not check assertions: XLA drops them."""
+        return self.jit_compile
 
-        A run that is resumed with others would be another run.
-        """
-        return []
+    def training_step(self, data: Any) -> dict[str, Any]:
+        """Run one step of the training on a batch and return the logs."""
+        raise NotImplementedError
+
+    def evaluation_step(self, data: Any) -> dict[str, Any]:
+        """Run one step of the evaluation on a batch and return the logs."""
+        raise NotImplementedError
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Run one step of the training; Keras compiles it."""
+        return self.training_step(data)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Run one step of the evaluation; Keras compiles it."""
+        return self.evaluation_step(data)
 
     def make_train_function(self, force: bool = False) -> None:
         """Compile the step; see `keras.Model.make_train_function`."""

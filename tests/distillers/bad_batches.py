@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 import keras_kd as kd
@@ -18,7 +17,7 @@ def arrays():
 
 
 def batches(*parts):
-    return tf.data.Dataset.from_tensor_slices(parts or arrays()).batch(8)
+    return toy.batches(*(parts or arrays()))
 
 
 def with_bad(part, value):

@@ -116,9 +116,9 @@ def test_the_model_owns_its_step_again_after_an_error():
     [(1, "in batch 3 of epoch 2"), (4, "in one of the batches 3 to 6 of epoch 2")],
 )
 def test_positions_count_from_one(steps, expected):
-    run = FitRun()
-    run.set_model(keras.Sequential())
-    run.model.compile(steps_per_execution=steps)
+    model = keras.Sequential()
+    model.compile(steps_per_execution=steps)
+    run = FitRun(model)
     run.on_epoch_begin(1)
     run.on_train_batch_begin(2)
     assert run.position() == expected

@@ -40,7 +40,7 @@ def test_a_step_is_one_of_the_optimizer_on_the_cross_entropy(activation):
     layer = discriminators([discriminator(4, activation)])
     (model,) = layer.discriminators
     real, fake, bias = logits(model, chunks), logits(model, outputs), model.get_weights()[1]
-    (loss,) = layer.train([chunks], [outputs], weights)
+    (loss,) = layer.train_step([chunks], [outputs], weights)
     expected = (np.logaddexp(0, -real) + np.logaddexp(0, fake)) / 2
     np.testing.assert_allclose(loss, np.mean(weights * expected), rtol=1e-5)
     slope = (1 / (1 + np.exp(-fake)) - 1 / (1 + np.exp(real))) / 2

@@ -10,7 +10,9 @@ import keras_kd as kd
 from keras_kd.training.tensorflow_step import (
     after,
     check_if_not_finite,
+    finite_assertions,
     gradient_step,
+    is_bad_batch,
     outside_graph,
     require_before,
     update_variables,
@@ -176,3 +178,48 @@ def test_values_are_checked_only_if_the_loss_is_not_finite(eager):
             check(ops.convert_to_tensor(np.nan), ops.convert_to_tensor(np.nan))
     finally:
         tf.config.run_functions_eagerly(False)
+
+
+@tf.function
+def check(named):
+    with tf.control_dependencies(finite_assertions(named)):
+        return tf.constant(True)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("function", [check, finite_assertions], ids=["graph", "eager"])
+def test_the_message_of_the_values_that_are_not_finite_is_raised(function, bad):
+    named = {
+        "one": {"a": tf.constant([1.0]), "b": [tf.constant([2], "int32"), None]},
+        "two": tf.constant([[1.0, bad]]),
+    }
+    with pytest.raises(tf.errors.InvalidArgumentError, match="two"):
+        function(named)
+
+
+def test_finite_values_pass_and_other_types_are_not_checked():
+    assert check({"one": tf.constant([1.0, 2.0])})
+    assert finite_assertions({"text": tf.constant(["nan"]), "numbers": tf.constant(3)}) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        tf.sparse.from_dense([[0.0, np.nan]]),
+        tf.RaggedTensor.from_row_splits([1.0, np.inf], [0, 0, 2]),
+    ],
+    ids=["sparse", "ragged"],
+)
+def test_the_values_of_composite_tensors_are_checked(value):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="composite"):
+        finite_assertions({"composite": value})
+
+
+def test_only_a_failed_assertion_is_a_bad_batch():
+    with pytest.raises(tf.errors.InvalidArgumentError) as bad:
+        check({"A batch is bad.": tf.constant([np.nan])})
+    assert is_bad_batch(bad.value)
+    with pytest.raises(tf.errors.InvalidArgumentError) as other:
+        tf.reshape(tf.zeros(3), (2, 2))
+    assert not is_bad_batch(other.value)
+    assert not is_bad_batch(ValueError(str(bad.value)))

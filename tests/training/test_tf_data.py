@@ -6,12 +6,15 @@ import tensorflow as tf
 
 import keras_kd as kd
 from keras_kd.training.tf_data import (
+    DenseSpec,
     array_specs,
     call_with_first_batch,
+    dense_spec,
     disable_autotune,
     element_parts,
+    has_known_rank,
     is_dataset,
-    is_dense,
+    is_ragged_or_sparse,
     repeats_forever,
 )
 
@@ -57,14 +60,14 @@ def test_a_dict_is_x():
 def test_arrays_have_specifications_of_batches():
     x, y = {"a": np.zeros((4, 3), "float32")}, tf.zeros((4,), "int32")
     found = array_specs(x, y, None)
-    expected = {"a": tf.TensorSpec((None, 3), tf.float32)}, tf.TensorSpec((None,), tf.int32), None
+    expected = {"a": DenseSpec((None, 3), "float32")}, DenseSpec((None,), "int32"), None
     assert found == expected
 
 
 @pytest.mark.parametrize("dtype", ["U", "S", object])
 def test_arrays_of_text_are_strings(dtype):
     names = np.array(["cat", "dog"], dtype)
-    assert array_specs(names, None, None)[0] == tf.TensorSpec((None,), tf.string)
+    assert array_specs(names, None, None)[0] == DenseSpec((None,), "string")
 
 
 def test_other_data_have_no_specification():
@@ -73,10 +76,31 @@ def test_other_data_have_no_specification():
 
 
 def test_dense_means_one_tensor_of_known_rank():
-    assert is_dense(tf.TensorSpec((None, 3)))
-    assert not is_dense(tf.TensorSpec(None))
-    assert not is_dense(tf.RaggedTensorSpec((None, None)))
-    assert not is_dense({"a": tf.TensorSpec((None,))})
+    assert dense_spec(tf.TensorSpec((None, 3), tf.int64)) == DenseSpec((None, 3), "int64")
+    assert dense_spec(tf.TensorSpec(None)) is None
+    assert dense_spec(tf.RaggedTensorSpec((None, None))) is None
+    assert dense_spec({"a": tf.TensorSpec((None,))}) is None
+    assert dense_spec(None) is None
+
+
+def test_ragged_and_sparse_tensors_are_no_arrays():
+    ragged, sparse = tf.ragged.constant([[1.0], []]), tf.sparse.from_dense([[0.0, 1.0]])
+    for value in (ragged, sparse):
+        assert is_ragged_or_sparse(value)
+        assert array_specs(value, None, None) is None
+    assert not is_ragged_or_sparse(tf.zeros(3))
+
+
+def test_the_rank_of_a_tensor_may_be_unknown_in_a_graph():
+    found = []
+
+    @tf.function(input_signature=[tf.TensorSpec(None), tf.TensorSpec((None, 3))])
+    def trace(unknown, known):
+        found.extend([has_known_rank(unknown), has_known_rank(known)])
+
+    trace.get_concrete_function()
+    assert found == [False, True]
+    assert has_known_rank(np.zeros(3))
 
 
 def test_a_function_gets_the_first_batch_once():

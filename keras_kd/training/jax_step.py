@@ -1,0 +1,188 @@
+"""The parts of a training step that are written for JAX."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+from keras import tree
+
+from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.training.jax_model import StepModel
+from keras_kd.training.jax_scope import Scope, current
+from keras_kd.training.tf_data import readable_data_errors
+
+__all__ = [
+    "FLOAT64",
+    "SUPPORTS_JIT",
+    "StepModel",
+    "after",
+    "assertion",
+    "check_if_not_finite",
+    "check_on_bad_batch",
+    "finite_assertions",
+    "floating_parts",
+    "gradient_step",
+    "is_bad_batch",
+    "outside_graph",
+    "raise_failed_assertions",
+    "readable_errors",
+    "require_before",
+    "update_variables",
+    "variables_in_place",
+    "without_gradients",
+]
+
+#: The dtype of hyperparameters.
+FLOAT64 = "float64" if jax.config.jax_enable_x64 else "float32"
+#: Whether a step can be compiled.
+SUPPORTS_JIT = True
+
+
+def gradient_step(
+    model: keras.Model,
+    inputs: Any,
+    forward: Callable[[Any, Callable[[Any], Any]], tuple[Any, Any]],
+    require: Callable[[Any], Sequence[Any]] = lambda loss: (),
+) -> tuple[Any, Any]:
+    """Run one forward pass, one backward pass and one update of the optimizer."""
+    return update_variables(model, lambda: forward(inputs, lambda outputs: outputs), require)
+
+
+def update_variables(
+    model: Any,
+    compute: Callable[[], tuple[Any, Any]],
+    require: Callable[[Any], Sequence[Any]] = lambda loss: (),
+) -> tuple[Any, Any]:
+    """Compute a loss and its gradients, and update the variables."""
+    scope, optimizer, trainable = current.scope, model.optimizer, model.trainable_variables
+    trained = {id(variable) for variable in trainable}
+    others = [variable for key, variable in scope.variables.items() if key not in trained]
+
+    def scaled_loss(values: list[Any]) -> tuple[Any, tuple]:
+        pairs = [
+            *zip(others, scope.values(others), strict=True),
+            *zip(trainable, values, strict=True),
+        ]
+        with Scope(pairs) as inner:
+            outputs, loss = compute()
+            scaled = optimizer.scale_loss(loss)
+        inner.require_unchanged()
+        masks = [get_mask(part) for part in tree.flatten(outputs)]
+        return scaled, (outputs, loss, masks, inner.changed(others), inner.checks)
+
+    differentiate = jax.grad(scaled_loss, has_aux=True)
+    gradients, (outputs, loss, masks, updates, checks) = differentiate(scope.values(trainable))
+    for part, mask in zip(tree.flatten(outputs), masks, strict=True):
+        if mask is not None:
+            set_mask(part, mask)
+    for i, value in updates.items():
+        others[i].assign(value)
+    scope.checks.update(checks)
+    require(loss)
+    values = scope.values(trainable), scope.values(optimizer.variables)
+    weights, state = optimizer.stateless_apply(values[1], gradients, values[0])
+    for variable, value in zip((*trainable, *optimizer.variables), (*weights, *state), strict=True):
+        variable.assign(value)
+    return outputs, loss
+
+
+def without_gradients() -> AbstractContextManager:
+    """Run a block; a step differentiates one function only."""
+    return contextlib.nullcontext()
+
+
+def after(assertions: Sequence[Any]) -> AbstractContextManager:
+    """Run a block; JAX reports failed assertions after the step."""
+    return contextlib.nullcontext()
+
+
+def require_before(assertions: Sequence[Any], values: Any) -> Any:
+    """Return values; JAX reports failed assertions after the step."""
+    return values
+
+
+def outside_graph() -> AbstractContextManager:
+    """Run a block when the step is traced."""
+    return contextlib.nullcontext()
+
+
+def variables_in_place(model: StepModel) -> AbstractContextManager:
+    """Let the variables of a model hold its state for a block within `fit`."""
+    return model.state_in_variables()
+
+
+def raise_failed_assertions(model: StepModel) -> None:
+    """Report the steps so far of a `fit` in which an assertion failed.
+
+    Raises:
+        ValueError: If one did.
+    """
+    model.train_function.raise_failed()
+
+
+def check_on_bad_batch(owner: str, on_bad_batch: str) -> None:
+    """Reject `"skip"`.
+
+    Raises:
+        ValueError: If bad batches are to be skipped.
+    """
+    if on_bad_batch == "skip":
+        raise ValueError(
+            f"{owner}: on the JAX backend a compiled step cannot be undone, so bad batches cannot "
+            "be skipped. Remove them from the data, or set KERAS_BACKEND=tensorflow. "
+            "Received: on_bad_batch='skip'"
+        )
+
+
+def assertion(condition: Any, message: str, kind: str = "error") -> list[Any]:
+    """Note a condition that must hold; the returned list is empty."""
+    if current.scope is not None:
+        checks = current.scope.checks
+        checks[message] = condition & checks[message] if message in checks else condition
+    return []
+
+
+def finite_assertions(named: dict[str, Any], together: bool = False) -> list[Any]:
+    """Note that values must be finite; the returned list is empty."""
+    for message, structure in named.items():
+        if values := floating_parts(structure):
+            assertion(_all_finite(values), message)
+    return []
+
+
+def check_if_not_finite(loss: Any, named: Callable[[], dict[str, Any]]) -> list[Any]:
+    """Note that values must be finite if the loss is not; the returned list is empty."""
+    for message, structure in named().items():
+        if values := floating_parts(structure):
+            # No `cond`: on a GPU it would wait for the loss.
+            assertion(jax.numpy.isfinite(loss) | _all_finite(values), message)
+    return []
+
+
+def is_bad_batch(error: Exception) -> bool:
+    """Whether an error says that a batch is bad: no step of JAX raises one."""
+    return False
+
+
+@contextlib.contextmanager
+def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]:
+    """Run a block; only errors of a `tf.data.Dataset` need a translation."""
+    with readable_data_errors(position):
+        yield
+
+
+def floating_parts(structure: Any) -> list[Any]:
+    """Return the arrays of floats in a structure."""
+    arrays = (jax.Array, np.ndarray)  # A step that is not compiled gets the arrays of the data.
+    found = [part for part in tree.flatten(structure) if isinstance(part, arrays)]
+    return [part for part in found if jax.numpy.issubdtype(part.dtype, jax.numpy.floating)]
+
+
+def _all_finite(values: Sequence[Any]) -> Any:
+    finite = [jax.numpy.isfinite(part).all() for part in values]
+    return functools.reduce(jax.numpy.logical_and, finite)

@@ -1,0 +1,167 @@
+"""The parts of a training step that are written for PyTorch, where each operation runs at once."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+import torch
+from keras import tree
+
+from keras_kd.training.step import StepModel
+from keras_kd.training.tf_data import readable_data_errors
+
+__all__ = [
+    "FLOAT64",
+    "SUPPORTS_JIT",
+    "StepModel",
+    "after",
+    "assertion",
+    "check_if_not_finite",
+    "check_on_bad_batch",
+    "finite_assertions",
+    "floating_parts",
+    "gradient_step",
+    "is_bad_batch",
+    "outside_graph",
+    "raise_failed_assertions",
+    "readable_errors",
+    "require_before",
+    "update_variables",
+    "variables_in_place",
+    "without_gradients",
+]
+
+#: The dtype of hyperparameters.
+FLOAT64 = "float64"
+#: Whether a step can be compiled; `torch.compile` does not see the hooks at the taps.
+SUPPORTS_JIT = False
+#: The kind of the errors of `finite_assertions`.
+_BAD_BATCH = "bad_batch"
+
+
+class FailedAssertionError(ValueError):
+    """A condition of a step that does not hold.
+
+    Args:
+        message: The message for the user.
+        kind: The kind of condition.
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def gradient_step(
+    model: keras.Model,
+    inputs: Any,
+    forward: Callable[[Any, Callable[[Any], Any]], tuple[Any, Any]],
+    require: Callable[[Any], Sequence[Any]] = lambda loss: (),
+) -> tuple[Any, Any]:
+    """Run one forward pass, one backward pass and one update of the optimizer."""
+    return update_variables(model, lambda: forward(inputs, lambda outputs: outputs), require)
+
+
+def update_variables(
+    model: Any,
+    compute: Callable[[], tuple[Any, Any]],
+    require: Callable[[Any], Sequence[Any]] = lambda loss: (),
+) -> tuple[Any, Any]:
+    """Compute a loss and its gradients, and update the variables."""
+    outputs, loss = compute()
+    variables = model.trainable_variables
+    scaled = model.optimizer.scale_loss(loss)
+    require(loss)
+    gradients = torch.autograd.grad(scaled, [v.value for v in variables], allow_unused=True)
+    with torch.no_grad():
+        model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    return outputs, loss
+
+
+def without_gradients() -> AbstractContextManager:
+    """Run a block that needs no gradients."""
+    return torch.no_grad()
+
+
+def after(assertions: Sequence[Any]) -> AbstractContextManager:
+    """Run a block; a failed assertion has raised an error before."""
+    return contextlib.nullcontext()
+
+
+def require_before(assertions: Sequence[Any], values: Any) -> Any:
+    """Return values; a failed assertion has raised an error before."""
+    return values
+
+
+def outside_graph() -> AbstractContextManager:
+    """Run a block; there is no graph."""
+    return contextlib.nullcontext()
+
+
+def variables_in_place(model: keras.Model) -> AbstractContextManager:
+    """Let the variables of a model hold its state for a block; here they always do."""
+    return contextlib.nullcontext()
+
+
+def raise_failed_assertions(model: keras.Model) -> None:
+    """Report failed assertions; here each has stopped its own step."""
+
+
+def check_on_bad_batch(owner: str, on_bad_batch: str) -> None:
+    """Accept all that can be done with bad batches."""
+
+
+def assertion(condition: Any, message: str, kind: str = "error") -> list[Any]:
+    """Raise an error if a condition does not hold; the returned list is empty."""
+    if not condition:
+        raise FailedAssertionError(message, kind)
+    return []
+
+
+def finite_assertions(named: dict[str, Any], together: bool = False) -> list[Any]:
+    """Raise an error if values are not finite; the returned list is empty."""
+    named = {message: floating_parts(values) for message, values in named.items()}
+    finite = {message: _all_finite(values) for message, values in named.items() if values}
+    if finite:
+        # One transfer from the device for all.
+        for message, fine in zip(finite, torch.stack([*finite.values()]).tolist(), strict=True):
+            assertion(fine, message, _BAD_BATCH)
+    return []
+
+
+def check_if_not_finite(loss: Any, named: Callable[[], dict[str, Any]]) -> list[Any]:
+    """Raise an error if the loss and some values are not finite; the returned list is empty."""
+    return [] if torch.isfinite(loss) else finite_assertions(named())
+
+
+def is_bad_batch(error: Exception) -> bool:
+    """Whether an error is one of `finite_assertions`."""
+    return isinstance(error, FailedAssertionError) and error.kind == _BAD_BATCH
+
+
+@contextlib.contextmanager
+def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]:
+    """Add the position to the message of a failed assertion.
+
+    Raises:
+        ValueError: If an assertion failed.
+    """
+    try:
+        with readable_data_errors(position):
+            yield
+    except FailedAssertionError as error:
+        where = "" if position is None else f" This was {position()}."
+        raise ValueError(f"{error}{where}") from None
+
+
+def floating_parts(structure: Any) -> list[Any]:
+    """Return the tensors of floats in a structure."""
+    found = [part for part in tree.flatten(structure) if isinstance(part, torch.Tensor)]
+    return [part for part in found if part.is_floating_point()]
+
+
+def _all_finite(values: Sequence[Any]) -> Any:
+    return functools.reduce(torch.logical_and, [torch.isfinite(part).all() for part in values])
