@@ -271,10 +271,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
             outputs = knowledge.outputs if knowledge else ()
             return backend.check_if_not_finite(loss, lambda: self._teacher_values(outputs))
 
-        y_pred, loss = backend.gradient_step(self, view, forward, require)
-        share, average = backend.replica_share(batch_size(x))
-        backend.synchronize_statistics(nested_layers(self), share)
-        self._trackers.update("loss", backend.global_mean(loss), average)
+        y_pred, _ = backend.gradient_step(self, view, forward, require)
+        backend.synchronize_statistics(nested_layers(self), backend.replica_share(batch_size(x))[0])
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return backend.stack_logs(self._trackers.select(logs, self._logged_losses()))
 
@@ -286,9 +284,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         checked = {} if self.drops_assertions else batch_values(None, labels, None)
         with backend.after(backend.finite_assertions(checked)):
             y_pred = self(x, training=False)
-        loss = self.compute_loss(x, labels, y_pred, sample_weight, training=False)
-        labeled = labels.count(batch_size(x))
-        self._trackers.update("loss", backend.global_mean(loss), backend.replica_share(labeled)[1])
+        self.compute_loss(x, labels, y_pred, sample_weight, training=False)
         logs = self.compute_metrics(x, labels, y_pred, sample_weight)
         return backend.stack_logs(self._trackers.select(logs, self._logged_losses(training=False)))
 
@@ -353,30 +349,40 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
             A scalar: under `tf.distribute` this replica's share of it.
         """
         labels, size = self.read_labels(y), batch_size(x)
-        share = backend.replica_share(size)[0]
-        terms = []
-        if self.compiled_loss_fn is not None:
-            hard = self._label_masking.loss(
-                self.compiled_loss_fn, labels, y_pred, sample_weight, share
-            )
-            labeled = backend.replica_share(labels.count(size))[1]
-            self._trackers.update("student_loss", backend.global_mean(hard), labeled)
-            terms.append(
-                hard * ops.cast(self.student_loss_weight, hard.dtype) if training else hard
-            )
+        share, average = backend.replica_share(size)
+        labeled = backend.replica_share(labels.count(size))[1]
+        terms, batch = [], {}
+        for name, value, weight in self.label_losses(
+            labels, y_pred, sample_weight, share, student_outputs
+        ):
+            batch[name] = (backend.global_mean(value), labeled)
+            terms.append(value * ops.cast(weight, value.dtype) if training else value)
         if knowledge is None and student_outputs is not None:
             knowledge = self.objective.teach_during(
                 student_outputs, labels.given, backend.replica_id()
             )
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
             mean = self.objective.term(i, knowledge, student_outputs, labels.given, sample_weight)
-            self._trackers.update(self.objective.names[i], mean, size)
+            batch[self.objective.names[i]] = (mean, size)
             terms.append(backend.per_replica(mean * ops.cast(loss.weight, mean.dtype), share))
         terms.extend(
             backend.per_replica(ops.sum(term) if term.shape else term) for term in self.losses
         )
         # `add` and not `sum`: the terms of float64 models may have different types.
-        return functools.reduce(ops.add, terms) if terms else ops.zeros(())
+        total = functools.reduce(ops.add, terms) if terms else ops.zeros(())
+        batch["loss"] = (backend.global_mean(total), average if training else labeled)
+        self._trackers.update(batch)
+        return total
+
+    def label_losses(
+        self, labels: Labels, y_pred: Any, sample_weight: Any, share: Any, student_outputs: Any
+    ) -> list[tuple[str, Any, Any]]:
+        """Return the losses on the labels, each as its name, its value and its weight."""
+        if self.compiled_loss_fn is None:
+            return []
+        compiled = self.compiled_loss_fn
+        value = self._label_masking.loss(compiled, labels, y_pred, sample_weight, share)
+        return [("student_loss", value, self.student_loss_weight)]
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """Update the compiled metrics with the labeled samples."""

@@ -56,9 +56,8 @@ class KerasInterface(backend.StepModel):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that Keras resets at the start of each epoch."""
-        loss, *others = self._trackers.metrics
         compiled = [m for m in super().metrics if m.name != "loss"]  # Keras tracks it as well.
-        return [loss, *compiled, *others]
+        return [*self._trackers.metrics, *compiled]
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student alone; see `keras.Model.evaluate`."""
