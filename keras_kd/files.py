@@ -1,17 +1,21 @@
-"""Files that appear complete or not at all, JSON files, and tables in plain text."""
+"""Files that appear complete or not at all, JSON files, and results as plain text."""
 
 import contextlib
 import json
+import numbers
 import os
 import shutil
+import textwrap
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 #: Start of the temporary names of `atomic_write` and `atomic_folder`; a killed process leaves them.
 UNFINISHED = ".unfinished-"
 _MAX_JSON_BYTES = 2**28
+#: Characters of a line, and of a value in it, in a `repr`.
+_LINE, _VALUE = 100, 80
 
 
 @contextlib.contextmanager
@@ -141,6 +145,55 @@ def text_table(
     if rule:
         lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join(lines)
+
+
+class ShortRepr:
+    """Mixin of results: `repr` shows the fields that have a value, on a few short lines.
+
+    A dataclass needs `repr=False`.
+    """
+
+    def __repr__(self) -> str:
+        return text_fields(type(self).__name__, vars(self))
+
+
+def text_fields(name: str, fields: Mapping[str, Any]) -> str:
+    """Return `name(field=value, ...)` on lines of at most 100 characters.
+
+    Numbers have four significant digits. Fields that are `None` or empty are omitted, long values
+    and objects are represented by their length or class.
+    """
+    parts = [f"{key}={_short(v)}" for key, v in fields.items() if not _is_empty(v)]
+    line = f"{name}({', '.join(parts)})"
+    if len(line) <= _LINE:
+        return line
+    return textwrap.fill(
+        line, _LINE, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, Sequence, Mapping)) and not value)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        whole = isinstance(value, numbers.Integral)
+        return str(int(value)) if whole else f"{float(value):.4g}"
+    if isinstance(value, Mapping):
+        parts = [f"{key}: {_short(part)}" for key, part in value.items()]
+        text = f"{{{', '.join(parts)}}}"
+    elif type(value) in (list, tuple):
+        text = f"[{', '.join(map(_short, value))}]"
+    elif isinstance(value, os.PathLike) and not isinstance(value, ShortRepr):
+        text = f"'{os.fspath(value)}'"
+    else:
+        text = repr(value)
+    if len(text) <= _VALUE and "\n" not in text and " object at 0x" not in text:
+        return text
+    if isinstance(value, (Mapping, list, tuple)):
+        return f"<{len(value)} entries>"
+    return f"'{value[:_VALUE]}...'" if isinstance(value, str) else f"<{type(value).__name__}>"
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -36,6 +36,7 @@ TENSORFLOW = {
     "training/graph_errors": "errors of TensorFlow graphs",
     "training/label_checks": "assertions in the pipeline of a tf.data.Dataset",
     "teachers/tflite_teacher": "LiteRT teachers run as a py_function",
+    "recipes/fingerprints": "reads tf.data data sets",
     "recipes/pseudo_label": "returns a tf.data.Dataset",
     "report/compare": "a report names the version",
     "report/page": "encodes images as PNG",

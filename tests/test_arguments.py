@@ -1,16 +1,20 @@
 """Arguments and data of all kinds: accepted, or rejected before training with a readable error."""
 
 import re
+import traceback
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import keras_kd as kd
+from keras_kd.models.task import TASKS
 from tests import toy
 from tests.fuzzing.fuzz_readers import call
+from tests.fuzzing.task_cases import OUT_OF_RANGE, Training, case_strategy
 
 NUMBERS = [-1, 0, 0.5, 2, float("nan"), float("inf"), "0.5", None, [1.0], 10**400]
 OBJECTS = [None, 3, -1.5, "nonsense", [], {}, object(), b"x", (), [None], lambda: 1]
@@ -167,3 +171,38 @@ def test_data_of_any_shape_are_trained_on_or_rejected(distiller, parts, batch, e
     assert not error or any(re.search(text, error, re.DOTALL) for text in READABLE), error
     for one, other in zip(before, distiller.get_weights() if error else before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def attempt(function):
+    """The result of a function and `None`, or `None` and its error."""
+    try:
+        return function(), None
+    except Exception as error:
+        return None, error
+
+
+def is_refusal(error):
+    """Whether the package raised an error that says what it received."""
+    if not isinstance(error, REJECTIONS):
+        return False
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    package = str(Path(kd.__file__).parent)
+    return raised_in.startswith(package) and re.search(r"[Rr]eceived|Pass |Declare", str(error))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@cases(250)
+@given(data=st.data())
+def test_any_task_layout_input_and_label_is_right_or_refused(task, data):
+    case = data.draw(case_strategy(task))
+    training = Training(case)
+    assume(training.y is not None)
+    found, error = attempt(training.run)
+    if error is not None:
+        assert is_refusal(error), repr(error)
+        assert not case.usual, repr(error)
+        return
+    assert case.form != OUT_OF_RANGE
+    for name, value in training.expected().items():
+        np.testing.assert_allclose(found[name], value, rtol=2e-3, atol=1e-5, err_msg=name)

@@ -1,12 +1,15 @@
 """Atomic files and folders, JSON files, text tables."""
 
+import dataclasses
 import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keras_kd import files
+from keras_kd.files import ShortRepr, text_fields
 
 
 def test_a_file_appears_only_at_the_end(tmp_path):
@@ -104,3 +107,41 @@ def test_a_table_aligns_its_columns():
         "projector     64"
     )
     assert files.text_table(("a", "b"), [], rule=False) == "a  b"
+
+
+class Object:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"a": 0.123456, "b": 3, "c": np.float32(0.5), "d": 1e6}, "a=0.1235, b=3, c=0.5, d=1e+06"),
+        ({"a": None, "b": (), "c": {}, "d": "", "e": 0, "f": False}, "e=0, f=False"),
+        ({"a": "text", "b": Path("x/y"), "c": [1, 0.25]}, "a='text', b='x/y', c=[1, 0.25]"),
+        ({"a": {"k": 0.1, "l": [True]}}, "a={k: 0.1, l: [True]}"),
+        ({"a": list(range(99)), "b": dict.fromkeys(range(99))}, "a=<99 entries>, b=<99 entries>"),
+        ({"a": Object(), "b": np.zeros(99)}, "a=<Object>, b=<ndarray>"),
+        ({"a": "x" * 99}, f"a='{'x' * 80}...'"),
+    ],
+)
+def test_fields_are_shown_with_short_values(fields, text):
+    shown = text_fields("Name", fields)
+    assert " ".join(shown.split()) == f"Name({text})"
+
+
+def test_many_fields_are_shown_on_short_lines():
+    lines = text_fields("Name", {f"field_{i}": i for i in range(30)}).splitlines()
+    assert len(lines) == 5
+    assert max(map(len, lines)) <= 100
+    assert all(line.startswith("    field") for line in lines[1:])
+
+
+def test_a_dataclass_can_have_a_short_repr():
+    @dataclasses.dataclass(frozen=True, repr=False)
+    class Numbers(ShortRepr):
+        one: float
+        other: float | None = None
+
+    assert repr(Numbers(1 / 3)) == "Numbers(one=0.3333)"
+    assert repr([Numbers(2.0, 0.5)]) == "[Numbers(one=2, other=0.5)]"

@@ -1,5 +1,7 @@
 """Building of a knowledge cache: one pass of the teachers, written block by block."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -153,11 +155,27 @@ def _write_rows(folder: Path, writer: RowWriter, plan: BuildPlan, probe: _InputD
         _check_resumed(folder, written.changed(keys, digests))
         new = ~written.contains(keys)
         if new.any():
-            values = plan.teacher_pass(batch.x if new.all() else batch.select(new, views))
+            with _forget_if_nothing_is_written(folder, writer, plan):
+                values = plan.teacher_pass(batch.x if new.all() else batch.select(new, views))
             if views > 1:
                 values = {f: v.reshape(-1, views, *v.shape[1:]) for f, v in values.items()}
             writer.append({KEYS: keys[new], DIGESTS: digests[new], **values})
         bar.add(1)
+    with _forget_if_nothing_is_written(folder, writer, plan):
+        plan.teacher_pass.check_rounding()
+
+
+@contextlib.contextmanager
+def _forget_if_nothing_is_written(
+    folder: Path, writer: RowWriter, plan: BuildPlan
+) -> Iterator[None]:
+    """Remove a build without a block that fails, so that one with other arguments can follow."""
+    try:
+        yield
+    except CacheError:
+        if not writer.rows:
+            remove_build_files(folder, _BUILDING, *plan.schema.columns)
+        raise
 
 
 def write_manifest(

@@ -19,6 +19,9 @@ from keras_kd.cache.schema import DTYPES, CacheSchema
 from keras_kd.cache.shards import merge_shards, resolve_shard, shard_folder
 from keras_kd.cache.teacher_pass import TeacherPass, teacher_batches
 from keras_kd.cache.views import Augment
+from keras_kd.files import text_fields
+from keras_kd.models.tap_names import resolve_tap, tap_names
+from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import CacheError
 from keras_kd.teachers.teacher import Teacher, as_teachers
 
@@ -89,9 +92,10 @@ class KnowledgeCache:
                 batches, in the same order each time; or samples with keys (`kd.keyed`) in any
                 order.
             path: A folder; created if it does not exist.
-            taps: Names of the layers or outputs to store; `None` for the output. The logits of an
+            taps: The layers or outputs to store, by name; `None` for the output. The logits of an
                 output are stored, and the values of a hidden layer. Defaults to the output.
-            dtype: `"float16"`, or `"float32"` for exact values. Defaults to `"float16"`.
+            dtype: `"float16"`, or `"float32"` for exact values. A build stops if rounding costs
+                more than 1 % of the standard deviation of the values. Defaults to `"float16"`.
             top_k: Number of logits of an output to store, the largest ones, with the mass of the
                 others. `join` spreads that mass evenly over the other classes, which is a good
                 approximation at temperatures near 1 and a bad one at high temperatures. Defaults
@@ -114,12 +118,15 @@ class KnowledgeCache:
 
         Raises:
             CacheError: If the data set has other samples when it is read again (a random
-                augmentation, a shuffle), `path` has another cache, or a value does not fit `dtype`.
+                augmentation, a shuffle), `path` has another cache, or values do not fit `dtype`.
             RuntimeError: If another process is building in the folder.
             OSError: If the disk is full.
         """
         teachers = as_teachers(teachers)
-        names = list(taps) if isinstance(taps, (list, tuple)) else [taps]
+        names = [
+            resolve_tap(name, [t.original for t in teachers], "taps", "KnowledgeCache.build")
+            for name in tap_names(taps, "taps", "KnowledgeCache.build")
+        ]
         _check_arguments(teachers, dataset, names, dtype, batch_size)
         _check_views(views, augment)
         shard = resolve_shard(shard)
@@ -165,6 +172,16 @@ class KnowledgeCache:
     def teachers(self) -> tuple[CachedTeacher, ...]:
         """The teachers for `Distiller`, without their models."""
         return tuple(CachedTeacher(t, str(self.path)) for t in self.manifest.schema.teachers)
+
+    def __repr__(self) -> str:
+        schema = self.manifest.schema
+        fields = {"samples": len(self), "dtype": schema.dtype, "shard": schema.shard}
+        fields |= {"views": schema.views} if schema.views > 1 else {}
+        lines = [
+            f"  teacher '{teacher.name}': {', '.join(str(Tap(tap.name)) for tap in teacher.taps)}"
+            for teacher in schema.teachers
+        ]
+        return "\n".join([text_fields("KnowledgeCache", {"path": self.path, **fields}), *lines])
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -233,7 +250,7 @@ def _check_arguments(
             "KnowledgeCache.build: pass at least one live teacher; teachers of a cache have no "
             f"model to run. Received: teachers={[teacher.name for teacher in teachers]}"
         )
-    if not taps or not all(isinstance(tap, (str, type(None))) for tap in taps):
+    if not taps:
         raise ValueError(
             "KnowledgeCache.build: `taps` must be names of layers or outputs, or None for the "
             f"output. Received: taps={taps!r}"

@@ -19,6 +19,7 @@ from keras_kd.cache.keys import (
     split_element,
     split_key,
 )
+from keras_kd.cache.rounding import RoundingCheck, rounding_moments
 from keras_kd.cache.schema import StoredTap, StoredTeacher
 from keras_kd.cache.top_k import check_top_k, compress_logits
 from keras_kd.cache.views import Augment, make_all_views
@@ -135,19 +136,37 @@ class TeacherPass:
             )
         )
         self._run = tf.function(self._values, input_signature=[inputs])
+        self._rounding = [
+            RoundingCheck(teacher.name, tap, dtype)
+            for teacher in self.stored
+            for tap in teacher.taps
+        ]
 
     def __call__(self, x: Any) -> dict[str, Any]:
         """Run each teacher once on a batch and return an array per file.
 
         Raises:
-            CacheError: If a value is not finite, or too large for the stored dtype.
+            CacheError: If a value is not finite or too large for the stored dtype, or rounding
+                to that dtype matters.
         """
-        values, finite, largest = self._run(x)
+        values, finite, largest, moments = self._run(x)
         for teacher, flags, maxima in zip(self.stored, finite, largest, strict=True):
             for tap, flag, maximum in zip(teacher.taps, flags, maxima, strict=True):
                 if not flag:
                     raise CacheError(self._not_finite_message(teacher.name, tap, float(maximum)))
+        for rounding, batch in zip(self._rounding, moments, strict=True):
+            rounding.add(*batch)
         return {file: value.numpy() for file, value in values.items()}
+
+    def check_rounding(self) -> None:
+        """Check the rounding of all values so far.
+
+        Raises:
+            CacheError: If it matters.
+        """
+        for rounding in self._rounding:
+            rounding.check()
+            rounding.warn()
 
     def _outputs(self, x: Any) -> list[list[Any]]:
         """Return the outputs of each teacher in the order of the taps."""
@@ -157,17 +176,21 @@ class TeacherPass:
             for by_tap, choices in zip(outputs, self._choices, strict=True)
         ]
 
-    def _values(self, x: Any) -> tuple[dict[str, Any], list, list]:
-        """Return the values to store by file, and per tap whether they are finite and their max."""
-        values, finite, largest = {}, [], []
+    def _values(self, x: Any) -> tuple[dict[str, Any], list, list, list]:
+        """Return the values to store by file.
+
+        Also return by tap whether they are finite, their maximum, and the moments of the rounding.
+        """
+        values, finite, largest, moments = {}, [], [], []
         for teacher, outputs in zip(self.stored, self._run_teachers(x), strict=True):
             kept = [tf.cast(value, self._dtype) for value in outputs]
             finite.append([tf.reduce_all(tf.math.is_finite(value)) for value in kept])
             largest.append([tf.reduce_max(tf.abs(value)) for value in outputs])
+            moments += map(rounding_moments, outputs, kept)
             for tap, value in zip(teacher.taps, kept, strict=True):
                 parts = [value] if tap.top_k is None else compress_logits(value, tap.top_k)
                 values.update(zip(tap.columns(self._dtype), parts, strict=True))
-        return values, finite, largest
+        return values, finite, largest, moments
 
     def _not_finite_message(self, name: str, tap: StoredTap, largest: float) -> str:
         where = str(Tap(tap.name))

@@ -18,7 +18,8 @@ class HyperparameterScheduler(keras.callbacks.Callback):
     Args:
         path: `"student_loss_weight"`, `"NAME.HYPERPARAMETER"` for a loss with that name in the
             history (`"soft_targets.temperature"`, `"hint.weight"`), `"noise.stddev"` or
-            `"noise.probability"`.
+            `"noise.probability"`. A loss has the hyperparameters of the loss that it wraps:
+            `"logit_standardization.temperature"`.
         schedule: A function of the epoch (from 0), or of the epoch and the current value, called at
             the start of each epoch; or a `keras.optimizers.schedules.LearningRateSchedule`, called
             at each step (with `steps_per_execution`, at each execution).

@@ -209,7 +209,12 @@ def _dataset_and_steps(arguments: dict[str, Any]) -> tuple[Any, int]:
             "from_tensor_slices((x, y)).shuffle(len(x), seed=1).batch(128). "
             f"Received: x of type {type(data).__name__}"
         )
-    steps = arguments.get("steps_per_epoch") or int(data.cardinality())
+    steps = arguments.get("steps_per_epoch")
+    if steps is not None and steps < 1:
+        raise ValueError(
+            f"Resume: `steps_per_epoch` must be at least 1. Received: steps_per_epoch={steps}"
+        )
+    steps = int(data.cardinality()) if steps is None else steps
     if steps < 1:
         raise ValueError(
             "Resume must know how many batches an epoch has, and this data set does not say. Pass "

@@ -13,6 +13,13 @@ QUANTIZATIONS = (
 )
 BEST = "best"
 XNNPACK = {"on": True, "off": False}
+#: What outputs may be declared as; repeated here for the same reason.
+OUTPUTS = ("auto", "logits", "probabilities", "values", "classes", "binary", "labels")
+_OUTPUTS = (
+    "what the outputs are, if it cannot be detected: logits or probabilities of classes or "
+    "yes-or-no labels, values (numbers, a regression), or the task, classes, binary (one unit) or "
+    "labels (several independent ones) (default: auto, by the last layer and the labels)"
+)
 _DATA = (
     "'digits', a name of TensorFlow Datasets ('mnist', 'fashion_mnist', ...), or a folder with "
     "train, test, ... saved by tf.data.Dataset.save, or with train.npz, test.npz, ... (arrays x "
@@ -66,6 +73,19 @@ def _add_data(parser: argparse.ArgumentParser, required: bool, train: bool = Tru
     )
 
 
+def _add_task(parser: argparse.ArgumentParser, ignore: bool = True) -> None:
+    """Add the options that say what the outputs are."""
+    group = parser.add_argument_group("outputs")
+    group.add_argument("--outputs", choices=OUTPUTS, default="auto", help=_OUTPUTS)
+    if ignore:
+        group.add_argument(
+            "--ignore-class",
+            type=int,
+            metavar="LABEL",
+            help="a label that is not counted, such as 255 for void pixels (default: none)",
+        )
+
+
 def _add_distill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("teacher", metavar="TEACHER.keras", help="a trained model")
     parser.add_argument("student", metavar="STUDENT.keras", help="a built model, trained or not")
@@ -77,7 +97,7 @@ def _add_distill(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="loss between the outputs of teacher and student, such as soft_targets, logits_mse, "
-        "dist; may be repeated (default: soft_targets)",
+        "dist; may be repeated (default: soft_targets, for numbers logits_mse)",
     )
     group.add_argument(
         "--temperature",
@@ -104,6 +124,7 @@ def _add_distill(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="seed of the sample order and dropout (default: 0)"
     )
     group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
+    _add_task(parser, ignore=False)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +167,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         help="operation to append to an output of logits (default: none)",
     )
     group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
+    _add_task(parser)
 
 
 def _add_benchmark(parser: argparse.ArgumentParser) -> None:
@@ -202,6 +224,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--title", help="heading of the report")
     group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
+    _add_task(parser)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

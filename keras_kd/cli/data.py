@@ -1,6 +1,7 @@
 """Splits of the data set that `--data` names, checked against the models that take them."""
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -19,6 +20,15 @@ def load_training_data(
 ) -> Any:
     """Load the training split in shuffled batches."""
     return _load(options, options.train_split, model, batch_size, seed=seed)
+
+
+def load_training_labels(options: argparse.Namespace, model: keras.Model) -> Iterator[Any]:
+    """Yield the labels of the training split in order, batch by batch.
+
+    Iterating over the shuffled batches would change their order in the training that follows.
+    """
+    for batch in _load(options, options.train_split, model, 1024, shuffle=False):
+        yield batch[1]
 
 
 def load_test_data(

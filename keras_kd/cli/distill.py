@@ -9,12 +9,14 @@ import keras
 
 from keras_kd import losses
 from keras_kd.cli import data
-from keras_kd.cli.label_loss import loss_and_accuracy
+from keras_kd.cli.label_loss import LabelLoss, find_task, label_loss
 from keras_kd.cli.models import load_model
 from keras_kd.cli.output import Outcome, UsageError, keras_verbosity, table
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.files import atomic_write, write_json
-from keras_kd.training.hyperparameters import hyperparameters
+from keras_kd.models.declaration import OUTPUTS
+from keras_kd.teachers.teacher import Teacher
+from keras_kd.training.hyperparameters import hyperparameter_holders
 
 STUDENT, HISTORY = "student.keras", "history.json"
 
@@ -28,14 +30,20 @@ def run(options: argparse.Namespace) -> Outcome:
     student = load_model(options.student, options.unsafe)
     train = data.load_training_data(options, student, options.batch_size, options.seed)
     test = data.load_test_data(options, student, options.batch_size)
-    loss, accuracy = loss_and_accuracy(student, train.element_spec[1])
-    distiller = Distiller(student, teacher, terms, options.student_loss_weight)
+    task = find_task(student, data.load_training_labels(options, student), options.outputs)
+    hard = label_loss(student, train.element_spec[1], task, options.outputs)
+    terms = terms or [_default_loss(task, options.temperature)]
+    distiller = _make_distiller(student, teacher, terms, task, options)
     steps = options.epochs * int(train.cardinality())
-    distiller.compile(cosine_adam(options.learning_rate, steps), loss, metrics=[accuracy])
+    optimizer = cosine_adam(options.learning_rate, steps)
+    distiller.compile(optimizer, hard.loss, metrics=[hard.metric])
     history = run_fit(distiller, train, test, options.epochs)
-    accuracies = {} if test is None else _evaluate(distiller, teacher, test)
+    scores = {}
+    if test is not None:
+        own = label_loss(teacher, test.element_spec[1], task, options.outputs)
+        scores = _evaluate(distiller, teacher, own, test)
     _write(options.out, student, history)
-    return _outcome(options, teacher, student, accuracies)
+    return _outcome(options, teacher, student, hard, scores)
 
 
 def cosine_adam(rate: float, steps: int) -> keras.optimizers.Optimizer:
@@ -55,26 +63,66 @@ def run_fit(
 def _make_losses(
     names: list[str] | None, temperature: float | None
 ) -> list[losses.DistillationLoss]:
-    """Return the losses of `--loss` with the temperature of `--temperature`.
+    """Return the losses of `--loss` with the temperature of `--temperature`, none by default.
 
     Raises:
         UsageError: If there is no loss of a name, or none of the losses has a temperature.
     """
     try:
-        terms = [losses.get(name) for name in names or ["soft_targets"]]
+        terms = [losses.get(name) for name in names or ()]
     except ValueError as error:
         raise UsageError(f"argument --loss: {error}") from error
-    if temperature is None:
+    if temperature is None or not terms:
         return terms
-    softened = [term for term in terms if "temperature" in hyperparameters(term)]
+    softened = [
+        holder for term in terms for holder in hyperparameter_holders(term).get("temperature", [])
+    ]
     if not softened:
         raise UsageError(
             "--temperature needs a loss with a temperature. Received: "
             f"{[term.name for term in terms]}"
         )
-    for term in softened:
-        term.temperature = temperature
+    for holder in softened:
+        holder.temperature = temperature
     return terms
+
+
+def _default_loss(task: str, temperature: float | None) -> losses.DistillationLoss:
+    """Return the loss for a task.
+
+    Raises:
+        UsageError: If it has no temperature and one is given.
+    """
+    if task == "values":
+        if temperature is not None:
+            raise UsageError(
+                "--temperature is for classes and yes-or-no labels; the outputs are numbers "
+                "(regression), whose loss logits_mse has none"
+            )
+        return losses.LogitsMSE()
+    loss = losses.SoftTargets(activation="softmax" if task == "classes" else "sigmoid")
+    if temperature is not None:
+        loss.temperature = temperature
+    return loss
+
+
+def _make_distiller(
+    student: keras.Model,
+    teacher: keras.Model,
+    terms: list[losses.DistillationLoss],
+    task: str,
+    options: argparse.Namespace,
+) -> Distiller:
+    # Numbers are compared as they are, also after an activation.
+    declared = "values" if task == "values" else options.outputs
+    declared = declared if declared in OUTPUTS else "auto"
+    return Distiller(
+        student,
+        Teacher(teacher, outputs=declared),
+        terms,
+        options.student_loss_weight,
+        student_outputs=declared,
+    )
 
 
 def _check_out(options: argparse.Namespace) -> None:
@@ -96,15 +144,16 @@ def _check_out(options: argparse.Namespace) -> None:
         )
 
 
-def _evaluate(distiller: Distiller, teacher: keras.Model, test: Any) -> dict[str, float]:
-    """Return the test accuracies of teacher and student."""
-    loss, accuracy = loss_and_accuracy(teacher, test.element_spec[1])
-    teacher.compile(loss=loss, metrics=[accuracy])
-    models = {"teacher": teacher, "student": distiller}
+def _evaluate(
+    distiller: Distiller, teacher: keras.Model, hard: LabelLoss, test: Any
+) -> dict[str, float]:
+    """Return the test scores of teacher and student."""
+    teacher.compile(loss=hard.loss, metrics=[hard.metric])
+    models, name = {"teacher": teacher, "student": distiller}, hard.metric.name
     results = {
-        name: model.evaluate(test, verbose=0, return_dict=True) for name, model in models.items()
+        role: model.evaluate(test, verbose=0, return_dict=True) for role, model in models.items()
     }
-    return {f"{name}_accuracy": float(result["accuracy"]) for name, result in results.items()}
+    return {f"{role}_{name}": float(result[name]) for role, result in results.items()}
 
 
 def _write(out: Path, student: keras.Model, history: dict[str, Any]) -> None:
@@ -118,23 +167,28 @@ def _outcome(
     options: argparse.Namespace,
     teacher: keras.Model,
     student: keras.Model,
-    accuracies: dict[str, float],
+    hard: LabelLoss,
+    scores: dict[str, float],
 ) -> Outcome:
     numbers = {
         "student": str(options.out / STUDENT),
         "history": str(options.out / HISTORY),
         "epochs": options.epochs,
+        "task": hard.task,
         "teacher_parameters": teacher.count_params(),
         "student_parameters": student.count_params(),
-        **accuracies,
+        **scores,
     }
+    name = hard.metric.name
+    text = "{:.4g}" if hard.task == "values" else "{:.2%}"
     rows = [
         [
             role,
             f"{numbers[f'{role}_parameters']:,}",
-            f"{accuracies[f'{role}_accuracy']:.2%}" if accuracies else "no test split",
+            text.format(scores[f"{role}_{name}"]) if scores else "no test split",
         ]
         for role in ("teacher", "student")
     ]
-    text = table(["", "parameters", "test accuracy"], rows)
-    return Outcome(numbers, f"{text}\nWrote {options.out / STUDENT}, {options.out / HISTORY}.")
+    title = "test RMSE" if hard.task == "values" else "test accuracy"
+    lines = table(["", "parameters", title], rows)
+    return Outcome(numbers, f"{lines}\nWrote {options.out / STUDENT}, {options.out / HISTORY}.")

@@ -1,6 +1,7 @@
 """`keras-kd export`: convert a Keras file to a verified .tflite file."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from keras_kd.report import formatting
 
 def run(options: argparse.Namespace) -> Outcome:
     """Convert, verify and write the model."""
-    kind, settings = options.quantization, {"io_dtype": options.io_dtype, "answer": options.answer}
+    kind = options.quantization
+    settings = {
+        "io_dtype": options.io_dtype,
+        "answer": options.answer,
+        "outputs": options.outputs,
+        "ignore_class": options.ignore_class,
+    }
     is_calibrated = kind in (*CALIBRATED, BEST)
     if options.data is None and is_calibrated:
         raise UsageError(f"--quantization {kind} needs --data for calibration")
@@ -54,14 +61,26 @@ def _outcome(file: export.TFLiteModel) -> Outcome:
     if scores is None:
         lines.append("Not verified on samples: pass --data.")
     for name, score in scores.outputs.items() if scores else ():
-        line = f"Output '{name}' on {scores.samples} samples: "
-        line += f"{formatting.percent(score.agreement)} agreement with the model"
-        if score.accuracy is not None:
-            line += f", accuracy {formatting.percent(score.accuracy)} ({_format_drop(score.drop)})"
-        lines.append(f"{line}.")
+        parts = ", ".join(_score_parts(score))
+        lines.append(f"Output '{name}' on {scores.samples} samples: {parts}.")
     if file.tried:
         lines.append("\n" + _tried_table(file.tried))
     return Outcome(numbers, "\n".join(lines))
+
+
+def _score_parts(score: export.Score) -> Iterator[str]:
+    """Yield what is known of an output."""
+    if score.agreement is not None:
+        yield f"{formatting.percent(score.agreement)} agreement with the model"
+    elif score.relative_difference is not None:
+        yield (
+            f"difference from the model {formatting.significant(score.relative_difference)} of "
+            "its standard deviation"
+        )
+    if score.accuracy is not None:
+        yield f"accuracy {formatting.percent(score.accuracy)} ({_format_drop(score.drop)})"
+    if score.rmse is not None:
+        yield f"root mean squared error {formatting.significant(score.rmse)}"
 
 
 def _format_drop(points: float) -> str:

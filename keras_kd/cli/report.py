@@ -12,7 +12,11 @@ from keras_kd.cli import data
 from keras_kd.cli.models import load_model
 from keras_kd.cli.output import Outcome, UsageError, table
 from keras_kd.files import read_json
-from keras_kd.report import compare, formatting
+from keras_kd.report import compare
+from keras_kd.report.columns import columns_of
+
+#: Columns of the table that is printed.
+_COLUMNS = ("accuracy", "exact_match", "auc", "rmse", "r2", "agreement", "size", "latency_us")
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -35,19 +39,16 @@ def run(options: argparse.Namespace) -> Outcome:
         student=options.student,
         history=history,
         verbose=int(sys.stderr.isatty()),
+        outputs=options.outputs,
+        ignore_class=options.ignore_class,
         **({"title": options.title} if options.title else {}),
     )
+    columns = [column for column in columns_of(report) if column.key in _COLUMNS]
+    header = ["", *(column.heading for column in columns)]
     rows = [
-        [
-            entry.name,
-            formatting.percent(entry.accuracy),
-            formatting.percent(entry.agreement),
-            formatting.size(entry.size),
-            formatting.duration(entry.latency_us),
-        ]
+        [entry.name, *(column.cell(entry, report) for column in columns)]
         for entry in report.entries
     ]
-    header = ["", "accuracy", "agreement", "size", "latency"]
     text = f"{table(header, rows)}\nWrote {options.out}: {report.samples} samples."
     return Outcome({"report": options.out, **report.as_dict()}, text)
 

@@ -51,9 +51,11 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Store the weights if they are the best so far."""
-        if self.monitor not in (logs or {}):
+        if "loss" not in (logs or {}):
+            return  # The data ended before this epoch.
+        if self.monitor not in logs:
             raise ValueError(
-                f"`monitor` must be an entry of the history: {sorted(logs or {})}. Received: "
+                f"`monitor` must be an entry of the history: {sorted(logs)}. Received: "
                 f"monitor={self.monitor!r}. Entries that start with 'val_' need `validation_data`."
             )
         value = self.sign * float(logs[self.monitor])

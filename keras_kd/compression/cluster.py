@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_kd.compression.kernels import get_kernels, is_pruned, zero_fraction
-from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, check_skip
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, resolve_skip
 from keras_kd.compression.tfmot.clustering import (
     INITIALIZATIONS,
     ClusterOptions,
@@ -18,8 +18,10 @@ from keras_kd.compression.tfmot.convert import convert_student, to_keras
 from keras_kd.compression.tfmot.layers import Custom
 from keras_kd.compression.tfmot.wrapper import wrap
 from keras_kd.compression.training import Training
+from keras_kd.training.keywords import explain_keywords
 
 
+@explain_keywords(Training)
 def cluster(
     student: keras.Model,
     clusters: int = 16,
@@ -52,7 +54,7 @@ def cluster(
             values, as int8 files have a scale per channel. Defaults to `False`.
         preserve_sparsity: Whether pruned kernels (with at least 10 % zeros) keep their zeros.
             Defaults to `True`.
-        skip: Names of layers not to cluster. Defaults to none.
+        skip: Layers not to cluster, or their names. Defaults to none.
         custom: As for `to_tf_keras`. Defaults to `None`.
         **training: Other arguments of `kd.compression.Training`: `optimizer`, `loss`, `metrics`,
             `teachers`, `losses`, `student_loss_weight`, `weighting`, `noise`, `validation_data`,
@@ -78,7 +80,7 @@ def cluster(
     _check(clusters, start)
     requested = ClusterOptions(clusters, start, preserve_sparsity, per_channel)
     converted = convert_student(student, custom)
-    check_skip(skip, converted.layers)
+    skip = resolve_skip(skip, student, converted.layers)
     planned = [
         _plan(layer, requested, path in skip)
         for path, chain in converted.layers.items()

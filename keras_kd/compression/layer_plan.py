@@ -1,18 +1,21 @@
 """What a compression does to each layer, and the result of the compression."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
-from keras_kd.files import text_table
+from keras_kd.files import ShortRepr, text_fields, text_table
+from keras_kd.models.tap_names import resolve_tap, tap_names
 
 #: Values of `LayerPlan.action`.
 ACTIONS = ("pruned", "clustered", "quantized", "rewritten", "left", "refused")
 
 
-@dataclass(frozen=True)
-class LayerPlan:
+@dataclass(frozen=True, repr=False)
+class LayerPlan(ShortRepr):
     """What a compression does to one layer.
 
     Attributes:
@@ -30,6 +33,10 @@ class LayerPlan:
 
 class LayerPlans(tuple):
     """The plans of all layers in order; prints as a table."""
+
+    def __repr__(self) -> str:
+        counts = Counter(plan.action for plan in self)
+        return f"LayerPlans({', '.join(f'{n} {action}' for action, n in counts.items())})"
 
     def __str__(self) -> str:
         rows = [(plan.name, plan.kind, plan.action, plan.reason) for plan in self]
@@ -79,15 +86,29 @@ class Result:
     history: dict[str, list[float]]
     layers: LayerPlans
 
+    def __repr__(self) -> str:
+        last = {name: values[-1] for name, values in self.history.items() if values}
+        fields = {"model": self.model.name, "layers": self.layers, "last epoch": last}
+        return text_fields("Result", fields)
 
-def check_skip(skip: Sequence[str], layers: Collection[str]) -> None:
-    """Check that `skip` contains names of layers only.
+
+def resolve_skip(skip: Any, student: keras.Model, layers: Collection[str]) -> list[str]:
+    """Return the names of the layers to skip.
+
+    Args:
+        skip: Names of layers, or the layers.
+        student: The student.
+        layers: The names of its layers.
 
     Raises:
+        TypeError: If one is neither a name nor a layer.
         ValueError: If a name is unknown.
     """
+    names = tap_names(skip, "skip", "Compression", required=True)
+    skip = [resolve_tap(name, [student], "skip", "Compression") for name in names]
     unknown = set(skip) - set(layers)
     if unknown:
         raise ValueError(
             f"`skip` must name layers of the student: {list(layers)}. Received: {sorted(unknown)}"
         )
+    return skip

@@ -14,16 +14,38 @@ from keras_kd.compression.cluster import cluster
 from keras_kd.compression.layer_plan import LayerPlans, Result
 from keras_kd.compression.prune import prune
 from keras_kd.compression.quantize_aware import prepare_student, quantize_aware
-from keras_kd.compression.stage import Stage, StageFolder, describe, save_student, save_weights
+from keras_kd.compression.stage import VERSION, Stage, StageFolder, save_student, save_weights
 from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.training import Training
+from keras_kd.distillers.default_losses import as_losses
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.files import read_json, write_json
+from keras_kd.files import read_json, text_fields, write_json
 from keras_kd.models.copy import copy_model
+from keras_kd.models.user_warnings import warn_user
+from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
+from keras_kd.teachers.teacher import as_teachers
+from keras_kd.training.keywords import explain_keywords, keyword_names, reject_unknown
 
 _FILE, _FACTS = "student.tflite", "file.json"
 _SAMPLES = 300  # For the calibration of an export.
+#: The arguments that are data.
+_DATA = ("data", "validation_data")
+
+
+def _distill(student: keras.Model, **training: Any) -> Result:
+    model = copy_model(student)
+    return Result(model, Training(**training).distill(model), LayerPlans())
+
+
+#: By technique, the function that runs a stage, and what else it gets its arguments from.
+_FUNCTIONS = {
+    "distill": (_distill, Training),
+    "prune": (prune, Training),
+    "cluster": (cluster, Training),
+    "quantize_aware": (quantize_aware, Training),
+    "export": (to_tflite,),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +66,13 @@ class PipelineResult:
     stages: tuple[Result, ...]
     file: TFLiteModel | None = None
 
+    def __repr__(self) -> str:
+        header = text_fields("PipelineResult", {"model": self.model.name})
+        parts = [*self.stages, *filter(None, [self.file])]
+        return "\n".join([header, *(f"  {part!r}" for part in parts)])
 
+
+@explain_keywords(Training)
 def pipeline(
     stages: Sequence[Stage],
     student: keras.Model,
@@ -59,6 +87,13 @@ def pipeline(
     Each stage starts from the best epoch of the previous one. The result of each finished stage is
     stored in its own folder in `directory`, so another call resumes with the first unfinished
     stage. Folders of stages with a plain model contain it as `student.keras`.
+
+    A finished stage is reused for the same stages, arguments, student, teachers and data only;
+    other ones are rejected, and nothing is overwritten. Models are compared by configuration and
+    weights, arrays completely, and a `tf.data.Dataset` by its structure, its number of batches and
+    its first 512 samples, or all if their order is random and there are less than 65,536. For this
+    it is read twice; what differs from time to time, such as augmented images, is not compared, and
+    a warning says if nothing of the content could be. Callbacks are compared by their class.
 
     Args:
         stages: The stages, such as `[Stage("distill", epochs=20), Stage("prune", epochs=10),
@@ -97,23 +132,70 @@ def pipeline(
     _check(stages)
     open_student(student)  # Rejects a student that no stage supports.
     common = {"data": data, "monitor": monitor, **training}
-    results, file, about = [], None, {}
-    model = copy_model(student)
-    for number, stage in enumerate(stages, 1):
+    _resolve_layers(stages, student, common)
+    folders = _make_folders(stages, student, Path(directory), common)
+    _warn_of_unknown_data(folders)
+    results, file, model = [], None, copy_model(student)
+    for stage, folder in zip(stages, folders, strict=True):
         arguments = _arguments(stage, common)
-        about = {
-            "technique": stage.technique,
-            "arguments": describe(arguments),
-            "student": [list(weight.shape) for weight in student.weights],
-            "before": about,
-        }
-        folder = StageFolder(Path(directory) / f"{number:02}-{stage.technique}", about)
         if stage.technique == "export":
-            file = _export(model, folder, arguments)
+            file = _export(model, folder, common, arguments)
         else:
             results.append(_train(stage.technique, model, folder, arguments))
             model = results[-1].model
     return PipelineResult(model, _merge_history(stages, results), tuple(results), file)
+
+
+def _resolve_layers(
+    stages: Sequence[Stage], student: keras.Model, common: Mapping[str, Any]
+) -> None:
+    """Look up the layers that losses got as taps: each stage trains a copy of the student."""
+    for arguments in (common, *(stage.arguments for stage in stages)):
+        if arguments.get("losses") is not None:
+            teachers = arguments.get("teachers", common.get("teachers"))
+            original = as_teachers(teachers)[0].original if teachers else None
+            for loss in as_losses(arguments["losses"]):
+                loss.resolve_taps([original], [student])
+
+
+def _make_folders(
+    stages: Sequence[Stage], student: keras.Model, directory: Path, common: Mapping[str, Any]
+) -> list[StageFolder]:
+    """Return the folder of each stage; what it depends on is described before any training."""
+    fingerprints = Fingerprints(input_specs(common["data"]))
+    folders, before = [], {"student": fingerprints.describe(student)}
+    for number, stage in enumerate(stages, 1):
+        arguments = _arguments(stage, common)
+        if stage.technique == "export":
+            arguments = {**{name: common.get(name) for name in _DATA}, **arguments}
+        arguments.pop("verbose", None)
+        about = {
+            "version": VERSION,
+            "technique": stage.technique,
+            "arguments": fingerprints.describe(arguments),
+            **before,
+        }
+        folders.append(StageFolder(directory / f"{number:02}-{stage.technique}", about))
+        before = {"student": before["student"], "stages before": about}
+    return folders
+
+
+def _warn_of_unknown_data(folders: Sequence[StageFolder]) -> None:
+    """Warn if finished stages will be reused for data whose content cannot be compared.
+
+    Raises:
+        ValueError: If a folder contains a stage with another configuration.
+    """
+    for folder in [folder for folder in folders if folder.done]:
+        described = folder.about["arguments"]
+        unknown = [name for name in _DATA if not has_content(described.get(name))]
+        if unknown:
+            warn_user(
+                f"The finished stage in '{folder.path}' is reused. Of {unknown} only the structure "
+                "could be compared with its data, because the samples come in random order or "
+                "differ each time. Pass another directory if they are others."
+            )
+            return
 
 
 def _check(stages: Sequence[Stage]) -> None:
@@ -121,6 +203,10 @@ def _check(stages: Sequence[Stage]) -> None:
         raise ValueError(
             f"`stages` must be a list of kd.compression.Stage. Received: stages={stages!r}"
         )
+    for stage in stages:
+        functions = _FUNCTIONS[stage.technique]
+        known = [name for function in functions for name in keyword_names(function)]
+        reject_unknown(f"Stage '{stage.technique}'", stage.arguments, known)
     for before, after in itertools.pairwise(stage.technique for stage in stages):
         if before == "export" or (before == "quantize_aware" and after != "export"):
             raise ValueError(
@@ -132,7 +218,7 @@ def _check(stages: Sequence[Stage]) -> None:
 def _arguments(stage: Stage, common: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a stage; its own take precedence over the common ones."""
     if stage.technique == "export":
-        return {"quantization": "int8", **_export_data(common), **stage.arguments}
+        return {"quantization": "int8", **stage.arguments}
     merged = {**common, **stage.arguments}
     if merged["monitor"] == "auto":
         validated = merged.get("validation_data") is not None and merged.get("loss") is not None
@@ -156,7 +242,7 @@ def _train(
     """Run a training stage, or load its result."""
     if folder.done:
         return folder.load(_build_result_model(technique, model, arguments))
-    run = {"distill": _distill, "prune": prune, "cluster": cluster}.get(technique, quantize_aware)
+    run = _FUNCTIONS[technique][0]
     save = save_weights if technique == "quantize_aware" else save_student
 
     def write(path: Path) -> Result:
@@ -179,12 +265,12 @@ def _build_result_model(
     return prepare_student(model, plan, **options).wrapped.model
 
 
-def _distill(student: keras.Model, **training: Any) -> Result:
-    model = copy_model(student)
-    return Result(model, Training(**training).distill(model), LayerPlans())
-
-
-def _export(model: keras.Model, folder: StageFolder, arguments: Mapping[str, Any]) -> TFLiteModel:
+def _export(
+    model: keras.Model,
+    folder: StageFolder,
+    common: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+) -> TFLiteModel:
     path = folder.path / _FILE
     if folder.done:
         facts = read_json(folder.path / _FACTS)
@@ -193,7 +279,7 @@ def _export(model: keras.Model, folder: StageFolder, arguments: Mapping[str, Any
     files = []
 
     def write(target: Path) -> Result:
-        file = to_tflite(model, target / _FILE, **arguments)
+        file = to_tflite(model, target / _FILE, **{**_export_data(common), **arguments})
         facts = {name: getattr(file, name) for name in ("quantization", "inputs", "outputs")}
         write_json(target / _FACTS, facts)
         files.append(file)

@@ -1,15 +1,14 @@
 """Magnitude pruning: the smallest weights become zero during the training."""
 
 import functools
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_kd.compression.kernels import get_kernels, zero_fraction
-from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, check_skip
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, resolve_skip
 from keras_kd.compression.tfmot.convert import convert_student, to_keras
 from keras_kd.compression.tfmot.layers import Custom
 from keras_kd.compression.tfmot.pruning import (
@@ -20,10 +19,13 @@ from keras_kd.compression.tfmot.pruning import (
 )
 from keras_kd.compression.tfmot.wrapper import wrap
 from keras_kd.compression.training import Training
+from keras_kd.models.user_warnings import warn_user
+from keras_kd.training.keywords import explain_keywords
 
 _POOLINGS = ("avg", "max")
 
 
+@explain_keywords(Training)
 def prune(
     student: keras.Model,
     sparsity: float | tuple[int, int] = 0.8,
@@ -55,7 +57,7 @@ def prune(
         block_size: Height and width of the blocks in which weights of matrices become zero; kernels
             of other ranks are not pruned then. Defaults to (1, 1).
         block_pooling: The magnitude of a block, `"avg"` or `"max"`. Defaults to `"avg"`.
-        skip: Names of layers not to prune. Defaults to none.
+        skip: Layers not to prune, or their names. Defaults to none.
         custom: As for `to_tf_keras`. A custom tf_keras layer that is a
             `tfmot.sparsity.keras.PrunableLayer` is pruned too. Defaults to `None`.
         **training: Other arguments of `kd.compression.Training`: `optimizer`, `loss`, `metrics`,
@@ -86,7 +88,7 @@ def prune(
     target = None if isinstance(sparsity, tuple | list) else sparsity
     schedule_layer = _layer_schedule(schedule, target, plan)
     converted = convert_student(student, custom)
-    check_skip(skip, converted.layers)
+    skip = resolve_skip(skip, student, converted.layers)
     layers = LayerPlans(
         _plan(layer, options, path in skip)
         for path, chain in converted.layers.items()
@@ -103,10 +105,9 @@ def prune(
     wrapped = wrap(student, converted, pruned.model)
     history = plan.fit(wrapped, measure, lambda: zero_fraction(pruned.weights) >= least)
     if (reached := zero_fraction(pruned.weights)) < least:
-        warnings.warn(
+        warn_user(
             f"The training of '{student.name}' ended at a sparsity of {reached:.3f}, before the "
-            f"target of {target}. Train longer, or pass a smaller `schedule`.",
-            stacklevel=2,
+            f"target of {target}. Train longer, or pass a smaller `schedule`."
         )
     return Result(to_keras(pruned.strip(), student), history, layers)
 
@@ -128,11 +129,19 @@ def _plan(layer: Any, options: dict[str, Any], skipped: bool) -> LayerPlan:
         reason = "frozen"
     elif options["block_size"] != (1, 1) and ranks != {2}:
         reason = "blocks require a matrix"
+    elif options["block_size"] != (1, 1) and _has_one_row_of_blocks(kernels, options["block_size"]):
+        reason = "tensorflow-model-optimization requires two rows and two columns of blocks"
     elif options["sparsity_m_by_n"] and not ranks <= {2, 4}:
         reason = "m of n requires a dense layer or a two-dimensional convolution"
     else:
         return LayerPlan(layer.name, kind, "pruned", " and ".join(kernels))
     return LayerPlan(layer.name, kind, "left", reason)
+
+
+def _has_one_row_of_blocks(kernels: Mapping[str, Any], block_size: tuple[int, int]) -> bool:
+    """Return whether blocks cover a whole side of a matrix."""
+    sides = [zip(kernel.shape, block_size, strict=True) for kernel in kernels.values()]
+    return any(side <= size for pairs in sides for side, size in pairs)
 
 
 def _layer_schedule(schedule: Any, target: float | None, plan: Training) -> Callable[[int], Any]:

@@ -19,11 +19,13 @@ from keras_kd.compression.tfmot.qat_rewrites import rewrite_for_qat
 from keras_kd.compression.tfmot.quantized_model import QuantizedModel, quantize
 from keras_kd.compression.tfmot.wrapper import WrappedModel, wrap
 from keras_kd.compression.training import Training
+from keras_kd.training.keywords import explain_keywords
 
 #: Layers whose zeros and clusters tensorflow-model-optimization can preserve.
 _PRESERVABLE = ("Conv2D", "Dense")
 
 
+@explain_keywords(Training)
 def quantize_aware(
     student: keras.Model,
     *,

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result
-from keras_kd.files import atomic_folder, read_json, write_json
+from keras_kd.files import atomic_folder, read_json, text_fields, write_json
+from keras_kd.recipes.fingerprints import differing_names
 
 #: The techniques of a stage.
 TECHNIQUES = ("distill", "prune", "cluster", "quantize_aware", "export")
+#: Version of the configuration that a stage folder records.
+VERSION = 2
+_SEED = (
+    " Random initial weights are others in each process: call keras.utils.set_random_seed before "
+    "you build a model, or load its weights."
+)
 _ABOUT, _STUDENT, _WEIGHTS = "stage.json", "student.keras", "student.weights.h5"
 
 
@@ -42,6 +48,9 @@ class Stage:
         self.technique = technique
         self.arguments = arguments
 
+    def __repr__(self) -> str:
+        return text_fields("Stage", {"technique": self.technique, **self.arguments})
+
 
 @dataclass(frozen=True)
 class StageFolder:
@@ -49,7 +58,7 @@ class StageFolder:
 
     Attributes:
         path: The folder.
-        about: The configuration of the stage.
+        about: The configuration of the stage: `version`, `technique`, `arguments`, ....
     """
 
     path: Path
@@ -65,13 +74,21 @@ class StageFolder:
         if not self.path.exists():
             return False
         found = read_json(self.path / _ABOUT)["about"]
-        keys = {*found, *self.about}
-        differing = sorted(k for k in keys if found.get(k, ...) != self.about.get(k, ...))
+        advice = (
+            "Pass another directory to the pipeline, or delete this folder and those of the stages "
+            "after it."
+        )
+        if found.get("version") != VERSION:
+            raise ValueError(
+                f"'{self.path}' contains a stage that another version of keras_kd wrote, which "
+                f"does not record the student, the teachers and the data in this form. {advice}"
+            )
+        differing = differing_names(found, self.about)
         if differing:
+            seed = "student" in differing or "teachers" in differing
             raise ValueError(
                 f"'{self.path}' contains a stage with another configuration; it differs in "
-                f"{differing}. Pass another directory to the pipeline, or delete this folder and "
-                "those of the stages after it."
+                f"{differing}. {advice}{_SEED if seed else ''}"
             )
         return True
 
@@ -104,26 +121,3 @@ def save_student(model: keras.Model, folder: Path) -> None:
 def save_weights(model: keras.Model, folder: Path) -> None:
     """Save the weights of a student that runs in tf_keras."""
     model.save_weights(folder / _WEIGHTS)
-
-
-def describe(value: Any) -> Any:
-    """Return a description of an argument as JSON, to compare it; data only by its type."""
-    if isinstance(value, Mapping):
-        return {str(key): describe(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [describe(part) for part in value]
-    if isinstance(value, bool | int | float | str | type(None)):
-        return value
-    if isinstance(value, keras.losses.Loss | keras.optimizers.Optimizer | keras.Layer):
-        return _describe_keras_object(value)
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {value.shape}"
-    return getattr(value, "__name__", type(value).__name__)
-
-
-def _describe_keras_object(value: Any) -> Any:
-    if isinstance(value, keras.Model):
-        return f"{value.name}, {value.count_params()} parameters"
-    config = keras.saving.serialize_keras_object(value)["config"]
-    # Keras numbers default names: the second optimizer is `adam_1`.
-    return describe({key: part for key, part in config.items() if key != "name"})

@@ -13,16 +13,18 @@ from keras_kd.compression.tfmot.callbacks import adapt_callbacks
 from keras_kd.compression.tfmot.taps import TfKerasTappedModel
 from keras_kd.compression.tfmot.wrapper import WrappedModel
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses, student_tap
+from keras_kd.distillers.default_losses import as_losses
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.distiller import Distiller
+from keras_kd.distillers.loss_taps import choose_taps, student_tap
+from keras_kd.files import ShortRepr
 from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
-from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.optimizers import copy_optimizer
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Training(ShortRepr):
     """How a compressed student is trained: the arguments that all techniques share.
 
     Args:
@@ -89,10 +91,12 @@ class Training:
                 "There is nothing to train on: pass `teachers`, a `loss` on the labels, or both. "
                 f"Received: teachers=None, loss={self.loss!r}, losses={self.losses!r}"
             )
-        if self.epochs < 1 or self.batch_size < 1:
+        counts = (self.epochs, self.batch_size, self.steps_per_epoch)
+        if any(count is not None and count < 1 for count in counts):
             raise ValueError(
-                "`epochs` and `batch_size` must be at least 1. "
-                f"Received: epochs={self.epochs}, batch_size={self.batch_size}"
+                "`epochs`, `batch_size` and `steps_per_epoch` must be at least 1. Received: epochs="
+                f"{self.epochs}, batch_size={self.batch_size}, "
+                f"steps_per_epoch={self.steps_per_epoch}"
             )
         if not isinstance(self.optimizer, (str, keras.optimizers.Optimizer)):
             raise TypeError(
@@ -103,9 +107,7 @@ class Training:
 
     def student_taps(self, student: keras.Model) -> list[str]:
         """Return the names of the student's hidden taps."""
-        first = as_teachers(self.teachers)[0].model if self.terms and self.teachers else None
-        for loss in self.terms:
-            loss.choose_taps(first, student)
+        choose_taps(self.terms, self.teachers, student)
         taps = keras.tree.flatten([student_tap(loss) for loss in self.terms])
         return [tap.name for tap in taps if tap.name is not None]
 

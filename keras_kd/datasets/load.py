@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.datasets.folders import find_folder, list_splits, load_split
+from keras_kd.files import ShortRepr
 from keras_kd.models.graph import first_line
 from keras_kd.training.tf_data import disable_autotune
 
@@ -21,8 +22,8 @@ _SHUFFLE_BUFFER = 1_000  # samples
 _PAIRS = (("image", "label"), ("image", "segmentation_mask"), ("text", "label"))
 
 
-@dataclass(frozen=True)
-class Description:
+@dataclass(frozen=True, repr=False)
+class Description(ShortRepr):
     """Description of a data set.
 
     Attributes:

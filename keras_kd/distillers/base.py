@@ -1,13 +1,15 @@
 """The base class of all distillers: the step, `compile`, `fit`, metrics and hyperparameters."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_kd.distillers.fit import build_metrics, check_ragged, fit_arguments, run_fit
+from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
 from keras_kd.distillers.input_checks import check_batches, has_single_samples
 from keras_kd.distillers.keras_interface import KerasInterface
 from keras_kd.distillers.objective import Objective
@@ -23,9 +25,10 @@ from keras_kd.training.augmentation import Augmentation, as_augmentation, augmen
 from keras_kd.training.class_weights import ClassWeights
 from keras_kd.training.finite_checks import ON_BAD_BATCH, batch_values, teacher_values
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
-from keras_kd.training.label_checks import check_labels, sparse_classes
+from keras_kd.training.keywords import explain_keywords
+from keras_kd.training.label_checks import check_labels
 from keras_kd.training.label_masking import LabelMasking
-from keras_kd.training.labels import UNLABELED
+from keras_kd.training.labels import UNLABELED, LabelReader, Labels
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
 
 
@@ -33,11 +36,9 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
     """Base class of `Distiller`, `SelfDistiller`, `MutualLearning` and `DeepSupervision`.
 
     It owns the training step, `compile`, `fit`, the metrics and the hyperparameters. Subclasses
-    build an objective, which says where the targets come from, and pass it in.
-
-    A step has two phases. *Prepare* checks the batch and runs the frozen teachers, outside the
-    gradient tape. *Commit* runs the student once, and updates the optimizer and all other state. A
-    bad batch fails in the first phase, before anything is changed or drawn.
+    pass in an objective, which says where the targets come from. A step has two phases: *prepare*
+    checks the batch and runs the frozen teachers, outside the gradient tape; *commit* runs the
+    student once and updates all state. A bad batch fails before anything is changed or drawn.
 
     Args:
         student: The model to train, built.
@@ -84,6 +85,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         self._decide_xla()
         self._label_losses = tuple(label_losses)
         self._trackers = LossTrackers(["loss", *label_losses, *objective.names])
+        self._label_reader = LabelReader(None, objective.student.output_shapes)
+        self._label_masking = LabelMasking(objective.student.output_names)
         self._class_weights = None
         self.built = True
 
@@ -116,6 +119,7 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         noise = self.objective.noise
         return owners if noise is None else {**owners, "noise.": noise}
 
+    @explain_keywords(keras.Model.compile)
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configure the training; accepts the arguments of `keras.Model.compile`.
 
@@ -133,10 +137,13 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 "`steps_per_execution` must be 1. "
                 f"Received: steps_per_execution={kwargs['steps_per_execution']}"
             )
+        self.objective.set_tasks(loss)
+        self._trackers = LossTrackers(["loss", *self._label_losses, *self.objective.names])
         super().compile(optimizer, loss, **kwargs)
         student = self.objective.student
-        self._allowed_labels = sparse_classes(loss, student.output_shapes)
-        self._label_masking = LabelMasking(loss, student.output_names)
+        tasks = {name: self.objective.task_of_labels(name) for name in student.output_names}
+        self._label_reader = LabelReader(loss, student.output_shapes, tasks)
+        self._label_masking = LabelMasking(student.output_names)
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
@@ -163,35 +170,50 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         if y is None and given.get("sample_weight") is not None:
             # Keras drops the weights of samples that have no label.
             given["y"] = np.full(len(tree.flatten(x)[0]), UNLABELED)
-        # Keras would look up the weight of an unlabeled sample among the classes.
-        self._use_class_weights(given.pop("class_weight", None), given)
+        class_weights = given.pop("class_weight", None)
         if self.compiled:
             self._check_shapes(x, given.get("y"), given.get("sample_weight"))
-            names = self.objective.student.output_names
-            given["x"] = check_labels(x, y, self._allowed_labels, names)
+            given["x"] = check_labels(x, y, self._label_reader)
+            if given.get("validation_data") is not None:
+                given["validation_data"] = self._check_validation(given["validation_data"])
             with backend.strategy_scope(self):
                 build_metrics(self.compiled_metrics_fn, x, given.get("y"), self.objective.student)
+        self.retrace_for_other_ranks("train_function", x, given.get("y"))
         skips = self.on_bad_batch == "skip"
-        return run_fit(self, super().fit, given, skips, self._drawn_before_teachers())
+        # Keras would look up the weight of an unlabeled sample among the classes.
+        with self._use_class_weights(class_weights, given.get("sample_weight")):
+            return run_fit(self, super().fit, given, skips, self._drawn_before_teachers())
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate the student alone; see `keras.Model.evaluate`."""
-        check_ragged({"x": args[0] if args else None, **kwargs})
-        with backend.readable_errors():
-            return super().evaluate(*args, **kwargs)
+    def _check_validation(self, data: Any) -> Any:
+        """Return validation data whose labels are checked; see `check_labels`."""
+        if not isinstance(data, tuple):
+            return check_labels(data, None, self._label_reader)
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        check_labels(x, y, self._label_reader)
+        return data
 
     def _drawn_before_teachers(self) -> list[keras.Variable]:
         """Return the random states that a step draws from before it has checked the teachers."""
         layer = isinstance(self.augment, keras.layers.Layer)
         return list(self.augment.variables) if layer and self.same_view else []
 
-    def _use_class_weights(self, weights: dict[int, float] | None, given: dict[str, Any]) -> None:
-        if weights is not None:
-            shapes = self.objective.student.output_shapes
-            weights = ClassWeights(weights, list(shapes.values()), given.get("sample_weight"))
-        if weights != self._class_weights:
-            self.train_function = None  # The compiled step holds the weights it was made with.
-        self._class_weights = weights
+    @contextlib.contextmanager
+    def _use_class_weights(
+        self, weights: dict[int, float] | None, sample_weight: Any
+    ) -> Iterator[None]:
+        """Weight the classes in the steps of one `fit`."""
+        if weights is None:
+            yield
+            return
+        shapes = list(self.objective.student.output_shapes.values())
+        task = next(iter(self._label_reader.outputs.values())).task
+        self._class_weights = ClassWeights(weights, shapes, sample_weight, task)
+        # A compiled step holds the weights it was made with.
+        unweighted, self.train_function = self.train_function, None
+        try:
+            yield
+        finally:
+            self._class_weights, self.train_function = None, unweighted
 
     def _check_before_training(self, x: Any, batch_size: int | None) -> None:
         if not self.trainable_variables:
@@ -210,28 +232,33 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
     def _check_shapes(self, *data: Any) -> None:
         labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
         models = list_inputs(self, joined_spec(data[0]) is not None)
-        check_batches(data, models, labeled, shapes, sparse=bool(self._allowed_labels))
+        check_batches(data, models, labeled, shapes, sparse=self._label_reader.of_indices)
 
     def training_step(self, data: Any) -> dict[str, Any]:
         """Run one step: prepare the batch and the teachers, then commit."""
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, joined = unpack_batch(inputs)
+        labels = self.read_labels(y)
         skips = self.on_bad_batch == "skip"
         # XLA of TensorFlow rejects metrics that are made after assertions.
-        checked = {} if self.drops_assertions else batch_values(x, y, sample_weight)
+        checked = {} if self.drops_assertions else batch_values(x, labels, sample_weight)
         with backend.after(backend.finite_assertions(checked, together=skips)):
             if self._class_weights is not None:
-                sample_weight = self._class_weights.apply(y, sample_weight)
+                sample_weight = self._class_weights.apply(labels.given, sample_weight)
             view = augment_batch(self.augment, x)
             teacher_x = view if self.same_view else x
             outputs = self.objective.run_teachers(teacher_x, self._select_joined(joined, x))
             checked = self._teacher_values(outputs) if skips else {}
             with backend.after(backend.finite_assertions(checked, together=True)):
-                knowledge = self.objective.teach_before(outputs, y, backend.replica_id())
-                return self.commit(x, y, sample_weight, view, knowledge)
+                knowledge = self.objective.teach_before(outputs, labels.given, backend.replica_id())
+                return self.commit(x, labels, sample_weight, view, knowledge)
+
+    def read_labels(self, y: Any) -> Labels:
+        """Read the labels of a batch, once per step: which are missing, and what replaces them."""
+        return self._label_reader.read(y)
 
     def commit(
-        self, x: Any, y: Any, sample_weight: Any, view: Any, knowledge: Any
+        self, x: Any, y: Labels, sample_weight: Any, view: Any, knowledge: Any
     ) -> dict[str, Any]:
         """Run the student on its view, update it and all other state, and return the logs."""
 
@@ -249,21 +276,21 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         backend.synchronize_statistics(nested_layers(self), share)
         self._trackers.update("loss", backend.global_mean(loss), average)
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return backend.stack_logs({**logs, **self._trackers.results(self._logged_losses())})
+        return backend.stack_logs(self._trackers.select(logs, self._logged_losses()))
 
     def evaluation_step(self, data: Any) -> dict[str, Any]:
         """Evaluate the student alone."""
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, _ = unpack_batch(inputs)
-        y_pred = self(x, training=False)
-        loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
-        average = backend.replica_share(batch_size(x))[1]
-        labeled = self._label_masking.count(y, y_pred, average)
-        self._trackers.update("loss", backend.global_mean(loss), labeled)
-        logs = self.compute_metrics(x, y, y_pred, sample_weight)
-        return backend.stack_logs(
-            {**logs, **self._trackers.results(self._logged_losses(training=False))}
-        )
+        labels = self.read_labels(y)
+        checked = {} if self.drops_assertions else batch_values(None, labels, None)
+        with backend.after(backend.finite_assertions(checked)):
+            y_pred = self(x, training=False)
+        loss = self.compute_loss(x, labels, y_pred, sample_weight, training=False)
+        labeled = labels.count(batch_size(x))
+        self._trackers.update("loss", backend.global_mean(loss), backend.replica_share(labeled)[1])
+        logs = self.compute_metrics(x, labels, y_pred, sample_weight)
+        return backend.stack_logs(self._trackers.select(logs, self._logged_losses(training=False)))
 
     def _logged_losses(self, training: bool = True) -> list[str]:
         """Return the names of the losses that have a value, in the order of the history."""
@@ -325,28 +352,35 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         Returns:
             A scalar: under `tf.distribute` this replica's share of it.
         """
-        size = batch_size(x)
-        share, average = backend.replica_share(size)
+        labels, size = self.read_labels(y), batch_size(x)
+        share = backend.replica_share(size)[0]
         terms = []
         if self.compiled_loss_fn is not None:
-            hard = self._label_masking.loss(self.compiled_loss_fn, y, y_pred, sample_weight, share)
-            labeled = self._label_masking.count(y, y_pred, average)
+            hard = self._label_masking.loss(
+                self.compiled_loss_fn, labels, y_pred, sample_weight, share
+            )
+            labeled = backend.replica_share(labels.count(size))[1]
             self._trackers.update("student_loss", backend.global_mean(hard), labeled)
-            weight = ops.cast(self.student_loss_weight, hard.dtype) if training else 1.0
-            terms.append(hard * weight)
+            terms.append(
+                hard * ops.cast(self.student_loss_weight, hard.dtype) if training else hard
+            )
         if knowledge is None and student_outputs is not None:
-            knowledge = self.objective.teach_during(student_outputs, y, backend.replica_id())
+            knowledge = self.objective.teach_during(
+                student_outputs, labels.given, backend.replica_id()
+            )
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
-            mean = self.objective.term(i, knowledge, student_outputs, y, sample_weight)
+            mean = self.objective.term(i, knowledge, student_outputs, labels.given, sample_weight)
             self._trackers.update(self.objective.names[i], mean, size)
             terms.append(backend.per_replica(mean * ops.cast(loss.weight, mean.dtype), share))
-        terms.extend(backend.per_replica(ops.sum(term)) for term in self.losses)
-        if len(terms) == 1:
-            return terms[0]
-        return ops.sum(terms) if terms else ops.zeros(())
+        terms.extend(
+            backend.per_replica(ops.sum(term) if term.shape else term) for term in self.losses
+        )
+        # `add` and not `sum`: the terms of float64 models may have different types.
+        return functools.reduce(ops.add, terms) if terms else ops.zeros(())
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """Update the compiled metrics with the labeled samples."""
         if self.compiled_metrics_fn is not None:
-            self._label_masking.update_metrics(self.compiled_metrics_fn, y, y_pred, sample_weight)
+            labels, compiled = self.read_labels(y), self.compiled_metrics_fn
+            self._label_masking.update_metrics(compiled, labels, y_pred, sample_weight)
         return self.get_metrics_result()

@@ -8,18 +8,22 @@ import keras
 from keras import tree
 
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses, teacher_tap
+from keras_kd.distillers.default_losses import as_losses, copy_loss
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.early_exits import Exits, ModelWithExits, build_exits
+from keras_kd.distillers.loss_taps import teacher_tap
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
+from keras_kd.models.layouts import from_channels_last
 from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import ACTIVATIONS
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.hyperparameters import Hyperparameter
-from keras_kd.training.label_masking import LabelMasking
+from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.loss_trackers import batch_size
 
 _FINAL = Tap(None, logits=True)
@@ -45,10 +49,10 @@ class DeepSupervision(BaseDistiller):
         exits: Hidden taps of the student (see `kd.taps`), or a dict from tap to a layer or model
             from there to logits. The default exit is, from a map, a 3×3 convolution, global average
             pooling and a dense layer; from a vector a dense layer; for a student that labels pixels
-            a 1×1 convolution, resized.
+            a 1×1 convolution, resized. An exit has the layout (`data_format`) of the student.
         losses: As for `Distiller`: one on logits is computed at each exit; one between hidden taps,
             such as `kd.losses.Hint("last_map", "first_map")`, makes one of the student's layers the
-            target of another. Defaults to `kd.losses.SoftTargets()`.
+            target of another. Defaults to `None`, by the task.
         student_loss_weight: Weight of the compiled loss at the final output, a hyperparameter.
             Defaults to `1.0`.
         exit_loss_weight: Weight of the compiled loss at the exits, a hyperparameter. Defaults to
@@ -75,6 +79,7 @@ class DeepSupervision(BaseDistiller):
 
     exit_loss_weight = Hyperparameter()
 
+    @explain_keywords()
     def __init__(
         self,
         student: keras.Model,
@@ -123,20 +128,25 @@ class DeepSupervision(BaseDistiller):
         outputs = [
             self._as_final_output(student_outputs[Tap(name, True)], y_pred) for name in self.exits
         ]
-        share, average = backend.replica_share(batch_size(x))
-        masking: LabelMasking = self._label_masking
-        loss = functools.partial(masking.loss, self.compiled_loss_fn, y)
+        labels, size = self.read_labels(y), batch_size(x)
+        share = backend.replica_share(size)[0]
+        loss = functools.partial(self._label_masking.loss, self.compiled_loss_fn, labels)
         hard = sum(loss(output, sample_weight, share) for output in outputs)
-        labeled = masking.count(y, y_pred, average)
+        labeled = backend.replica_share(labels.count(size))[1]
         self._trackers.update("exit_loss", backend.global_mean(hard), labeled)
         return total + hard * keras.ops.cast(self.exit_loss_weight, hard.dtype)
 
     def _as_final_output(self, logits: Any, y_pred: Any) -> Any:
-        """Return the output of an exit with the activation and structure of the student's."""
-        activation = self.objective.student.activations.get(_FINAL)
+        """Return the output of an exit in the form of the student's output."""
+        student = self.objective.student
+        activation = student.activations.get(_FINAL)
+        if student.kinds.get(_FINAL) == "probabilities":
+            (name,) = student.output_names
+            activation = ACTIVATIONS.get(self.objective.tasks.get(name), "softmax")
         if activation is not None:
             logits = keras.activations.get(activation)(logits)
-        return tree.pack_sequence_as(y_pred, [logits])
+        output = from_channels_last(logits, student.channel_axes[_FINAL])
+        return tree.pack_sequence_as(y_pred, [output])
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -168,7 +178,10 @@ def _objective(
     student: keras.Model, exits: dict[str, keras.layers.Layer], losses: Any, outputs: Declaration
 ) -> DistillationObjective:
     """Return the losses of the exits, whose targets are the student's outputs in the same pass."""
-    losses = [own for loss in as_losses(losses) for own in _at_each(loss, exits)]
+    losses = as_losses(losses)
+    for loss in losses:
+        loss.resolve_taps([student], [student])
+    losses = [own for loss in losses for own in _at_each(loss, exits)]
     targets = tree.flatten([teacher_tap(loss) for loss in losses])
     tapped = functools.partial(ModelWithExits, exits, [*targets, _FINAL])
     teacher = Teacher(student, outputs=outputs)
@@ -179,10 +192,7 @@ def _at_each(loss: DistillationLoss, exits: dict[str, Any]) -> list[Distillation
     """Return a loss on logits once per exit, and any other loss unchanged."""
     if not loss.on_logits:
         return [loss]
-    config = loss.get_config()
     return [
-        type(loss).from_config(
-            {**config, "student_tap": name, "name": f"{name.replace('/', '_')}_{loss.name}"}
-        )
+        copy_loss(loss, student_tap=name, name=f"{name.replace('/', '_')}_{loss.name}")
         for name in exits
     ]

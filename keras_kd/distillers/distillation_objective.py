@@ -1,31 +1,36 @@
 """The distillation losses of one student: where their targets come from, and their values."""
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops, tree
 
+from keras_kd.distillers.arguments import check_arguments, unique_names
+from keras_kd.distillers.default_losses import (
+    as_losses,
+    compiled_loss,
+    loss_for_task,
+    task_of_loss,
+)
+from keras_kd.distillers.loss_taps import at_taps, choose_taps, student_tap, teacher_tap
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import check_inputs
-from keras_kd.losses import DistillationLoss, SoftTargets
-from keras_kd.losses import get as get_loss
+from keras_kd.losses import DistillationLoss
 from keras_kd.losses.reduction import mean_over_samples, mean_per_sample
-from keras_kd.models.declaration import Declaration, check_declaration
-from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.declaration import Declaration, declared_kind
+from keras_kd.models.keras_compat import detach, get_mask, set_mask
+from keras_kd.models.logits import log_odds
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.models.task import ACTIVATIONS, Evidence, decide_task, warn_about_from_logits
+from keras_kd.teachers.class_map import class_map, restrict_classes
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.shared_weights import check_shared_weights
-from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns, replicate_teacher
+from keras_kd.teachers.teacher import Teacher, as_teachers, replicate_teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.label_checks import per_output, sample_weights
-from keras_kd.training.labels import UNLABELED, class_indices
-
-#: Names in the history, and owners of hyperparameters, that no distillation loss may have.
-_RESERVED = ("loss", "student_loss", "noise")
 
 
 class DistillationObjective(Objective):
@@ -66,7 +71,7 @@ class DistillationObjective(Objective):
         during: bool = False,
     ) -> None:
         super().__init__(name="objective", autocast=False)
-        _check_arguments(weighting, noise, class_names, student_outputs)
+        check_arguments(weighting, noise, class_names, student_outputs)
         self.terms = as_losses(losses)
         self.weighting = weighting
         self.noise = noise
@@ -77,12 +82,14 @@ class DistillationObjective(Objective):
         #: Whether the frozen teachers teach; `SelfDistiller` waits for its first snapshot.
         self.active = True
         self.projectors = {}
-        first = as_teachers(teachers)[0].model if teachers else None
-        for loss in self.terms:
-            loss.choose_taps(first, student)
+        choose_taps(self.terms, teachers, student)
         taps = tree.flatten([student_tap(loss) for loss in self.terms])
         self.student = tapped(student, taps, outputs=student_outputs, training=True)
-        self.names = _unique(loss.name for loss in self.terms)
+        self.names = unique_names(loss.name for loss in self.terms)
+        #: The task of each output with a loss on logits, once compiled.
+        self.tasks: dict[str, str | None] = {}
+        # Student taps of labels, where it matters how probabilities are read.
+        self._sigmoids: set[Tap] = set()
         self.teacher_shapes = None
         self.ensemble = None
         self.built = True
@@ -115,18 +122,34 @@ class DistillationObjective(Objective):
             self.weighting,
             self.noise,
             self.combine,
-            [class_columns(teacher, classes, self.class_names) for teacher in teachers],
+            [class_map(teacher, classes, self.class_names) for teacher in teachers],
             classes,
+            self._units(),
         )
         for member in ensemble.members:
             check_inputs(member.teacher, self.student.model)
-            if not self.during:
-                check_shared_weights(member.teacher, self.student.model)
+            self._check_shared_weights(member.teacher)
             for loss, tap in zip(self.terms, taps, strict=True):
                 for place in tree.flatten(tap):
                     loss.check_head(member.activations.get(place), member.shapes[place])
         self.ensemble = ensemble
-        self.connect([[_each(tap, member.shapes) for tap in taps] for member in ensemble.members])
+        self._read_probabilities()
+        self.connect([[at_taps(tap, member.shapes) for tap in taps] for member in ensemble.members])
+
+    def _check_shared_weights(self, teacher: Teacher) -> None:
+        if not self.during and self.student.trains_model:
+            check_shared_weights(teacher, self.student.model)
+
+    def _units(self) -> dict[Tap, int]:
+        """Return, by the teachers' taps of logits, the student's units that they may become."""
+        units = {}
+        for loss in self.terms:
+            tap = student_tap(loss)
+            if loss.on_logits and self.student.kinds.get(tap) not in (None, "values"):
+                size = self.student.shapes[tap][-1]
+                if not (size == 2 and self.student.kinds[tap] == "sigmoid"):
+                    units.setdefault(teacher_tap(loss), size)
+        return units
 
     def _count_classes(self) -> int:
         """Return the number of classes of the student's first output of logits."""
@@ -145,7 +168,7 @@ class DistillationObjective(Objective):
             for i, loss in enumerate(self.terms):
                 if loss.on_logits and self.ensemble is None:
                     continue  # Loaded from a file: no projector, and no teacher to check.
-                student_shape = _each(student_tap(loss), self.student.shapes)
+                student_shape = at_taps(student_tap(loss), self.student.shapes)
                 columns = self._columns(k) if loss.on_logits else None
                 if columns is not None:
                     student_shape = (*student_shape[:-1], len(columns))
@@ -164,6 +187,93 @@ class DistillationObjective(Objective):
     def _columns(self, teacher: int) -> list[int] | None:
         return self.ensemble.columns[teacher] if self.ensemble else None
 
+    def set_tasks(self, compiled: Any) -> None:
+        """Adapt the losses on logits to the tasks of their outputs; see the base class."""
+        for name in self.student.output_names:
+            warn_about_from_logits(self._evidence(name, compiled))
+        for i, loss in enumerate(list(self.terms)):
+            if loss.on_logits:
+                self._set_task(i, loss, compiled)
+        self._read_probabilities()
+        self.names = unique_names(loss.name for loss in self.terms)
+
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of an output; see the base class."""
+        task = self.tasks.get(name) or decide_task(self._evidence(name, None))
+        losses = [loss for loss in self.terms if loss.on_logits and self._output_of(loss) == name]
+        if task is None and any("values" not in loss.tasks for loss in losses):
+            return "binary" if self.student.output_shapes[name][-1] == 1 else "classes"
+        return task
+
+    def _set_task(self, i: int, loss: DistillationLoss, compiled: Any) -> None:
+        name, tap = self._output_of(loss), teacher_tap(loss)
+        members = self.ensemble.members if self.ensemble else ()
+        evidence = self._evidence(name, compiled, tap)
+        task = task_of_loss(loss, evidence)
+        found = loss_for_task(loss, task)
+        for member in members:
+            found.check_head(member.activations.get(tap), member.shapes[tap])
+        if self.ensemble:
+            self.ensemble.check_task(tap, task)
+        if found is not loss:
+            self.terms.pop(i)
+            self.terms.insert(i, found)
+        self.tasks[name] = task
+
+    def _read_probabilities(self) -> None:
+        """Read probabilities of an activation that is not visible as the tasks demand."""
+        losses = [loss for loss in self.terms if loss.on_logits]
+        read = {loss: self._activation(loss) for loss in losses}
+        known = [loss for loss in losses if read[loss]]
+        self._sigmoids = {student_tap(loss) for loss in known if read[loss] == "sigmoid"}
+        if self.ensemble:
+            by_tap = {teacher_tap(loss): set() for loss in losses}
+            for loss in losses:
+                units = self.student.shapes[student_tap(loss)][-1]
+                by_tap[teacher_tap(loss)].add(read[loss] or loss.activation_of(units))
+            self.ensemble.read_as({tap: found - {None} for tap, found in by_tap.items()})
+
+    def _require_known_probabilities(self) -> None:
+        """Reject probabilities that may be those of a softmax or of a sigmoid."""
+        # Losses for classes or labels apply a softmax unless they are told otherwise.
+        for loss in self.terms:
+            if loss.on_logits and "values" in loss.tasks and self._activation(loss) is None:
+                kinds = [one.kinds[teacher_tap(loss)] for one in self.ensemble.members]
+                if "probabilities" in [*kinds, self.student.kinds.get(student_tap(loss))]:
+                    raise ValueError(
+                        f"{type(loss).__name__}: the probabilities of the output "
+                        f"'{self._output_of(loss)}' may be those of a softmax or of a sigmoid, "
+                        "whose logits differ. Compile a loss that tells, such as "
+                        "keras.losses.CategoricalCrossentropy() or BinaryCrossentropy(), or pass "
+                        "models that end in logits. Received: outputs='probabilities'"
+                    )
+
+    def _activation(self, loss: DistillationLoss) -> str | None:
+        """Return how a loss on logits reads its output, or `None` if nothing tells."""
+        units = self.student.shapes[student_tap(loss)][-1]
+        own = "classes" if loss.tasks == ("classes",) else loss.declared_task(units)
+        return ACTIVATIONS.get(own or self.tasks.get(self._output_of(loss)))
+
+    def _output_of(self, loss: DistillationLoss) -> str:
+        """Return the student's output that a loss on logits is for; an exit has the only one's."""
+        name, names = student_tap(loss).name, self.student.output_names
+        return name if name in names else names[0]
+
+    def _evidence(self, name: str, compiled: Any, tap: Tap | None = None) -> Evidence:
+        """Return what tells the task of an output, also by the teachers' heads at a tap.
+
+        Without a compiled loss, the one that a teacher was trained with tells.
+        """
+        names = self.student.output_names
+        units = self.student.output_shapes[name][-1]
+        members = self.ensemble.members if self.ensemble and tap else ()
+        heads = [one.kinds[tap] for one in members if one.shapes[tap][-1] == units]
+        declared = declared_kind(self.student_outputs, name, names)
+        losses = [per_output(compiled, name, names)]
+        losses += [loss for one in members if (loss := compiled_loss(one.teacher, tap)) is not None]
+        loss = next((loss for loss in losses if loss is not None), None)
+        return Evidence(name, units, declared, loss, [self.student.heads[name], *heads])
+
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
         """Reject training without teachers, or on teacher outputs of others; see the base class.
 
@@ -174,12 +284,14 @@ class DistillationObjective(Objective):
         if self.during:
             return
         for teacher in self.teachers:  # Layers may have been unfrozen since.
-            check_shared_weights(teacher, self.student.model)
+            self._check_shared_weights(teacher)
         if self.terms and not self.teachers:
             raise ValueError(
                 f"'{name}' has no teachers (a file holds none). Call "
                 "`distiller.set_teachers(...)` before training continues."
             )
+        if self.ensemble:
+            self._require_known_probabilities()
         if joined is not None and self.teachers:
             self.ensemble.locate_teacher_outputs(joined.teacher_outputs, joined.x)
         elif any(teacher.is_cached for teacher in self.teachers):
@@ -214,15 +326,21 @@ class DistillationObjective(Objective):
             return Knowledge()
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
-        labels = per_output(y, named[0] if named else None, self.student.output_names)
+        labels = self._labels_at(named[0] if named else None, y)
         return self.ensemble.combine_outputs(teacher_outputs, labels, replica)
+
+    def _labels_at(self, tap: str | None, y: Any) -> Any:
+        """Return the labels for a loss at a tap, with the classes on the last axis."""
+        names = self.student.output_names
+        labels = per_output(y, tap, names)
+        return self.student.arrange(tap if tap in names else names[0], labels)
 
     def teach_during(self, student_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
         """Use the student's own outputs, without gradient, as the target of its other taps."""
         if not self.during:
             return None
         (member,) = self.ensemble.members
-        own = {tap: ops.stop_gradient(student_outputs[tap]) for tap in member.shapes}
+        own = {tap: detach(student_outputs[tap]) for tap in member.shapes}
         return self.ensemble.combine_outputs([own], None, replica)
 
     def term(
@@ -231,12 +349,21 @@ class DistillationObjective(Objective):
         """Compute the mean of one loss over the samples, its teachers weighted per sample."""
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
-        labels, weights = per_output(y, tap, names), sample_weights(weights, tap, names)
-        outputs = _each(student_tap(loss), student_outputs)
+        labels, weights = self._labels_at(tap, y), sample_weights(weights, tap, names)
+        outputs = at_taps(student_tap(loss), student_outputs)
+        if self._is_hidden_sigmoid(loss):
+            outputs = set_mask(log_odds(outputs), get_mask(outputs))
+        if loss.on_logits:
+            self.ensemble.check_masks(knowledge.unmasked, outputs)
         if knowledge.combined and loss.on_logits:
             values = loss.compare(None, knowledge.combined[teacher_tap(loss)], outputs, labels)
             return mean_over_samples(values, weights)
         return self._mean_over_teachers(i, knowledge, outputs, labels, weights)
+
+    def _is_hidden_sigmoid(self, loss: DistillationLoss) -> bool:
+        tap = student_tap(loss)
+        hidden = loss.on_logits and self.student.kinds.get(tap) == "probabilities"
+        return hidden and tap in self._sigmoids
 
     def _mean_over_teachers(
         self, i: int, knowledge: Knowledge, outputs: Any, labels: Any, weights: Any
@@ -245,11 +372,11 @@ class DistillationObjective(Objective):
         values = []
         for k, teacher_outputs in enumerate(knowledge.outputs):
             projector = self.projectors.get(self._key(i, k, teachers))
-            target = _each(teacher_tap(loss), teacher_outputs)
+            target = at_taps(teacher_tap(loss), teacher_outputs)
             columns = self._columns(k) if loss.on_logits else None
             own, own_labels = outputs, labels
             if columns is not None:
-                own, own_labels = _restrict_classes(outputs, labels, columns)
+                own, own_labels = restrict_classes(outputs, labels, columns)
             values.append(loss.compare(projector, target, own, own_labels))
         if teachers == 1:
             return mean_over_samples(values[0], weights)
@@ -260,89 +387,3 @@ class DistillationObjective(Objective):
     def _key(self, loss: int, teacher: int, teachers: int) -> str:
         name = self.names[loss]
         return name if teachers == 1 else f"{name}/teacher_{teacher}"
-
-
-def _restrict_classes(logits: Any, labels: Any, columns: Sequence[int]) -> tuple[Any, Any]:
-    """Return the student's logits and the labels among the classes that a teacher has."""
-    own = ops.convert_to_tensor(list(columns), dtype="int32")
-    if labels is not None:
-        target = class_indices(labels, logits.shape)
-        matches = ops.expand_dims(target, -1) == own
-        position = ops.cast(ops.argmax(matches, axis=-1), "int32")
-        labels = ops.where(ops.any(matches, axis=-1), position, UNLABELED)
-    restricted, mask = ops.take(logits, own, axis=-1), get_mask(logits)
-    return restricted if mask is None else set_mask(restricted, mask), labels
-
-
-def student_tap(loss: DistillationLoss) -> Tap | list[Tap]:
-    """Return the student's tap of a loss, or its taps if it compares several pairs."""
-    return _taps(loss.student_tap, loss.on_logits)
-
-
-def teacher_tap(loss: DistillationLoss) -> Tap | list[Tap]:
-    """Return the teacher's tap of a loss, or its taps."""
-    return _taps(loss.teacher_tap, loss.on_logits)
-
-
-def as_shapes(saved: Sequence) -> Any:
-    """Return a shape, or a list of shapes, from the lists that JSON makes of them."""
-    if saved and isinstance(saved[0], (list, tuple)):
-        return [tuple(shape) for shape in saved]
-    return tuple(saved)
-
-
-def as_losses(losses: Any) -> list[DistillationLoss]:
-    """Return the distillation losses of an argument `losses`."""
-    if losses is None:
-        return [SoftTargets()]
-    several = losses if isinstance(losses, (list, tuple)) else [losses]
-    return [get_loss(loss) for loss in several]
-
-
-def _check_arguments(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:
-    if not isinstance(weighting, (Weighting, type(None))):
-        raise TypeError(
-            "Distiller: `weighting` must be one of kd.weighting, such as kd.weighting.Entropy(). "
-            f"Received: weighting={weighting!r}"
-        )
-    if not isinstance(noise, (LogitNoise, type(None))):
-        raise TypeError(
-            "Distiller: `noise` must be a kd.noise.LogitNoise, such as kd.noise.LogitNoise(0.5). "
-            f"Received: noise={noise!r}"
-        )
-    names = isinstance(class_names, (list, tuple)) and all(isinstance(n, str) for n in class_names)
-    if class_names is not None and not names:
-        raise TypeError(
-            "Distiller: `class_names` must be a list of names. "
-            f"Received: class_names={class_names!r}"
-        )
-    if class_names is not None and len(set(class_names)) < len(class_names):
-        raise ValueError(
-            f"Distiller: `class_names` must be unique. Received: class_names={class_names}"
-        )
-    check_declaration(student_outputs, "Distiller: `student_outputs`")
-
-
-def _taps(names: str | Sequence[str] | None, logits: bool) -> Tap | list[Tap]:
-    if isinstance(names, (list, tuple)):
-        return [Tap(name, logits) for name in names]
-    return Tap(names, logits)
-
-
-def _each(taps: Tap | list[Tap], values: dict[Tap, Any]) -> Any:
-    """Return the value at a tap, or a list of values for a list of taps."""
-    return [values[tap] for tap in taps] if isinstance(taps, list) else values[taps]
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    """Number repeated names: hint, hint_2, hint_3."""
-    found = []
-    for name in names:
-        if name in _RESERVED:
-            raise ValueError(
-                f"A distillation loss must not be called '{name}': the history has an entry of "
-                f"that name. Received: name={name!r}"
-            )
-        numbered = (f"{name}_{count}" for count in itertools.count(2))
-        found.append(name if name not in found else next(n for n in numbered if n not in found))
-    return found

@@ -1,21 +1,24 @@
 """Distillation from one or several frozen teachers."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from keras_kd.distillers.arguments import check_same_view
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_shapes
+from keras_kd.distillers.distillation_objective import DistillationObjective
+from keras_kd.distillers.loss_taps import as_shapes
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation
+from keras_kd.training.keywords import explain_keywords
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -34,17 +37,20 @@ class Distiller(BaseDistiller):
     pixel), their mean applies to its distillation losses. `evaluate` and validation run the student
     alone: their `loss` is the compiled loss plus the regularization.
 
-    A sample may have no label: `kd.UNLABELED` (-1) as its class index, or a row of NaN in one-hot
-    labels (or NaN for a single output; for a cross-entropy -1 as well). The compiled loss is the
-    mean over the labeled samples (or pixels), 0 if there are none, and the metrics count only
-    those; the distillation losses use all samples. A loss or metric that returns one value per
-    batch cannot omit samples, and rejects such a batch.
+    A sample may have no label: `kd.UNLABELED` (-1) or the `ignore_class` of the loss as its class
+    index, or a row of NaN in one-hot labels (or NaN for a single output; for a cross-entropy -1 as
+    well). Of several labels or targets, single ones may be NaN, if the loss is a mean over them.
+    The compiled loss is the mean over the labeled samples (or pixels, or elements), 0 if there are
+    none, and the metrics count only those; the distillation losses use all samples. A loss or
+    metric that returns one value per batch (or row) cannot omit a part of it, and rejects such a
+    batch.
 
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.
         teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either.
-        losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to
-            `kd.losses.SoftTargets()`.
+        losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to `None`,
+            the loss for the task of the output, which `compile` decides: `kd.losses.SoftTargets()`
+            for classes, a yes-or-no question or labels, `kd.losses.LogitsMSE()` for a regression.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `0.5`.
         weighting: Weights of several teachers per sample, one of `kd.weighting`. Defaults to
             `kd.weighting.Uniform()`.
@@ -82,6 +88,7 @@ class Distiller(BaseDistiller):
         Hinton et al. 2015, arXiv:1503.02531.
     """
 
+    @explain_keywords()
     def __init__(
         self,
         student: keras.Model,
@@ -103,6 +110,7 @@ class Distiller(BaseDistiller):
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
         _warn_if_swapped(student, objective.teachers)
+        check_same_view(augment is not None and same_view, objective.teachers)
         super().__init__(
             student,
             objective,
@@ -129,6 +137,7 @@ class Distiller(BaseDistiller):
         projectors = self.objective.projectors
         with backend.strategy_scope(self):
             self.objective.set_teachers(teachers)
+        check_same_view(self.augment is not None and self.same_view, self.teachers)
         self._decide_xla()
         self.train_function = None  # The compiled step holds the teachers that it was made with.
         if self.objective.projectors is not projectors:
@@ -170,11 +179,11 @@ class Distiller(BaseDistiller):
 
 def _warn_if_swapped(student: keras.Model, teachers: Sequence[Teacher]) -> None:
     """Warn of a student that is larger than all its teachers together."""
-    own, others = student.count_params(), sum(teacher.parameters for teacher in teachers)
-    if teachers and own > others:
-        warnings.warn(
+    sizes = [teacher.parameters for teacher in teachers]  # 0 for precomputed outputs.
+    own, others = student.count_params(), sum(sizes)
+    if all(sizes) and 0 < others < own:
+        warn_user(
             f"The student '{student.name}' is larger than its teacher: it has {own:,} parameters, "
             f"and {[teacher.name for teacher in teachers]} {others:,}. If the arguments are "
-            "swapped, note their order: kd.Distiller(student, teachers).",
-            stacklevel=3,
+            "swapped, note their order: kd.Distiller(student, teachers)."
         )

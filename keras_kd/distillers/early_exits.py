@@ -7,6 +7,8 @@ import keras
 from keras import layers
 
 from keras_kd.models.declaration import Declaration
+from keras_kd.models.layouts import from_channels_last, shape_with_channels_last
+from keras_kd.models.tap_names import resolve_tap, tap_names
 from keras_kd.models.taps import Tap, TappedModel
 
 Exits = Sequence[str] | Mapping[str, keras.layers.Layer]
@@ -20,6 +22,9 @@ _POOLING = {
 
 class ModelWithExits(TappedModel):
     """A `TappedModel` that also returns the logits of its early exits, at their taps.
+
+    An exit has the layout of the student: it gets the tap as the student makes it, and its logits
+    have the classes on the axis on which the student's output has them.
 
     Args:
         exits: By tap, the layer from there to logits.
@@ -44,14 +49,26 @@ class ModelWithExits(TappedModel):
         own = [tap for tap in (*taps, *also) if tap not in self._exits]
         super().__init__(model, [*own, *hidden], outputs, training)
         for tap, layer in self._exits.items():
-            self.shapes[tap] = tuple(layer.compute_output_shape(self.shapes[Tap(tap.name)]))
+            shape = tuple(layer.compute_output_shape(self.own_shape(Tap(tap.name))))
+            self.channel_axes[tap] = self.channel_axes[self.output_names[0]]
+            self.shapes[tap] = shape_with_channels_last(shape, self.channel_axes[tap])
 
     def __call__(self, inputs: Any) -> tuple[Any, dict[Tap, Any]]:
         """Run the model and each exit once; see `TappedModel`."""
         outputs, student_outputs = super().__call__(inputs)
         for tap, layer in self._exits.items():
-            student_outputs[tap] = layer(student_outputs[Tap(tap.name)], training=self.training)
+            hidden = Tap(tap.name)
+            value = from_channels_last(student_outputs[hidden], self.channel_axes[hidden])
+            student_outputs[tap] = self.arrange(tap, layer(value, training=self.training))
         return outputs, student_outputs
+
+
+def _by_name(student: keras.Model, exits: Exits) -> dict[str, keras.layers.Layer | None]:
+    """Return the exits by the names of their taps, `None` for a default one."""
+    given = exits if isinstance(exits, Mapping) else dict.fromkeys(exits)
+    names = tap_names(list(given), "exits", "DeepSupervision", required=True)
+    paths = [resolve_tap(name, [student], "exits", "DeepSupervision") for name in names]
+    return dict(zip(paths, given.values(), strict=True))
 
 
 def build_exits(
@@ -68,43 +85,48 @@ def build_exits(
             "DeepSupervision: `exits` must be a list of hidden taps, or a dict from tap to layer. "
             f"Received: exits={exits!r}"
         )
+    exits = _by_name(student, exits)
     end = Tap(None, logits=True)
-    shapes = TappedModel(student, [end, *(Tap(name) for name in exits)], outputs=outputs).shapes
+    tapped = TappedModel(student, [end, *(Tap(name) for name in exits)], outputs=outputs)
     made = {}
     for name in exits:
-        given = exits[name] if isinstance(exits, Mapping) else None
+        given = exits[name]
         if not isinstance(given, (keras.layers.Layer, type(None))):
             raise TypeError(
                 f"DeepSupervision: the exit at '{name}' must be a Keras layer or model. "
                 f"Received: {given!r}"
             )
-        layer = given or _exit(name, shapes[Tap(name)], shapes[end], student.dtype_policy)
+        layer = given or _exit(name, tapped, tapped.shapes[end], student.dtype_policy)
         if not layer.built:
-            layer.build(shapes[Tap(name)])
+            layer.build(tapped.own_shape(Tap(name)))
         made[name] = layer
     return made
 
 
-def _exit(name: str, shape: tuple, wanted: tuple, policy: Any) -> keras.layers.Layer:
-    """Return the default exit from a tap of one shape to logits of another."""
-    own, classes = f"{name.replace('/', '_')}_exit", wanted[-1]
+def _exit(name: str, tapped: TappedModel, wanted: tuple, policy: Any) -> keras.layers.Layer:
+    """Return the default exit from a tap to logits of a shape, both with the channels last."""
+    own, classes, shape = f"{name.replace('/', '_')}_exit", wanted[-1], tapped.shapes[Tap(name)]
+    first, ends_first = (
+        tapped.channel_axes[tap] < len(tapped.shapes[tap]) - 1
+        for tap in (Tap(name), Tap(None, logits=True))
+    )
+    layout = {"data_format": "channels_first" if first else "channels_last", "dtype": policy}
     if len(wanted) == 2 and len(shape) in (2, 3, 4, 5):
         parts = [layers.Dense(classes, dtype=policy)]
         if len(shape) > 2:
-            parts = [_POOLING[len(shape)](dtype=policy), *parts]
+            parts = [_POOLING[len(shape)](**layout), *parts]
         if len(shape) == 4:
             channels = shape[-1]
-            convolution = layers.Conv2D(
-                channels, 3, padding="same", activation="relu", dtype=policy
-            )
+            convolution = layers.Conv2D(channels, 3, padding="same", activation="relu", **layout)
             parts = [convolution, *parts]
         return keras.Sequential(parts, name=own)
-    if len(wanted) == len(shape) == 4 and None not in wanted[1:]:
-        size = layers.Resizing(*wanted[1:3], dtype=policy)
-        return keras.Sequential([layers.Conv2D(classes, 1, dtype=policy), size], name=own)
-    if len(wanted) == len(shape) == 3:
+    if len(wanted) == len(shape) == 4 and None not in wanted[1:] and first == ends_first:
+        parts = [layers.Conv2D(classes, 1, **layout), layers.Resizing(*wanted[1:3], **layout)]
+        return keras.Sequential(parts, name=own)
+    if len(wanted) == len(shape) == 3 and not first and not ends_first:
         return layers.Dense(classes, dtype=policy, name=own)
     raise ValueError(
-        f"DeepSupervision: there is no default exit from the tap '{name}' of shape {shape} to "
-        f"logits of shape {wanted}. Pass a layer: exits={{'{name}': layer}}."
+        f"DeepSupervision: there is no default exit from the tap '{name}' of shape "
+        f"{tapped.own_shape(Tap(name))} to logits of shape "
+        f"{tapped.own_shape(Tap(None, logits=True))}. Pass a layer: exits={{'{name}': layer}}."
     )

@@ -14,6 +14,7 @@ from keras_kd.callbacks.resume import ResumableRun, Resume
 from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.models.taps import TappedModel
 from keras_kd.training import backend
+from keras_kd.training.keywords import reject_unknown
 from keras_kd.training.tf_data import dense_spec, disable_autotune, has_ragged_parts, is_dataset
 
 _FIT = inspect.signature(keras.Model.fit)
@@ -21,6 +22,7 @@ _FIT = inspect.signature(keras.Model.fit)
 
 def fit_arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
     """Return the arguments of a `fit` by name, whether passed by position or by name."""
+    reject_unknown("fit()", kwargs, _FIT.parameters)
     given = _FIT.bind(None, *args, **kwargs).arguments
     return {name: value for name, value in given.items() if name != "self"}
 
@@ -56,13 +58,15 @@ class FitRun(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         # On JAX, reading `self.model` takes the state out of the loop of Keras.
-        self._trained = trained
+        self._owned = trained
         self._skips = skips
         self._drawn = drawn or []
         self._resumable = resumable
         self._epoch = self._batch = self._done = self._skipped = 0
         self._last_batch = 0
-        self._started = False
+        self._started = self._trained = False
+        #: The history up to the end of the data, if they ended before the last epoch.
+        self.ended_early: dict[str, list] | None = None
         self._logs: dict[str, Any] = {}
 
     def position(self) -> str:
@@ -85,7 +89,7 @@ class FitRun(keras.callbacks.Callback):
 
     def execute(self, compiled: Callable[[Any], Any], iterator: Any) -> Any:
         """Run the steps of one execution and return the logs of the last one."""
-        whole, resumable = self._trained.steps_per_execution, self._resumable
+        whole, resumable = self._owned.steps_per_execution, self._resumable
         steps = self._last_batch - self._batch + 1
         if resumable is not None:
             done = resumable.steps_done(self._epoch, self._batch, steps)
@@ -98,22 +102,34 @@ class FitRun(keras.callbacks.Callback):
             logs = self._run(compiled, iterator)
         else:
             for _ in range(steps):
-                logs = self._run(self._trained.single_step, iterator)
+                logs = self._run(self._owned.single_step, iterator)
         self._done += steps
         if resumable is not None:
             resumable.after_steps(steps, logs)
         return logs
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Write the number of skipped batches into the history; reject an epoch without steps."""
-        backend.raise_failed_assertions(self._trained)
-        if self._done == self._skipped:
-            raise ValueError(
-                f"There was nothing to learn from in epoch {epoch + 1}: "
-                + (f"all {self._skipped} batches were bad." if self._skipped else "no batch came.")
-                + " The student's weights are those from before it."
-            )
+        """Write the number of skipped batches into the history, and end without more data.
+
+        An epoch of skipped batches is rejected, and so is a first epoch without any. Later, a
+        generator may be exhausted: Keras has warned, and would log a loss of 0.
+        """
+        backend.raise_failed_assertions(self._owned)
         logs = {} if logs is None else logs
+        if self._done == self._skipped:
+            if self._skipped or not self._trained:
+                found = (
+                    f"all {self._skipped} batches were bad" if self._skipped else "no batch came"
+                )
+                raise ValueError(
+                    f"There was nothing to learn from in epoch {epoch + 1}: {found}. The student's "
+                    "weights are those from before it."
+                )
+            self.ended_early = {name: [*v] for name, v in self.model.history.history.items()}
+            self.model.stop_training = True
+            logs.clear()
+            return
+        self._trained = True
         if self._skips:
             logs["skipped_batches"] = self._skipped
         if self._resumable is not None:
@@ -121,7 +137,7 @@ class FitRun(keras.callbacks.Callback):
 
     def _execution_steps(self, batch: int) -> int:
         """Return the number of steps of an execution; the last of an epoch may have fewer."""
-        steps = self._trained.steps_per_execution
+        steps = self._owned.steps_per_execution
         # Keras would run past the end of the epoch, into the next one.
         return steps if self._resumable is None else min(steps, self._resumable.steps - batch)
 
@@ -172,6 +188,9 @@ def run_fit(
     try:
         with backend.readable_errors(run.position):
             history = _fit_some(fit, arguments)
+            if run.ended_early is not None:
+                history.epoch.pop()
+                history.history = run.ended_early
             return history if resumable is None else resumable.finish(history)
     finally:
         model.step_owner = None
@@ -201,13 +220,13 @@ def check_ragged(arguments: dict[str, Any]) -> None:
 
 def build_metrics(compiled: Any, x: Any, y: Any, student: TappedModel) -> None:
     """Create the variables of the metrics of a student with one output, if y's shape is known."""
-    found, shapes = batch_specs(x, y), list(student.output_shapes.values())
-    if compiled is None or compiled.built or found is None or len(shapes) != 1:
+    found, names = batch_specs(x, y), student.output_names
+    if compiled is None or compiled.built or found is None or len(names) != 1:
         return
     labels = dense_spec(found[1])
     if labels is not None:
         symbolic = keras.KerasTensor(labels.shape, labels.dtype)
-        compiled.build(symbolic, keras.KerasTensor(shapes[0]))
+        compiled.build(symbolic, keras.KerasTensor(student.own_shape(names[0])))
 
 
 def _build_optimizer(model: keras.Model) -> None:

@@ -4,13 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import tree
 
+from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.summary import distiller_summary
+from keras_kd.files import text_fields
 from keras_kd.models.inputs import call_model
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.training import backend
+from keras_kd.training.label_checks import check_labels
+from keras_kd.training.labels import LabelReader
 from keras_kd.training.loss_trackers import LossTrackers
+from keras_kd.training.tf_data import dense_spec
 
 
 class KerasInterface(backend.StepModel):
@@ -24,6 +30,19 @@ class KerasInterface(backend.StepModel):
     student: keras.Model
     objective: Objective
     _trackers: LossTrackers
+    _label_reader: LabelReader
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        #: The ranks of the labels that a compiled step was traced with.
+        self._ranks: dict[str, list[int]] = {}
+
+    def __repr__(self) -> str:
+        if "objective" not in vars(self):
+            return super().__repr__()  # Not yet initialized.
+        teachers = [teacher.name for teacher in self.objective.teachers]
+        fields = {"name": self.name, "student": self.student.name, "teachers": teachers}
+        return text_fields(type(self).__name__, {**fields, "losses": list(self.objective.names)})
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Run the student."""
@@ -41,15 +60,40 @@ class KerasInterface(backend.StepModel):
         compiled = [m for m in super().metrics if m.name != "loss"]  # Keras tracks it as well.
         return [loss, *compiled, *others]
 
-    def get_metrics_result(self) -> dict[str, Any]:
-        """Return the compiled metrics; the steps add the losses."""
-        own = {tracker.name for tracker in self._trackers.metrics}
-        logs = super().get_metrics_result()
-        return {name: value for name, value in logs.items() if name not in own}
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the student alone; see `keras.Model.evaluate`."""
+        self.retrace_for_other_ranks("test_function", x, y)
+        with backend.readable_errors():
+            return super().evaluate(check_labels(x, y, self._label_reader), y, *args, **kwargs)
 
-    def epoch_results(self) -> dict[str, Any]:
-        """Return the results of the compiled metrics and of all losses."""
-        return {**self.get_metrics_result(), **self._trackers.results(self._trackers.names)}
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Run one step on a batch; see `keras.Model.train_on_batch`."""
+        with backend.readable_errors():
+            return super().train_on_batch(
+                check_labels(x, y, self._label_reader), y, *args, **kwargs
+            )
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the student on a batch; see `keras.Model.test_on_batch`."""
+        with backend.readable_errors():
+            return super().test_on_batch(check_labels(x, y, self._label_reader), y, *args, **kwargs)
+
+    def retrace_for_other_ranks(self, function: str, x: Any, y: Any) -> None:
+        """Forget a compiled step if the labels have another rank than those it was traced with.
+
+        TensorFlow would trace it for labels of any rank, which nothing can read.
+
+        Args:
+            function: `"train_function"` or `"test_function"`.
+            x: As for `keras.Model.fit`.
+            y: Labels, if `x` holds arrays.
+        """
+        found = batch_specs(x, y)
+        parts = [] if found is None else tree.flatten(found[1])
+        ranks = [len(part.shape) for part in parts if dense_spec(part) is not None]
+        if ranks and self._ranks.setdefault(function, ranks) != ranks:
+            self._ranks[function] = ranks
+            setattr(self, function, None)
 
     def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
         """Print a table of teachers, student, projectors and losses.

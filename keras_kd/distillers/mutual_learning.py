@@ -17,6 +17,8 @@ from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.augmentation import Augmentation
+from keras_kd.training.keywords import explain_keywords
+from keras_kd.training.labels import Labels
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -36,7 +38,7 @@ class MutualLearning(BaseDistiller):
     Args:
         students: Two or more built models of any kind, with different names, the same inputs and
             one output each.
-        losses: As for `Distiller`, for each student. Defaults to `kd.losses.SoftTargets()`.
+        losses: As for `Distiller`, for each student. Defaults to `None`, by the task.
         student_loss_weight: As for `Distiller`. Defaults to `1.0`, as in the paper.
         weighting: Weights of the other students, as for `Distiller`.
         noise: As for `Distiller`.
@@ -61,6 +63,7 @@ class MutualLearning(BaseDistiller):
         Zhang et al. 2018, arXiv:1706.00384; all students are updated in the same step.
     """
 
+    @explain_keywords()
     def __init__(
         self,
         students: Sequence[keras.Model],
@@ -149,25 +152,9 @@ class MutualLearning(BaseDistiller):
         kwargs["weighted_metrics"] = self._copy_for_students(weighted_metrics)
         super().compile(optimizer, loss, **kwargs)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-        knowledge: Any = None,
-        student_outputs: Any = None,
-    ) -> Any:
-        """Compute the total loss of a batch; see `BaseDistiller.compute_loss`."""
-        y = self._labels_by_student(y)
-        return super().compute_loss(
-            x, y, y_pred, sample_weight, training, knowledge, student_outputs
-        )
-
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
-        """Update the metrics of each student."""
-        return super().compute_metrics(x, self._labels_by_student(y), y_pred, sample_weight)
+    def read_labels(self, y: Any) -> Labels:
+        """Read the labels, which are the same for each student; see `BaseDistiller`."""
+        return y if isinstance(y, Labels) else super().read_labels(self._labels_by_student(y))
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Run each student; return their outputs by name."""

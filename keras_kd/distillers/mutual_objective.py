@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import tree
 
-from keras_kd.distillers.distillation_objective import DistillationObjective, as_losses
+from keras_kd.distillers.default_losses import as_losses, copy_loss
+from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.objective import Objective
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import (
@@ -15,12 +16,13 @@ from keras_kd.models.declaration import (
     check_declared_names,
     declared_kind,
 )
+from keras_kd.models.keras_compat import detach
 from keras_kd.models.taps import TappedModel
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
-from keras_kd.training.label_checks import sample_weights
+from keras_kd.training.label_checks import per_output, sample_weights
 
 
 class MutualObjective(Objective):
@@ -48,8 +50,11 @@ class MutualObjective(Objective):
         combine: str = "losses",
     ) -> None:
         super().__init__(name="objective", autocast=False)
+        losses = as_losses(losses)
+        for loss in losses:
+            loss.resolve_taps(students, students)
         #: The losses as they were passed, serialized; each student has its own.
-        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in as_losses(losses)]
+        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in losses]
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
@@ -61,7 +66,7 @@ class MutualObjective(Objective):
         self.objectives = [
             DistillationObjective(
                 student,
-                [_copy_loss(loss, student) for loss in as_losses(losses)],
+                [copy_loss(loss, name=f"{student.name}_{loss.name}") for loss in losses],
                 [
                     Teacher(peer, outputs=declared[peer.name])
                     for peer in students
@@ -102,6 +107,17 @@ class MutualObjective(Objective):
             for key, projector in objective.projectors.items()
         }
 
+    def set_tasks(self, compiled: Any) -> None:
+        """Adapt the losses of each student to the task; see the base class."""
+        names = self.student.output_names
+        for name, objective in zip(names, self.objectives, strict=True):
+            objective.set_tasks(per_output(compiled, name, names))
+
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of a student; see the base class."""
+        objective = self.objectives[self.student.output_names.index(name)]
+        return objective.task_of_labels(objective.student.output_names[0])
+
     def teach_during(
         self, student_outputs: Sequence[dict], y: Any, replica: Any = 0
     ) -> list[Knowledge]:
@@ -110,7 +126,7 @@ class MutualObjective(Objective):
         for i, objective in enumerate(self.objectives):
             others = [taps for j, taps in enumerate(student_outputs) if j != i]
             targets = [
-                {tap: ops.stop_gradient(taps[tap]) for tap in member.shapes}
+                {tap: detach(taps[tap]) for tap in member.shapes}
                 for member, taps in zip(objective.ensemble.members, others, strict=True)
             ]
             knowledge.append(objective.teach_before(targets, self._labels(i, y), replica))
@@ -165,8 +181,3 @@ class JoinedStudents:
         outputs = [tree.flatten(output)[0] for output, _ in results]
         taps = [taps for _, taps in results]
         return dict(zip(self.output_names, outputs, strict=True)), taps
-
-
-def _copy_loss(loss: DistillationLoss, student: keras.Model) -> DistillationLoss:
-    config = {**loss.get_config(), "name": f"{student.name}_{loss.name}"}
-    return type(loss).from_config(config)

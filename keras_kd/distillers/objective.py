@@ -33,6 +33,22 @@ class Objective(keras.layers.Layer):
     noise: LogitNoise | None  # No default: on PyTorch it would hide the value of an instance.
     teachers: tuple[BaseTeacher, ...] = ()
 
+    def set_tasks(self, compiled: Any) -> None:
+        """Adapt the losses to the tasks of their outputs; `compile` calls this.
+
+        Args:
+            compiled: The compiled loss on the labels, by output or for all; `None` for none.
+
+        Raises:
+            ValueError: If a task is not known, or none that a loss can read.
+        """
+
+    def task_of_labels(self, name: str) -> str | None:
+        """Return the task of the labels of an output, `None` if nothing tells.
+
+        If no other evidence tells, it is what the distillation losses take the output for.
+        """
+
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
         """Reject data that the teachers cannot teach on."""
 

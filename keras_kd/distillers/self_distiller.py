@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_kd.distillers.base import BaseDistiller
+from keras_kd.distillers.default_losses import as_losses
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.fit import fit_arguments, list_callbacks
 from keras_kd.losses import DistillationLoss
@@ -16,6 +17,7 @@ from keras_kd.models.graph import require_built
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training.augmentation import Augmentation
+from keras_kd.training.keywords import explain_keywords
 
 #: The epoch of the snapshot before there is one.
 _NEVER = -1
@@ -40,7 +42,7 @@ class SelfDistiller(BaseDistiller):
 
     Args:
         student: The model to train, built; if subclassed, with a `get_config` of its arguments.
-        losses: As for `Distiller`. Defaults to `kd.losses.SoftTargets()`.
+        losses: As for `Distiller`. Defaults to `None`, by the task.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `1.0`, so
             that training is plain until the teacher teaches.
         decay: Decay of the running average, between 0 and 1; `None` for snapshots. Defaults to
@@ -71,6 +73,7 @@ class SelfDistiller(BaseDistiller):
         (the running average, "mean teacher").
     """
 
+    @explain_keywords()
     def __init__(
         self,
         student: keras.Model,
@@ -91,6 +94,9 @@ class SelfDistiller(BaseDistiller):
         copy = copy_model(student)
         copy.trainable = False
         teacher = Teacher(copy, outputs=student_outputs, name=f"{student.name} (earlier)")
+        losses = as_losses(losses)
+        for loss in losses:
+            loss.resolve_taps([student], [student])
         objective = DistillationObjective(student, losses, teacher, student_outputs, noise=noise)
         objective.active = start == 0
         super().__init__(

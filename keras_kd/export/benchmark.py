@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.files import ShortRepr, text_fields
 from keras_kd.litert.cost import cost
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.litert.signature import random_arrays
@@ -19,8 +20,8 @@ _WARMUP = 20
 _MAX_SECONDS = 30.0  # For all runs of one setting.
 
 
-@dataclass(frozen=True)
-class Latency:
+@dataclass(frozen=True, repr=False)
+class Latency(ShortRepr):
     """Time of one run of a file: one batch of its own size, 1 if it is free.
 
     Attributes:
@@ -71,6 +72,11 @@ class Benchmark:
     macs: int | None
     ops: dict[str, int]
     warmup: int
+
+    def __repr__(self) -> str:
+        fields = {name: getattr(self, name) for name in ("size", "parameters", "macs", "memory")}
+        header = text_fields("Benchmark", {**fields, "ops": self.ops})
+        return "\n".join([header, *(f"  {latency!r}" for latency in self.latencies)])
 
     @property
     def median_us(self) -> float:

@@ -53,8 +53,8 @@ def best(
         formats: Formats to try. Defaults to all of `kd.export.QUANTIZATIONS`.
         verification: Samples to verify with instead of `data`, such as a validation set. Defaults
             to `None`.
-        tolerance: Relative difference (see `Score`) allowed for an output without labels. Defaults
-            to 0.1.
+        tolerance: Relative difference (see `Score`) allowed for an output without labels, and for
+            numbers (regression), which have no accuracy. Defaults to 0.1.
         runs: Number of timed runs per file. Defaults to 200.
         verbose: 1 to print a line per format, 0 for no output. Defaults to 0.
         **options: Other arguments of `to_tflite`, such as `io_dtype` or `verification_samples`. A

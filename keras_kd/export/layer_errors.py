@@ -1,6 +1,6 @@
 """Quantization error of each layer of a file, compared with the same file in float32."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,20 @@ from keras_kd.export import calibration
 from keras_kd.export.conversion import CALIBRATED
 from keras_kd.export.metadata import Description, describe_content
 from keras_kd.export.options import MAIN, Options
+from keras_kd.export.output_scores import OutputScores
+from keras_kd.export.output_tasks import file_tasks
 from keras_kd.export.saved_model import layer_of
 from keras_kd.export.tflite import convert_model
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.files import ShortRepr
 from keras_kd.litert.flatbuffer import operators, parse
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.litert.signature import Signature, infer_signature
+from keras_kd.models.output_evidence import OutputTask
 
 
-@dataclass(frozen=True)
-class LayerError:
+@dataclass(frozen=True, repr=False)
+class LayerError(ShortRepr):
     """Error of one op of a quantized file.
 
     Attributes:
@@ -29,7 +33,8 @@ class LayerError:
         op: LiteRT's name of the op.
         shape: Shape of its output.
         error: Root mean squared difference from float32, divided by the standard deviation of the
-            float32 values: the accumulated error.
+            float32 values: the accumulated error. For an output it is the error of its worst
+            column, the `relative_difference` of its `Score`.
         added: Increase compared with the largest error of its inputs: the error of this op.
     """
 
@@ -41,7 +46,12 @@ class LayerError:
 
 
 def layer_errors(
-    tflite: TFLiteModel | str | Path, model: keras.Model, data: Any, *, samples: int = 20
+    tflite: TFLiteModel | str | Path,
+    model: keras.Model,
+    data: Any,
+    *,
+    samples: int = 20,
+    outputs: str | Mapping[str, str] = "auto",
 ) -> tuple[LayerError, ...]:
     """Compare each op of a quantized file with the same model in float32.
 
@@ -50,6 +60,7 @@ def layer_errors(
         model: The Keras model that it was exported from.
         data: Samples as the model takes them: a `tf.data.Dataset` of batches, or arrays.
         samples: Number of samples to run. Defaults to 20.
+        outputs: What the outputs are, as for `evaluate`. Defaults to `"auto"`.
 
     Returns:
         A `LayerError` per op, in the order of execution.
@@ -80,8 +91,10 @@ def layer_errors(
         x = description.processing.to_file_inputs(calibration.take_samples(data, inputs, samples))
         with LiteRT(reference, "float32", inputs=names, keep_tensors=True) as exact:
             errors = _tensor_errors(reference, exact, quantized, x, batch or 1)
+            tasks = file_tasks(quantized, content, description, model, outputs)
+            worst = _output_errors(exact, quantized, x, tasks)
     layers = frozenset(layer.name for layer in model._flatten_layers(include_self=False))
-    return _op_errors(reference, errors, layers)
+    return _op_errors(reference, errors, worst, layers)
 
 
 def _convert_to_float32(
@@ -127,6 +140,19 @@ def _tensor_errors(
     }
 
 
+def _output_errors(
+    exact: LiteRT, quantized: LiteRT, x: dict[str, np.ndarray], tasks: Mapping[str, OutputTask]
+) -> dict[str, float]:
+    """Return the relative difference of each output, by tensor name."""
+    expected, values = exact.run(x), quantized.run(x)
+    errors = {}
+    for name, task in tasks.items():
+        scores = OutputScores(task)
+        scores.add(values[name], None, expected[name])
+        errors[exact.output_tensors[name]] = scores.score().relative_difference
+    return errors
+
+
 def _accumulate(
     total: np.ndarray, exact: np.ndarray | None, *candidates: np.ndarray | None
 ) -> None:
@@ -143,7 +169,7 @@ def _accumulate(
 
 
 def _op_errors(
-    content: bytes, errors: dict[str, float], layers: frozenset[str]
+    content: bytes, errors: dict[str, float], worst: dict[str, float], layers: frozenset[str]
 ) -> tuple[LayerError, ...]:
     model = parse(content)
     graph = model.subgraphs[0]
@@ -163,5 +189,5 @@ def _op_errors(
         layer = outputs.get(output) or " + ".join(paths)
         shape = tuple(map(int, graph.tensors[output].shape))
         added = max(error - (largest(operator.inputs) or 0.0), 0.0)
-        results.append(LayerError(layer, op, shape, error, added))
+        results.append(LayerError(layer, op, shape, worst.get(names[output], error), added))
     return tuple(results)

@@ -12,12 +12,13 @@ from typing import Any
 
 from keras_kd.export.pre_post_processing import Normalization, Processing
 from keras_kd.export.tflite_metadata import tflite_metadata
+from keras_kd.files import ShortRepr
 from keras_kd.litert.flatbuffer import DESCRIPTION, add_metadata, read_metadata
 from keras_kd.litert.interpreter import read_tflite
 
 
-@dataclass(frozen=True)
-class Description:
+@dataclass(frozen=True, repr=False)
+class Description(ShortRepr):
     """Description of a .tflite file; empty if `to_tflite` did not write the file.
 
     Attributes:

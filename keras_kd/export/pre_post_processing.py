@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_kd.litert.signature import Signature, output_names
 from keras_kd.models.graph import OpaqueModelError, open_graph
+from keras_kd.models.layouts import Layouts
 from keras_kd.models.logits import inspect_output
 
 #: Ops that a file can apply to an output of logits.
@@ -157,39 +158,66 @@ def parse_labels(
 
 
 def require_logits(model: keras.Model, final_ops: Mapping[str, str], inputs: Signature) -> None:
-    """Check that softmax and sigmoid are not applied to probabilities.
+    """Check that the final ops are applied to the last axis of logits.
 
     Raises:
-        ValueError: If an output holds probabilities already.
+        ValueError: If an output holds probabilities already, or has its classes elsewhere.
     """
+    if final_ops:
+        require_classes_last(model)
     checked = [name for name, op in final_ops.items() if op != "argmax"]
     if not checked:
         return
     outputs = model.predict_on_batch(inputs.random_batch())
     names = output_names(model, outputs)
     values = dict(zip(names, keras.tree.flatten(outputs), strict=True))
-    kinds = _output_kinds(model)
+    kinds = model_heads(model)
     for name in checked:
         normalized = np.allclose(values[name].sum(-1), 1, atol=1e-3) and (values[name] >= 0).all()
-        if kinds.get(name) in ("softmax", "sigmoid") or (normalized and name not in kinds):
+        kind = kinds.get(name, "unknown")
+        if kind in ("softmax", "sigmoid") or (normalized and kind == "unknown"):
             raise ValueError(
                 f"Expected an output of logits for answer={final_ops[name]!r}. Received: output "
                 f"'{name}' of '{model.name}', which holds probabilities already. Omit `answer`."
             )
 
 
-def _output_kinds(model: keras.Model) -> dict[str, str]:
-    """Return what each output holds, by its name in the file, if the graph reveals it."""
+def model_heads(model: keras.Model) -> dict[str, str]:
+    """Return the kind of each output as `inspect_output` does, by its name in the file.
+
+    Returns:
+        An empty dictionary for a model whose graph cannot be read.
+    """
     try:
         graph = open_graph(model)
     except OpaqueModelError:
         return {}
     names = output_names(model, graph.outputs)
-    verdicts = {
-        name: inspect_output(graph, tensor).kind
-        for name, tensor in zip(names, keras.tree.flatten(graph.outputs), strict=True)
-    }
-    return {name: kind for name, kind in verdicts.items() if kind != "unknown"}
+    tensors = keras.tree.flatten(graph.outputs)
+    return {n: inspect_output(graph, one).kind for n, one in zip(names, tensors, strict=True)}
+
+
+def require_classes_last(model: keras.Model) -> None:
+    """Reject a model whose classes are elsewhere than on the last axis, where scores read them.
+
+    Raises:
+        ValueError: If an output of the model is a map with the channels first.
+    """
+    try:
+        graph = open_graph(model)
+    except OpaqueModelError:
+        return
+    layouts, tensors = Layouts(graph), keras.tree.flatten(graph.outputs)
+    for name, tensor in zip(output_names(model, graph.outputs), tensors, strict=True):
+        axis, rank = layouts.channel_axis(tensor), len(tensor.shape)
+        if axis not in (None, rank - 1):
+            axes = (*(i for i in range(1, rank) if i != axis), axis)
+            raise ValueError(
+                "Expected outputs with the classes (or channels) on the last axis. Received: "
+                f"output '{name}' of '{model.name}', of shape {tuple(tensor.shape)}, with the "
+                f"classes on axis {axis} (data_format='channels_first'). End the model in "
+                f"keras.layers.Permute({axes})."
+            )
 
 
 def _by_output(given: Any, outputs: Mapping[str, Any], argument: str) -> dict[str, Any]:

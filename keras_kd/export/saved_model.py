@@ -13,6 +13,8 @@ from keras import tree
 
 from keras_kd.export.pre_post_processing import Processing
 from keras_kd.litert import signature
+from keras_kd.litert.signature import free_sizes_remedy
+from keras_kd.models.graph import first_line, is_graph
 from keras_kd.models.precision import compute_in_float32
 from keras_kd.models.taps import Tap, TappedModel
 
@@ -56,6 +58,10 @@ class TracedModel:
         """Return the layers that contain an op of the given types."""
         names = {node.name for node in self._nodes() if node.op in ops}
         return sorted({layer_of(name, self.layers) for name in names})
+
+    def layer_of(self, node: str) -> str:
+        """Return the path of the layer that a node of a graph belongs to."""
+        return layer_of(node, self.layers)
 
     def save(self, folder: Path) -> None:
         """Write the graphs as a SavedModel for the converter."""
@@ -107,7 +113,10 @@ def trace(
     }
     before = len(model.variables)
     functions, outputs = {}, {}
-    with compute_in_float32(model), contextlib.nullcontext() if loops else _unroll_layers(model):
+    with (
+        compute_in_float32(model),
+        contextlib.nullcontext() if loops else _unroll_layers(model, inputs),
+    ):
         main, names = _trace_model(model, inputs, specs)
         shapes = {name: tuple(t.shape) for name, t in main.structured_outputs.items()}
         processing = make_processing(shapes)
@@ -137,7 +146,25 @@ def _trace_model(
         names[:] = signature.output_names(model, outputs)
         return dict(zip(names, tree.flatten(outputs), strict=True))
 
-    return tf.function(serve).get_concrete_function(**specs), tuple(names)
+    try:
+        return tf.function(serve).get_concrete_function(**specs), tuple(names)
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        if is_graph(model) or "Cannot unroll a RNN" in str(error):
+            raise
+        raise ValueError(_call_message(model, specs, error)) from error
+
+
+def _call_message(model: keras.Model, specs: Mapping[str, tf.TensorSpec], error: Exception) -> str:
+    """Return the message for a subclassed model that does not take its recorded inputs."""
+    received = ", ".join(f"{name}: {spec.dtype.name} {spec.shape}" for name, spec in specs.items())
+    # Keras prints the cause in bold.
+    cause = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+    return (
+        f"Expected inputs that '{model.name}' can be called with; a subclassed model does not "
+        f"record their dtypes. Received: {received}. Pass `input_signature`, the `tf.TensorSpec`s "
+        "of its inputs, such as input_signature=tf.TensorSpec((None, 8), 'int32'). Cause: "
+        f"{cause[1] if cause else first_line(error)}"
+    )
 
 
 def _trace_tap(
@@ -148,7 +175,7 @@ def _trace_tap(
 ) -> Any:
     """Return the graph of a model up to a tap."""
     place, name = Tap(tap), signature.identifier(tap)
-    tapped = TappedModel(model, [place])
+    tapped = TappedModel(model, [place], own_layout=True)
 
     def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: tapped(inputs.pack(tensors))[1][place]}
@@ -169,7 +196,7 @@ def _add_processing(
 
 
 @contextlib.contextmanager
-def _unroll_layers(model: keras.Model) -> Iterator[None]:
+def _unroll_layers(model: keras.Model, inputs: signature.Signature) -> Iterator[None]:
     """Unroll the recurrent layers within a `with` block.
 
     Raises:
@@ -186,8 +213,8 @@ def _unroll_layers(model: keras.Model) -> Iterator[None]:
             raise
         raise ValueError(
             f"Expected a fixed number of time steps, to unroll the recurrent layers. Received: "
-            f"model '{model.name}', where it is free. Build it on an input of fixed length, or use "
-            'quantization="dynamic" or "float16".'
+            f"model '{model.name}', where it is free.{free_sizes_remedy(inputs)} Or build it on an "
+            'input of fixed length, or use quantization="dynamic" or "float16".'
         ) from error
     finally:
         for layer, unroll in zip(recurrent, before, strict=True):

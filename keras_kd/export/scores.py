@@ -1,27 +1,39 @@
-"""Scores of a file on a data set: accuracy, and differences from the Keras model."""
+"""Scores of a file on a data set, by the task of each output, compared with the Keras model."""
 
-from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from keras_kd.training.labels import UNLABELED
+from keras_kd.files import ShortRepr, text_fields
 
 
-@dataclass(frozen=True)
-class Score:
-    """Scores of one output of a file.
+@dataclass(frozen=True, repr=False)
+class Score(ShortRepr):
+    """Scores of one output of a file. What is not defined for its task is `None`.
 
     Attributes:
-        accuracy: Accuracy in [0, 1]; `None` without labels.
-        agreement: Fraction of predicted classes equal to the Keras model's; `None` without a model.
+        accuracy: Fraction of correct classes or of correct yes-or-no decisions, for several labels
+            over all of them; `None` without labels and for numbers.
+        agreement: Fraction of classes or decisions equal to the Keras model's; `None` without a
+            model, for numbers, and if nothing tells the task.
         max_difference: Largest absolute difference from the Keras model's output; `None` without a
             model, or if the output is a class index.
         mean_difference: Mean absolute difference.
-        relative_difference: Root mean squared difference, divided by the standard deviation of the
-            model's output: 0 for equal outputs, 1 for a constant output at their mean.
+        relative_difference: Root mean squared difference of a column of the output (a unit of its
+            last axis), divided by the standard deviation of the model's; of the worst column. It is
+            0 for equal outputs and 1 for a column that is constant at its mean. For classes, and
+            for a hidden layer, the standard deviation is that of all columns. A column that is
+            constant in the model is divided by its size, and one that is tiny beside the others by
+            0.0001 of their size; probabilities are divided by at least 0.01, others by 1e-6.
         model_accuracy: Accuracy of the Keras model.
+        task: `"classes"`, `"binary"` (one unit), `"labels"` (several independent ones), `"values"`
+            (regression), or `None` if nothing tells.
+        worst_column: The column of `relative_difference`, from 0.
+        divergence: Mean KL(model || file) of classes or yes-or-no decisions, in nats.
+        auc: Area under the ROC curve of a yes-or-no question.
+        exact_match: Fraction of samples of which all labels are correct.
+        mae: Mean absolute error of numbers.
+        rmse: Root mean squared error of numbers.
+        r2: Coefficient of determination R² of numbers, the mean over the columns that vary.
     """
 
     accuracy: float | None = None
@@ -30,6 +42,14 @@ class Score:
     mean_difference: float | None = None
     relative_difference: float | None = None
     model_accuracy: float | None = None
+    task: str | None = None
+    worst_column: int | None = None
+    divergence: float | None = None
+    auc: float | None = None
+    exact_match: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
+    r2: float | None = None
 
     @property
     def drop(self) -> float | None:
@@ -52,6 +72,12 @@ class Evaluation:
 
     samples: int
     outputs: dict[str, Score]
+
+    def __repr__(self) -> str:
+        if len(self.outputs) == 1:
+            return text_fields("Evaluation", {"samples": self.samples, **vars(self._only)})
+        lines = [f"  {name}: {score!r}" for name, score in self.outputs.items()]
+        return "\n".join([text_fields("Evaluation", {"samples": self.samples}), *lines])
 
     @property
     def accuracy(self) -> float | None:
@@ -84,6 +110,46 @@ class Evaluation:
         return self._only.model_accuracy
 
     @property
+    def task(self) -> str | None:
+        """Task of the only output."""
+        return self._only.task
+
+    @property
+    def worst_column(self) -> int | None:
+        """Column of the only output that differs most."""
+        return self._only.worst_column
+
+    @property
+    def divergence(self) -> float | None:
+        """Divergence of the only output from the Keras model."""
+        return self._only.divergence
+
+    @property
+    def auc(self) -> float | None:
+        """Area under the ROC curve of the only output."""
+        return self._only.auc
+
+    @property
+    def exact_match(self) -> float | None:
+        """Fraction of samples of which all labels are correct."""
+        return self._only.exact_match
+
+    @property
+    def mae(self) -> float | None:
+        """Mean absolute error of the only output."""
+        return self._only.mae
+
+    @property
+    def rmse(self) -> float | None:
+        """Root mean squared error of the only output."""
+        return self._only.rmse
+
+    @property
+    def r2(self) -> float | None:
+        """R² of the only output."""
+        return self._only.r2
+
+    @property
     def drop(self) -> float | None:
         """Percentage points of accuracy that the only output loses."""
         return self._only.drop
@@ -103,155 +169,3 @@ class Evaluation:
                 "`evaluation.outputs[name]`."
             )
         return next(iter(self.outputs.values()))
-
-
-@dataclass
-class ScoreCounter:
-    """Accumulates the scores of one output over batches.
-
-    Attributes:
-        name: The output.
-        threshold: Decision threshold of an output of one unit.
-        class_indices: Whether the file returns class indices instead of the model's values.
-        ignore_invalid_labels: Whether labels may belong to something else: then they count only if
-            they are classes of this output, and the model predicts them better than the most
-            frequent class does.
-    """
-
-    name: str
-    threshold: float
-    class_indices: bool = False
-    ignore_invalid_labels: bool = False
-    compared: int = 0
-    equal: int = 0
-    correct: int = 0
-    model_correct: int = 0
-    labels: Counter = field(default_factory=Counter)
-    invalid_labels: bool = False
-    max_difference: float = 0.0
-    sums: np.ndarray = field(default_factory=lambda: np.zeros(5))
-
-    def add(
-        self, values: np.ndarray, labels: np.ndarray | None, expected: np.ndarray | None
-    ) -> None:
-        """Add a batch: outputs of the file, labels, outputs of the model."""
-        predicted = values if self.class_indices else predicted_classes(values, self.threshold)
-        by_model = None if expected is None else predicted_classes(expected, self.threshold)
-        if labels is not None and not self.invalid_labels:
-            shape = values.shape if expected is None else expected.shape
-            self._count_correct(labels, shape, predicted, by_model)
-        if by_model is not None:
-            self.equal += int((predicted == by_model).sum())
-            self.compared += predicted.size
-            if not self.class_indices:
-                self._compare(values.astype("float64"), expected.astype("float64"))
-
-    def score(self) -> Score:
-        """Return the scores of all batches."""
-        labeled = self._count_labeled()
-        accuracy = self.correct / labeled if labeled else None
-        if not self.compared:
-            return Score(accuracy)
-        model_accuracy = self.model_correct / labeled if labeled else None
-        agreement = self.equal / self.compared
-        if self.class_indices:
-            return Score(accuracy, agreement, model_accuracy=model_accuracy)
-        size, distance, squares, total, total_squares = self.sums
-        spread = np.sqrt(max(total_squares / size - (total / size) ** 2, 0.0))
-        error = np.sqrt(squares / size)
-        # The relative difference from a constant output is infinite.
-        relative = error / spread if spread else (np.inf if error else 0.0)
-        return Score(
-            accuracy,
-            agreement,
-            self.max_difference,
-            float(distance / size),
-            float(relative),
-            model_accuracy,
-        )
-
-    def _count_correct(
-        self,
-        labels: np.ndarray,
-        shape: tuple[int, ...],
-        predicted: np.ndarray,
-        by_model: np.ndarray | None,
-    ) -> None:
-        try:
-            indices_only = self.class_indices and by_model is None
-            classes = check_class_labels(self.name, labels, shape, indices_only)
-        except ValueError:
-            if not self.ignore_invalid_labels:
-                raise
-            self.invalid_labels = True
-            return
-        labeled = classes != UNLABELED
-        self.correct += int((predicted == classes)[labeled].sum())
-        self.labels.update(classes[labeled].tolist())
-        if by_model is not None:
-            self.model_correct += int((by_model == classes)[labeled].sum())
-
-    def _count_labeled(self) -> int:
-        """Return the number of predictions with a valid label."""
-        most_frequent = max(self.labels.values(), default=0)
-        if self.invalid_labels or (
-            self.ignore_invalid_labels and self.model_correct <= most_frequent
-        ):
-            return 0
-        return self.labels.total()
-
-    def _compare(self, values: np.ndarray, expected: np.ndarray) -> None:
-        distance = np.abs(values - expected)
-        # `np.maximum` propagates NaN.
-        self.max_difference = float(np.maximum(self.max_difference, distance.max()))
-        self.sums += [
-            distance.size,
-            distance.sum(),
-            (distance**2).sum(),
-            expected.sum(),
-            (expected**2).sum(),
-        ]
-
-
-def predicted_classes(values: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the predicted classes: the argmax of the last axis, or 0 and 1 for one unit."""
-    if values.shape[-1] == 1:
-        return (values[..., 0] > threshold).astype(np.int64)
-    return values.argmax(-1)
-
-
-def check_class_labels(
-    name: str, labels: np.ndarray, shape: tuple[int, ...], indices_only: bool = False
-) -> np.ndarray:
-    """Return integer labels, one for each prediction of an output.
-
-    Args:
-        name: The output.
-        labels: Integers, with or without a last axis of 1, or one-hot (zeros for unlabeled).
-        shape: Shape of its values.
-        indices_only: Whether its values are class indices, so that the number of classes is
-            unknown.
-
-    Raises:
-        ValueError: If the labels have another shape, or are not classes of the output.
-    """
-    positions = shape if indices_only else shape[:-1]
-    one_hot = labels.shape[:-1] == positions and labels.shape[-1] > 1
-    if one_hot and (indices_only or labels.shape == shape):
-        return np.where((labels > 0).any(-1), labels.argmax(-1), UNLABELED)
-    if labels.shape == (*positions, 1):
-        labels = labels[..., 0]
-    count = np.inf if indices_only else max(shape[-1], 2)
-    if labels.shape != positions:
-        raise ValueError(
-            f"Output '{name}': expected labels of shape {positions} or {shape}, as its values. "
-            f"Received: shape {labels.shape}. Pass one label, or one one-hot row, per prediction."
-        )
-    classes = labels.astype(np.int64)
-    if (classes != labels).any() or (classes < UNLABELED).any() or (classes >= count).any():
-        raise ValueError(
-            f"Output '{name}': expected integer labels from 0 to {count - 1}, or -1 for unlabeled. "
-            f"Received: labels from {labels.min()} to {labels.max()}. Omit labels that are not "
-            "classes from the dictionary of labels."
-        )
-    return classes

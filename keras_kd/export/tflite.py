@@ -11,7 +11,9 @@ import numpy as np
 
 from keras_kd.export import calibration as calibration_data
 from keras_kd.export import pre_post_processing, saved_model
-from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert, missing_ops
+from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert
+from keras_kd.export.conversion_errors import conversion_error, reject_lookups
+from keras_kd.export.evaluation import ScoreOptions
 from keras_kd.export.metadata import Description, embed_description
 from keras_kd.export.options import Options
 from keras_kd.export.pre_post_processing import Normalization, Processing
@@ -44,14 +46,16 @@ def to_tflite(
     raw_inputs: bool = False,
     answer: str | Mapping[str, str] | None = None,
     labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    outputs: str | Mapping[str, str] = "auto",
+    ignore_class: int | None = None,
 ) -> TFLiteModel:
     """Convert a Keras model to a .tflite file for LiteRT and verify it.
 
     The file and the model both run on `verification` (by default on `calibration`). A file that
-    loses more than `max_drop` points of accuracy or, without labels, differs by more than
-    `tolerance`, is rejected: it is saved as `NAME.rejected.tflite`, and an existing file at `path`
-    is kept. Without samples, float32 and float16 files are compared on random inputs; files of
-    other formats are only run.
+    loses more than `max_drop` points of accuracy or, without labels and for a regression, differs
+    by more than `tolerance` in a column of an output, is rejected: it is saved as
+    `NAME.rejected.tflite`, and an existing file at `path` is kept. Without samples, float32 and
+    float16 files are compared on random inputs; files of other formats are only run.
 
     The file is written completely or not at all. LiteRT, and the conversion of uncommon ops, run in
     child processes, because they can crash. A mixed-precision model is converted in float32. For
@@ -74,11 +78,15 @@ def to_tflite(
         verification: Samples for the verification, in the same forms; with `(x, y)`, accuracy is
             computed with the labels y. Defaults to `calibration`.
         verification_samples: Maximum number of them to use. Defaults to 1,000.
-        max_drop: Percentage points of accuracy that the file may lose. Defaults to 2.
-        tolerance: Relative difference (see `Score`) allowed for an output without labels. Defaults
-            to 0.001 for float32, 0.02 for float16 and 0.5 for others.
+        max_drop: Percentage points of accuracy that the file may lose: of classes, of a yes-or-no
+            question, or of all independent labels. Labels that cannot be used for it are a
+            warning. Defaults to 2.
+        tolerance: Relative difference (see `Score`) allowed for an output without labels, and for
+            numbers (regression). Defaults to 0.001 for float32, 0.02 for float16 and 0.5 for
+            others.
         batch_size: Number of samples per run of the file, or `None` for any number, which is
-            slower. Defaults to 1.
+            slower. A model that cannot be converted for the given number gets any number.
+            Defaults to 1.
         io_dtype: Dtype of the inputs and outputs that are real numbers in the model: `"float32"`,
             for int8 also `"int8"` or `"uint8"`, for int16x8 also `"int16"`. Defaults to
             `"float32"`.
@@ -100,6 +108,11 @@ def to_tflite(
             `"argmax"` (the class index); for several outputs a dictionary. Defaults to `None`.
         labels: Class names of an output, written into the metadata; for several outputs a
             dictionary. Defaults to `None`.
+        outputs: What the outputs are, as for `evaluate`; needed only for the verification, and if
+            the compiled loss, the activation of the output and the labels do not tell. Defaults to
+            `"auto"`.
+        ignore_class: A label that is not counted, such as 255 for void pixels. Defaults to `None`,
+            that of the loss that the model is compiled with.
 
     Returns:
         The file as a `TFLiteModel`; its `verification` contains the scores.
@@ -131,17 +144,26 @@ def to_tflite(
     path = Path(path)
     inputs = infer_signature(model, input_signature)
     data = calibration if verification is None else verification
-    verify = Verification(data, verification_samples, (inputs.random_batch(),), max_drop, tolerance)
+    fallback = (inputs.random_batch(),)
+    rules = ScoreOptions(outputs, ignore_class=ignore_class, lenient=True)
+    verify = Verification(data, verification_samples, fallback, max_drop, tolerance, rules)
     require_writable(path, ".tflite")
     with atomic_write(path) as temporary:
-        samples = None
-        if quantization in CALIBRATED and calibration is not None:
-            samples = calibration_data.take_samples(calibration, inputs, calibration_samples)
+        samples = _take_samples(calibration, inputs, options, calibration_samples)
         content, description = convert_model(model, inputs, options, samples)
         scores = verify.run(content, description, model, path)
         temporary.write_bytes(content)
-    outputs = next(iter(description.outputs.values()))
-    return TFLiteModel(path, quantization, description.inputs, outputs, scores)
+    names = next(iter(description.outputs.values()))
+    return TFLiteModel(path, quantization, description.inputs, names, scores)
+
+
+def _take_samples(
+    calibration: Any, inputs: Signature, options: Options, limit: int
+) -> dict[str, np.ndarray] | None:
+    """Return the samples for the calibration, `None` if it needs none or there are none."""
+    if options.quantization not in CALIBRATED or calibration is None:
+        return None
+    return calibration_data.take_samples(calibration, inputs, limit)
 
 
 def convert_model(
@@ -161,13 +183,22 @@ def convert_model(
         options.normalization, inputs.specs, options.raw_inputs
     )
     traced = _trace(model, inputs, options, normalization, loops)
+    reject_lookups(model, traced)
     if traced.quantization_aware:
         samples = None
     elif samples is None and options.quantization in CALIBRATED:
         calibration_data.take_samples(None, inputs, 1)  # Raises the error for missing data.
     if samples is not None and options.raw_inputs:
         samples = calibration_data.denormalize(samples, normalization, options.io_dtype)
-    content = _convert(model.name, traced, options, samples)
+    try:
+        content = _convert(model.name, traced, options, inputs, samples)
+    except RuntimeError:
+        if options.batch_size is None:
+            raise
+        # The converter can fail for a batch of a fixed size where a free one works.
+        free = dataclasses.replace(options, batch_size=None)
+        traced = _trace(model, inputs, free, normalization, loops)
+        content = _convert(model.name, traced, free, inputs, samples)
     if options.quantization in WEIGHT_ONLY:
         content = quantize_weights(content, options.quantization)
     description = Description(
@@ -228,6 +259,7 @@ def _convert(
     name: str,
     traced: TracedModel,
     options: Options,
+    inputs: Signature,
     samples: Mapping[str, np.ndarray] | None,
 ) -> bytes:
     """Run the converter.
@@ -244,35 +276,4 @@ def _convert(
             )
             return convert(Path(folder), traced.ops, request, samples)
         except ConversionError as error:
-            message = _explain(error, name, traced, options)
-            if message is not None:
-                raise ValueError(message) from error
-            raise RuntimeError(
-                f"Expected a model that TensorFlow's converter supports. Received: model '{name}', "
-                f"for which it fails: {str(error)[:2000]}"
-            ) from error
-
-
-def _explain(
-    error: ConversionError, name: str, traced: TracedModel, options: Options
-) -> str | None:
-    """Return a readable message for a common error of the converter, `None` for others."""
-    if "'tf.TensorListReserve' op requires element_shape to be static" in str(error):
-        return (
-            f"Expected a fixed batch size for a model with a loop over time steps (LSTM, GRU, "
-            f"another RNN). Received: model '{name}' with batch_size=None. Use batch_size=1, or "
-            "create these layers with `unroll=True`."
-        )
-    missing = missing_ops(error)
-    if not missing:
-        return None
-    remedy = (
-        "TensorFlow's Flex kernels do not have them either: use other layers."
-        if options.allow_flex
-        else "Use other layers, or pass allow_flex=True to keep them as TensorFlow ops, for an "
-        "application that links the Flex delegate."
-    )
-    where = ", ".join(f"{op} (in {', '.join(traced.layers_with(op)) or '?'})" for op in missing)
-    return (
-        f"Expected ops that are built into LiteRT. Received: model '{name}' with {where}. {remedy}"
-    )
+            raise conversion_error(error, name, traced, options, inputs) from error

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from keras_kd.export.scores import Evaluation
+from keras_kd.files import ShortRepr, text_fields
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 
 
-@dataclass(frozen=True)
-class Attempt:
+@dataclass(frozen=True, repr=False)
+class Attempt(ShortRepr):
     """Result of one format that `best` tried.
 
     Attributes:
@@ -56,6 +57,17 @@ class TFLiteModel:
     outputs: tuple[str, ...]
     verification: Evaluation | None = None
     tried: tuple[Attempt, ...] = ()
+
+    def __repr__(self) -> str:
+        fields = ("path", "quantization", "inputs", "outputs")
+        lines = [text_fields("TFLiteModel", {name: getattr(self, name) for name in fields})]
+        if self.verification is not None:
+            lines.append(f"  verification: {self.verification!r}")
+        return "\n".join([*lines, *(f"  tried: {attempt!r}" for attempt in self.tried)])
+
+    def __fspath__(self) -> str:
+        """Return the path: the object can be passed wherever the path of a file can."""
+        return str(self.path)
 
     @property
     def size(self) -> int:

@@ -9,17 +9,19 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.export.evaluation import evaluate_runner
+from keras_kd.export.evaluation import ScoreOptions, evaluate_runner
 from keras_kd.export.metadata import Description
 from keras_kd.export.scores import Evaluation
 from keras_kd.files import atomic_write
 from keras_kd.litert.flatbuffer import flex_ops
 from keras_kd.litert.interpreter import LiteRT
+from keras_kd.litert.signature import unpack_x_y
 
 # Default tolerances of formats whose error does not depend on the samples, and of the others.
 _TOLERANCES = {"float32": 1e-3, "float16": 2e-2}
 _MIXED_PRECISION_TOLERANCE, _QUANTIZED_TOLERANCE = 5e-2, 0.5
 _BATCH = 128
+_LENIENT = ScoreOptions(lenient=True)
 
 
 class VerificationError(RuntimeError):
@@ -47,8 +49,9 @@ class Verification:
         samples: Maximum number of samples.
         fallback: A batch of made-up samples, used without data.
         max_drop: Percentage points of accuracy that an output with labels may lose.
-        tolerance: Relative difference allowed for an output without labels; `None` for the default
-            of the format.
+        tolerance: Relative difference allowed for an output without labels, and for numbers;
+            `None` for the default of the format.
+        scores: How the outputs are scored. Labels that do not fit are a warning.
     """
 
     data: Any
@@ -56,6 +59,7 @@ class Verification:
     fallback: Any
     max_drop: float
     tolerance: float | None
+    scores: ScoreOptions = _LENIENT
 
     def run(
         self, content: bytes, description: Description, model: keras.Model, path: Path
@@ -77,10 +81,12 @@ class Verification:
         mixed = any(layer.compute_dtype != "float32" for layer in model._flatten_layers())
         for key in description.outputs:
             source = f"the conversion of '{model.name}'"
+            is_tap = key in description.taps
+            options = _LENIENT if is_tap else self.scores
             with LiteRT(content, source, inputs=description.inputs, signature=key) as runner:
-                batches = _first_batches(data, self.samples)
+                batches = _first_batches(data, self.samples, labeled=not is_tap)
                 scores.append(
-                    evaluate_runner(runner, description, batches, model, ignore_invalid_labels=True)
+                    evaluate_runner(runner, content, description, batches, model, options)
                 )
             reason = self._find_failure(scores[-1], description.quantization, mixed)
             if reason:
@@ -105,10 +111,11 @@ class Verification:
                         f"samples, more than max_drop={self.max_drop:g}"
                     )
             elif score.relative_difference is not None and not score.relative_difference <= limit:
+                agreement = "" if score.agreement is None else f", {score.agreement:.1%} agreement"
                 return (
                     f"output '{name}' differs by {score.relative_difference:.3g} of its standard "
-                    f"deviation (at most {score.max_difference:.3g}, {score.agreement:.1%} "
-                    f"agreement) on {scores.samples} samples, more than tolerance={limit:g}"
+                    f"deviation in column {score.worst_column} (at most {score.max_difference:.3g}"
+                    f"{agreement}) on {scores.samples} samples, more than tolerance={limit:g}"
                 )
         return None
 
@@ -128,9 +135,10 @@ def _reject(reason: str, content: bytes, path: Path, scores: Evaluation) -> Veri
     )
 
 
-def _first_batches(data: Any, limit: int) -> Iterator[Any]:
-    """Yield batches of the first samples."""
-    for batch in data if isinstance(data, tf.data.Dataset) else [data]:
+def _first_batches(data: Any, limit: int, labeled: bool) -> Iterator[Any]:
+    """Yield batches of the first samples, with or without their labels."""
+    for given in data if isinstance(data, tf.data.Dataset) else [data]:
+        batch = given if labeled else (unpack_x_y(given)[0],)
         size = len(tree.flatten(batch)[0])
         for start in range(0, min(size, limit), _BATCH):
             rows = slice(start, min(start + _BATCH, limit))

@@ -1,5 +1,6 @@
 """Run a .tflite file: real-valued arrays in, outputs by name out."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from keras_kd.litert.server import dequantize
 
 _IDENTIFIER = b"TFL3"
 _MAX_BATCH = 256
+_KERAS_FILES = (".keras", ".h5")
 
 
 class LiteRT:
@@ -142,6 +144,8 @@ class LiteRT:
             ) from error
 
     def _allocate(self, content: bytes) -> None:
+        if not flex_ops(content) and any(None in shape[1:] for shape, _ in self.inputs.values()):
+            return  # With sizes of 1, convolutions may fail; `run` allocates for its sizes.
         try:
             self._process.request("allocate")
         except LiteRTError as error:
@@ -190,14 +194,26 @@ def check_shapes(
         raise ValueError("Expected at least one sample. Received: none. Pass a batch of samples.")
 
 
-def read_tflite(path: str | Path) -> bytes:
+def read_tflite(path: str | os.PathLike) -> bytes:
     """Return the content of a .tflite file.
 
     Raises:
+        TypeError: If it is no path, such as a Keras model.
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a .tflite file.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            "Expected a .tflite file: its path, or what `to_tflite` returned. Received: an object "
+            f"of type {type(path).__name__}. Write a Keras model to a file with "
+            "kd.export.to_tflite(model, path)."
+        )
     path = Path(path)
+    if path.suffix in _KERAS_FILES:
+        raise ValueError(
+            f"Expected a .tflite file. Received: '{path}', a file of a Keras model. Load it with "
+            "keras.models.load_model(path), and write it with kd.export.to_tflite(model, path)."
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected the path of a .tflite file. Received: '{path}', which is not a file. Write "

@@ -61,6 +61,21 @@ def infer_signature(model: keras.Model, input_signature: Any = None) -> Signatur
     return Signature(structure, tuple(by_name(structure, unique(defaults))))
 
 
+def free_sizes_remedy(inputs: Signature) -> str:
+    """Return a sentence on how to fix the free sizes of inputs, empty if only the batch is free."""
+    specs = {name: spec for name, spec in inputs.specs.items() if None in tuple(spec.shape)[1:]}
+    if not specs:
+        return ""
+    shapes = [
+        f"tf.TensorSpec(({', '.join(['None', *_sizes(spec)])}), '{spec.dtype.name}') for '{name}'"
+        for name, spec in specs.items()
+    ]
+    return (
+        f" Fix the free sizes of the inputs, here as LENGTH: pass input_signature="
+        f"{', '.join(shapes)}, nested as the model's argument."
+    )
+
+
 def output_names(model: keras.Model, outputs: Any) -> tuple[str, ...]:
     """Return the names of a model's outputs, in the order of `keras.tree.flatten`.
 
@@ -175,3 +190,7 @@ def _default_name(spec: Any, position: int) -> str:
     """Return the name of an input; names that Keras numbers are not stable and are replaced."""
     name = getattr(spec, "name", None)
     return f"input_{position}" if not name or name.startswith("keras_tensor") else identifier(name)
+
+
+def _sizes(spec: tf.TensorSpec) -> list[str]:
+    return ["LENGTH" if size is None else str(size) for size in tuple(spec.shape)[1:]]

@@ -48,7 +48,7 @@ class DecoupledKD(DistillationLoss):
     """
 
     needs_labels = True
-    needs_classes = True
+    tasks = ("classes",)
     alpha = Hyperparameter()
     beta = Hyperparameter()
     temperature = Hyperparameter(exclusive=True)

@@ -47,7 +47,7 @@ class DIST(DistillationLoss):
         Huang et al. 2022, arXiv:2205.10536, equations 8 to 10.
     """
 
-    needs_classes = True
+    tasks = ("classes",)
     beta = Hyperparameter()
     gamma = Hyperparameter()
     temperature = Hyperparameter(exclusive=True)

@@ -1,12 +1,15 @@
 """The base class of all distillation losses."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops, tree
 
 from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.tap_names import resolve_tap, tap_name
+from keras_kd.models.task import MEANINGS, TASKS
 from keras_kd.training.hyperparameters import Hyperparameter
 
 
@@ -25,11 +28,12 @@ class DistillationLoss(keras.layers.Layer):
         weight: Weight of the mean value in the total loss, a hyperparameter that callbacks can
             change during training. Defaults to 1.
         teacher_tap: The teacher's tap: a layer's name, `outer/inner` inside a nested model, an
-            output's name, or `None` for the output. Defaults to `None`.
+            output's name, the layer itself, or `None` for the output. Defaults to `None`.
         student_tap: The student's tap. Defaults to `None`.
         name: Name in the history. Defaults to the class name in snake case.
 
     Raises:
+        TypeError: If a tap is neither a name nor a layer.
         ValueError: If `weight` is negative or not finite.
 
     Example:
@@ -44,10 +48,12 @@ class DistillationLoss(keras.layers.Layer):
     on_logits = True
     #: Whether `call` needs labels.
     needs_labels = False
-    #: Whether `call` interprets the outputs as mutually exclusive classes.
-    needs_classes = False
+    #: The tasks whose outputs `call` can read; see `kd.Teacher` for `outputs`.
+    tasks: tuple[str, ...] = TASKS
     #: Whether `call` relates the samples of a batch, so that it needs two or more.
     relates_samples = False
+    #: Whether it was chosen by a distiller and not by the user, so that the task may replace it.
+    is_default = False
 
     weight = Hyperparameter()
 
@@ -60,8 +66,9 @@ class DistillationLoss(keras.layers.Layer):
     ) -> None:
         super().__init__(name=name or snake_case(type(self).__name__), autocast=False)
         self.weight = weight
-        self.teacher_tap = teacher_tap
-        self.student_tap = student_tap
+        owner = type(self).__name__
+        self.teacher_tap = tap_name(teacher_tap, "teacher_tap", owner)
+        self.student_tap = tap_name(student_tap, "student_tap", owner)
         self.built = True
 
     def __call__(self, teacher: Any, student: Any, labels: Any = None) -> Any:
@@ -195,6 +202,25 @@ class DistillationLoss(keras.layers.Layer):
                 "choose other taps."
             )
 
+    def resolve_taps(
+        self, teachers: Sequence[keras.Model | None], students: Sequence[keras.Model]
+    ) -> None:
+        """Replace taps that were passed as layers by their paths in the models.
+
+        Args:
+            teachers: The models of which one has the layer; `None` for one that is not at hand.
+            students: The same for the student's tap.
+
+        Raises:
+            ValueError: If no model has the layer.
+        """
+        for name, models in (("teacher_tap", teachers), ("student_tap", students)):
+            tap, owner = getattr(self, name), type(self).__name__
+            if isinstance(tap, (list, tuple)):
+                setattr(self, name, [resolve_tap(one, models, name, owner) for one in tap])
+            else:
+                setattr(self, name, resolve_tap(tap, models, name, owner))
+
     def choose_taps(self, teacher: keras.Model | None, student: keras.Model) -> None:
         """Choose the taps when the models are known; does nothing in the base class.
 
@@ -209,7 +235,7 @@ class DistillationLoss(keras.layers.Layer):
     def check_head(self, activation: str | None, shape: tuple[int | None, ...]) -> None:
         """Reject a teacher whose outputs the loss would misinterpret.
 
-        The base class rejects binary outputs if `needs_classes` is set.
+        The base class rejects binary outputs if the loss is only for classes.
 
         Args:
             activation: The final activation, `"softmax"` or `"sigmoid"`, or `None`.
@@ -218,11 +244,42 @@ class DistillationLoss(keras.layers.Layer):
         Raises:
             ValueError: If the loss does not support the output.
         """
-        if self.needs_classes and (activation == "sigmoid" or shape[-1] == 1):
+        if self.tasks == ("classes",) and (activation == "sigmoid" or shape[-1] == 1):
             raise ValueError(
                 f"{type(self).__name__} needs mutually exclusive classes: a softmax over two "
                 "classes or more. SoftTargets and LogitsMSE support binary outputs. Received: a "
                 f"teacher's output of shape {shape}, activation={activation!r}"
+            )
+
+    def declared_task(self, units: int) -> str | None:
+        """Return the task that the arguments of the loss declare, for an output of some units."""
+        return None
+
+    def activation_of(self, units: int) -> str | None:
+        """Return the activation that `call` applies to logits of some units.
+
+        Returns:
+            `"softmax"`, `"sigmoid"`, or `None` for a loss that compares the logits themselves.
+        """
+        return "softmax" if self.tasks == ("classes",) else None
+
+    def set_task(self, task: str) -> None:
+        """Tell the loss the task of its output; `Distiller` calls this in `compile`.
+
+        Args:
+            task: `"classes"`, `"binary"`, `"labels"` (independent ones) or `"values"` (regression).
+
+        Raises:
+            ValueError: If the loss is not for this task.
+        """
+        if task not in self.tasks:
+            meant = " or ".join(MEANINGS[one] for one in self.tasks)
+            raise ValueError(
+                f"{type(self).__name__} ('{self.name}') is for {meant}, but its output is "
+                f"{MEANINGS[task]}. Pass other `losses`, such as kd.losses.LogitsMSE() for a "
+                "regression or kd.losses.SoftTargets(activation='sigmoid') for labels; or declare "
+                "`outputs=` of kd.Teacher and `student_outputs=`. The task follows from them, "
+                f"from the compiled loss and from the activation of the output. Received: {task!r}"
             )
 
     def get_config(self) -> dict[str, Any]:

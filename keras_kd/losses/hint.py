@@ -9,7 +9,9 @@ from keras import ops
 from keras_kd.losses.distillation_loss import DistillationLoss
 from keras_kd.losses.numerics import l2_normalize, mean_over_channels, smooth_l1
 from keras_kd.losses.projector import PairProjectors, resolve_projector
+from keras_kd.losses.serialization import create_from_config
 from keras_kd.models.pair_taps import pair_taps
+from keras_kd.models.tap_names import tap_name, tap_names
 
 _DISTANCES = ("mse", "l1", "smooth_l1", "cosine")
 
@@ -24,10 +26,11 @@ class Hint(DistillationLoss):
     the loss is the mean over the pairs. Masked steps of the student's sequence are ignored.
 
     Args:
-        teacher_tap: A layer of the teacher, `outer/inner` inside a nested model.
-        student_tap: A layer of the student.
+        teacher_tap: A layer of the teacher, or its name, `outer/inner` inside a nested model.
+        student_tap: A layer of the student, or its name.
         projector: `"auto"`, `None` for no projector, or a Keras layer that maps the student's tap
-            to the teacher's shape (each pair gets a copy). Defaults to `"auto"`.
+            to the teacher's shape (each pair gets a copy). A custom layer must be registered with
+            `keras.saving.register_keras_serializable`. Defaults to `"auto"`.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
         name: Name in the history. Defaults to `"hint"`.
         distance: `"mse"`, `"l1"`, `"smooth_l1"` or `"cosine"` (one minus the cosine similarity over
@@ -36,7 +39,7 @@ class Hint(DistillationLoss):
             `kd.pair_taps` of the first teacher and the student. Defaults to `None`.
 
     Raises:
-        TypeError: If there are no taps at all.
+        TypeError: If there are no taps at all, or one is neither a name nor a layer.
         ValueError: If a tap is missing, no projector maps one shape to the other, or an argument is
             unknown.
 
@@ -62,6 +65,9 @@ class Hint(DistillationLoss):
         distance: str = "mse",
         taps: str | Sequence[tuple[str, str]] | None = None,
     ) -> None:
+        teacher_tap = tap_name(teacher_tap, "teacher_tap", "Hint")
+        student_tap = tap_name(student_tap, "student_tap", "Hint")
+        taps = _name_pairs(taps)
         _check(teacher_tap, student_tap, projector, distance, taps)
         super().__init__(weight, teacher_tap, student_tap, name)
         if isinstance(projector, keras.layers.Layer):
@@ -122,8 +128,11 @@ class Hint(DistillationLoss):
         student_shape: tuple,
         name: str,
     ) -> keras.layers.Layer | None:
+        projector = self.projector
+        if isinstance(projector, dict):
+            projector = create_from_config(projector, "projector")
         try:
-            return resolve_projector(self.projector, teacher_shape, student_shape, name)
+            return resolve_projector(projector, teacher_shape, student_shape, name)
         except ValueError as error:
             raise ValueError(
                 f"Hint: teacher tap '{teacher_tap}' has shape {teacher_shape} and student tap "
@@ -172,6 +181,14 @@ def _check(teacher_tap: Any, student_tap: Any, projector: Any, distance: Any, ta
             "Hint: `projector` must be 'auto', None or a Keras layer. "
             f"Received: projector={projector!r}"
         )
+
+
+def _name_pairs(taps: Any) -> Any:
+    """Return the pairs with names, and anything but a list of pairs unchanged."""
+    if not isinstance(taps, (list, tuple)):
+        return taps
+    pairs = [pair if isinstance(pair, (list, tuple)) else [pair] for pair in taps]
+    return [tuple(tap_names(list(pair), "taps", "Hint", required=True)) for pair in pairs]
 
 
 def _is_list_of_pairs(taps: Any) -> bool:

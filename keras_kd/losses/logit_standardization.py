@@ -39,7 +39,7 @@ class LogitStandardization(DistillationLoss):
         Sun et al. 2024, arXiv:2403.01427, algorithm 1.
     """
 
-    needs_classes = True
+    tasks = ("classes",)
 
     def __init__(
         self,
@@ -62,6 +62,11 @@ class LogitStandardization(DistillationLoss):
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute the loss of the standardized logits, as the loss within does."""
         return self.loss.call(_standardize(teacher), _standardize(student), labels)
+
+    def set_task(self, task: str) -> None:
+        """Tell both losses the task; see the base class."""
+        super().set_task(task)
+        self.loss.set_task(task)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

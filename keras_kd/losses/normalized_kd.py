@@ -44,7 +44,7 @@ class NormalizedKD(DistillationLoss):
     """
 
     needs_labels = True
-    needs_classes = True
+    tasks = ("classes",)
     gamma = Hyperparameter()
     temperature = Hyperparameter(exclusive=True)
 

@@ -7,6 +7,9 @@ import keras
 
 from keras_kd.losses.distillation_loss import shapes_agree
 
+# The taps are channels last, whatever the models and `keras.config` have.
+_LAST = {"data_format": "channels_last"}
+
 
 def auto_projector(
     teacher_shape: tuple[int | None, ...], student_shape: tuple[int | None, ...], name: str
@@ -63,11 +66,10 @@ def resolve_projector(
         if not shapes_agree(teacher_shape, student_shape):
             raise ValueError("without a projector they must be equal")
         return None
-    projector = keras.saving.deserialize_keras_object(choice)
-    projected = tuple(projector(keras.KerasTensor(student_shape)).shape)
+    projected = tuple(choice(keras.KerasTensor(student_shape)).shape)
     if projected[1:] != tuple(teacher_shape[1:]):
-        raise ValueError(f"the projector '{projector.name}' returns {projected}")
-    return projector
+        raise ValueError(f"the projector '{choice.name}' returns {projected}")
+    return choice
 
 
 class PairProjectors(keras.layers.Layer):
@@ -104,7 +106,10 @@ def _sequence_projector(
     target, length = teacher_shape[1], student_shape[1]
     if not shapes_agree((None, target), (None, length)):
         if length % target == 0:
-            steps.insert(0, keras.layers.AveragePooling1D(length // target, name=f"{name}_pooling"))
+            pooling = keras.layers.AveragePooling1D(
+                length // target, name=f"{name}_pooling", **_LAST
+            )
+            steps.insert(0, pooling)
         elif target % length == 0:
             steps.append(keras.layers.UpSampling1D(target // length, name=f"{name}_repetition"))
         else:
@@ -125,10 +130,7 @@ def _map_projector(teacher_shape: tuple, student_shape: tuple, name: str) -> ker
         if shrinks:
             factors = tuple(s // t for s, t in zip(size, target, strict=True))
             # Pooling commutes with the convolution and makes it cheaper if it comes first.
-            steps.insert(0, keras.layers.AveragePooling2D(factors, name=f"{name}_pooling"))
+            steps.insert(0, keras.layers.AveragePooling2D(factors, name=f"{name}_pooling", **_LAST))
         else:
-            resizing = keras.layers.Resizing(
-                *target, interpolation="bilinear", data_format="channels_last"
-            )
-            steps.append(resizing)
+            steps.append(keras.layers.Resizing(*target, interpolation="bilinear", **_LAST))
     return steps[0] if len(steps) == 1 else keras.Sequential(steps, name=name)

@@ -19,7 +19,9 @@ def mean_over_samples(values: Any, weights: Any = None) -> Any:
         A scalar.
     """
     values = mean_per_sample(values, weights)
-    return ops.divide_no_nan(ops.sum(values), ops.cast(ops.shape(values)[0], values.dtype))
+    samples = ops.convert_to_tensor(ops.shape(values)[0], values.dtype)
+    # The reciprocal has no gradient, unlike a division by the number of samples.
+    return ops.sum(values) * ops.divide_no_nan(1.0, samples)
 
 
 def mean_per_sample(values: Any, weights: Any = None) -> Any:

@@ -34,11 +34,12 @@ def deserialize(config: dict[str, Any]) -> DistillationLoss:
 
     Raises:
         TypeError: If the configuration is not that of a distillation loss.
+        ValueError: If its class is custom and not registered, or cannot be created from it.
 
     Example:
         >>> loss = kd.losses.deserialize(config)
     """
-    loss = keras.saving.deserialize_keras_object(config)
+    loss = create_from_config(config, "distillation loss")
     if not isinstance(loss, DistillationLoss):
         raise TypeError(f"Expected the configuration of a DistillationLoss. Received: {config!r}")
     return loss
@@ -71,6 +72,33 @@ def get(identifier: str | dict[str, Any] | DistillationLoss) -> DistillationLoss
         "A distillation loss must be a kd.losses.DistillationLoss, a name or a configuration. "
         f"Received: {identifier!r} (of type {type(identifier).__name__})"
     )
+
+
+def create_from_config(config: dict[str, Any], what: str) -> Any:
+    """Create an object from the result of `keras.saving.serialize_keras_object`.
+
+    Args:
+        config: The configuration.
+        what: What it is, for the message.
+
+    Raises:
+        ValueError: If its class is custom and not registered, or cannot be created from it.
+    """
+    try:
+        return keras.saving.deserialize_keras_object(config)
+    except TypeError as error:
+        name = str(config.get("class_name"))
+        if keras.saving.get_registered_object(config.get("registered_name") or name) is None:
+            raise ValueError(
+                f"The {what} '{name}' is a custom class that is not known here. Decorate it with "
+                "@keras.saving.register_keras_serializable() and import it before loading, or "
+                f"pass custom_objects={{'{name}': {name}}} to keras.saving.load_model."
+            ) from error
+        raise ValueError(
+            f"The {what} '{name}' cannot be created from its configuration: its `get_config` must "
+            "return all arguments of its constructor. The cause: "
+            f"{str(error).strip().splitlines()[-1]}. Received: {config.get('config')}"
+        ) from error
 
 
 def _by_name(name: str) -> DistillationLoss:

@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.losses.distillation_loss import DistillationLoss
 from keras_kd.losses.numerics import kullback_leibler, mean_over_channels
 from keras_kd.training.hyperparameters import Hyperparameter
+from keras_kd.training.keywords import explain_keywords
 
 _TARGETS = ("forward", "reverse", "jensen_shannon")
 
@@ -34,8 +35,8 @@ class SoftTargets(DistillationLoss):
     Args:
         temperature: T, a hyperparameter. Defaults to 4.
         activation: `"softmax"` for mutually exclusive classes, `"sigmoid"` for binary outputs, or
-            `None` for sigmoid if there is a single output and softmax otherwise. Defaults to
-            `None`.
+            `None`, by the task of the output in a distiller; elsewhere sigmoid for a single output
+            and softmax for several. Defaults to `None`.
         target: `"forward"`, `"reverse"` or `"jensen_shannon"`. Defaults to `"forward"`.
         weight: Weight in the total loss, a hyperparameter. Defaults to 1.
         teacher_tap: Name of the teacher's output if it has several. Defaults to `None`.
@@ -54,8 +55,10 @@ class SoftTargets(DistillationLoss):
         arXiv:2306.08543. Jensen-Shannon: Lin 1991, equation 4.1.
     """
 
+    tasks = ("classes", "binary", "labels")
     temperature = Hyperparameter(exclusive=True)
 
+    @explain_keywords()
     def __init__(
         self,
         temperature: float = 4.0,
@@ -78,15 +81,15 @@ class SoftTargets(DistillationLoss):
             )
         self.temperature = temperature
         self.activation = activation
+        self._by_task: str | None = None
         self.target = target
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute the divergence of each sample, or of each position."""
         temperature = ops.cast(self.temperature, student.dtype)
-        teacher = teacher / temperature
-        student = student / temperature
-        single = student.shape[-1] == 1
-        if self.activation == "sigmoid" or (self.activation is None and single):
+        inverse = ops.reciprocal(temperature)
+        teacher, student = teacher * inverse, student * inverse
+        if self.activation_of(student.shape[-1]) == "sigmoid":
             outputs = self._divergence(_log_bernoulli(teacher), _log_bernoulli(student))
             return mean_over_channels(outputs) * temperature**2
         log_p, log_q = ops.log_softmax(teacher, axis=-1), ops.log_softmax(student, axis=-1)
@@ -100,10 +103,25 @@ class SoftTargets(DistillationLoss):
         log_m = ops.logaddexp(log_p, log_q) - math.log(2)
         return 0.5 * (kullback_leibler(log_p, log_m) + kullback_leibler(log_q, log_m))
 
+    def declared_task(self, units: int) -> str | None:
+        """Return the task of `activation`, if it is given."""
+        if self.activation == "sigmoid":
+            return "binary" if units == 1 else "labels"
+        return "classes" if self.activation == "softmax" else None
+
+    def set_task(self, task: str) -> None:
+        """Choose the activation by the task, if the arguments leave it open."""
+        super().set_task(task)
+        self._by_task = "softmax" if task == "classes" else "sigmoid"
+
+    def activation_of(self, units: int) -> str:
+        """Return the activation that `call` applies; see the base class."""
+        return self.activation or self._by_task or ("sigmoid" if units == 1 else "softmax")
+
     def check_head(self, activation: str | None, shape: tuple[int | None, ...]) -> None:
-        """Reject a teacher whose final activation differs from `activation`."""
-        own = self.activation or ("sigmoid" if shape[-1] == 1 else "softmax")
-        if activation is not None and activation != own:
+        """Reject a teacher whose final activation differs from that of the loss."""
+        own = self.activation or self._by_task
+        if None not in (activation, own) and activation != own:
             raise ValueError(
                 f"SoftTargets: the teacher's output of shape {shape} is made by a {activation}, "
                 f"but this loss applies a {own}. Pass SoftTargets(activation='{activation}'). "

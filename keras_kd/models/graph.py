@@ -6,6 +6,7 @@ Taps and logits are located in this graph; their values are captured while the m
 
 import functools
 import inspect
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,13 +168,23 @@ def require_built(model: Any, what: str) -> None:
     if not isinstance(model, keras.Model):
         raise TypeError(
             f"{what} must be a keras.Model (a tf_keras model is not one). "
-            f"Received: {model!r} (of type {type(model).__name__})"
+            f"Received: {model!r} (of type {type(model).__name__}){_loading_hint(model)}"
         )
     if not model.built:
         raise ValueError(
             f"{what} '{model.name}' is not built, so its outputs are not known yet. Build it "
             "first, for example with `model.build(input_shape)` or by calling it on one batch."
         )
+
+
+def _loading_hint(path: Any) -> str:
+    """Return how to load a model, if the path of a file was passed in its place."""
+    if not isinstance(path, (str, os.PathLike)):
+        return ""
+    path = os.fspath(path)
+    if path.endswith(".tflite"):
+        return f". A .tflite file can be a teacher: kd.Teacher.from_tflite('{path}')"
+    return f". Load the file first: keras.models.load_model('{path}')"
 
 
 def built_inputs(model: keras.layers.Layer) -> Any:

@@ -4,6 +4,8 @@ A test per function compares it with the public behavior it stands for and fails
 it also names the public API that would replace it.
 """
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,22 @@ def set_mask(value: Any, mask: Any) -> Any:
     return value
 
 
+def copy_mask(source: Any, value: Any) -> Any:
+    """Set the Keras mask of one tensor, if it has one, on another and return that."""
+    mask = get_mask(source)
+    return value if mask is None else set_mask(value, mask)
+
+
+def without_mask(value: Any) -> Any:
+    """Return a tensor without its Keras mask."""
+    return value if get_mask(value) is None else keras.ops.copy(value)
+
+
+def detach(value: Any) -> Any:
+    """Return a tensor without its gradient, and with its Keras mask."""
+    return copy_mask(value, keras.ops.stop_gradient(value))
+
+
 def nested_layers(model: keras.Model, include_self: bool = True) -> list[keras.layers.Layer]:
     """Return all layers of a model, those inside other layers too; `Model.layers` is flat."""
     return list(model._flatten_layers(include_self=include_self))
@@ -36,6 +54,36 @@ def run_graph(functional: keras.Model, inputs: Any, call: Callable[..., Any]) ->
 def metric_values(metric: keras.metrics.MeanMetricWrapper, labels: Any, outputs: Any) -> Any:
     """Return the values whose mean a metric is."""
     return metric._fn(labels, outputs, **metric._fn_kwargs)
+
+
+def metric_function(metric: keras.metrics.MeanMetricWrapper) -> tuple[Any, dict[str, Any]]:
+    """Return the function whose mean a metric is, and its arguments by name."""
+    return metric._fn, metric._fn_kwargs
+
+
+def losses_per_output(compiled: Any, y: Any, y_pred: Any) -> list[tuple[Any, Any, Any, Any]]:
+    """Return the compiled losses with their outputs.
+
+    Args:
+        compiled: The compiled loss.
+        y: The labels, in the structure of the predictions.
+        y_pred: The predictions.
+
+    Returns:
+        For each loss the loss itself, its weight or `None`, the metric that Keras tracks it with or
+        `None`, and the prediction it belongs to.
+    """
+    if not compiled.built:
+        compiled.build(y, y_pred)
+    structure = compiled._y_pred_build_structure
+    if not isinstance(y_pred, type(structure)) and tree.is_nested(structure):
+        y_pred = tree.pack_sequence_as(structure, tree.flatten(y_pred))
+    trackers = compiled.metrics or [None] * len(compiled._flat_losses)
+    rows = []
+    for (path, loss, weight, _), tracker in zip(compiled._flat_losses, trackers, strict=True):
+        prediction = functools.reduce(operator.getitem, path, y_pred)
+        rows.append((loss, weight, tracker, prediction))
+    return rows
 
 
 def metrics_per_output(compiled: Any, y: Any, y_pred: Any) -> list[tuple[list, list, Any, Any]]:

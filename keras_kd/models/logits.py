@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from keras_kd.models.graph import Call, Graph, with_activation
+from keras_kd.models.layouts import Layouts
 
 _ACTIVATION_KINDS = {
     keras.activations.linear: "logits",
@@ -152,10 +153,13 @@ def _inspect_call(graph: Graph, call: Call | None, known: dict[int, OutputKind])
     if call is None:
         return OutputKind("unknown", None)
     if _changes_layout(call.layer):
-        return _inspect(graph, call.inputs[0], known)
+        found = _inspect(graph, call.inputs[0], known)
+        whole = found.kind != "softmax" or _keeps_classes(graph, call)
+        return found if whole else OutputKind("unknown", call)
     combine = _combination(call.layer)
     if combine is None:
-        return OutputKind(_activation_kind(call), call)
+        kind = _activation_kind(call)
+        return OutputKind(kind if _is_over_classes(graph, call) else "unknown", call)
     return OutputKind(combine([_inspect(graph, x, known).kind for x in call.inputs]), call)
 
 
@@ -226,10 +230,34 @@ def _activation_kind(call: Call) -> str:
     if layer is not call.layer and call.inputs[0].shape[1] is None:
         return "unknown"  # With an unknown number of steps, the wrapped layer runs in a loop.
     if isinstance(layer, keras.layers.Softmax):
-        return "softmax" if layer.axis in (-1, len(call.outputs[0].shape) - 1) else "unknown"
+        return "softmax"
     if isinstance(layer, ACTIVATED):
         return _ACTIVATION_KINDS.get(layer.activation, "unknown")
     return _layer_kind(layer) if _is_layer(layer) else _operation_kind(layer)
+
+
+def _is_over_classes(graph: Graph, call: Call) -> bool:
+    """Return whether a softmax is over the axis of the classes; `True` for other activations."""
+    layer, rank = with_activation(call.layer), len(call.outputs[0].shape)
+    softmax = type(layer).__name__ in ("Softmax", "LogSoftmax")
+    functions = (keras.activations.softmax, keras.activations.log_softmax)
+    if not softmax and not (isinstance(layer, ACTIVATED) and layer.activation in functions):
+        return True
+    axis = layer.axis if softmax else -1
+    if not isinstance(axis, int):
+        return False
+    classes = rank - 1 if rank < 3 else Layouts(graph).channel_axis(call.outputs[0])
+    return axis % rank == classes
+
+
+def _keeps_classes(graph: Graph, call: Call) -> bool:
+    """Return whether a layer that changes the layout of a softmax keeps its classes on one axis."""
+    before, after = call.inputs[0], call.outputs[0]
+    if tuple(before.shape) == tuple(after.shape):
+        return True
+    layouts = Layouts(graph)
+    axes = layouts.channel_axis(before), layouts.channel_axis(after)
+    return None not in axes and before.shape[axes[0]] == after.shape[axes[1]]
 
 
 def _layer_kind(layer: keras.layers.Layer) -> str:
@@ -245,8 +273,7 @@ def _layer_kind(layer: keras.layers.Layer) -> str:
 def _operation_kind(operation: Any) -> str:
     name = type(operation).__name__.lower()
     if name in ("softmax", "sigmoid", "logsoftmax"):
-        on_last = getattr(operation, "axis", -1) == -1
-        return {"logsoftmax": "logits"}.get(name, name) if on_last else "unknown"
+        return {"logsoftmax": "logits"}.get(name, name)
     return "values" if name in _VALUE_OPS else "unknown"
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_kd.files import text_table
+from keras_kd.files import ShortRepr, text_table
 from keras_kd.models.graph import Call, Graph, open_graph, require_built
+from keras_kd.models.layouts import Layouts, shape_with_channels_last
 
 # Layout changes, dropout and input preprocessing: their outputs are not paired.
 _NOT_PAIRED = (
@@ -25,10 +26,12 @@ _NOT_PAIRED = (
     keras.layers.GaussianNoise,
     keras.layers.GaussianDropout,
 )
+#: Lines in the `repr` of a list of taps.
+_SHOWN_LINES = 14
 
 
-@dataclass(frozen=True)
-class TapInfo:
+@dataclass(frozen=True, repr=False)
+class TapInfo(ShortRepr):
     """Description of a tap.
 
     Attributes:
@@ -37,6 +40,8 @@ class TapInfo:
         shape: Shape of the layer's output, batch first.
         depth: Length of the longest path from an input, in layers.
         relative_depth: The depth divided by the depth of the model, from 0 to 1.
+        channel_axis: The axis of the channels: the last one, or 1 for maps of layers with
+            `data_format="channels_first"`; `None` if it is not known. Losses get the channels last.
     """
 
     name: str
@@ -44,16 +49,25 @@ class TapInfo:
     shape: tuple[int | None, ...]
     depth: int
     relative_depth: float
+    channel_axis: int | None
 
     @property
     def positions(self) -> float:
         """Number of positions of a map or sequence; 1 for a vector, NaN if it is not known."""
-        sizes = self.shape[1:-1]
+        if self.channel_axis is None:
+            return math.nan
+        sizes = shape_with_channels_last(self.shape, self.channel_axis)[1:-1]
         return math.nan if None in sizes else float(math.prod(sizes))
 
 
 class TapList(tuple):
     """The taps of a model in order of depth; prints as a table."""
+
+    def __repr__(self) -> str:
+        lines = str(self).splitlines()
+        more = len(lines) - _SHOWN_LINES
+        shown = [*lines[:_SHOWN_LINES], f"... and {more} more; print them to see all"]
+        return "\n".join(lines if more <= 0 else shown)
 
     def __str__(self) -> str:
         rows = [
@@ -84,15 +98,15 @@ def taps(model: keras.Model) -> TapList:
     """
     require_built(model, "The model")
     graph = open_graph(model)
-    depths = _depths(graph)
+    depths, layouts = _depths(graph), Layouts(graph)
     deepest = max(depths.values(), default=1)
     found = []
     for path, calls in graph.calls.items():
         if len(calls) == 1 and _can_tap(calls[0]):
-            depth = depths[id(calls[0].outputs[0])]
-            shape = tuple(calls[0].outputs[0].shape)
-            kind = type(calls[0].layer).__name__
-            found.append(TapInfo(path, kind, shape, depth, depth / max(deepest, 1)))
+            (tensor,) = calls[0].outputs
+            depth, kind = depths[id(tensor)], type(calls[0].layer).__name__
+            place = depth, depth / max(deepest, 1), layouts.channel_axis(tensor)
+            found.append(TapInfo(path, kind, tuple(tensor.shape), *place))
     return TapList(sorted(found, key=lambda tap: tap.depth))
 
 
@@ -173,7 +187,7 @@ def _hidden_taps(model: keras.Model) -> list[tuple[TapInfo, float]]:
     not_paired = {kind.__name__ for kind in _NOT_PAIRED}
     stages = {}
     for tap in every:
-        if tap.depth < last and tap.layer not in not_paired:
+        if tap.depth < last and tap.layer not in not_paired and tap.channel_axis is not None:
             stages.setdefault((len(tap.shape), tap.positions), []).append(tap)
     found = []
     for stage in stages.values():

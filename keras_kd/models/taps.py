@@ -21,7 +21,14 @@ from keras_kd.models.declaration import (
 from keras_kd.models.graph import Call, Graph, OpaqueModelError, built_inputs, open_graph
 from keras_kd.models.hooks import Hook, Recorder
 from keras_kd.models.inputs import call_model
-from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.keras_compat import get_mask, nested_layers, set_mask
+from keras_kd.models.layouts import (
+    Layouts,
+    data_formats,
+    shape_from_channels_last,
+    shape_with_channels_last,
+    to_channels_last,
+)
 from keras_kd.models.logits import (
     input_is_logits,
     inspect_output,
@@ -75,11 +82,17 @@ class TappedModel:
             one of these. A single value for several outputs applies to those whose activation is
             not visible. Defaults to `"auto"`.
         training: The `training` argument of the model. Defaults to `False`.
+        own_layout: Whether the values of the taps keep the layout of the model. By default their
+            channels (or classes) are moved to the last axis. Defaults to `False`.
 
     Raises:
         ValueError: If a tap does not exist or is ambiguous, an output may be logits or
-            probabilities, or a declaration contradicts a visible activation.
+            probabilities, a declaration contradicts a visible activation, or the axis of the
+            channels at a tap is not known.
     """
+
+    #: Whether training changes the weights of the model itself.
+    trains_model = True
 
     def __init__(
         self,
@@ -87,16 +100,23 @@ class TappedModel:
         taps: Sequence[Tap],
         outputs: Declaration = "auto",
         training: bool = False,
+        own_layout: bool = False,
     ) -> None:
         check_declaration(outputs, f"`outputs` of '{model.name}'")
         self.model = model
         self.taps = tuple(dict.fromkeys(taps))
         self.training = training
+        self.own_layout = own_layout
         self.declared = outputs
         #: The activation of each tap: "softmax" or "sigmoid" if the model applies it, or `None`.
         self.activations: dict[Tap, str | None] = {}
-        #: Shapes of the model's outputs by name, in order.
+        #: Kinds of the model's outputs by name, as `inspect_output` returns them.
+        self.heads: dict[str, str] = {}
+        #: Shapes of the model's outputs by name, in order, with the classes on the last axis.
         self.output_shapes: dict[str, tuple] = {}
+        #: The axis of the channels (or classes) of each tap, and of each output by name, as the
+        #: model has it.
+        self.channel_axes: dict[Tap | str, int] = {}
         #: The kind of each tap of logits: `"logits"`, `"softmax"`, `"sigmoid"`, `"values"` (read
         #: unchanged) or `"probabilities"`, whose activation is not visible: log p is returned, of
         #: which `log_odds` makes the logits of a sigmoid.
@@ -127,13 +147,35 @@ class TappedModel:
                 set_mask(value, get_mask(_output_at(self.model, named, tap)))
             for call in source.layout_calls:
                 value = call.layer(value, *call.args[1:], **call.kwargs)
-            values[tap] = self._to_logits(tap, value) if tap in self._converted else value
+            value = self._to_logits(tap, value) if tap in self._converted else value
+            values[tap] = value if self.own_layout else self.arrange(tap, value)
         return outputs, values
+
+    def arrange(self, place: Tap | str, value: Any) -> Any:
+        """Return a value of the layout of a tap or output with its channels on the last axis.
+
+        Args:
+            place: The tap, or the name of the output.
+            value: Of the model's own layout, such as labels of the shape of the output. A value of
+                another rank, such as class indices, is returned unchanged.
+        """
+        shape = self.shapes[place] if isinstance(place, Tap) else self.output_shapes[place]
+        axis = self.channel_axes[place]
+        if value is None or axis == len(shape) - 1 or len(value.shape) != len(shape):
+            return value
+        return to_channels_last(value, axis)
 
     def _to_logits(self, tap: Tap, probabilities: Any) -> Any:
         log_p = log_probabilities(probabilities)
         logits = log_odds(log_p) if self.kinds[tap] == "sigmoid" else log_p
         return set_mask(logits, get_mask(probabilities))
+
+    def own_shape(self, place: Tap | str) -> tuple:
+        """Return the shape of a tap or output as the model has it; see `arrange`."""
+        shape = self.shapes[place] if isinstance(place, Tap) else self.output_shapes[place]
+        if self.own_layout and isinstance(place, Tap):
+            return shape
+        return shape_from_channels_last(shape, self.channel_axes[place])
 
     def run(self, inputs: Any, hooks: Sequence[Hook]) -> tuple[Any, Callable[[Hook], Any]]:
         """Run the model once and capture the hooks; override it if the model runs elsewhere.
@@ -148,13 +190,36 @@ class TappedModel:
     def _read_graph(self) -> tuple[dict[Tap, TapSource], dict[Tap, tuple]]:
         inside = [tap.name for tap in self.taps if tap.name]
         graph = open_graph(self.model, inside=inside, training=self.training)
-        self._set_output_shapes(named_outputs(graph.outputs, graph.output_names))
+        layouts, outputs = Layouts(graph), named_outputs(graph.outputs, graph.output_names)
+        axes = {name: layouts.channel_axis(tensor) for name, tensor in outputs.items()}
+        self._set_output_shapes(outputs, axes)
+        self.heads = {name: inspect_output(graph, one).kind for name, one in outputs.items()}
+        tensors = {tap: self._tensor(graph, tap) for tap in self.taps}
+        axes = {tap: layouts.channel_axis(tensor) for tap, tensor in tensors.items()}
+        shapes = self._arranged_shapes(tensors, axes)
         for tap in self.taps:
             if tap.logits:
-                self._resolve_logits(tap, graph)
-        tensors = {tap: self._tensor(graph, tap) for tap in self.taps}
-        sources = {tap: self._source(graph, tap, tensor) for tap, tensor in tensors.items()}
-        return sources, {tap: tuple(tensor.shape) for tap, tensor in tensors.items()}
+                self._resolve_logits(tap, graph, shapes[tap])
+        return {tap: self._source(graph, tap, tensors[tap]) for tap in self.taps}, shapes
+
+    def _arranged_shapes(
+        self, tensors: dict[Tap, Any], axes: dict[Tap, int | None]
+    ) -> dict[Tap, tuple]:
+        """Return the shapes of the taps as `__call__` returns them."""
+        unknown = [tap for tap, axis in axes.items() if axis is None and not self.own_layout]
+        if unknown:
+            raise ValueError(
+                f"The axis of the channels at {unknown[0]} of '{self.model.name}' is not known: "
+                "layers of the model have data_format='channels_first', and a layer between them "
+                "and the tap may have moved the channels. Tap another layer, or move the channels "
+                "to the last axis with keras.layers.Permute before the tap."
+            )
+        shapes = {tap: tuple(tensor.shape) for tap, tensor in tensors.items()}
+        known = {tap: len(shapes[tap]) - 1 if a is None else a for tap, a in axes.items()}
+        self.channel_axes |= known
+        if self.own_layout:
+            return shapes
+        return {tap: shape_with_channels_last(shape, known[tap]) for tap, shape in shapes.items()}
 
     def _source(self, graph: Graph, tap: Tap, tensor: keras.KerasTensor) -> TapSource:
         if self.activations.get(tap) and tap not in self._converted:
@@ -168,11 +233,14 @@ class TappedModel:
     def _is_output(self, tap: Tap) -> bool:
         return tap.name is None or tap.name in self.output_shapes
 
-    def _set_output_shapes(self, named: dict[str, Any]) -> None:
-        self.output_shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
+    def _set_output_shapes(self, named: dict[str, Any], axes: dict[str, int | None]) -> None:
+        for name, tensor in named.items():
+            shape, axis = tuple(tensor.shape), axes.get(name)
+            self.channel_axes[name] = len(shape) - 1 if axis is None else axis
+            self.output_shapes[name] = shape_with_channels_last(shape, self.channel_axes[name])
         check_declared_names(self.declared, self.output_names, self.model.name)
 
-    def _resolve_logits(self, tap: Tap, graph: Graph) -> None:
+    def _resolve_logits(self, tap: Tap, graph: Graph, shape: tuple) -> None:
         """Decide how to compute the logits at a tap."""
         declared = self._declaration(tap)
         found = inspect_output(graph, self._tensor(graph, tap))
@@ -184,7 +252,7 @@ class TappedModel:
             raise ValueError(f"{unknown_output_message(self.model.name, found)} {DECLARE}")
         visible = kind in ("softmax", "sigmoid")
         converted = visible and not _can_hook(graph, self._tensor(graph, tap))
-        self._set_kind(tap, kind, converted, self._tensor(graph, tap).shape)
+        self._set_kind(tap, kind, converted, shape)
 
     def _set_kind(self, tap: Tap, kind: str, converted: bool, shape: Sequence[int | None]) -> None:
         if kind == "probabilities" or converted:
@@ -216,8 +284,15 @@ class TappedModel:
         """Handle a model whose graph cannot be read: outputs only, and only if declared."""
         outputs = self.model(built_inputs(self.model), training=self.training)
         named = named_outputs(outputs)
-        self._set_output_shapes(named)
-        shapes = {tap: tuple(_output_at(self.model, named, tap).shape) for tap in self.taps}
+        self._set_output_shapes(named, {})
+        self.heads = dict.fromkeys(named, "unknown")
+        tensors = {tap: _output_at(self.model, named, tap) for tap in self.taps}
+        first = any("channels_first" in data_formats(layer) for layer in nested_layers(self.model))
+        axes = {
+            tap: None if first and len(x.shape) > 2 else len(x.shape) - 1
+            for tap, x in tensors.items()
+        }
+        shapes = self._arranged_shapes(tensors, axes)
         for tap in self.taps:
             if tap.logits:
                 self._resolve_opaque(tap, cause, shapes[tap])

@@ -3,7 +3,6 @@
 Losses, weightings, scores and reports read this one value; none of them guesses from shapes.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,19 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_kd.models.user_warnings import warn_user
+
 #: `"classes"`: mutually exclusive classes, two units or more. `"binary"`: yes or no, one unit.
 #: `"labels"`: several independent yes-or-no labels. `"values"`: numbers (regression).
 TASKS = ("classes", "binary", "labels", "values")
+MEANINGS = {
+    "classes": "mutually exclusive classes",
+    "binary": "a yes-or-no question",
+    "labels": "independent labels",
+    "values": "numbers (regression)",
+}
+#: The activation that makes probabilities of the logits, by task.
+ACTIVATIONS = {"classes": "softmax", "binary": "sigmoid", "labels": "sigmoid"}
 
 _CLASSES = (
     "CategoricalCrossentropy",
@@ -49,8 +58,8 @@ class Evidence:
     Attributes:
         name: The output's name, for messages.
         units: Size of its last axis.
-        declared: What the user declared: `"values"`, `"logits"`, `"probabilities"` or `"auto"`.
-            Defaults to `"auto"`.
+        declared: What the user declared: one of `TASKS`, `"logits"`, `"probabilities"` or
+            `"auto"`. Defaults to `"auto"`.
         loss: The loss that is compiled for it, in any form that Keras accepts, or `None`.
         heads: The kinds of the heads, of the student and of its teachers, as `inspect_output`
             returns them: `"softmax"`, `"sigmoid"`, `"logits"`, `"values"` or `"unknown"`.
@@ -77,14 +86,12 @@ def decide_task(evidence: Evidence) -> str | None:
     """
     by_loss = task_from_loss(evidence.loss, evidence.units)
     by_head = _single({_task_from_head(kind, evidence.units) for kind in evidence.heads} - {None})
-    if evidence.declared == "values":
-        if by_loss not in (None, "values"):
-            raise _contradiction(evidence, "declared as 'values'", by_loss)
-        return "values"
-    if by_loss == "values" and evidence.declared in ("logits", "probabilities"):
-        raise _contradiction(evidence, f"declared as {evidence.declared!r}", by_loss)
-    if by_head == "classes" and by_loss == "values":
-        return "classes"
+    if evidence.declared == "values" and by_loss not in (None, "values"):
+        raise _contradiction(evidence, "declared as 'values'", by_loss)
+    if evidence.declared in TASKS:
+        return evidence.declared
+    if by_loss == "values" and (by_head == "classes" or evidence.declared != "auto"):
+        return by_head or ("binary" if evidence.units == 1 else "classes")
     if by_head is not None and by_loss not in (None, "values", by_head):
         raise _contradiction(evidence, f"made by a {_activation(by_head)}", by_loss)
     return by_loss or by_head
@@ -101,10 +108,9 @@ def require_task(evidence: Evidence) -> str:
         return task
     if evidence.units != 1:
         if evidence.declared == "auto":
-            warnings.warn(
+            warn_user(
                 f"Nothing tells what the {evidence.units} units of the output '{evidence.name}' "
-                f"are, so they are taken for the logits of classes. {DECLARE}",
-                stacklevel=4,
+                f"are, so they are taken for the logits of classes. {DECLARE}"
             )
         return "classes"
     if evidence.declared in ("logits", "probabilities"):
@@ -167,23 +173,20 @@ def loss_name(loss: Any) -> str | None:
 def warn_about_from_logits(evidence: Evidence) -> None:
     """Warn of a cross-entropy that reads logits as probabilities, or the reverse."""
     head = evidence.heads[0] if evidence.heads else "unknown"
-    found = None if loss_name(evidence.loss) is None else keras.losses.get(evidence.loss)
-    from_logits = _from_logits(found)
+    from_logits = reads_logits(evidence.loss)
     if from_logits is None or head not in ("logits", "softmax", "sigmoid"):
         return
     if head == "logits" and not from_logits:
-        warnings.warn(
+        warn_user(
             f"The output '{evidence.name}' of the student is logits (it ends without softmax or "
             f"sigmoid), but the compiled loss reads probabilities. Pass "
-            f"keras.losses.{loss_name(evidence.loss)}(from_logits=True).",
-            stacklevel=4,
+            f"keras.losses.{loss_name(evidence.loss)}(from_logits=True)."
         )
     elif head != "logits" and from_logits:
-        warnings.warn(
+        warn_user(
             f"The output '{evidence.name}' of the student ends in a {head}, but the compiled loss "
             "applies another one: from_logits=True. Pass "
-            f"keras.losses.{loss_name(evidence.loss)}(from_logits=False).",
-            stacklevel=4,
+            f"keras.losses.{loss_name(evidence.loss)}(from_logits=False)."
         )
 
 
@@ -205,23 +208,18 @@ def _activation(task: str) -> str:
 
 
 def _contradiction(evidence: Evidence, one: str, by_loss: str) -> ValueError:
-    meaning = {
-        "classes": "mutually exclusive classes",
-        "binary": "a yes-or-no question",
-        "labels": "independent labels",
-        "values": "numbers (regression)",
-    }[by_loss]
     return ValueError(
         f"The output '{evidence.name}' is {one}, but the compiled loss {evidence.loss!r} is for "
-        f"{meaning}. Change one of them. {DECLARE}"
+        f"{MEANINGS[by_loss]}. Change one of them. {DECLARE}"
     )
 
 
-def _from_logits(loss: Any) -> bool | None:
-    """Return the `from_logits` of a Keras loss, `None` if it has none."""
-    if isinstance(loss, keras.losses.Loss):
-        return loss.get_config().get("from_logits")
-    return False if "crossentropy" in getattr(loss, "__name__", "") else None
+def reads_logits(loss: Any) -> bool | None:
+    """Return the `from_logits` of a Keras loss in any form, `None` if it has none."""
+    found = None if loss_name(loss) is None else keras.losses.get(loss)
+    if isinstance(found, keras.losses.Loss):
+        return found.get_config().get("from_logits")
+    return False if "crossentropy" in getattr(found, "__name__", "") else None
 
 
 def _is_function_of(loss: Any, kind: type) -> bool:

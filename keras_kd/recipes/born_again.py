@@ -10,9 +10,13 @@ from typing import Any
 import keras
 
 from keras_kd.distillers.fit import list_callbacks
-from keras_kd.files import atomic_write, read_json, write_json
+from keras_kd.files import atomic_write, read_json, text_fields, write_json
 from keras_kd.models.graph import require_built
 from keras_kd.recipes.stage import StageTrainer
+from keras_kd.teachers.fingerprint import config_digest
+from keras_kd.training.keywords import explain_keywords
+
+_ABOUT = "about.json"
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,16 @@ class BornAgainResult:
     students: tuple[keras.Model, ...]
     histories: tuple[keras.callbacks.History, ...]
 
+    def __repr__(self) -> str:
+        return text_fields("BornAgainResult", {"students": [one.name for one in self.students]})
+
     @property
     def student(self) -> keras.Model:
         """The last generation."""
         return self.students[-1]
 
 
+@explain_keywords(keras.Model.fit)
 def born_again(
     build: Callable[[], keras.Model],
     x: Any,
@@ -66,8 +74,9 @@ def born_again(
         distiller: Other arguments of `Distiller`, such as `{"augment": ...}`, for all generations
             except the first. Defaults to `None`.
         path: A folder for this run. Finished generations are saved there and the current one is
-            backed up after each epoch, so a killed run continues where it stopped. Defaults to
-            `None`.
+            backed up after each epoch, so a killed run continues where it stopped. Another
+            architecture, data set or setting is rejected; they are compared as in
+            `kd.compression.pipeline`. Defaults to `None`.
         **fit: Arguments of `fit`: epochs, validation_data, callbacks, ...
 
     Returns:
@@ -76,8 +85,8 @@ def born_again(
     Raises:
         TypeError: If `build` is not a function.
         ValueError: If there are fewer than two generations or no loss, `build` returns the same
-            model twice, or `callbacks` contain `BackupAndRestore`, which would restore the weights
-            of one generation into another.
+            model twice, the folder has another run, or `callbacks` contain `BackupAndRestore`,
+            which would restore the weights of one generation into another.
 
     Example:
         >>> result = kd.born_again(build, train, epochs=20, path="run",
@@ -95,6 +104,8 @@ def born_again(
         student = build()
         require_built(student, "What `build` returns")
         _require_new(student, students)
+        if folder is not None and number == 0:
+            _require_same_run(folder, student, x, {"y": y, **vars(trainer), **fit})
         history = _load_generation(student, number, folder)
         if history is None:
             settings = {**fit, "callbacks": _add_backup(fit.get("callbacks"), number, folder)}
@@ -106,6 +117,27 @@ def born_again(
         students.append(student)
         histories.append(history)
     return BornAgainResult(tuple(students), tuple(histories))
+
+
+def _require_same_run(folder: Path, student: keras.Model, x: Any, arguments: Any) -> None:
+    """Record what the run depends on, or compare it with the record of an interrupted one."""
+    # Not at the top: it needs TensorFlow.
+    from keras_kd.recipes.fingerprints import Fingerprints, differing_names, input_specs
+
+    fingerprints = Fingerprints(input_specs(x))
+    described = {name: v for name, v in arguments.items() if name not in ("callbacks", "verbose")}
+    about = fingerprints.describe({"build": config_digest(student), "x": x, "arguments": described})
+    if (folder / _ABOUT).exists():
+        differing = differing_names(read_json(folder / _ABOUT), about)
+    else:
+        differing = ["version of keras_kd"] if _weights_path(folder, 0).exists() else []
+    if differing:
+        raise ValueError(
+            f"born_again: '{folder}' contains a run with other {', '.join(differing)}. Pass "
+            "another path, or delete the folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _ABOUT, about)
 
 
 def _add_backup(callbacks: Any, number: int, folder: Path | None) -> list[keras.callbacks.Callback]:
@@ -124,6 +156,7 @@ def _load_generation(
     student.load_weights(_weights_path(folder, number))
     history = keras.callbacks.History()
     history.history = read_json(_history_path(folder, number))
+    history.epoch = list(range(max(map(len, history.history.values()), default=0)))
     return history
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import keras
 
+from keras_kd.files import text_fields
 from keras_kd.recipes.stage import StageTrainer
 from keras_kd.teachers.teacher import Teacher
+from keras_kd.training.keywords import explain_keywords
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,12 @@ class DistillChainResult:
     student: keras.Model
     histories: dict[str, keras.callbacks.History]
 
+    def __repr__(self) -> str:
+        fields = {"student": self.student.name, "histories": list(self.histories)}
+        return text_fields("DistillChainResult", fields)
 
+
+@explain_keywords(keras.Model.fit)
 def distill_chain(
     models: Sequence[keras.Model | Teacher],
     x: Any,

@@ -1,6 +1,6 @@
 """Pseudo-labels: label a data set with the confident predictions of teachers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
+from keras_kd.files import text_fields
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import require_task
+from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import as_teachers
+from keras_kd.teachers.teacher_tasks import as_output, common_output, single_evidence
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.labels import UNLABELED
 
@@ -26,13 +30,18 @@ class PseudoLabels:
         dataset: Batches (x, label) of the kept samples, in their order.
         kept: Number of kept samples.
         total: Number of samples.
-        classes: Number of labels of each class, for samples or pixels.
+        classes: Number of labels of each class, for samples or pixels; of several independent
+            labels, the number of samples that have each.
     """
 
     dataset: tf.data.Dataset
     kept: int
     total: int
     classes: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        fields = {"kept": self.kept, "total": self.total, "classes": self.classes}
+        return text_fields("PseudoLabels", fields)
 
     def __str__(self) -> str:
         share = 100 * self.kept / self.total
@@ -49,17 +58,21 @@ def pseudo_label(
     *,
     weighting: Weighting | None = None,
 ) -> PseudoLabels:
-    """Label samples with the teachers' most likely class if its probability is high enough.
+    """Label samples with the teachers' predictions if their probability is high enough.
 
     `Distiller` needs no labels and learns from the teachers' full distribution; use this function
-    if you need labels. A sample is kept if its highest probability is at least `threshold`. The
-    probabilities of several teachers are averaged with the weights. In a map, pixels below the
-    threshold are `kd.UNLABELED`, and maps without any pixel above it are dropped. Each teacher runs
-    once over the data. The kept samples stay in memory; save them with `result.dataset.save(path)`.
+    if you need labels. A sample is kept if the probability of its most likely class is at least
+    `threshold`. The probabilities of several teachers are averaged with the weights. In a map,
+    pixels below the threshold are `kd.UNLABELED`, and maps without any pixel above it are dropped.
+    Of several independent labels, those below the threshold are NaN. Each teacher runs once over
+    the data. The kept samples stay in memory; save them with `result.dataset.save(path)`.
+
+    The task of the outputs follows from `outputs=` of `kd.Teacher`, the loss that a teacher is
+    compiled with, and its final softmax or sigmoid.
 
     Args:
-        teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either, with one output and
-            the same classes.
+        teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either, with one output of
+            the same task and size.
         dataset: Batches of x, or tuples that begin with x; their labels are ignored.
         threshold: Minimum probability, from 0 to 1. Defaults to 0.95.
         weighting: Weighting of several teachers, one of `kd.weighting`. Defaults to
@@ -67,12 +80,13 @@ def pseudo_label(
 
     Returns:
         A `PseudoLabels` with the data set, in batches of the size of the first batch of `dataset`,
-        and the counts. Labels are integers, 0 or 1 for a single output.
+        and the counts. Labels are integers, 0 or 1 for a single output; several independent labels
+        are float32 rows of 0, 1 and NaN.
 
     Raises:
         TypeError: If `dataset` is not a `tf.data.Dataset`.
-        ValueError: If `threshold` is out of range, a teacher has `classes`, or no sample reaches
-            the threshold.
+        ValueError: If `threshold` is out of range, a teacher has `classes`, the outputs are numbers
+            (regression) or of different tasks, or no sample reaches the threshold.
 
     Example:
         >>> result = kd.pseudo_label(teacher, unlabeled, threshold=0.9)
@@ -81,9 +95,10 @@ def pseudo_label(
     """
     teachers = as_teachers(teachers)
     _check(teachers, dataset, threshold)
-    ensemble = Ensemble(teachers, [_OUTPUT], weighting, combine="probabilities")
-    classes = _count_classes(ensemble)
-    predict = _make_predict(ensemble)
+    task = _find_task(teachers)
+    ensemble = Ensemble(teachers, [_OUTPUT], weighting)
+    ensemble.check_task(_OUTPUT, task)
+    predict = _make_predict(ensemble, task)
     inputs, labels, total, size, highest = [], [], 0, None, 0.0
     for batch in dataset:
         x = keras.utils.unpack_x_y_sample_weight(batch)[0]
@@ -91,7 +106,7 @@ def pseudo_label(
         confident = probability >= threshold
         kept = confident.reshape(len(confident), -1).any(axis=1)
         inputs.append(tree.map_structure(lambda part, kept=kept: np.asarray(part)[kept], x))
-        labels.append(np.where(confident, predicted, UNLABELED)[kept])
+        labels.append(_as_labels(predicted, confident, task)[kept])
         size, total = size or len(confident), total + len(confident)
         highest = max(highest, float(probability.max(initial=0.0)))
     y = np.concatenate(labels) if labels else np.zeros(0)
@@ -101,38 +116,72 @@ def pseudo_label(
             f"probability is {highest:.3f}."
         )
     x = tree.map_structure(lambda *parts: np.concatenate(parts), *inputs)
-    counts = np.bincount(y[y != UNLABELED].ravel(), minlength=classes)
+    counts = _count_labels(y, task, ensemble.members[0].shapes[_OUTPUT][-1])
     labeled = tf.data.Dataset.from_tensor_slices((x, y)).batch(size)
-    return PseudoLabels(labeled, len(y), total, tuple(int(count) for count in counts))
+    return PseudoLabels(labeled, len(y), total, counts)
 
 
-def _count_classes(ensemble: Ensemble) -> int:
-    """Return the number of classes, 2 for a single output."""
-    member = ensemble.members[0]
-    classes = member.shapes[_OUTPUT][-1]
-    if classes > 1 and member.activations.get(_OUTPUT) == "sigmoid":
+def _find_task(teachers: Sequence[BaseTeacher]) -> str:
+    """Return the common task of the teachers.
+
+    Raises:
+        ValueError: If they have none, or it is a regression.
+    """
+    output = common_output(teachers, "pseudo_label")
+    task = output.task or require_task(single_evidence(teachers[0], "pseudo_label"))
+    if task == "values":
         raise ValueError(
-            f"pseudo_label: teacher '{member.teacher.name}' ends in a sigmoid over {classes} "
-            "outputs, so its classes are not mutually exclusive and none is the most likely."
+            "pseudo_label: the teachers' outputs are numbers (regression), which have no "
+            "confidence. Train on the outputs themselves: kd.Distiller(student, teachers, "
+            "losses=kd.losses.LogitsMSE())."
         )
-    return max(classes, 2)
+    return task
 
 
-def _make_predict(ensemble: Ensemble) -> Callable[[Any], tuple[Any, Any]]:
-    """Return a function from a batch to the most likely classes and their probabilities."""
-    single = ensemble.members[0].shapes[_OUTPUT][-1] == 1
+def _make_predict(ensemble: Ensemble, task: str) -> Callable[[Any], tuple[Any, Any]]:
+    """Return a function from a batch to the predicted labels and their probabilities."""
+    squash = ops.softmax if task == "classes" else ops.sigmoid
 
     @tf.function(reduce_retracing=True)
     def predict(x: Any) -> tuple[Any, Any]:
         knowledge = ensemble(x)
-        logits = knowledge.combined.get(_OUTPUT, knowledge.outputs[0][_OUTPUT])
-        logits = ops.cast(logits, "float32")
-        if single:
-            logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
-        probability = ops.exp(ops.max(ops.log_softmax(logits, axis=-1), axis=-1))
-        return ops.cast(ops.argmax(logits, axis=-1), "int64"), probability
+        parts = [
+            squash(as_output(outputs[_OUTPUT], member.kinds[_OUTPUT], task))
+            for outputs, member in zip(knowledge.outputs, ensemble.members, strict=True)
+        ]
+        probability = _weighted_mean(parts, knowledge.weights)
+        if task == "classes":
+            return ops.argmax(probability, axis=-1), ops.max(probability, axis=-1)
+        if task == "binary":
+            probability = probability[..., 0]
+        return probability > 0.5, ops.maximum(probability, 1 - probability)
 
     return predict
+
+
+def _weighted_mean(parts: Sequence[Any], weights: Any) -> Any:
+    """Return the mean over teachers; `weights` are (teachers, batch), `None` for one teacher."""
+    if weights is None:
+        return parts[0]
+    stacked = ops.stack(parts)
+    weights = ops.cast(weights, stacked.dtype)
+    extra = len(stacked.shape) - len(weights.shape)
+    return ops.sum(stacked * ops.reshape(weights, (*ops.shape(weights), *[1] * extra)), axis=0)
+
+
+def _as_labels(predicted: np.ndarray, confident: np.ndarray, task: str) -> np.ndarray:
+    """Return labels in which those of too low a probability are missing."""
+    if task == "labels":
+        return np.where(confident, predicted, np.nan).astype("float32")
+    return np.where(confident, predicted.astype("int64"), UNLABELED)
+
+
+def _count_labels(labels: np.ndarray, task: str, units: int) -> tuple[int, ...]:
+    """Return the number of labels of each class, or of samples that have each label."""
+    if task == "labels":
+        return tuple(np.nansum(labels.reshape(-1, units), axis=0).astype(int).tolist())
+    known = labels[labels != UNLABELED].ravel()
+    return tuple(np.bincount(known, minlength=max(units, 2)).tolist())
 
 
 def _check(teachers: list, dataset: Any, threshold: float) -> None:

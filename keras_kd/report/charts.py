@@ -46,16 +46,18 @@ def color_class(number: int) -> str:
     return f"m{number % _COLORS}"
 
 
-def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
-    """Draw costs (x, logarithmic) against gains (y) and mark the Pareto front."""
-    front = pareto_front([p.x for p in points], [p.y for p in points])
+def scatter(
+    points: Sequence[Point], x_label: str, y_label: str, lower_is_better: bool = False
+) -> str:
+    """Draw costs (x, logarithmic) against gains or errors (y) and mark the Pareto front."""
+    front = pareto_front([p.x for p in points], [-p.y if lower_is_better else p.y for p in points])
     x_scale = _Scale.logarithmic([p.x for p in points], _LEFT, _WIDTH - _RIGHT)
     y_scale = _Scale.linear([p.y for p in points], _HEIGHT - _BOTTOM, _TOP)
     places = [(x_scale(p.x), y_scale(p.y)) for p in points]
     path = " ".join(f"{places[i][0]:.1f},{places[i][1]:.1f}" for i in front)
     marks = [f'<polyline class="front" points="{path}"/>'] if len(front) > 1 else []
     for i, (point, (x, y)) in enumerate(zip(points, places, strict=True)):
-        title = f"<title>{escape(point.name)}: {point.x:,.4g}, {point.y:.2f}</title>"
+        title = f"<title>{escape(point.name)}: {point.x:,.4g}, {point.y:.4g}</title>"
         ring = f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="9"/>' if i in front else ""
         dot = f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5.5">{title}</circle>'
         marks.append(f'<g class="{color_class(point.number)}">{ring}{dot}</g>')

@@ -13,10 +13,10 @@ import keras
 import tensorflow as tf
 
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.models.task import MEANINGS
 from keras_kd.report.costs import measure_costs
 from keras_kd.report.entries import Entry
-from keras_kd.report.metrics import Metrics, wilson_interval
-from keras_kd.report.predict import predict_all
+from keras_kd.report.predict import Metrics, predict_all
 from keras_kd.report.predictors import Predictor
 from keras_kd.report.report import Report, require_report_path
 from keras_kd.version import __version__
@@ -35,39 +35,51 @@ def compare(
     samples: int = 24,
     runs: int = 200,
     verbose: int = 0,
+    outputs: str | Mapping[str, str] = "auto",
+    ignore_class: int | None = None,
 ) -> Report:
     """Compare models and .tflite files on one data set, and write one page.
 
     Each model runs once over the data; files run in LiteRT in separate processes. The size, the
-    operations and the latency of a Keras model are those of its float32 file. Whether an output is
-    logits or probabilities is inferred from its values.
+    operations and the latency of a Keras model are those of its float32 file. The metrics are those
+    of the task: classes, a yes-or-no question, independent labels or numbers (regression). It
+    follows from `outputs`, the losses that the models are compiled with, a final softmax or
+    sigmoid, and then the labels.
 
     Args:
         models: Models by their names in the report: a `keras.Model` with one output, the result of
             `to_tflite`, or the path of a .tflite file.
         dataset: Batches of `(x, y)` in the form that the Keras models take: a `tf.data.Dataset` or
-            another iterable. Labels are integers (-1 for none) or one-hot.
+            another iterable. Labels are integers (-1 for none) or one-hot for classes, and have the
+            shape of the output otherwise; NaN is a missing label.
         path: Output file: `.html`, a self-contained page, `.md` or `.json`. Defaults to `None`, no
             file.
         teacher: Name of the model that the others are compared with. Defaults to the first.
         student: Name of the model whose disagreements with the teacher are shown. Defaults to the
             last.
-        class_names: Names of the classes. Defaults to their numbers.
+        class_names: Names of the classes or of the independent labels. Defaults to their numbers.
         history: Learning curves by model: a `keras.callbacks.History` or a dictionary. Defaults to
             none.
         title: The heading. Defaults to `"Model comparison"`.
         samples: Number of disagreements to show. Defaults to `24`.
         runs: Number of timed runs per file. Defaults to `200`.
         verbose: 1 for a progress bar, 0 for no output. Defaults to `0`.
+        outputs: What the outputs are, if it cannot be detected: `"logits"`, `"probabilities"`,
+            `"values"`, or a task, `"classes"`, `"binary"` or `"labels"`; for all models, or in a
+            dictionary by the names of models. Defaults to `"auto"`.
+        ignore_class: A label that is not counted, such as 255 for void pixels. Defaults to `None`,
+            that of the loss that a model is compiled with.
 
     Returns:
         The `Report`; `save` writes it in other formats.
 
     Raises:
+        TypeError: If `models` is not a dictionary, or one is neither a model nor a file.
         FileNotFoundError: If a file does not exist.
         NotADirectoryError: If the folder of `path` does not exist.
         ValueError: If `path` has another ending, `teacher` or `student` is not one of the models,
-            the data set is empty or has no labels, or models and labels do not match.
+            the data set is empty or has no labels, models and labels do not match, or the models
+            have different tasks.
         RuntimeError: If LiteRT cannot run a file.
 
     Example:
@@ -75,25 +87,22 @@ def compare(
         >>> report["int8"].accuracy, report["int8"].size
         (0.973, 27248)
     """
-    names = list(models)
+    names = _names(models)
     teacher, student = _teacher_and_student(names, teacher, student)
     if path is not None:
         require_report_path(Path(path))
     curves = {name: _read_curves(name, given) for name, given in (history or {}).items()}
+    declared = _declarations(outputs, names)
     with contextlib.ExitStack() as stack:
         predictors = [
-            stack.enter_context(contextlib.closing(_make_predictor(name, models[name])))
+            stack.enter_context(_open_predictor(name, models[name], declared[name]))
             for name in names
         ]
         metrics, disagreements, count = predict_all(
-            predictors, dataset, teacher, student, samples, verbose
+            predictors, dataset, teacher, student, samples, verbose, ignore_class
         )
-    class_names = _check_class_names(class_names, len(metrics[teacher].per_class))
-    entries = []
-    for name in names:
-        if verbose:
-            print(f"Timing '{name}'.", flush=True)
-        entries.append(_make_entry(name, models[name], metrics[name], runs))
+    class_names = _check_class_names(class_names, metrics[teacher])
+    entries = [_make_entry(n, models[n], metrics[n], runs, verbose) for n in names]
     report = Report(
         title=title,
         entries=tuple(entries),
@@ -105,10 +114,25 @@ def compare(
         disagreeing=disagreements.count,
         history=curves,
         about=_describe_environment(),
+        task=metrics[teacher].task,
     )
     if path is not None:
         report.save(path)
     return report
+
+
+def _names(models: Any) -> list[str]:
+    """Return the names of the models.
+
+    Raises:
+        TypeError: If they are not in a dictionary.
+    """
+    if not isinstance(models, Mapping):
+        raise TypeError(
+            "Expected `models` by their names in the report: {'teacher': teacher, 'student': "
+            f"student}}. Received: models of type {type(models).__name__}. Make it a dictionary."
+        )
+    return list(models)
 
 
 def _teacher_and_student(
@@ -129,39 +153,51 @@ def _teacher_and_student(
             raise ValueError(
                 f"Expected {argument}=... to be one of {names}. Received: {name!r}. Choose one."
             )
-    return teacher or names[0], student or names[-1]
+    return names[0] if teacher is None else teacher, names[-1] if student is None else student
 
 
-def _make_predictor(name: str, model: Any) -> Predictor:
-    if isinstance(model, (keras.Model, str, os.PathLike)):
-        return Predictor(name, model)
+def _declarations(outputs: Any, names: Sequence[str]) -> dict[str, str]:
+    """Return what the output of each model is declared as.
+
+    Raises:
+        ValueError: If a name is not one of a model.
+    """
+    if not isinstance(outputs, Mapping):
+        return dict.fromkeys(names, outputs)
+    unknown = sorted(set(outputs) - set(names))
+    if unknown:
+        raise ValueError(
+            f"Expected `outputs` by the names of the models {list(names)}. Received: one of "
+            f"{unknown}. Rename or remove these."
+        )
+    return {name: outputs.get(name, "auto") for name in names}
+
+
+def _open_predictor(name: str, model: Any, outputs: str) -> contextlib.closing[Predictor]:
     if isinstance(model, TFLiteModel):
-        return Predictor(name, model.path)
+        model = model.path
+    if isinstance(model, (keras.Model, str, os.PathLike)):
+        return contextlib.closing(Predictor(name, model, outputs))
     raise TypeError(
         f"Expected Keras models and .tflite files. Received: {model!r} for '{name}'. Pass a "
         "`keras.Model`, the result of `to_tflite`, or a path."
     )
 
 
-def _make_entry(name: str, model: Any, metrics: Metrics, runs: int) -> Entry:
-    return Entry(
-        name=name,
-        accuracy=metrics.accuracy,
-        interval=wilson_interval(metrics.accuracy, metrics.labeled),
-        per_class=metrics.per_class,
-        calibration_error=metrics.calibration_error,
-        agreement=metrics.agreement,
-        divergence=metrics.divergence,
-        **measure_costs(model, runs),
-    )
+def _make_entry(name: str, model: Any, metrics: Metrics, runs: int, verbose: int) -> Entry:
+    if verbose:
+        print(f"Timing '{name}'.", flush=True)
+    return Entry(name=name, **metrics.fields(), **measure_costs(model, runs))
 
 
-def _check_class_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+def _check_class_names(names: Sequence[str] | None, metrics: Metrics) -> tuple[str, ...]:
+    count = len(metrics.per_class)
     if names is None:
         return tuple(map(str, range(count)))
     if len(names) != count:
         raise ValueError(
-            f"Expected {count} class_names. Received: {len(names)}. Name each class, in order."
+            f"Expected {count} class_names for outputs that are {MEANINGS[metrics.task]}. "
+            f"Received: {len(names)}. Name each class or label, in order."
         )
     return tuple(map(str, names))
 

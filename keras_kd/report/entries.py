@@ -6,21 +6,30 @@ from typing import Any
 
 import numpy as np
 
+from keras_kd.files import ShortRepr
 
-@dataclass(frozen=True)
-class Entry:
-    """One model of a report. What could not be measured is `None`.
+
+@dataclass(frozen=True, repr=False)
+class Entry(ShortRepr):
+    """One model of a report. What could not be measured, or is not defined, is `None`.
 
     Attributes:
         name: Name in the report.
         kind: What was measured: a Keras model (its size and latency are those of its float32 file),
             or a file with its quantization.
-        accuracy: Share of correct predictions.
+        accuracy: Share of correct predictions: of classes, or of yes-or-no decisions.
         interval: 95 % confidence interval of the accuracy.
-        per_class: Accuracy of each class.
+        per_class: Accuracy of each class, or of each independent label; empty for numbers.
         calibration_error: Expected calibration error, in [0, 1].
         agreement: Share of predictions equal to the teacher's.
         divergence: Mean KL(teacher || model), in nats.
+        auc: Area under the ROC curve of a yes-or-no question.
+        exact_match: Share of samples of which all independent labels are correct.
+        mae: Mean absolute error of numbers.
+        rmse: Root mean squared error of numbers.
+        r2: Coefficient of determination R² of numbers.
+        relative_difference: Root mean squared difference of numbers from the teacher's, divided by
+            their standard deviation; see `kd.export.Score`.
         parameters: Number of weights and biases in the file.
         macs: Multiply-accumulate operations per sample.
         size: Size of the file in bytes.
@@ -34,12 +43,18 @@ class Entry:
 
     name: str
     kind: str
-    accuracy: float
-    interval: tuple[float, float]
-    per_class: tuple[float | None, ...]
-    calibration_error: float | None
-    agreement: float
-    divergence: float | None
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    per_class: tuple[float | None, ...] = ()
+    calibration_error: float | None = None
+    agreement: float | None = None
+    divergence: float | None = None
+    auc: float | None = None
+    exact_match: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
+    r2: float | None = None
+    relative_difference: float | None = None
     parameters: int | None = None
     macs: int | None = None
     size: int | None = None
@@ -51,8 +66,8 @@ class Entry:
     note: str | None = None
 
 
-@dataclass(frozen=True)
-class Sample:
+@dataclass(frozen=True, repr=False)
+class Sample(ShortRepr):
     """A sample for which teacher and student predict different classes.
 
     Attributes:
@@ -88,6 +103,7 @@ class Comparison:
     disagreeing: int
     history: Mapping[str, Mapping[str, tuple[float, ...]]]
     about: Mapping[str, str]
+    task: str = "classes"
 
     def __getitem__(self, name: str) -> Entry:
         """Return the entry of a model.

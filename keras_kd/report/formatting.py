@@ -16,6 +16,11 @@ def decimal(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def significant(value: float | None, digits: int = 4) -> str:
+    """Format a number of any size with a fixed number of significant digits."""
+    return "–" if value is None else f"{value:,.{digits}g}"
+
+
 def count(value: float | None) -> str:
     """Format a count, large ones in thousands (k), millions (M) or billions (G)."""
     if value is None:

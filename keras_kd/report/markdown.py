@@ -1,34 +1,45 @@
 """A report as Markdown: the tables, for a pull request or a README."""
 
 from keras_kd.report import formatting
-from keras_kd.report.columns import COLUMNS
+from keras_kd.report.columns import columns_of
 from keras_kd.report.entries import Comparison
 
 
 def render_markdown(comparison: Comparison) -> str:
     """Return the numbers of a comparison as Markdown."""
-    entries = comparison.entries
-    models = [["model", *(column.heading for column in COLUMNS)]]
-    models += [[e.name, *(column.cell(e, comparison) for column in COLUMNS)] for e in entries]
-    classes = [["class", *(e.name for e in entries)]]
-    classes += [
-        [name, *(formatting.percent(e.per_class[i]) for e in entries)]
-        for i, name in enumerate(comparison.class_names)
-    ]
-    meanings = [f"- {column.heading}: {column.meaning}" for column in COLUMNS]
+    entries, columns = comparison.entries, columns_of(comparison)
+    models = [["model", *(column.heading for column in columns)]]
+    models += [[e.name, *(column.cell(e, comparison) for column in columns)] for e in entries]
+    meanings = [f"- {column.heading}: {column.meaning}" for column in columns]
     notes = [f"- {e.name}: {e.note}" for e in entries if e.note]
     parts = [
         f"# {comparison.title}",
         f"{comparison.samples:,} samples; teacher: {comparison.teacher}.",
         _table(models),
         "\n".join([*meanings, *notes]),
-        f"{comparison.student} and {comparison.teacher} predict different classes for "
-        f"{comparison.disagreeing:,} samples.",
-        "## Accuracy per class",
-        _table(classes),
+        *_class_parts(comparison),
         "; ".join(f"{key}: {value}" for key, value in comparison.about.items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _class_parts(comparison: Comparison) -> list[str]:
+    """Return the sections on classes or labels, none for numbers."""
+    entries, parts = comparison.entries, []
+    if comparison.task in ("classes", "binary"):
+        parts.append(
+            f"{comparison.student} and {comparison.teacher} predict different classes for "
+            f"{comparison.disagreeing:,} samples."
+        )
+    if comparison.class_names:
+        kind = "label" if comparison.task == "labels" else "class"
+        rows = [[kind, *(e.name for e in entries)]]
+        rows += [
+            [name, *(formatting.percent(e.per_class[i]) for e in entries)]
+            for i, name in enumerate(comparison.class_names)
+        ]
+        parts += [f"## Accuracy per {kind}", _table(rows)]
+    return parts
 
 
 def _table(rows: list[list[str]]) -> str:

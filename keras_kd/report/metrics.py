@@ -1,23 +1,30 @@
-"""Metrics of one model on the data set: accuracy by class, calibration, agreement."""
+"""Metrics of one model on the data set, by the task, compared with labels and teacher."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from keras_kd.export.output_scores import Differences
+from keras_kd.export.score_counters import ValueCounter, YesNoCounter, area_under_curve
 from keras_kd.training.labels import UNLABELED
 
 _BINS = 15
 
 
-class Metrics:
-    """Counts of one model, updated batch by batch.
+class ClassMetrics:
+    """Counts of one model that predicts classes, updated batch by batch.
 
     Args:
         classes: Number of classes.
+        binary: Whether they are the answers to a yes-or-no question, so that there is an AUC.
+            Defaults to `False`.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, binary: bool = False) -> None:
+        self.task = "binary" if binary else "classes"
+        self._ranked: list[np.ndarray] = []
         self._correct = np.zeros(classes, "int64")
         self._labeled = np.zeros(classes, "int64")
         self._bins = np.zeros((3, _BINS))  # Samples, their confidence, their correct predictions.
@@ -35,6 +42,9 @@ class Metrics:
         """Add a batch."""
         is_labeled = labels != UNLABELED
         is_correct = (predictions == labels) & is_labeled
+        if self.task == "binary" and log_probabilities is not None:
+            odds = log_probabilities[:, 1] - log_probabilities[:, 0]
+            self._ranked.append(np.stack([labels, odds])[:, is_labeled])
         np.add.at(self._labeled, labels[is_labeled], 1)
         np.add.at(self._correct, labels[is_correct], 1)
         self._predictions += len(predictions)
@@ -62,6 +72,11 @@ class Metrics:
         return float(self._correct.sum() / self.labeled)
 
     @property
+    def auc(self) -> float | None:
+        """Area under the ROC curve of a yes-or-no question."""
+        return area_under_curve(*np.concatenate(self._ranked, 1)) if self._ranked else None
+
+    @property
     def per_class(self) -> tuple[float | None, ...]:
         """Accuracy of each class, `None` for a class without samples."""
         pairs = zip(self._correct.tolist(), self._labeled.tolist(), strict=True)
@@ -84,6 +99,85 @@ class Metrics:
     def divergence(self) -> float | None:
         """Mean KL(teacher || model) of the probabilities, in nats."""
         return None if self._divergence is None else self._divergence / self._predictions
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of an `Entry`."""
+        return {
+            "accuracy": self.accuracy,
+            "interval": wilson_interval(self.accuracy, self.labeled),
+            "per_class": self.per_class,
+            "calibration_error": self.calibration_error,
+            "agreement": self.agreement,
+            "divergence": self.divergence,
+            "auc": self.auc,
+        }
+
+
+class LabelMetrics:
+    """Counts of one model that predicts several independent labels, updated batch by batch.
+
+    Args:
+        labels: Number of labels.
+    """
+
+    task = "labels"
+
+    def __init__(self, labels: int) -> None:
+        self._all = YesNoCounter("output", self.task, probabilities=False)
+        self._each = [YesNoCounter("output", "binary", probabilities=False) for _ in range(labels)]
+        #: Number of labels that are known.
+        self.labeled = 0
+
+    def update(self, odds: np.ndarray, labels: np.ndarray, teacher: np.ndarray) -> None:
+        """Add a batch: logits of the model, labels (NaN for none), logits of the teacher."""
+        self.labeled += int((~np.isnan(labels)).sum())
+        self._all.add(odds, labels, teacher)
+        for i, counter in enumerate(self._each):
+            counter.add(odds[..., i : i + 1], labels[..., i], None)
+
+    @property
+    def per_class(self) -> tuple[float | None, ...]:
+        """Accuracy of each label, `None` for one that is never known."""
+        return tuple(counter.scores()["accuracy"] for counter in self._each)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of an `Entry`."""
+        scores = self._all.scores()
+        return {
+            "accuracy": scores["accuracy"],
+            "interval": wilson_interval(scores["accuracy"], self.labeled),
+            "per_class": self.per_class,
+            "agreement": scores["agreement"],
+            "divergence": scores["divergence"],
+            "exact_match": scores["exact_match"],
+        }
+
+
+class ValueMetrics:
+    """Errors of one model that predicts numbers, updated batch by batch."""
+
+    task = "values"
+    per_class = ()
+
+    def __init__(self) -> None:
+        self._errors = ValueCounter("output")
+        self._differences = Differences()
+        #: Number of labels that are known.
+        self.labeled = 0
+
+    def update(self, values: np.ndarray, labels: np.ndarray, teacher: np.ndarray) -> None:
+        """Add a batch: outputs of the model, labels (NaN for none), outputs of the teacher."""
+        self.labeled += int((~np.isnan(labels)).sum())
+        self._errors.add(values, labels, None)
+        self._differences.add(values, teacher)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of an `Entry`."""
+        relative = self._differences.scores(probabilities=False, common=False)
+        return {
+            **self._errors.scores(),
+            "relative_difference": relative["relative_difference"],
+        }
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_kd.report import charts, formatting
 from keras_kd.report.charts import Bar, Curve, Point
-from keras_kd.report.columns import COLUMNS
+from keras_kd.report.columns import columns_of
 from keras_kd.report.entries import Comparison, Entry
 
 _MAX_CLASSES = 20  # In the bar chart.
@@ -35,12 +35,15 @@ def render_page(comparison: Comparison) -> str:
         style=resources.files("keras_kd.report").joinpath("style.css").read_text(),
         comparison=comparison,
         cards=_cards(comparison),
-        columns=COLUMNS,
+        columns=columns_of(comparison),
         best=_best_models(comparison.entries),
         color_class=charts.color_class,
         cost_charts=_cost_charts(comparison),
         learning_curves=_learning_curves(comparison),
-        class_chart=_class_chart(comparison),
+        class_chart=_class_chart(comparison) if comparison.class_names else "",
+        class_word="label" if comparison.task == "labels" else "class",
+        quality="Error" if comparison.task == "values" else "Accuracy",
+        has_disagreements=comparison.task in ("classes", "binary"),
         max_classes=_MAX_CLASSES,
         noise=max(noises, default=None),
     )
@@ -49,12 +52,11 @@ def render_page(comparison: Comparison) -> str:
 def _cards(comparison: Comparison) -> list[tuple[str, str, str]]:
     """Return the headline numbers: each with its name and an explanation."""
     teacher, student = comparison[comparison.teacher], comparison[comparison.student]
-    loss = teacher.accuracy - student.accuracy
-    points = (
-        f"{abs(100 * loss):.2f} points {'below' if loss > 0 else 'above'}" if loss else "same as"
-    )
-    relation = f"{points} the teacher ({formatting.percent(teacher.accuracy)})"
-    cards = [(formatting.percent(student.accuracy), "accuracy", relation)]
+    cards = [
+        _error_card(teacher, student)
+        if comparison.task == "values"
+        else _accuracy_card(teacher, student)
+    ]
     for ours, theirs, text, word in (
         (student.size, teacher.size, formatting.size, "smaller"),
         (student.latency_us, teacher.latency_us, formatting.duration, "faster"),
@@ -65,10 +67,26 @@ def _cards(comparison: Comparison) -> list[tuple[str, str, str]]:
     return cards
 
 
+def _accuracy_card(teacher: Entry, student: Entry) -> tuple[str, str, str]:
+    loss = teacher.accuracy - student.accuracy
+    points = (
+        f"{abs(100 * loss):.2f} points {'below' if loss > 0 else 'above'}" if loss else "same as"
+    )
+    relation = f"{points} the teacher ({formatting.percent(teacher.accuracy)})"
+    return formatting.percent(student.accuracy), "accuracy", relation
+
+
+def _error_card(teacher: Entry, student: Entry) -> tuple[str, str, str]:
+    relation = f"root mean squared error; teacher {formatting.significant(teacher.rmse)}"
+    return formatting.significant(student.rmse), "RMSE", relation
+
+
 def _best_models(entries: Sequence[Entry]) -> dict[str, str]:
     """Return the name of the best model of a column, for columns that have one."""
     best = {}
-    for key, sign in (("accuracy", -1), ("size", 1), ("gzip_size", 1), ("latency_us", 1)):
+    higher, lower = ("accuracy", "exact_match", "auc", "r2"), ("mae", "rmse")
+    costs = ("size", "gzip_size", "latency_us")
+    for key, sign in [(k, -1) for k in higher] + [(k, 1) for k in (*lower, *costs)]:
         values = [(sign * getattr(e, key), e.name) for e in entries if getattr(e, key) is not None]
         if values:
             best[key] = min(values)[1]
@@ -76,19 +94,25 @@ def _best_models(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def _cost_charts(comparison: Comparison) -> list[tuple[str, str]]:
-    """Return titles and charts of accuracy against size and against latency."""
-    figures = []
+    """Return titles and charts of accuracy, or RMSE, against size and against latency."""
+    figures, numbers = [], comparison.task == "values"
+    name, axis = ("RMSE", "root mean squared error") if numbers else ("Accuracy", "accuracy, %")
     for key, unit, title, label in (
-        ("size", 1e3, "Accuracy against size", "size of the file, kB (logarithmic)"),
-        ("latency_us", 1, "Accuracy against latency", "median latency, µs (logarithmic)"),
+        ("size", 1e3, f"{name} against size", "size of the file, kB (logarithmic)"),
+        ("latency_us", 1, f"{name} against latency", "median latency, µs (logarithmic)"),
     ):
         points = [
-            Point(i, entry.name, getattr(entry, key) / unit, 100 * entry.accuracy)
+            Point(
+                i,
+                entry.name,
+                getattr(entry, key) / unit,
+                entry.rmse if numbers else 100 * entry.accuracy,
+            )
             for i, entry in enumerate(comparison.entries)
             if getattr(entry, key)
         ]
         if len(points) > 1:
-            figures.append((title, charts.scatter(points, label, "accuracy, %")))
+            figures.append((title, charts.scatter(points, label, axis, lower_is_better=numbers)))
     return figures
 
 
@@ -142,7 +166,8 @@ def _class_chart(comparison: Comparison) -> str:
         )
         for i in shown
     ]
-    return charts.bars(groups, "error rate of the class, %")
+    kind = "label" if comparison.task == "labels" else "class"
+    return charts.bars(groups, f"error rate of the {kind}, %")
 
 
 def _png_url(image: np.ndarray) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_kd.files import atomic_write, require_writable
+from keras_kd.files import atomic_write, require_writable, text_table
+from keras_kd.report.columns import columns_of
 from keras_kd.report.entries import Comparison
 from keras_kd.report.markdown import render_markdown
 from keras_kd.report.page import render_page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(Comparison):
     """A comparison of models.
 
@@ -21,14 +22,23 @@ class Report(Comparison):
         entries: The models, in the given order.
         teacher: Name of the model that the others are compared with.
         student: Name of the model whose disagreements with the teacher are shown.
-        class_names: Names of the classes.
+        class_names: Names of the classes, or of the independent labels; empty for numbers.
         samples: Number of samples.
         disagreements: Samples for which student and teacher predict different classes, largest
             differences first.
         disagreeing: Number of such samples in the whole data set.
         history: Learning curves by model.
         about: Machine, versions and settings.
+        task: `"classes"`, `"binary"` (yes or no), `"labels"` (independent ones) or `"values"`
+            (numbers).
     """
+
+    def __repr__(self) -> str:
+        shown = [column for column in columns_of(self) if column.key in _SHOWN]
+        rows = [[entry.name, *(c.cell(entry, self) for c in shown)] for entry in self.entries]
+        heading = ["model", *(column.heading for column in shown)]
+        table = text_table(heading, rows, right=range(1, len(heading)))
+        return f"Report '{self.title}' on {self.samples:,} samples:\n{table}"
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write the report.
@@ -47,6 +57,8 @@ class Report(Comparison):
         return path
 
 
+#: Keys of the columns in the `repr` of a report.
+_SHOWN = ("accuracy", "exact_match", "auc", "rmse", "r2", "agreement", "size", "latency_us")
 _RENDERERS: dict[str, Callable[[Comparison], str]] = {
     ".html": render_page,
     ".md": render_markdown,

@@ -1,7 +1,6 @@
 """Assemble trained students, from memory or from files, into one Functional model."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from keras import ops
 
 from keras_kd.models.graph import built_inputs
 from keras_kd.models.inputs import call_model, merge_inputs
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.teacher_class.chunks import make_chunks
 from keras_kd.teacher_class.representation import Representation, make_representation
 from keras_kd.teacher_class.students import require_chunk_shape
@@ -129,10 +129,9 @@ def _load_students(files: Files, data: Any) -> list[keras.Model | None]:
             "`data` to replace their chunks by the teacher's mean. Received: data=None"
         )
     if missing:
-        warnings.warn(
+        warn_user(
             f"TeacherClass.assemble_from: the students {missing} of {len(students)} are missing; "
-            "the teacher's mean replaces their chunks.",
-            stacklevel=4,
+            "the teacher's mean replaces their chunks."
         )
     return students
 

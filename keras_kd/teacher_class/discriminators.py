@@ -10,6 +10,7 @@ from keras_kd.losses.distillation_loss import at_least_float32, shapes_agree
 from keras_kd.losses.numerics import mean_over_channels
 from keras_kd.losses.reduction import mean_over_samples
 from keras_kd.models.graph import input_shapes
+from keras_kd.models.keras_compat import copy_mask, detach, get_mask, set_mask
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teacher_class.students import build_models, output_shapes
 from keras_kd.training import backend
@@ -84,7 +85,7 @@ class Discriminators(keras.layers.Layer):
 
     def adversarial_loss(self, i: int, output: Any) -> Any:
         """Return the cross-entropy of student `i` classified as the teacher, (batch, ...)."""
-        return mean_over_channels(ops.softplus(-self._logit(i, output)))
+        return _keep_steps(output, mean_over_channels(ops.softplus(-self._logit(i, output))))
 
     def train_step(
         self, chunks: Sequence[Any], outputs: Sequence[Any], weights: Any, share: Any = None
@@ -101,11 +102,11 @@ class Discriminators(keras.layers.Layer):
         def compute() -> tuple[list[Any], Any]:
             losses = []
             for i, (chunk, output) in enumerate(zip(chunks, outputs, strict=True)):
-                values = mean_over_channels(ops.softplus(-self._logit(i, chunk)))
-                values += mean_over_channels(
-                    ops.softplus(self._logit(i, ops.stop_gradient(output)))
-                )
-                losses.append(mean_over_samples(values / 2, weights))
+                # The masked steps of the student are those of its target.
+                real, fake = copy_mask(output, chunk), detach(output)
+                values = mean_over_channels(ops.softplus(-self._logit(i, real)))
+                values += mean_over_channels(ops.softplus(self._logit(i, fake)))
+                losses.append(mean_over_samples(_keep_steps(output, values / 2), weights))
             terms = [backend.per_replica(loss, share) for loss in losses]
             terms += [backend.per_replica(ops.sum(term)) for term in self.losses]
             return losses, ops.sum(terms)
@@ -117,6 +118,13 @@ class Discriminators(keras.layers.Layer):
         values, cut = backend.fill_empty_replica(values)
         _, taps = self._tapped[i](values)
         return at_least_float32(cut(next(iter(taps.values()))))
+
+
+def _keep_steps(output: Any, values: Any) -> Any:
+    """Return values with the Keras mask of the student's output, if they are per step."""
+    mask = get_mask(output)
+    per_step = mask is not None and len(values.shape) >= len(mask.shape)
+    return set_mask(values, mask) if per_step else values
 
 
 def _require_fit(model: keras.Model, number: int, shape: tuple) -> None:

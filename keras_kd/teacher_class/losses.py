@@ -114,7 +114,7 @@ def get_mimicry_loss(loss: str | DistillationLoss | None) -> DistillationLoss:
         ValueError: If it needs labels or classes.
     """
     loss = ChunkMimicry() if loss is None else get_loss(loss)
-    if loss.needs_labels or loss.needs_classes:
+    if loss.needs_labels or loss.tasks == ("classes",):
         raise ValueError(
             "TeacherClass: `loss` must compare hidden units without labels or classes, like "
             f"ChunkMimicry. Received: {type(loss).__name__}"

@@ -12,6 +12,7 @@ from keras_kd.models.hooks import Hook, Recorder
 from keras_kd.models.inputs import call_model
 from keras_kd.models.logits import ACTIVATED
 from keras_kd.models.split import locate_layer, model_after, require_single_path
+from keras_kd.models.tap_names import resolve_tap, tap_name
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import JoinedInputs, locate_teacher_outputs, unpack_batch
@@ -59,6 +60,7 @@ class Representation:
             function = None
         self._final_activation = function
         self._tapped = TappedModel(model, [Tap(layer)])
+        _require_channels_last(self._tapped, layer)
         self._hook = _preactivation_hook(call.layer) if mimic == "preactivation" else None
 
     @property
@@ -232,11 +234,19 @@ def make_representation(teacher: Any, layer: str, mimic: str = "output") -> Repr
     """
     if mimic not in MIMIC:
         raise ValueError(f"TeacherClass: `mimic` must be one of {MIMIC}. Received: {mimic!r}")
-    teacher = replicate_teacher(as_teachers(teacher)[0])
+    teachers = as_teachers(teacher)
+    if len(teachers) != 1:
+        raise ValueError(
+            "TeacherClass: there must be one teacher. "
+            f"Received: teacher={[teacher.name for teacher in teachers]}"
+        )
+    name = tap_name(layer, "layer", "TeacherClass", required=True)
+    layer = resolve_tap(name, [teachers[0].original], "layer", "TeacherClass")
+    teacher = replicate_teacher(teachers[0])
     if teacher.model is None and not teacher.is_cached:
         raise ValueError(
-            f"TeacherClass: teacher '{teacher.name}' is a .tflite file, whose layers cannot be "
-            f"read. Pass the Keras model. Received: layer={layer!r}"
+            f"TeacherClass: teacher '{teacher.name}' is a .tflite file or has precomputed outputs, "
+            f"so its layers cannot be read. Pass the Keras model. Received: layer={layer!r}"
         )
     kind = CachedRepresentation if teacher.is_cached else Representation
     return kind(teacher, layer, mimic)
@@ -255,6 +265,17 @@ def require_shape(shape: tuple, name: str, layer: str) -> tuple:
             f"'{layer}' of '{name}', of shape {shape}. Choose another: kd.taps(model) lists them."
         )
     return shape
+
+
+def _require_channels_last(tapped: TappedModel, layer: str) -> None:
+    """Reject a map with the channels elsewhere: students and head exchange maps as they are."""
+    if tapped.channel_axes[Tap(layer)] != len(tapped.shapes[Tap(layer)]) - 1:
+        raise ValueError(
+            f"TeacherClass: the layer '{layer}' of '{tapped.model.name}' returns maps with "
+            "data_format='channels_first', and chunks are taken of the last axis. Choose a layer "
+            "after pooling, or one after a keras.layers.Permute that moves the channels last. "
+            f"Received: layer={layer!r} of shape {tapped.own_shape(Tap(layer))}"
+        )
 
 
 def _activation(call: Call | None) -> Any:

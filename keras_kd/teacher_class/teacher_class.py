@@ -63,8 +63,8 @@ class TeacherClass(backend.StepModel):
     Args:
         teacher: The trained teacher, a `keras.Model` or a `kd.Teacher`, or `cache.teachers[0]` of a
             `kd.KnowledgeCache`. It is never changed and is in no checkpoint.
-        layer: The layer, `outer/inner` inside a nested model. It must be on every path to the
-            teacher's output. To use a layer inside a network with skip connections, with
+        layer: The layer or its name, `outer/inner` inside a nested model. It must be on every path
+            to the teacher's output. To use a layer inside a network with skip connections, with
             `assemble(head=None)`, pass the teacher cut there: `keras.Model(inputs, layer.output)`.
         students: A built model for each chunk, or a builder f(chunk size) -> model.
         n: Number of students, for a builder without `chunks`. Defaults to the number of `students`.
@@ -129,7 +129,7 @@ class TeacherClass(backend.StepModel):
         numbers = student_numbers(only, len(chunks))
         models = build_students(representation, students, chunks, numbers)
         super().__init__(name=name, dtype=models[0].dtype_policy, autocast=False)
-        self.layer_name = layer
+        self.layer_name = layer if representation is None else representation.layer
         self.mimic = mimic
         self.chunks = chunks
         #: The number of each of `students`.
@@ -382,9 +382,9 @@ class TeacherClass(backend.StepModel):
         for name in ("students", "discriminators"):
             if name in config:
                 config[name] = [deserialize(model, custom_objects) for model in config[name]]
-        for name in ("loss", "discriminator_optimizer"):
-            if name in config:
-                config[name] = deserialize(config[name], custom_objects)
+        optimizer = config.get("discriminator_optimizer")
+        if optimizer is not None:
+            config["discriminator_optimizer"] = deserialize(optimizer, custom_objects)
         return cls(None, **config)
 
     def _require_teacher(self) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_kd.files import text_fields
 from keras_kd.models.declaration import Declaration, check_declaration
 from keras_kd.models.inputs import ModelInputs
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import Evidence
 from keras_kd.teachers.fingerprint import Fingerprint
 
 
@@ -29,6 +31,8 @@ class BaseTeacher(abc.ABC):
 
     #: The Keras model that runs, or `None` if the outputs come from elsewhere.
     model: keras.Model | None = None
+    #: The Keras model whose layers may be passed as taps, or `None`.
+    original: keras.Model | None = None
     #: Whether its outputs are stored in a `KnowledgeCache` and it cannot run.
     is_cached = False
     #: Whether XLA can compile it.
@@ -37,7 +41,7 @@ class BaseTeacher(abc.ABC):
     def __init__(
         self,
         name: str,
-        classes: Sequence[int] | Sequence[str] | None,
+        classes: Sequence[int | str | None] | None,
         outputs: Declaration,
         preprocessing: Callable[[Any], Any] | None,
     ) -> None:
@@ -56,6 +60,10 @@ class BaseTeacher(abc.ABC):
         self.classes = None if classes is None else list(classes)
         self.outputs = outputs if isinstance(outputs, str) else dict(outputs)
         self.preprocessing = preprocessing
+
+    def __repr__(self) -> str:
+        fields = {"name": self.name, "parameters": self.parameters, "outputs": self.outputs}
+        return text_fields(type(self).__name__, {**fields, "classes": self.classes})
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -77,6 +85,17 @@ class BaseTeacher(abc.ABC):
     @abc.abstractmethod
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests that identify the teacher."""
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Return what is known of each of its outputs: declaration, compiled loss and head.
+
+        Raises:
+            ValueError: If the outputs come from elsewhere.
+        """
+        raise ValueError(
+            f"Teacher '{self.name}' has no model that can run here: its outputs are stored. Pass "
+            "the live teacher."
+        )
 
     @abc.abstractmethod
     def watch(self, taps: Sequence[Tap]) -> Any:

@@ -1,8 +1,10 @@
 """Digests that identify a teacher: of its weights, configuration and preprocessing."""
 
 import contextlib
+import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,9 +13,27 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_kd.models.keras_compat import nested_layers
+from keras_kd.models.layouts import data_formats
+
 _LENGTH = 16
-#: Replaces unknown sizes when a preprocessing is run on samples.
+#: Replaces unknown sizes when a preprocessing is run on made-up samples.
 _SIZE = 32
+#: The least number of values of each kind.
+_VALUES = 64
+#: The first letter of a digest on made-up samples of all kinds; earlier versions had one kind.
+_VERSION = "s"
+#: Ranges of made-up integers, and made-up texts, by kind.
+_INTEGERS = ((0, 2), (0, 10), (0, 256), (0, 32_000), (-1_000_000, 1_000_000))
+_TEXTS = (
+    ["a sample of text", "another sample"],
+    ["A Sample of TEXT, <b>with</b> 2 tags &amp; signs!", "  caf\u00e9\t\u4e16\u754c\n"],
+    ["0", "7", "12"],
+    ["-1.5", "2.25e3", "0.125"],
+    ["", "the", "2024-02-29 23:59:59"],
+)
+#: Number of kinds: how often a fingerprint runs a preprocessing.
+KINDS = len(_TEXTS)
 
 
 @dataclass(frozen=True)
@@ -23,7 +43,7 @@ class Fingerprint:
     Attributes:
         weights: Digest of the shapes, types and bytes of all weights.
         config: Digest of the model's configuration without layer names, and of `outputs`.
-        preprocessing: Digest of two preprocessed samples; empty without a preprocessing.
+        preprocessing: Digest of preprocessed samples; empty without a preprocessing.
     """
 
     weights: str
@@ -41,7 +61,11 @@ class Fingerprint:
     def differences(self, other: "Fingerprint") -> list[str]:
         """Return the names of the parts in which two fingerprints differ."""
         own, others = asdict(self), asdict(other)
-        return [part for part in own if own[part] != others[part]]
+        differing = [part for part in own if own[part] != others[part]]
+        made_by = {value[0] for value in (self.preprocessing, other.preprocessing) if value}
+        if "preprocessing" in differing and len(made_by) > 1 and _VERSION in made_by:
+            differing[-1] += " (or the version of keras_kd, which compares it more strictly)"
+        return differing
 
 
 def weights_digest(model: keras.Model) -> str:
@@ -61,7 +85,9 @@ def config_digest(model: keras.Model, *more: Any) -> str:
     """
     described = [f"{type(model).__module__}.{type(model).__qualname__}"]
     with contextlib.suppress(NotImplementedError, TypeError):
-        described.append(_without_names(model.get_config()))
+        described.append(without_names(model.get_config()))
+    if any("channels_first" in data_formats(layer) for layer in nested_layers(model)):
+        more = (*more, "taps with the channels last")  # They were not, in earlier caches.
     return digest_of([described, *more])
 
 
@@ -77,25 +103,75 @@ def bytes_digest(content: bytes) -> str:
 
 
 def preprocessing_digest(preprocessing: Callable[[Any], Any] | None, inputs: Any) -> str:
-    """Return the digest of two fixed samples after a preprocessing; empty without one."""
+    """Return the digest of made-up samples after a preprocessing; empty without one.
+
+    The samples are of several magnitudes: fractions, pixels, standardized values, small integers,
+    and numbers up to 60,000 of both signs. Two preprocessings that differ on data in any of these
+    ranges have different digests.
+
+    Raises:
+        ValueError: If the preprocessing fails for all of them.
+    """
     if preprocessing is None:
         return ""
-    digest = hashlib.sha256()
-    for part in tree.flatten(preprocessing(tree.map_structure(_samples, inputs))):
-        digest.update(np.ascontiguousarray(ops.convert_to_numpy(part)).tobytes())
-    return digest.hexdigest()[:_LENGTH]
+    digest, found, failure = hashlib.sha256(), 0, None
+    for kind in range(KINDS):
+        make = functools.partial(_samples, kind=kind, rng=np.random.default_rng(kind))
+        samples = tree.map_structure(make, inputs)
+        try:
+            parts = [ops.convert_to_numpy(part) for part in tree.flatten(preprocessing(samples))]
+        except Exception as error:  # A table without such an index, or text that is no number.
+            digest.update(b"fails")
+            failure = error
+            continue
+        found += 1
+        for part in parts:
+            digest.update(f"{part.shape}{part.dtype}".encode())
+            digest.update(_canonical_bytes(part))
+    if not found:
+        raise ValueError(
+            "The preprocessing of a teacher must run on made-up samples, which identify it. "
+            f"Received: one that raises {type(failure).__name__} on all of them. Move the step "
+            f"that needs real samples into the data set (`dataset.map`). The cause: {failure}"
+        ) from failure
+    return f"{_VERSION}{digest.hexdigest()[:_LENGTH]}"
 
 
-def _samples(spec: Any) -> Any:
-    shape = (2, *(_SIZE if size is None else size for size in tuple(spec.shape)[1:]))
-    kind = keras.backend.standardize_dtype(spec.dtype)
-    if kind == "string":
-        return ops.convert_to_tensor(np.full(shape, "a sample of text"))
-    values = np.random.default_rng(0).uniform(size=shape)
-    return ops.convert_to_tensor(values * 255 if kind == "uint8" else values, kind)
+def _samples(spec: Any, kind: int, rng: np.random.Generator) -> Any:
+    """Return made-up samples of an input, of one of several kinds."""
+    sides = [_SIZE if size is None else size for size in tuple(spec.shape)[1:]]
+    shape = (max(2, -(-_VALUES // math.prod(sides))), *sides)
+    dtype = keras.backend.standardize_dtype(spec.dtype)
+    if dtype == "string":
+        return ops.convert_to_tensor(rng.choice(_TEXTS[kind], shape))
+    if dtype == "bool":
+        values = rng.random(shape) < 0.5
+    elif dtype == "uint8":
+        values = rng.integers(0, 256, shape)
+    elif "int" in dtype:
+        low, high = _INTEGERS[kind]
+        values = rng.integers(0 if dtype.startswith("u") else low, high, shape)
+    else:
+        values = _numbers(kind, shape, rng)
+    return ops.convert_to_tensor(values, dtype)
 
 
-def _without_names(config: Any) -> Any:
+def _numbers(kind: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    if kind < 2:
+        return rng.random(shape) * (1, 255)[kind]
+    if kind < 4:
+        return rng.normal(size=shape) if kind == 2 else rng.integers(-2, 3, shape) * 1.0
+    return rng.choice([-1, 1], shape) * 10 ** rng.uniform(-3, 4.78, shape)
+
+
+def _canonical_bytes(part: np.ndarray) -> bytes:
+    """Return the bytes of an array; the bits of a NaN depend on the operation."""
+    if part.dtype.kind == "f":
+        part = np.where(np.isnan(part), np.array(np.nan, part.dtype), part)
+    return repr(part.tolist()).encode() if part.dtype == object else part.tobytes()
+
+
+def without_names(config: Any) -> Any:
     """Return the configuration with each layer name replaced by its index."""
     numbers: dict[str, str] = {}
     for name in _layer_names(config):

@@ -29,11 +29,13 @@ class Knowledge:
         weights: (teachers, batch), summing to 1 over the teachers; `None` for a single teacher.
         combined: By tap, the combined logits (batch, ..., classes) of all teachers. A loss at such
             a tap is computed once instead of once per teacher.
+        unmasked: Names of the teachers whose outputs determine the weights and have no Keras mask.
     """
 
     outputs: tuple[dict[Tap, Any], ...] = ()
     weights: Any = None
     combined: dict[Tap, Any] = field(default_factory=dict)
+    unmasked: tuple[str, ...] = ()
 
 
 class Keyed(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.models.tap_names import tap_names
 from keras_kd.training.hyperparameters import Hyperparameter
 
 KINDS = ("multiplicative", "additive")
@@ -64,7 +65,7 @@ class LogitNoise(keras.layers.Layer):
         self.stddev = stddev
         self.probability = probability
         self.kind = kind
-        self.taps = list(taps)
+        self.taps = tap_names(taps, "taps", "LogitNoise", required=True)
         self.seed = seed
         self.seeds = _ReplicaSeeds(seed)
         # Keras saves a generator's state only if it is a variable of the layer.

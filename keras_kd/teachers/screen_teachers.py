@@ -6,32 +6,38 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
-from keras_kd.files import text_table
+from keras_kd.files import ShortRepr, text_table
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import DECLARE, task_from_labels
 from keras_kd.teachers.teacher import Teacher, as_teachers
-from keras_kd.teachers.weighting import cross_entropy
-from keras_kd.training.labels import class_indices
+from keras_kd.teachers.teacher_tasks import WatchedOutput, common_output
+from keras_kd.training.label_arrays import read_labels
 
-_LOGITS = Tap(None, logits=True)
+_NAME = "screen_teachers"
+_RAW = Tap(None)
 
 
-@dataclass(frozen=True)
-class RankedTeacher:
+@dataclass(frozen=True, repr=False)
+class RankedTeacher(ShortRepr):
     """Results of one teacher on the validation set.
 
     Attributes:
         teacher: The teacher.
-        cross_entropy: Mean cross-entropy on the labels, in nats.
-        accuracy: Fraction of correct predictions.
+        cross_entropy: Mean cross-entropy on the labels, in nats, of the softmax for classes and of
+            the sigmoids for a yes-or-no question or independent labels; `None` for numbers.
+        accuracy: Fraction of correct predictions, of independent labels over all of them; `None`
+            for numbers.
         kept: Whether it was kept.
+        mean_squared_error: Mean squared error of numbers (regression), otherwise `None`.
     """
 
     teacher: Teacher
-    cross_entropy: float
-    accuracy: float
+    cross_entropy: float | None
+    accuracy: float | None
     kept: bool
+    mean_squared_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,30 +45,41 @@ class ScreeningReport:
     """Result of `screen_teachers`; `str` formats it as a table.
 
     Attributes:
-        ranking: The teachers, lowest cross-entropy first.
+        ranking: The teachers, best first: lowest cross-entropy, or mean squared error.
         samples: Number of labeled samples.
+        task: `"classes"`, `"binary"` (yes or no), `"labels"` (independent ones) or `"values"`
+            (numbers).
     """
 
     ranking: tuple[RankedTeacher, ...]
     samples: int
+    task: str = "classes"
 
     @property
     def teachers(self) -> list[Teacher]:
         """The kept teachers, best first."""
         return [row.teacher for row in self.ranking if row.kept]
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
-        header = ("teacher", "cross-entropy", "accuracy", "decision")
+        numbers = self.task == "values"
+        scores = ("mean squared error",) if numbers else ("cross-entropy", "accuracy")
         rows = [
             (
                 row.teacher.name,
-                f"{row.cross_entropy:.4f}",
-                f"{row.accuracy:.2%}",
+                *(
+                    (f"{row.mean_squared_error:.4g}",)
+                    if numbers
+                    else (f"{row.cross_entropy:.4f}", f"{row.accuracy:.2%}")
+                ),
                 "kept" if row.kept else "dropped",
             )
             for row in self.ranking
         ]
-        table = text_table(header, rows, right=(1, 2))
+        header = ("teacher", *scores, "decision")
+        table = text_table(header, rows, right=range(1, 1 + len(scores)))
         return f"Teachers on {self.samples} validation samples:\n{table}"
 
 
@@ -73,22 +90,29 @@ def screen_teachers(
     threshold: float | None = None,
     print_fn: Callable[[str], None] | None = print,
 ) -> ScreeningReport:
-    """Rank teachers by their cross-entropy on a validation set and keep the best ones.
+    """Rank teachers by their loss on a validation set and keep the best ones.
+
+    The loss is that of their task: cross-entropy of classes, of a yes-or-no question or of
+    independent labels, squared error of numbers (regression). The task follows from `outputs=` of
+    `kd.Teacher`, the loss that a teacher is compiled with, its final softmax or sigmoid, and then
+    the labels.
 
     Args:
-        teachers: Models or teachers with the same classes.
-        dataset: Batches of (x, y), for example a `tf.data.Dataset`. Do not use the training data,
-            on which an overfitted teacher ranks first.
+        teachers: Models or teachers with one output of the same task and size.
+        dataset: Batches of (x, y), for example a `tf.data.Dataset`. Missing labels, as for
+            training, are not counted. Do not use the training data, on which an overfitted teacher
+            ranks first.
         keep: Number of teachers to keep.
-        threshold: Alternative to `keep`: keep teachers whose mean cross-entropy exceeds the best
-            one's by at most this many nats.
+        threshold: Alternative to `keep`: keep teachers whose mean loss exceeds the best one's by at
+            most this much (nats for a cross-entropy).
         print_fn: Function that prints the report, or `None`. Defaults to `print`.
 
     Returns:
         A `ScreeningReport`; pass its `teachers` to `Distiller`.
 
     Raises:
-        ValueError: If not exactly one of `keep` and `threshold` is given, or no sample has a label.
+        ValueError: If not exactly one of `keep` and `threshold` is given, no sample has a label, or
+            the teachers and the labels have different tasks.
 
     Example:
         >>> report = kd.screen_teachers(teachers, validation, keep=3)
@@ -105,35 +129,94 @@ def screen_teachers(
             f"screen_teachers: there are {len(teachers)} teachers, so `keep` must be from 1 to "
             f"{len(teachers)}. Received: keep={keep}"
         )
-    losses, accuracies, samples = _evaluate(teachers, dataset)
+    task, losses, accuracies, samples = _evaluate(teachers, dataset)
     if not samples:
         raise ValueError("screen_teachers: no sample of the data set has a label")
     limit = np.sort(losses)[keep - 1] if threshold is None else losses.min() + threshold
     order = np.argsort(losses, kind="stable")
     kept = [i for i in order if losses[i] <= limit][:keep]
     ranking = tuple(
-        RankedTeacher(teachers[i], float(losses[i]), float(accuracies[i]), i in kept) for i in order
+        _rank(teachers[i], task, float(losses[i]), float(accuracies[i]), i in kept) for i in order
     )
-    report = ScreeningReport(ranking, samples)
+    report = ScreeningReport(ranking, samples, task)
     if print_fn is not None:
         print_fn(str(report))
     return report
 
 
-def _evaluate(teachers: Sequence[Teacher], dataset: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the mean cross-entropy and accuracy of each teacher, and the labeled samples."""
-    watched = [teacher.watch([_LOGITS]) for teacher in teachers]
+def _rank(teacher: Teacher, task: str, loss: float, accuracy: float, kept: bool) -> RankedTeacher:
+    if task == "values":
+        return RankedTeacher(teacher, None, None, kept, loss)
+    return RankedTeacher(teacher, loss, accuracy, kept)
+
+
+def _evaluate(teachers: Sequence[Teacher], dataset: Any) -> tuple[str, np.ndarray, np.ndarray, int]:
+    """Return the task, mean loss and accuracy of each teacher, and the labeled samples."""
+    output = common_output(teachers, _NAME)
+    task, watched = output.task, []
     losses, correct, samples = np.zeros(len(teachers)), np.zeros(len(teachers)), 0
     for batch in dataset:
-        x, y = batch[0], batch[1]
-        logits = ops.stack([ops.cast(member(x)[_LOGITS], "float32") for member in watched])
-        values, labeled = cross_entropy(logits, y)
-        target = class_indices(y, logits.shape[1:])
-        hits = ops.cast(ops.argmax(logits, axis=-1), target.dtype) == target
-        axes = tuple(range(2, len(hits.shape)))
-        hits = ops.mean(ops.cast(hits, "float32"), axis=axes) if axes else hits
-        known = np.asarray(labeled)
-        losses += np.sum(np.asarray(values)[:, known], axis=1)
-        correct += np.sum(np.asarray(hits)[:, known], axis=1)
-        samples += int(known.sum())
-    return losses / max(samples, 1), correct / max(samples, 1), samples
+        x, labels = batch[0], _single(batch[1])
+        task = task or _task_of(labels, teachers[0], output.declared)
+        if task is None:
+            continue
+        watched = watched or [WatchedOutput(teacher, task) for teacher in teachers]
+        values = np.stack([ops.convert_to_numpy(member(x)) for member in watched])
+        targets, known = read_labels("output", task, labels, values.shape[1:])
+        loss, hits = _score(task, values.astype("float64"), targets)
+        losses += _mean_of_known(loss, known)
+        correct += _mean_of_known(hits, known)
+        samples += int(known.reshape(len(known), -1).any(1).sum())
+    return task or "classes", losses / max(samples, 1), correct / max(samples, 1), samples
+
+
+def _mean_of_known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the sum over samples of the mean over their known predictions, by teacher."""
+    values = np.where(known, values, 0.0).reshape(len(values), len(known), -1).sum(-1)
+    return (values / np.maximum(known.reshape(len(known), -1).sum(-1), 1)).sum(-1)
+
+
+def _score(task: str, values: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the loss and whether it is correct of each prediction, by teacher.
+
+    Args:
+        task: One of `kd.models.task.TASKS`.
+        values: Logits or numbers, (teachers, batch, ..., units).
+        targets: As `read_labels` returns them.
+    """
+    if task == "values":
+        return (values - targets) ** 2, np.zeros_like(values)
+    if task == "classes":
+        shifted = values - values.max(-1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+        index = np.broadcast_to(np.maximum(targets, 0), values.shape[:-1])[..., None]
+        return -np.take_along_axis(log_p, index, -1)[..., 0], values.argmax(-1) == targets
+    values = values[..., 0] if task == "binary" else values
+    return np.logaddexp(0, values) - values * targets, (values > 0) == (targets > 0)
+
+
+def _single(labels: Any) -> np.ndarray:
+    parts = tree.flatten(labels)
+    if len(parts) != 1:
+        raise ValueError(
+            f"{_NAME}: expected labels of one output. Received: labels in {len(parts)} arrays"
+        )
+    return ops.convert_to_numpy(parts[0])
+
+
+def _task_of(labels: np.ndarray, teacher: Teacher, declared: bool) -> str | None:
+    """Return the task that the labels of a batch tell, `None` if they are all missing.
+
+    Raises:
+        ValueError: If they tell none.
+    """
+    task = task_from_labels(labels, teacher.watch([_RAW]).shapes[_RAW])
+    if task == "values" and declared:
+        return "labels"  # Whose labels are rejected.
+    if task is None and not (labels.dtype.kind == "f" and np.isnan(labels).all()):
+        raise ValueError(
+            f"{_NAME}: nothing tells whether the outputs are classes, yes-or-no labels or numbers: "
+            "not the teachers, nor labels of shape "
+            f"{labels.shape} and dtype {labels.dtype}. {DECLARE}"
+        )
+    return task

@@ -1,21 +1,23 @@
 """Trained Keras models, and files, as teachers."""
 
 import copy
-import difflib
 import math
 import os
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_kd.models.copy import copy_model
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.inputs import ModelInputs, model_inputs
+from keras_kd.models.keras_compat import detach
+from keras_kd.models.output_evidence import compiled_losses, declared_outputs
 from keras_kd.models.precision import cast_model
 from keras_kd.models.taps import Tap, TappedModel
+from keras_kd.models.task import Evidence
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.fingerprint import (
     Fingerprint,
@@ -23,6 +25,7 @@ from keras_kd.teachers.fingerprint import (
     preprocessing_digest,
     weights_digest,
 )
+from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
 from keras_kd.training import backend
 
 
@@ -35,7 +38,9 @@ class Teacher(BaseTeacher):
     Args:
         model: A built and trained `keras.Model`.
         classes: The student's class of each of the teacher's outputs: indices, or names if the
-            distiller has `class_names`. Defaults to `None`, the same classes as the student.
+            distiller has `class_names`; `None` for a class that the student does not have, such as
+            `[None, "dog", None, "bus"]`. The student learns the teacher's distribution among the
+            classes that both have. Defaults to `None`, the same classes as the student.
         outputs: `"logits"`, `"probabilities"`, `"values"` (numbers, which are read unchanged) or
             `"auto"`, which detects a final softmax or sigmoid and recovers the logits before it; or
             a dict from output to one of these, such as `{"expr": "logits", "va": "values"}`. If
@@ -65,7 +70,7 @@ class Teacher(BaseTeacher):
     def __init__(
         self,
         model: keras.Model,
-        classes: Sequence[int] | Sequence[str] | None = None,
+        classes: Sequence[int | str | None] | None = None,
         outputs: Declaration = "auto",
         preprocessing: Callable[[Any], Any] | None = None,
         name: str | None = None,
@@ -74,12 +79,18 @@ class Teacher(BaseTeacher):
         require_built(model, "A teacher")
         super().__init__(name or model.name, classes, outputs, preprocessing)
         self.model = model if dtype is None else cast_model(model, dtype)
+        self._original = weakref.ref(model)
+
+    @property
+    def original(self) -> keras.Model | None:
+        """The model that was passed, of which `model` may be a copy; `None` if it is gone."""
+        return self._original()
 
     @classmethod
     def from_tflite(
         cls,
         path: str | os.PathLike,
-        classes: Sequence[int] | Sequence[str] | None = None,
+        classes: Sequence[int | str | None] | None = None,
         outputs: Declaration = "auto",
         preprocessing: Callable[[Any], Any] | None = None,
         threads: int | None = None,
@@ -122,6 +133,42 @@ class Teacher(BaseTeacher):
         Teacher.register(TFLiteTeacher)
         return TFLiteTeacher(path, classes, outputs, preprocessing, threads, name)
 
+    @classmethod
+    def from_outputs(
+        cls,
+        shapes: Mapping[str, Sequence[int | None]],
+        outputs: Declaration = "logits",
+        classes: Sequence[int | str | None] | None = None,
+        name: str | None = None,
+    ) -> BaseTeacher:
+        """Return a teacher whose outputs are precomputed and part of the data.
+
+        Batches of `x` are dicts that hold the outputs beside the student's inputs, which have
+        names; no model runs. Only the outputs can be tapped, by their keys. `evaluate`, `predict`
+        and the exported student need the student's inputs only. The outputs belong to the
+        unchanged inputs, so `same_view=True` is rejected.
+
+        Args:
+            shapes: Shape of each output without the batch, by its key in the batch; the classes
+                are on the last axis.
+            outputs: As in the constructor, but not `"auto"`. Defaults to `"logits"`.
+            classes: As in the constructor.
+            name: Name in messages. Defaults to the keys.
+
+        Returns:
+            A `kd.Teacher`.
+
+        Raises:
+            ValueError: If `shapes` is not a dict of shapes, or `outputs` does not declare each.
+
+        Example:
+            >>> logits = large_model.predict(images)
+            >>> teacher = kd.Teacher.from_outputs({"teacher_logits": logits.shape[1:]})
+            >>> distiller = kd.Distiller(student, teacher)  # with keras.Input(..., name="image")
+            >>> distiller.fit({"image": images, "teacher_logits": logits}, labels)
+        """
+        return PrecomputedTeacher(shapes, outputs, classes, name)
+
     @property
     def parameters(self) -> int:
         """Number of its weights, counted as scalars."""
@@ -136,6 +183,17 @@ class Teacher(BaseTeacher):
     def inputs(self) -> ModelInputs | None:
         """Its inputs; `None` if they are unknown."""
         return model_inputs(self.model)
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Return what is known of each of its outputs: declaration, compiled loss and head."""
+        tapped = TappedModel(self.model, [])
+        names = tapped.output_names
+        losses = compiled_losses(self.model, names)
+        declared = declared_outputs(self.outputs, tapped.heads)
+        return {
+            name: Evidence(name, shape[-1], declared[name], losses.get(name), [tapped.heads[name]])
+            for name, shape in tapped.output_shapes.items()
+        }
 
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests of weights, configuration and preprocessing.
@@ -160,6 +218,10 @@ class Teacher(BaseTeacher):
         return WatchedTeacher(self, taps)
 
 
+# A user may check `isinstance(teacher, kd.Teacher)` for the result of `from_outputs`.
+Teacher.register(PrecomputedTeacher)
+
+
 class WatchedTeacher:
     """A teacher and the taps to return; made by `Teacher.watch`."""
 
@@ -176,7 +238,7 @@ class WatchedTeacher:
             if self.teacher.preprocessing is not None:
                 x = self.teacher.preprocessing(x)
             _, outputs = self._tapped(x)
-        return {tap: ops.stop_gradient(value) for tap, value in outputs.items()}
+        return {tap: detach(value) for tap, value in outputs.items()}
 
 
 def as_teachers(teachers: Any) -> list[BaseTeacher]:
@@ -209,52 +271,3 @@ def replicate_teacher(teacher: BaseTeacher) -> BaseTeacher:
             f"into it. Build or load it inside the scope. Cause: {error}"
         ) from error
     return replicated
-
-
-def class_columns(
-    teacher: BaseTeacher, classes: int, class_names: Sequence[str] | None
-) -> list[int] | None:
-    """Return the student's class of each of a teacher's outputs.
-
-    Returns:
-        A class index for each output, or `None` if the teacher has the student's classes.
-
-    Raises:
-        ValueError: If a class is unknown or duplicated.
-    """
-    if teacher.classes is None:
-        return None
-    columns = [_class_index(teacher, entry, class_names) for entry in teacher.classes]
-    if len(set(columns)) < len(columns):
-        raise ValueError(
-            f"Teacher '{teacher.name}': `classes` must be unique. "
-            f"Received: classes={teacher.classes}"
-        )
-    if not all(0 <= index < classes for index in columns):
-        raise ValueError(
-            f"Teacher '{teacher.name}': the student has {classes} classes, so `classes` must be "
-            f"indices from 0 to {classes - 1}. Received: classes={teacher.classes}"
-        )
-    return columns
-
-
-def _class_index(teacher: BaseTeacher, entry: int | str, class_names: Sequence[str] | None) -> int:
-    if not isinstance(entry, str):
-        if entry != int(entry):
-            raise ValueError(
-                f"Teacher '{teacher.name}': `classes` must be integers or names. "
-                f"Received: classes={teacher.classes}"
-            )
-        return int(entry)
-    if class_names is None:
-        raise ValueError(
-            f"Teacher '{teacher.name}' names its classes, so the student's classes need names too: "
-            f"pass `class_names` to the distiller. Received: classes={teacher.classes}"
-        )
-    if entry not in class_names:
-        near = difflib.get_close_matches(entry, class_names, n=3) or list(class_names)[:5]
-        raise ValueError(
-            f"Teacher '{teacher.name}': the student has no class '{entry}'. Closest names: "
-            f"{', '.join(repr(name) for name in near)}."
-        )
-    return list(class_names).index(entry)

@@ -25,7 +25,9 @@ from keras_kd.models.declaration import (
 )
 from keras_kd.models.inputs import ModelInputs
 from keras_kd.models.logits import log_odds, log_probabilities
+from keras_kd.models.output_evidence import declared_outputs
 from keras_kd.models.taps import Tap
+from keras_kd.models.task import Evidence
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.fingerprint import (
     Fingerprint,
@@ -43,18 +45,24 @@ class TFLiteTeacher(BaseTeacher):
     def __init__(
         self,
         path: str | os.PathLike,
-        classes: Sequence[int] | Sequence[str] | None,
+        classes: Sequence[int | str | None] | None,
         outputs: Declaration,
         preprocessing: Callable[[Any], Any] | None,
         threads: int | None,
         name: str | None,
     ) -> None:
+        content = read_tflite(path)
         super().__init__(name or Path(path).stem, classes, outputs, preprocessing)
-        self._content = read_tflite(path)
+        if threads is not None and threads < 1:
+            raise ValueError(
+                f"Teacher '{self.name}': `threads` must be at least 1, or None for all cores. "
+                f"Received: threads={threads!r}"
+            )
+        self._content = content
         #: Names of the inputs in the order of a list of them, if it is known.
         self._order = recorded_inputs(self._content)
         threads = threads or os.cpu_count() or 1
-        self._file = LiteRT(self._content, f"'{path}'", threads, self._order)
+        self._file = LiteRT(self._content, f"'{os.fspath(path)}'", threads, self._order)
         # The replicas of tf.distribute run in threads and share the interpreter.
         self._lock = threading.Lock()
 
@@ -82,6 +90,15 @@ class TFLiteTeacher(BaseTeacher):
     def output_shapes(self) -> dict[str, tuple]:
         """Shapes of its outputs by name; the batch size is free."""
         return {name: (None, *shape[1:]) for name, shape in self._file.output_shapes.items()}
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Return what is known of each of its outputs: declaration and last operator."""
+        heads = {name: self.final_op(name).kind for name in self.output_names}
+        declared = declared_outputs(self.outputs, heads)
+        return {
+            name: Evidence(name, shape[-1], declared[name], heads=[heads[name]])
+            for name, shape in self.output_shapes.items()
+        }
 
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests of the file and the preprocessing."""

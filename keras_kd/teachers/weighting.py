@@ -6,6 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_kd.files import text_fields
+from keras_kd.losses.distillation_loss import at_least_float32
+from keras_kd.models.keras_compat import get_mask
 from keras_kd.training.labels import class_indices
 
 
@@ -19,12 +22,16 @@ class Weighting:
         >>> weights = kd.weighting.CrossEntropy()(teacher_logits, labels)  # (teachers, batch)
     """
 
+    def __repr__(self) -> str:
+        return text_fields(type(self).__name__, self.get_config())
+
     def __call__(self, teacher_logits: Any, labels: Any = None, kept: Any = None) -> Any:
         """Compute the weights.
 
         Args:
             teacher_logits: (teachers, batch, classes), or (teachers, batch, ..., classes) for dense
-                prediction. Half precision is cast to float32.
+                prediction. Half precision is cast to float32. The masked steps of a sequence, by
+                its Keras mask (teachers, batch, time), do not count.
             labels: Integers (batch, ...), one-hot (batch, ..., classes) or `None`. Labels of -1
                 and rows of NaN mean no label.
             kept: (teachers, batch), 1 for a teacher that may have a weight for a sample, else 0.
@@ -33,9 +40,7 @@ class Weighting:
         Returns:
             (teachers, batch), summing to 1 over the teachers (to 0 if no teacher is kept).
         """
-        logits = ops.convert_to_tensor(teacher_logits)
-        if keras.backend.standardize_dtype(logits.dtype) != "float64":
-            logits = ops.cast(logits, "float32")
+        logits = at_least_float32(teacher_logits)
         if kept is None:
             kept = ops.ones(ops.shape(logits)[:2], logits.dtype)
         return self.call(logits, labels, kept)
@@ -254,9 +259,12 @@ class Screening(Weighting):
 
 def entropy(logits: Any) -> Any:
     """Return the entropy of the softmax in nats, (teachers, batch), averaged over positions."""
-    log_p = ops.log_softmax(logits, axis=-1)
+    log_p, mask = ops.log_softmax(logits, axis=-1), get_mask(logits)
     values = -ops.sum(ops.exp(log_p) * log_p, axis=-1)
     axes = tuple(range(2, len(values.shape)))
+    if mask is not None:
+        counted = ops.cast(mask, values.dtype)
+        return ops.sum(values * counted, axis=axes) / ops.maximum(ops.sum(counted, axis=axes), 1)
     return ops.mean(values, axis=axes) if axes else values
 
 
@@ -274,13 +282,15 @@ def cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
     known = ops.logical_and(target >= 0, target < logits.shape[-1])
     one_hot = ops.one_hot(ops.where(known, target, 0), logits.shape[-1], dtype=logits.dtype)
     values = -ops.sum(ops.log_softmax(logits, axis=-1) * one_hot, axis=-1)
-    counted = ops.cast(known, logits.dtype)
-    axes = tuple(range(1, len(known.shape)))
+    axes = tuple(range(2, len(values.shape)))
+    counted, mask = ops.cast(ops.expand_dims(known, 0), logits.dtype), get_mask(logits)
     if not axes:
         return values * counted, known
+    if mask is not None:
+        counted = counted * ops.cast(mask, logits.dtype)
     positions = ops.sum(counted, axis=axes)
-    sums = ops.sum(values * counted, axis=tuple(axis + 1 for axis in axes))
-    return sums / ops.maximum(positions, 1), positions > 0
+    sums = ops.sum(values * counted, axis=axes)
+    return sums / ops.maximum(positions, 1), ops.any(positions > 0, axis=0)
 
 
 def _uniform(kept: Any) -> Any:

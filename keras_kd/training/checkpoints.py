@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_kd.files import UNFINISHED, atomic_folder, read_json
+from keras_kd.models.user_warnings import warn_user
 from keras_kd.training import backend
 
 _ABOUT, _WEIGHTS = "about.json", "state.weights.h5"
@@ -115,7 +115,7 @@ def _newest_complete(folder: Path, strategy: Any) -> Path | None:
     complete = [path for path in present if _is_complete(path)]
     for path in present:
         if path not in complete:
-            warnings.warn(f"Resume: the checkpoint '{path}' is damaged and ignored.", stacklevel=6)
+            warn_user(f"Resume: the checkpoint '{path}' is damaged and ignored.")
     if present and not complete:
         raise ValueError(
             f"Resume: all checkpoints in '{folder}' are damaged. Delete the folder to start again."

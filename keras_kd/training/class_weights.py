@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops, tree
 
+from keras_kd.models.task import MEANINGS
 from keras_kd.training.labels import UNLABELED, class_indices
 
 
@@ -19,18 +20,29 @@ class ClassWeights:
             a label unless `kd.UNLABELED` is a key.
         shapes: Shapes of the student's outputs.
         sample_weight: Sample weights, which are rejected beside class weights.
+        task: The task of the output, `None` if it is not known. Defaults to `None`.
 
     Raises:
-        ValueError: If there are several outputs, sample weights too, or no such class.
+        ValueError: If there are several outputs, sample weights too, no such class, or the output
+            has no classes.
     """
 
     def __init__(
-        self, weights: dict[int, float], shapes: Sequence[tuple], sample_weight: Any = None
+        self,
+        weights: dict[int, float],
+        shapes: Sequence[tuple],
+        sample_weight: Any = None,
+        task: str | None = None,
     ) -> None:
         if len(shapes) != 1:
             raise ValueError(
                 "`class_weight` is for students with one output; pass `sample_weight` by output. "
                 f"Received: class_weight={weights}"
+            )
+        if task in ("labels", "values"):
+            raise ValueError(
+                f"`class_weight` is for classes, and the student's output is {MEANINGS[task]}. "
+                f"Pass `sample_weight` instead. Received: class_weight={weights}"
             )
         self.shape = tuple(shapes[0])
         classes = max(self.shape[-1], 2)

@@ -1,6 +1,5 @@
 """The parts of a training step that depend on `tf.distribute`."""
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -10,6 +9,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.user_warnings import warn_user
 
 
 def replicas() -> int:
@@ -42,10 +42,9 @@ def check_strategy(model: keras.Model) -> None:
             "tf.distribute.MultiWorkerMirroredStrategy for several machines."
         )
     if keras.distribution.distribution() is not None:
-        warnings.warn(
+        warn_user(
             "keras.distribution (DataParallel, ModelParallel) has no effect on TensorFlow: "
-            "everything runs on one device. Use tf.distribute.MirroredStrategy.",
-            stacklevel=3,
+            "everything runs on one device. Use tf.distribute.MirroredStrategy."
         )
     with strategy.scope():
         if not is_built_in_scope(model.trainable_variables):

@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keras_kd.training import backend
-from keras_kd.training.labels import replace_missing
+from keras_kd.training.labels import Labels
 
 #: What to do with a bad batch.
 ON_BAD_BATCH = ("raise", "skip")
 
 
-def batch_values(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
-    """Return the values of a batch for `finite_assertions`; a NaN label means "no label"."""
-    labels = [replace_missing(part, 0) for part in backend.floating_parts(y)]
+def batch_values(x: Any, labels: Labels | None, sample_weight: Any) -> dict[str, Any]:
+    """Return the values of a batch for `finite_assertions`.
+
+    Missing labels have been replaced. What is NaN still is part of a row that cannot lack a part.
+    """
     return {
         "The batch has NaN or infinite values in its inputs.": x,
-        "The batch has NaN or infinite values in its labels.": labels,
+        "The batch has NaN or infinite values in its labels. (A row of NaN is a sample without a "
+        "label. A row that is NaN in part needs a loss that is a mean over the row, such as "
+        "keras.losses.BinaryCrossentropy.)": [one.filled for one in labels.outputs.values()]
+        if labels
+        else None,
         "The batch has NaN or infinite values in its sample weights.": sample_weight,
     }
 

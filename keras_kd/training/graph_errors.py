@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 _MARKED = re.compile(r"\[keras_kd (\w+): (.*?) :keras_kd\]", re.DOTALL)
+#: The message of TensorFlow's cross-entropy for a label out of range.
+_LABEL = re.compile(r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)")
 #: The operation that fails where a data set raises an error.
 _READING = "IteratorGetNext"
 #: The message of a collective operation after another worker has stopped.
@@ -25,7 +27,15 @@ def marked(message: str, kind: str = "error") -> str:
 def readable_message(error: Exception) -> str | None:
     """Return the marked message inside an error, or `None` if it has none."""
     found = _MARKED.search(str(error))
-    return _unescape(found[2]) if found else None
+    if found:
+        return _unescape(found[2])
+    label = _LABEL.search(str(error))
+    if label is None:
+        return None
+    return (
+        f"Labels out of range: an output has {label[2]} classes, so its labels must be integers "
+        f"from 0 to {int(label[2]) - 1} (or kd.UNLABELED for none). Received: the label {label[1]}."
+    )
 
 
 def error_kind(error: Exception) -> str | None:
@@ -52,11 +62,13 @@ def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, ValueError) as error:
         where = "" if position is None else f" {position()}"
         message = readable_message(error)
         if message is not None:
             raise ValueError(f"{message} This was{where}." if where else message) from None
+        if isinstance(error, ValueError):
+            raise
         if _WORKER_LOST in str(error) or isinstance(error, tf.errors.UnavailableError):
             cause = re.search(rf"{_WORKER_LOST} by: (.*)|\A(.*)", str(error))
             raise RuntimeError(

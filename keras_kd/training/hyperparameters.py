@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_kd.models.keras_compat import nested_layers
 from keras_kd.training import backend
 
 
@@ -98,6 +99,21 @@ def hyperparameters(instance: Any) -> dict[str, keras.Variable]:
     return found
 
 
+def hyperparameter_holders(layer: keras.layers.Layer) -> dict[str, list[Any]]:
+    """Return the objects that hold the hyperparameters of a layer, by name.
+
+    A hyperparameter of the layer itself hides those of the same name in the layers within it (the
+    loss within `LogitStandardization`). A name that only layers within have stands for all of them.
+    """
+    own = hyperparameters(layer)
+    found = {name: [layer] for name in own}
+    for inner in nested_layers(layer, include_self=False):
+        for name in hyperparameters(inner):
+            if name not in own:
+                found.setdefault(name, []).append(inner)
+    return found
+
+
 class HyperparameterPaths:
     """Mixin: the hyperparameters of an object and of its parts, by path."""
 
@@ -109,9 +125,7 @@ class HyperparameterPaths:
     def hyperparameters(self) -> dict[str, keras.Variable]:
         """The scalars that may change during training, by path, as the schedulers take it."""
         return {
-            f"{prefix}{name}": variable
-            for prefix, owner in self.hyperparameter_owners().items()
-            for name, variable in hyperparameters(owner).items()
+            path: getattr(holders[0], name) for path, (name, holders) in self._by_path().items()
         }
 
     def set_hyperparameter(self, path: str, value: float) -> None:
@@ -121,11 +135,18 @@ class HyperparameterPaths:
             KeyError: If there is no hyperparameter at that path.
             ValueError: If the value is out of range.
         """
+        known = self._by_path()
+        if path not in known:
+            raise KeyError(f"There is no hyperparameter '{path}'; there are {list(known)}")
+        name, holders = known[path]
+        for holder in holders:
+            setattr(holder, name, value)
+
+    def _by_path(self) -> dict[str, tuple[str, list[Any]]]:
+        """Return for each path the name of its hyperparameter and the objects that hold it."""
+        found = {}
         for prefix, owner in self.hyperparameter_owners().items():
-            for name in hyperparameters(owner):
-                if f"{prefix}{name}" == path:
-                    setattr(owner, name, value)
-                    return
-        raise KeyError(
-            f"There is no hyperparameter '{path}'; there are {list(self.hyperparameters)}"
-        )
+            own = {name: [self] for name in hyperparameters(self)}
+            holders = own if owner is self else hyperparameter_holders(owner)
+            found.update({f"{prefix}{name}": (name, objects) for name, objects in holders.items()})
+        return found

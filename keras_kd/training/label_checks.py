@@ -1,38 +1,28 @@
 """Assign labels and sample weights to outputs, and check that labels are in range."""
 
 import functools
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 from keras import ops, tree
 
-from keras_kd.training.labels import UNLABELED, replace_missing
+from keras_kd.training import backend
+from keras_kd.training.labels import (
+    UNLABELED,
+    LabelReader,
+    OutputReader,
+    per_output,
+    replace_missing,
+)
 from keras_kd.training.tf_data import is_dataset
 
-_SPARSE_FUNCTION = keras.losses.sparse_categorical_crossentropy
-_SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
-_OUT_OF_RANGE = "Labels out of range"
 #: End of the message for a loss or metric that gets labels some of which are missing.
 CANNOT_OMIT = (
     "gives one value for a {}, so it cannot omit the part without a label (kd.UNLABELED). "
     "Make it return one value per label."
 )
-
-
-def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
-    """Return the part of a structure of labels or weights that belongs to one output.
-
-    Returns:
-        The part, or `None` if there is none. A plain tensor belongs to every output.
-    """
-    name = names[0] if name is None and len(names) == 1 else name
-    if isinstance(structure, dict):
-        return structure.get(name)
-    if isinstance(structure, (list, tuple)):
-        known = name in names and len(structure) == len(names)
-        return structure[names.index(name)] if known else None
-    return structure
 
 
 def sample_weights(structure: Any, name: str | None, names: Sequence[str]) -> Any:
@@ -76,76 +66,118 @@ def _mean_per_sample(weights: Any) -> Any:
     return ops.mean(weights, axis=axes) if axes else weights
 
 
-def sparse_classes(loss: Any, shapes: dict[str, tuple]) -> dict[str, tuple[int, int | None]]:
-    """Return the outputs that are trained on class indices, and the valid indices.
+def check_labels(x: Any, y: Any, reader: LabelReader) -> Any:
+    """Reject class indices out of range: in arrays at once, in other data as batches are read.
+
+    Args:
+        x: As for `keras.Model.fit`.
+        y: Labels, if `x` holds arrays.
+        reader: The reader of the labels.
 
     Returns:
-        For each such output, the number of classes and the class that its loss ignores, if any.
-    """
-    names = list(shapes)
-    found = {}
-    for name in names:
-        one = per_output(loss, name, names)
-        as_class = isinstance(one, keras.losses.SparseCategoricalCrossentropy)
-        named = one in _SPARSE if isinstance(one, str) else one is _SPARSE_FUNCTION
-        if (as_class or named) and shapes[name][-1] is not None:
-            found[name] = (shapes[name][-1], one.ignore_class if as_class else None)
-    return found
-
-
-def check_labels(x: Any, y: Any, allowed: dict[str, tuple], names: Sequence[str]) -> Any:
-    """Reject labels out of range: in arrays at once, in a `tf.data.Dataset` as batches are read.
-
-    Returns:
-        `x`, or the data set with a check in its pipeline; its order is the same.
+        `x`, or the same data with a check of each batch.
 
     Raises:
         ValueError: If a label in an array is out of range.
     """
-    if not allowed:
+    ranges = [_Range(one) for one in reader.outputs.values() if one.classes is not None]
+    if not ranges:
         return x
+    # Inside a generator the error becomes one of a graph, where the mark finds the message.
+    check = functools.partial(_check_arrays, ranges, reader.names, backend.marked)
     if is_dataset(x):
         if not isinstance(x.element_spec, tuple) or len(x.element_spec) < 2:
             return x
-        return x.map(lambda *batch: _check_batch(batch, allowed, names)).prefetch(-1)
-    for name, (classes, ignored) in allowed.items():
-        labels = per_output(y, name, names)
-        if labels is not None:
-            labels = replace_missing(ops.convert_to_tensor(labels), UNLABELED)
-            values = ops.convert_to_numpy(labels).astype("int64")
-            if _outside(values, classes, ignored).any():
-                raise ValueError(_message(name, classes, str(values.min()), str(values.max())))
+        return x.map(lambda *batch: _check_tensors(ranges, reader.names, batch)).prefetch(-1)
+    if isinstance(x, keras.utils.PyDataset):
+        return _CheckedDataset(x, check)
+    if isinstance(x, types.GeneratorType):
+        return _check_generator(x, check)
+    _check_arrays(ranges, reader.names, str, (x, y))
     return x
 
 
-def _check_batch(batch: tuple, allowed: dict[str, tuple], names: Sequence[str]) -> tuple:
+class _Range:
+    """The valid labels of an output that is trained on class indices."""
+
+    def __init__(self, reader: OutputReader) -> None:
+        self.name = reader.name
+        self.classes = reader.classes
+        self.ignored = reader.ignore_class
+
+    def find_outside(self, labels: Any) -> Any:
+        """Return which class indices are out of range."""
+        outside = ((labels < 0) | (labels >= self.classes)) & (labels != UNLABELED)
+        return outside if self.ignored is None else outside & (labels != self.ignored)
+
+    def message(self, least: Any, greatest: Any) -> str:
+        """Return the message for labels out of range."""
+        return (
+            f"Labels out of range: the student's output '{self.name}' has {self.classes} classes, "
+            f"so the labels must be integers from 0 to {self.classes - 1} (or kd.UNLABELED, "
+            f"{UNLABELED}, for none). Received labels from {least} to {greatest}."
+        )
+
+
+class _CheckedDataset(keras.utils.PyDataset):
+    """A `PyDataset` whose batches are checked as they are read."""
+
+    def __init__(self, dataset: keras.utils.PyDataset, check: Callable[[Any], None]) -> None:
+        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
+        self._dataset, self._check = dataset, check
+
+    @property
+    def num_batches(self) -> int | None:
+        return self._dataset.num_batches
+
+    def __getitem__(self, index: int) -> Any:
+        batch = self._dataset[index]
+        self._check(batch)
+        return batch
+
+    def on_epoch_begin(self) -> None:
+        self._dataset.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._dataset.on_epoch_end()
+
+
+def _check_generator(batches: Iterator, check: Callable[[Any], None]) -> Iterator:
+    for batch in batches:
+        check(batch)
+        yield batch
+
+
+def _check_arrays(
+    ranges: Sequence[_Range], names: Sequence[str], phrase: Callable[[str], str], batch: Any
+) -> None:
+    """Reject a batch (x, y) or (x, y, sample_weight) of arrays with labels out of range."""
+    y = keras.utils.unpack_x_y_sample_weight(batch)[1]
+    for one in ranges:
+        labels = per_output(y, one.name, names)
+        if labels is not None:
+            labels = replace_missing(ops.convert_to_tensor(labels), UNLABELED)
+            values = ops.convert_to_numpy(labels).astype("int64")
+            if one.find_outside(values).any():
+                raise ValueError(phrase(one.message(values.min(), values.max())))
+
+
+def _check_tensors(ranges: Sequence[_Range], names: Sequence[str], batch: tuple) -> tuple:
+    """Return a batch of tensors that exists only if its labels are in range."""
     import tensorflow as tf
 
     from keras_kd.training.graph_errors import marked
 
     checks = []
-    for name, (classes, ignored) in allowed.items():
-        labels = per_output(batch[1], name, names)
+    for one in ranges:
+        labels = per_output(batch[1], one.name, names)
         if labels is not None:
             labels = tf.cast(replace_missing(labels, UNLABELED), tf.int64)
+            fine = tf.logical_not(tf.reduce_any(one.find_outside(labels)))
+            sentence = marked(one.message("{}", "{}"))
             least, greatest = tf.reduce_min(labels), tf.reduce_max(labels)
-            fine = tf.logical_not(tf.reduce_any(_outside(labels, classes, ignored)))
-            sentence = tf.strings.format(
-                marked(_message(name, classes, "{}", "{}")), (least, greatest)
+            checks.append(
+                tf.debugging.Assert(fine, [tf.strings.format(sentence, (least, greatest))])
             )
-            checks.append(tf.debugging.Assert(fine, [sentence]))
     with tf.control_dependencies(checks):
         return tree.map_structure(tf.identity, batch)
-
-
-def _outside(labels: Any, classes: int, ignored: int | None) -> Any:
-    outside = ((labels < 0) | (labels >= classes)) & (labels != UNLABELED)
-    return outside if ignored is None else outside & (labels != ignored)
-
-
-def _message(name: str, classes: int, least: str, greatest: str) -> str:
-    return (
-        f"{_OUT_OF_RANGE}: the student's output '{name}' has {classes} classes, so the labels must "
-        f"be integers from 0 to {classes - 1} (or kd.UNLABELED, {UNLABELED}, for none). "
-        f"Received labels from {least} to {greatest}."
-    )

@@ -1,12 +1,291 @@
-"""Class indices from labels of any form."""
+"""The labels of a batch, read once per step: class indices, and which labels are missing.
 
+What counts as missing is decided once per output, when a `LabelReader` is made:
+
+- NaN, everywhere. A row of NaN is a sample without a label. A row that is NaN in part lacks only
+  these elements, if the loss is a mean over the elements (see `PER_ELEMENT`); for any other loss
+  the rest is a label with NaN in it, a bad batch.
+- `UNLABELED`, -1, where it cannot be a label: as a class index, and in labels that a loss of
+  Keras takes for probabilities, such as a cross-entropy. It is a number for a regression, and for
+  a loss that is not one of Keras's, unless the labels are integers and the task is known.
+- `ignore_class` of `SparseCategoricalCrossentropy`.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_kd.models.task import loss_name, task_from_loss
+
 #: The class index of a sample without a label.
 UNLABELED = -1
+
+#: Losses of class indices.
+_INDICES = ("SparseCategoricalCrossentropy", "CategoricalGeneralizedCrossEntropy")
+#: Losses between probabilities.
+_PROBABILITIES = (
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "KLDivergence",
+)
+#: Losses (and metrics) that are the mean of a value of each element of a row.
+PER_ELEMENT = (
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "Hinge",
+    "Huber",
+    "LogCosh",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
+    "SquaredHinge",
+)
+#: What Keras calls the cross-entropy that fits the shape of the labels.
+_ANY_CROSSENTROPY = ("crossentropy", "ce")
+
+
+@dataclass(frozen=True)
+class OutputLabels:
+    """The labels of one output in a batch.
+
+    Attributes:
+        given: The labels as they were passed, `UNLABELED` where they are the class that the loss
+            ignores.
+        filled: The labels, with a valid number where one is missing.
+        known: Boolean tensor, false where a label is missing: (batch, ...), or (batch, ..., units)
+            if `per_element`. `None` if no label can be missing.
+        per_element: Whether single elements of a row may be missing. Defaults to `False`.
+    """
+
+    given: Any
+    filled: Any
+    known: Any = None
+    per_element: bool = False
+
+    @functools.cached_property
+    def mask(self) -> Any:
+        """`known` as floats: 1 for a label."""
+        return mask_weights(self.known)
+
+    @functools.cached_property
+    def total(self) -> Any:
+        """Number of known labels, or elements."""
+        return ops.sum(self.mask)
+
+    @functools.cached_property
+    def count(self) -> Any:
+        """Number of labeled samples; a sample that is labeled in part counts as a fraction."""
+        places = ops.shape(self.known)[1:]
+        size = math.prod(places) if places else 1
+        return self.total if isinstance(size, int) and size == 1 else self.total / size
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a batch.
+
+    Attributes:
+        given: The structure of labels that was passed, see `OutputLabels.given`.
+        outputs: The labels of each output that has some, by name.
+    """
+
+    given: Any
+    outputs: dict[str, OutputLabels]
+
+    def count(self, size: Any) -> Any:
+        """Return the number of labeled samples, the mean over the outputs.
+
+        Args:
+            size: Number of samples in the batch.
+        """
+        counts = [size if one.known is None else one.count for one in self.outputs.values()]
+        if all(one is size for one in counts):
+            return size
+        return functools.reduce(ops.add, counts) / len(counts) if len(counts) > 1 else counts[0]
+
+
+class LabelReader:
+    """Read the labels of all outputs; `compile` makes it.
+
+    Args:
+        loss: The loss as passed to `compile`, by output or for all.
+        shapes: Shape of each output, by name.
+        tasks: Task of each output, by name; `None` where it is not known. Defaults to `None`.
+    """
+
+    def __init__(
+        self,
+        loss: Any,
+        shapes: dict[str, tuple[int | None, ...]],
+        tasks: dict[str, str | None] | None = None,
+    ) -> None:
+        self.names = list(shapes)
+        losses, tasks = {name: per_output(loss, name, self.names) for name in shapes}, tasks or {}
+        self._with_loss = [name for name, one in losses.items() if one is not None]
+        self.outputs = {
+            name: OutputReader(name, shape, losses[name], tasks.get(name))
+            for name, shape in shapes.items()
+        }
+
+    @property
+    def of_indices(self) -> bool:
+        """Whether an output is trained on class indices."""
+        return any(one.classes is not None for one in self.outputs.values())
+
+    def read(self, y: Any) -> Labels:
+        """Read the labels of a batch, any structure; what was read already is returned."""
+        if isinstance(y, Labels):
+            return y
+        if (
+            isinstance(y, (list, tuple))
+            and len(y) != len(self.names)
+            and len(y) == len(self._with_loss)
+        ):
+            y = dict(zip(self._with_loss, y, strict=True))  # As in Keras, only those with a loss.
+        given = {name: per_output(y, name, self.names) for name in self.names}
+        read = {name: self.outputs[name].read(x) for name, x in given.items() if x is not None}
+        changed = {name: one.given for name, one in read.items() if one.given is not given[name]}
+        if changed:
+            y = {**given, **changed} if len(given) > 1 else changed[self.names[0]]
+        return Labels(y, read)
+
+
+class OutputReader:
+    """Read the labels of one output; what counts as missing is decided here, once.
+
+    Args:
+        name: Name of the output.
+        shape: Shape of the predictions, (batch, ..., units).
+        loss: The compiled loss of the output in any form, or `None`.
+        task: The task of the output; `None` if it is not known. Defaults to `None`.
+    """
+
+    def __init__(
+        self, name: str, shape: Sequence[int | None], loss: Any, task: str | None = None
+    ) -> None:
+        self.name = name
+        self.shape = tuple(shape)
+        #: The task of the labels; `None` if it is not known.
+        self.task = task or task_from_loss(loss, self.shape[-1])
+        kind = loss_name(loss)
+        of_indices = kind in _INDICES
+        #: Number of classes if the loss expects class indices and it is known, else `None`.
+        self.classes = self.shape[-1] if of_indices else None
+        #: The class that the loss ignores, or `None`.
+        self.ignore_class = ignored_class(loss)
+        self._per_element = self.shape[-1] != 1 and (loss is None or is_per_element(loss))
+        either = isinstance(loss, str) and loss.lower() in _ANY_CROSSENTROPY
+        #: Whether -1 is no label, in labels of any type, in integers, in integer class indices.
+        self._coded = either or of_indices or kind in _PROBABILITIES
+        self._coded_integers = kind is None and task in ("classes", "binary", "labels")
+        self._coded_indices = loss is None and task is None and self.shape[-1] != 1
+
+    def read(self, labels: Any) -> OutputLabels:
+        """Find the missing labels.
+
+        Args:
+            labels: Class indices (batch, ...) or (batch, ..., 1), or values (batch, ..., units).
+
+        Raises:
+            ValueError: If the number of axes is not known.
+        """
+        if type(labels).__name__ in ("RaggedTensor", "SparseTensor"):
+            return OutputLabels(labels, labels)
+        given, labels = labels, ops.convert_to_tensor(labels)
+        require_known_rank(labels, self.name)
+        rows, column = self._form(labels)
+        known = self._known(labels, rows)
+        if known is None:
+            return OutputLabels(given, labels)
+        per_element = rows and self._per_element
+        if rows and not per_element:
+            known = ops.any(known, axis=-1, keepdims=True)
+        fill = ops.convert_to_tensor(1 if self.ignore_class == 0 else 0, labels.dtype)
+        filled = ops.where(known, labels, fill)
+        if column or (rows and not per_element):
+            known = known[..., 0]
+        if self.ignore_class not in (None, UNLABELED):
+            given = _drop_ignored(labels, self.ignore_class)
+        return OutputLabels(given, filled, known, per_element)
+
+    def _form(self, labels: Any) -> tuple[bool, bool]:
+        """Return whether labels have a row for each prediction, and whether of one number."""
+        same_rank = len(labels.shape) == len(self.shape)
+        column = same_rank and labels.shape[-1] == 1
+        return same_rank and not column, column
+
+    def _known(self, labels: Any, rows: bool) -> Any:
+        """Return which labels, or elements of rows, are known; `None` if none can be missing."""
+        if not len(self.shape) - 1 <= len(labels.shape) <= len(self.shape):
+            return None
+        dtype = keras.backend.standardize_dtype(labels.dtype)
+        integers = dtype.startswith("int")
+        coded = self._coded or (integers and self._coded_integers)
+        coded |= integers and self._coded_indices and not rows
+        codes = [UNLABELED] if coded and (integers or "float" in dtype) else []
+        if self.ignore_class is not None and self.ignore_class not in codes and not rows:
+            codes.append(self.ignore_class)
+        known = [labels != code for code in codes]
+        if "float" in dtype:
+            known.append(ops.logical_not(ops.isnan(labels)))
+        return functools.reduce(ops.logical_and, known) if known else None
+
+
+def is_per_element(loss: Any) -> bool:
+    """Whether a loss is the mean over the last axis of a value of each element."""
+    if loss_name(loss) not in PER_ELEMENT:
+        return False
+    loss = keras.losses.get(loss)
+    return not isinstance(loss, keras.losses.Loss) or loss.get_config().get("axis", -1) == -1
+
+
+def ignored_class(loss: Any) -> int | None:
+    """Return the class that a loss on class indices ignores, or `None`."""
+    ignores = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+    return loss.ignore_class if ignores else None
+
+
+def per_output(structure: Any, name: str | None, names: Sequence[str]) -> Any:
+    """Return the part of a structure of labels or weights that belongs to one output.
+
+    Returns:
+        The part, or `None` if there is none. A plain tensor belongs to every output.
+    """
+    name = names[0] if name is None and len(names) == 1 else name
+    if isinstance(structure, dict):
+        return structure.get(name)
+    if isinstance(structure, (list, tuple)):
+        known = name in names and len(structure) == len(names)
+        return structure[names.index(name)] if known else None
+    return structure
+
+
+def require_known_rank(labels: Any, name: str) -> None:
+    """Reject labels whose number of axes is not known when a step is traced.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    # Only tensors of TensorFlow may not know it.
+    if getattr(labels.shape, "rank", 0) is None:
+        raise ValueError(
+            f"The labels of the output '{name}' must have a known number of axes. Received: labels "
+            "of unknown rank. Set their shape, for example with tf.ensure_shape in the data set."
+        )
+
+
+def mask_weights(mask: Any) -> Any:
+    """Return a boolean mask as floats, precise enough to count with."""
+    return ops.cast(mask, "float64" if keras.config.floatx() == "float64" else "float32")
 
 
 def class_indices(labels: Any, shape: tuple[int | None, ...]) -> Any:
@@ -45,3 +324,11 @@ def replace_missing(labels: Any, value: float) -> Any:
     if "float" not in keras.backend.standardize_dtype(labels.dtype):
         return labels
     return ops.where(ops.isnan(labels), ops.cast(value, labels.dtype), labels)
+
+
+def _drop_ignored(labels: Any, ignore_class: int) -> Any:
+    """Return labels with `UNLABELED` in place of a class; unsigned integers become signed."""
+    ignored = labels == ignore_class
+    if keras.backend.standardize_dtype(labels.dtype).startswith("uint"):
+        labels = ops.cast(labels, "int32")
+    return ops.where(ignored, ops.convert_to_tensor(UNLABELED, labels.dtype), labels)

@@ -48,6 +48,7 @@ __all__ = [
     "is_bad_batch",
     "is_built_in_scope",
     "least_over_workers",
+    "marked",
     "outside_graph",
     "per_replica",
     "raise_failed_assertions",

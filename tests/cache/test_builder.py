@@ -10,6 +10,7 @@ import tensorflow as tf
 import keras_kd as kd
 from keras_kd.cache.builder import block_rows
 from keras_kd.cache.writer import lock_folder
+from keras_kd.teachers.fingerprint import KINDS
 from tests import toy
 from tests.cache.caches import BLOCK, ROWS, assert_equal_files, build
 
@@ -34,8 +35,8 @@ def stop(dataset, path, after):
     """Stop a build after some batches, and return its teacher, which then runs without errors."""
     interruption = Interruption()
     teacher = kd.Teacher(toy.mlp("teacher"), preprocessing=interruption)
-    # The fingerprint runs the preprocessing once.
-    interruption.runs, interruption.last = -1, after
+    # The fingerprint runs the preprocessing, too.
+    interruption.runs, interruption.last = -KINDS, after
     with pytest.raises(tf.errors.UnknownError, match="stopped"):
         build(teacher, dataset, path)
     interruption.runs, interruption.last = 0, None
@@ -49,8 +50,8 @@ def test_a_stopped_build_is_no_cache_and_is_resumed(vectors, whole, tmp_path):
     assert len(np.load(tmp_path / "c" / "0.teacher.output.npy")) == 0
     cache = build(teacher, vectors, tmp_path / "c")
     # One block of 4,096 samples was on disk: 8 of the 20 batches and a part of the ninth. The first
-    # run is that of the fingerprint.
-    assert interruption.runs == 1 + 20 - BLOCK // 500
+    # runs are those of the fingerprint.
+    assert interruption.runs == KINDS + 20 - BLOCK // 500
     assert len(cache) == ROWS
     assert_equal_files(cache.path, whole)
 
@@ -149,7 +150,7 @@ def test_too_small_a_disk_is_an_error_before_a_teacher_runs(vectors, tmp_path, m
     teacher = kd.Teacher(toy.mlp("teacher"), preprocessing=interruption)
     with pytest.raises(OSError, match=r"take 0.00 GB and the disk has 0.00 GB left"):
         build(teacher, vectors, tmp_path / "c")
-    assert interruption.runs == 1  # For the fingerprint.
+    assert interruption.runs == KINDS  # For the fingerprint.
 
 
 def test_blocks_have_at_most_8_mib():

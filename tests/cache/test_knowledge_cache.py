@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import keras_kd as kd
 from keras_kd.models.taps import Tap
+from keras_kd.teachers.class_map import class_map
 from keras_kd.teachers.ensemble import Ensemble
-from keras_kd.teachers.teacher import class_columns
 from tests import toy
 from tests.cache.caches import SAMPLES, build
 
@@ -106,9 +106,7 @@ def test_outputs_weights_and_noise_are_the_same_to_the_last_bit(case, tmp_path):
     assert [teacher.classes for teacher in cache.teachers] == classes[:count]
     taps = [Tap(None, logits=True), Tap("conv")]
     live, cached = (
-        Ensemble(
-            t, taps, columns=[class_columns(one, 4, None) for one in t], classes=4, **options()
-        )
+        Ensemble(t, taps, class_maps=[class_map(one, 4) for one in t], classes=4, **options())
         for t in (teachers, cache.teachers)
     )
 
@@ -198,7 +196,7 @@ def test_a_path_without_a_cache_is_an_error(tmp_path):
     ("arguments", "message"),
     [
         ({"taps": ("features", "features")}, "`taps` must be unique"),
-        ({"taps": (3,)}, "`taps` must be names"),
+        ({"taps": ()}, "`taps` must be names"),
         ({"taps": ("feature",)}, "'features'"),
         ({"dtype": "int8"}, "`dtype` must be one of"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
@@ -212,6 +210,16 @@ def test_invalid_arguments(arguments, message, samples, cnn, tmp_path):
     with pytest.raises(ValueError, match=message):
         build(cnn, samples, tmp_path / "c", **arguments)
     assert not (tmp_path / "c").exists()
+
+
+def test_taps_may_be_layers(samples, cnn, tmp_path):
+    taps = [None, cnn.get_layer("features")]
+    cache = build(cnn, samples, tmp_path / "c", taps=taps, dtype="float32")
+    assert [tap.name for tap in cache.manifest.schema.teachers[0].taps] == [None, "features"]
+    with pytest.raises(TypeError, match="`taps` must be the name of a layer"):
+        build(cnn, samples, tmp_path / "d", taps=[-2])
+    with pytest.raises(ValueError, match="the layer passed as `taps` must be one of 'teacher'"):
+        build(cnn, samples, tmp_path / "d", taps=[toy.cnn("other").get_layer("features")])
 
 
 def test_invalid_data_sets(samples, cnn, tmp_path):

@@ -261,6 +261,8 @@ def test_data_models_and_arguments_it_cannot_resume_are_rejected(stopped, tmp_pa
         fit(np.zeros((8, 5)), y=np.zeros(8))
     with pytest.raises(ValueError, match="Pass `steps_per_epoch`"):
         fit(samples().filter(lambda *_: True))
+    with pytest.raises(ValueError, match="must be at least 1. Received: steps_per_epoch=0"):
+        fit(samples(), steps_per_epoch=0)
     with pytest.raises(ValueError, match="Resume sets the epoch to begin with"):
         fit(samples(), initial_epoch=1, epochs=2)
     with pytest.raises(ValueError, match="Give `shuffle` a seed"):

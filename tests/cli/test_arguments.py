@@ -6,6 +6,7 @@ import pytest
 
 from keras_kd import export
 from keras_kd.cli import arguments
+from keras_kd.models.output_evidence import DECLARATIONS
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,7 @@ def test_numbers_out_of_range_are_rejected(parse, text):
 
 def test_the_formats_are_those_of_the_export():
     assert arguments.QUANTIZATIONS == export.QUANTIZATIONS
+
+
+def test_the_declarations_are_those_of_the_scores():
+    assert arguments.OUTPUTS == DECLARATIONS

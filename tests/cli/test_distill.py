@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd.cli.distill import cosine_adam
+from keras_kd.cli.distill import _make_losses, cosine_adam
 from tests.cli import models
 
 DISTILL = "distill teacher.keras student.keras --data digits --out out --epochs 2"
@@ -42,6 +42,11 @@ def test_distill_gives_the_same_student_as_python(run, tmp_path):
     assert not written.compiled
 
 
+def test_the_temperature_reaches_the_loss_within_another():
+    plain, wrapper = _make_losses(["soft_targets", "logit_standardization"], 2.0)
+    assert float(plain.temperature) == float(wrapper.loss.temperature) == 2
+
+
 def test_without_a_test_split_distill_evaluates_nothing(run, tmp_path):
     models.save_split(tmp_path / "mine" / "train.npz", labels=(0, 1, 2, 3))
     line = "distill teacher.keras student.keras --data mine --out out --epochs 1"
@@ -54,3 +59,57 @@ def test_without_a_test_split_distill_evaluates_nothing(run, tmp_path):
 def test_the_learning_rate_decays_to_zero():
     rate = cosine_adam(0.01, 10)._learning_rate
     assert (float(rate(0)), float(rate(10))) == (pytest.approx(0.01), 0)
+
+
+def linear(name, units, bias, seed, activation=None):
+    keras.utils.set_random_seed(seed)
+    stack = [keras.Input((6,)), keras.layers.Dense(units, activation)]
+    model = keras.Sequential(stack, name=name)
+    kernel, offset = model.get_weights()
+    model.set_weights([kernel, offset + bias])
+    model.save(f"{name}.keras")
+    return model
+
+
+def save_data(labels, x):
+    Path("mine").mkdir()
+    for part in ("train", "test"):
+        np.savez(f"mine/{part}.npz", x=x, y=labels)
+
+
+OWN = "distill t.keras s.keras --data mine --out out --epochs 60 --learning-rate 0.2"
+
+
+def test_numbers_are_learned_as_numbers(run):
+    x = np.random.default_rng(0).normal(size=(200, 6)).astype("float32")
+    teacher, _ = linear("t", 1, 5.0, 2), linear("s", 1, 0.0, 1)
+    target = teacher.predict(x, verbose=0)
+    save_data(target, x)
+    code, numbers, _ = run(f"{OWN} --json")
+    assert code == 0
+    assert numbers["task"] == "values"
+    assert "logits_mse" in json.loads(Path("out/history.json").read_text())
+    found = keras.models.load_model("out/student.keras").predict(x, verbose=0)
+    error = np.sqrt(((found - target) ** 2).mean())
+    assert error < 0.1 * target.std()
+    assert numbers["student_rmse"] == pytest.approx(error, rel=1e-4)
+    code, _, errors = run(f"{OWN} --temperature 2")
+    assert code == 2
+    assert "--temperature is for classes" in errors
+    code, _, errors = run(f"{OWN} --loss dist")
+    assert code == 1
+    assert "DIST needs mutually exclusive classes" in errors
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+@pytest.mark.parametrize("units", [1, 4])
+def test_yes_or_no_labels_are_learned_as_such(run, units, activation):
+    x = np.random.default_rng(0).normal(size=(200, 6)).astype("float32")
+    teacher, _ = linear("t", units, 0.0, 2, activation), linear("s", units, 0.0, 1, activation)
+    answers = teacher.predict(x, verbose=0) > (0.5 if activation else 0)
+    save_data((answers[:, 0] if units == 1 else answers).astype("int32"), x)
+    code, text, _ = run(f"{OWN} --temperature 2")
+    assert code == 0
+    assert "test accuracy" in text
+    found = keras.models.load_model("out/student.keras").predict(x, verbose=0)
+    assert ((found > (0.5 if activation else 0)) == answers).mean() > 0.95

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import keras_kd as kd
-from keras_kd.cli.export import _format_drop
+from keras_kd.cli.export import _format_drop, _score_parts
 
 
 def test_export_writes_a_verified_file_beside_the_model(run):
@@ -52,3 +52,16 @@ def test_a_drop_is_formatted_in_points():
     assert _format_drop(1.234) == "1.23 points below the model"
     assert _format_drop(-0.5) == "0.50 points above the model"
     assert _format_drop(0.001) == "same as the model"
+
+
+def test_the_scores_are_those_of_the_task():
+    classes = kd.export.Score(0.5, 0.75, 1.0, 0.1, 0.05, 0.6)
+    assert list(_score_parts(classes)) == [
+        "75.00 % agreement with the model",
+        "accuracy 50.00 % (10.00 points below the model)",
+    ]
+    numbers = kd.export.Score(relative_difference=0.0123456, rmse=1.5)
+    assert list(_score_parts(numbers)) == [
+        "difference from the model 0.01235 of its standard deviation",
+        "root mean squared error 1.5",
+    ]

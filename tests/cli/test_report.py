@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 from keras_kd.cli.output import UsageError
@@ -19,6 +21,21 @@ def test_report_writes_a_page_of_models_by_name(run):
     assert numbers["samples"] == 296
     assert "<title>Mine</title>" in Path("page.html").read_text()
     assert numbers["history"] == {"small": {"loss": [2.0, 1.0]}}
+
+
+def test_report_prints_the_errors_of_numbers(run):
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    for name in ("a", "b"):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name=name)
+        model.save(f"{name}.keras")
+    Path("mine").mkdir()
+    np.savez("mine/test.npz", x=x, y=x[:, :2])
+    code, text, _ = run("report a.keras b.keras --data mine --out page.md")
+    assert code == 0
+    assert text.split("\n")[0].split() == ["RMSE", "R²", "size", "latency"]
+    code, _, errors = run("report a.keras b.keras --data mine --out page.md --outputs classes")
+    assert code == 1
+    assert "mutually exclusive classes" in errors
 
 
 def test_files_have_their_own_name_or_a_given_one(tmp_path, monkeypatch):

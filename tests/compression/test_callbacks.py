@@ -16,7 +16,7 @@ def run_epochs(callback, variable, entry, values):
     """Set the variable to the number of each epoch and run the callback."""
     for epoch, value in enumerate(values):
         variable.assign(epoch)
-        callback.on_epoch_end(epoch, {entry: value})
+        callback.on_epoch_end(epoch, {"loss": 0.0, entry: value})
     callback.on_train_end()
     return int(variable)
 
@@ -41,6 +41,12 @@ def test_the_last_weights_stay_if_no_epoch_is_ready():
     variable = keras.Variable(0.0)
     callback = KeepBest([variable], "loss", lambda: False)
     assert run_epochs(callback, variable, "loss", [1.0, 2.0]) == 1
+
+
+def test_an_epoch_without_data_does_not_count():
+    callback = KeepBest([], "val_loss", lambda: True)
+    callback.on_epoch_end(1, {"sparsity": 0.5})
+    assert callback.weights is None
 
 
 def test_an_unknown_entry_is_rejected():

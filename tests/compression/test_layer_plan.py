@@ -2,7 +2,8 @@
 
 import pytest
 
-from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, check_skip
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, resolve_skip
+from tests import toy
 
 PLANS = LayerPlans(
     [
@@ -43,7 +44,16 @@ def test_a_refused_layer_is_rejected_with_its_reason():
         plans.announce("pruned", "student", 0)
 
 
-def test_unknown_names_in_skip_are_rejected():
-    check_skip(["a"], ["a", "b"])
-    with pytest.raises(ValueError, match=r"must name layers of the student: \['a'\].*\['b', 'c'\]"):
-        check_skip(["c", "a", "b"], ["a"])
+def test_layers_to_skip_are_names_or_layers():
+    student = toy.mlp("student")
+    layers = ["hidden", "head"]
+    assert resolve_skip("head", student, layers) == ["head"]
+    assert resolve_skip(["head", student.get_layer("hidden")], student, layers) == [
+        "head",
+        "hidden",
+    ]
+    assert resolve_skip((), student, layers) == []
+    with pytest.raises(ValueError, match=r"layers of the student: .*Received: \['b', 'c'\]"):
+        resolve_skip(["c", "head", "b"], student, layers)
+    with pytest.raises(TypeError, match="Compression: `skip` must be the name of a layer"):
+        resolve_skip([0], student, layers)

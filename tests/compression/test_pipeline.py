@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_kd as kd
 from tests import toy
@@ -118,12 +119,89 @@ def test_an_interrupted_pipeline_resumes_after_the_last_finished_stage(tmp_path,
             np.testing.assert_array_equal(resumed_weight, weight)
 
 
-def test_another_configuration_in_the_same_directory_is_rejected(finished):
+def content(directory):
+    """When each file was written last."""
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+
+
+def relabeled(seed):
+    x, y = toy.data(16, seed=seed)
+    return x, y[::-1].copy()
+
+
+@pytest.mark.parametrize(
+    ("change", "folder", "names"),
+    [
+        ({"which": stages(epochs=3)}, "03-cluster", ["epochs"]),
+        ({"student": toy.cnn("student", filters=5)}, "01-distill", ["student"]),
+        ({"student": toy.cnn("student", filters=6, seed=3)}, "01-distill", ["student"]),
+        ({"teachers": toy.cnn("teacher", seed=2)}, "01-distill", ["teachers"]),
+        ({"teachers": [toy.cnn("teacher", seed=1)] * 2}, "01-distill", ["teachers"]),
+        ({"data": relabeled(0)}, "01-distill", ["data"]),
+        ({"validation_data": relabeled(1)}, "01-distill", ["validation_data"]),
+        ({"loss": "sparse_categorical_crossentropy"}, "01-distill", ["loss"]),
+        ({"optimizer": keras.optimizers.Adam(0.02)}, "01-distill", ["optimizer"]),
+        ({"student_loss_weight": 0.0}, "01-distill", ["student_loss_weight"]),
+    ],
+)
+def test_other_models_data_and_arguments_are_rejected_and_files_kept(
+    finished, change, folder, names
+):
     directory, _ = finished
-    with pytest.raises(ValueError, match=r"03-cluster' contains a stage with another configuratio"):
-        run(directory, stages(epochs=3))
-    with pytest.raises(ValueError, match=r"01-distill' .* it differs in \['student'\]"):
-        run(directory, student=toy.cnn("student", filters=5))
+    before = content(directory)
+    with pytest.raises(ValueError, match=rf"{folder}' contains .* it differs in \[.*\]. Pass") as e:
+        run(directory, **change)
+    assert f"it differs in {names}" in str(e.value)
+    assert content(directory) == before
+
+
+def test_equal_models_data_and_another_verbosity_are_accepted(finished, monkeypatch):
+    directory, result = finished
+    monkeypatch.setattr(kd.Distiller, "fit", None)
+    keras.utils.set_random_seed(9)
+    renamed = keras.models.clone_model(toy.cnn("student", filters=6))
+    renamed.set_weights(toy.cnn("student", filters=6).get_weights())
+    again = run(directory, student=renamed, optimizer=keras.optimizers.Adam(0.01), verbose=2)
+    assert again.history == json.loads(json.dumps(result.history))
+
+
+def batches(seed):
+    return tf.data.Dataset.from_tensor_slices(toy.data(16)).shuffle(16, seed=seed).batch(8)
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_a_shuffled_data_set_is_recognized(tmp_path, seed):
+    distill = [Stage("distill", epochs=1)]
+    first = run(tmp_path, distill, data=batches(seed)).model
+    again = run(tmp_path, distill, data=batches(seed)).model
+    for one, other in zip(again.weights, first.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match=r"differs in \['data'\]"):
+        run(tmp_path, distill, data=batches(seed).map(lambda x, y: (x, (y + 1) % 4)))
+
+
+def test_data_that_cannot_be_compared_are_reported(tmp_path):
+    def random():
+        numbers = tf.data.Dataset.random(rerandomize_each_iteration=True).take(16)
+        image = lambda i: tf.random.stateless_normal((6, 6, 1), [i, 0])  # noqa: E731
+        return numbers.map(lambda i: (image(i), i % 4)).batch(8)
+
+    distill = [Stage("distill", epochs=1)]
+    run(tmp_path, distill, data=random())
+    with pytest.warns(
+        UserWarning, match=r"01-distill' is reused. Of \['data'\] only the structure"
+    ):
+        run(tmp_path, distill, data=random())
+
+
+def test_a_folder_of_another_version_is_rejected(tmp_path):
+    run(tmp_path, [Stage("distill", epochs=1)])
+    path = tmp_path / "01-distill" / "stage.json"
+    written = json.loads(path.read_text())
+    written["about"] = {"technique": "distill", "student": [[3, 3, 1, 6]], "before": {}}
+    path.write_text(json.dumps(written))
+    with pytest.raises(ValueError, match="01-distill' contains a stage that another version"):
+        run(tmp_path, [Stage("distill", epochs=1)])
 
 
 def test_the_stored_student_is_a_plain_file(finished):

@@ -66,6 +66,16 @@ def test_the_sparsity_grows_over_half_of_the_steps():
     assert history[1] == history[3] == pytest.approx(0.6, abs=0.002)
 
 
+@pytest.mark.parametrize("options", [{}, {"schedule": 0}, {"block_size": (1, 4)}])
+def test_a_sparsity_of_zero_prunes_nothing(options):
+    result = prune_mlp(0.0, **options)
+    assert result.history["sparsity"] == [0.0, 0.0]
+    assert [count_zeros(result.model.get_layer(name).kernel) for name in ("hidden", "head")] == [
+        0,
+        0,
+    ]
+
+
 def test_a_schedule_of_zero_prunes_in_the_first_step():
     history = prune_mlp(0.6, schedule=0).history["sparsity"]
     assert history[0] == history[1] == pytest.approx(0.6, abs=0.002)
@@ -100,6 +110,16 @@ def test_blocks_become_zero_together_in_matrices_only():
     assert (blocks == 8).sum() == 24
     assert count_zeros(result.model.get_layer("second").kernel) == 0
     assert runs.actions(result)["second"] == ("left", "blocks require a matrix")
+
+
+@pytest.mark.parametrize("block_size", [(1, 4), (4, 4)])
+def test_a_matrix_with_one_row_of_blocks_is_left(block_size):
+    actions = runs.actions(prune_mlp(0.5, block_size=block_size, epochs=1))
+    assert actions["hidden"][0] == "pruned"
+    assert actions["head"] == (
+        "left",
+        "tensorflow-model-optimization requires two rows and two columns of blocks",
+    )
 
 
 def test_skipped_and_frozen_layers_are_not_pruned():

@@ -1,13 +1,10 @@
-"""Stages, their stored results, and the descriptions that identify their arguments."""
+"""Stages and their stored results."""
 
-import json
-
-import keras
 import numpy as np
 import pytest
 
 from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result
-from keras_kd.compression.stage import Stage, StageFolder, describe, save_student
+from keras_kd.compression.stage import VERSION, Stage, StageFolder, save_student
 from tests import toy
 
 PLANS = LayerPlans([LayerPlan("head", "Dense", "pruned", "kernel")])
@@ -27,7 +24,8 @@ def write(model):
 
 
 def test_a_finished_stage_is_loaded(tmp_path):
-    folder = StageFolder(tmp_path / "runs" / "01-prune", {"arguments": {"epochs": 2}})
+    about = {"version": VERSION, "arguments": {"epochs": 2}}
+    folder = StageFolder(tmp_path / "runs" / "01-prune", about)
     assert not folder.done
     model = toy.mlp("student", seed=1)
     folder.run(write(model))
@@ -52,34 +50,17 @@ def test_a_stage_that_fails_leaves_nothing(tmp_path):
 
 
 def test_a_stage_with_another_configuration_is_rejected(tmp_path):
-    StageFolder(tmp_path / "01-prune", {"a": 1, "b": 2}).run(write(toy.mlp("student")))
-    with pytest.raises(ValueError, match=r"it differs in \['b', 'c'\]"):
-        _ = StageFolder(tmp_path / "01-prune", {"a": 1, "c": 2}).done
+    def folder(**about):
+        return StageFolder(tmp_path / "01-prune", {"version": VERSION, **about})
+
+    folder(a=1, b=2, arguments={"d": 1, "e": 2}).run(write(toy.mlp("student")))
+    with pytest.raises(ValueError, match=r"it differs in \['b', 'c', 'd'\]. Pass another dir"):
+        _ = folder(a=1, c=2, arguments={"d": 3, "e": 2}).done
 
 
-class Other:
-    pass
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ({"a": (1, 0.5)}, {"a": [1, 0.5]}),
-        ([True, None, "x"], [True, None, "x"]),
-        (np.zeros((2, 3), "float32"), "float32 (2, 3)"),
-        (np.mean, "mean"),
-        (Other(), "Other"),
-    ],
-)
-def test_arguments_are_described_as_json(value, expected):
-    assert describe(value) == expected
-    json.dumps(describe(value))
-
-
-def test_models_and_optimizers_are_described_by_their_configuration():
-    assert describe(toy.mlp("student")) == "student, 84 parameters"
-    first, second = keras.optimizers.SGD(0.5), keras.optimizers.SGD(0.5)
-    second.name = "sgd_1"
-    assert describe(first) == describe(second)
-    assert describe(first) != describe(keras.optimizers.SGD(0.25))
-    assert describe(first)["learning_rate"] == 0.5
+def test_a_stage_of_another_version_is_rejected(tmp_path):
+    about = {"technique": "prune", "arguments": {}, "student": [[5, 8]], "before": {}}
+    StageFolder(tmp_path / "01-prune", about).run(write(toy.mlp("student")))
+    with pytest.raises(ValueError, match="01-prune' contains a stage that another version of"):
+        _ = StageFolder(tmp_path / "01-prune", {**about, "version": VERSION}).done
+    assert (tmp_path / "01-prune" / "student.keras").exists()

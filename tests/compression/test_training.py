@@ -159,6 +159,14 @@ def test_sample_weights_noise_and_a_nested_tap_are_supported():
     )
 
 
+def test_the_student_itself_may_be_the_teacher_because_a_copy_is_trained():
+    student = toy.cnn("student")
+    before = student.get_weights()
+    train(student, teachers=student, loss=toy.sparse_loss(), optimizer=sgd(), epochs=1)
+    for one, other in zip(before, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_the_best_epoch_is_kept():
     rates = iter([0.1, 50.0, 50.0])
     result = train(
@@ -177,8 +185,8 @@ def test_the_best_epoch_is_kept():
 
 
 def test_a_student_is_distilled_without_compression():
-    student = toy.cnn("student")
-    training = Training(data=batches(), epochs=2, loss=SPARSE, teachers=toy.cnn("t"), verbose=0)
+    student, loss = toy.cnn("student"), toy.sparse_loss()
+    training = Training(data=batches(), epochs=2, loss=loss, teachers=toy.cnn("t"), verbose=0)
     before = student.get_layer("logits").kernel.numpy()
     with eagerly():
         history = training.distill(student)
@@ -209,8 +217,9 @@ def test_sample_batches_stops_at_the_number_of_samples(make):
         ({}, ValueError, "nothing to train on: pass `teachers`, a `loss` on the labels"),
         ({"loss": "mse", "losses": "soft_targets"}, ValueError, "nothing to train on"),
         ({"loss": "mse", "epochs": 0}, ValueError, "must be at least 1. Received: epochs=0"),
+        ({"loss": "mse", "steps_per_epoch": 0}, ValueError, "Received: .*steps_per_epoch=0"),
         ({"loss": "mse", "optimizer": tf_keras.optimizers.Adam()}, TypeError, "of Keras 3, not"),
-        ({"loss": SPARSE, "monitor": "val_loss"}, ValueError, "must be an entry of the history"),
+        ({"loss": toy.sparse_loss(), "monitor": "no"}, ValueError, "must be an entry of"),
         ({"loss": "mse", "colour": 3}, TypeError, "unexpected keyword argument 'colour'"),
     ],
 )

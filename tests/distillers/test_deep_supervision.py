@@ -47,6 +47,30 @@ def test_the_loss_is_the_sum_over_the_final_output_and_the_exits(activation):
     np.testing.assert_allclose(logs["accuracy"][0], correct, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("end", "loss"),
+    [
+        (ops.softmax, keras.losses.CategoricalCrossentropy()),
+        (ops.sigmoid, keras.losses.BinaryCrossentropy()),
+    ],
+    ids=["softmax", "sigmoid"],
+)
+def test_exits_have_the_hidden_activation_that_the_task_tells(end, loss):
+    (x, y), plain = toy.vectors(), toy.mlp("plain")
+    y = np.eye(4, dtype="float32")[y]
+    hidden = layers.Lambda(end, name="end")(plain.outputs[0])
+    student = keras.Model(plain.inputs, hidden, name="student")
+    model = kd.DeepSupervision(student, ["hidden"], student_outputs="probabilities")
+    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    (layer,), soft = model.exits.values(), kd.losses.SoftTargets()
+    logits = layer(tap(student, "hidden", x))
+    logs = model.fit(x, y, batch_size=32, verbose=0).history
+    np.testing.assert_allclose(logs["exit_loss"][0], loss(y, end(logits)), rtol=1e-5)
+    soft.set_task("labels" if end is ops.sigmoid else "classes")
+    expected = np.mean(soft(plain(x), logits))
+    np.testing.assert_allclose(logs["hidden_soft_targets"][0], expected, rtol=1e-4)
+
+
 def test_the_final_output_gets_no_gradient_as_a_target():
     (x, y), student = toy.vectors(), toy.mlp("student")
     model = supervised(student, ["hidden"], student_loss_weight=0.0)
@@ -99,6 +123,17 @@ def test_given_exits_unlabeled_samples_and_a_schedule():
     np.testing.assert_allclose(logs["exit_loss"][0], expected, rtol=1e-5)
     parts = logs["student_loss"][0] + 0.25 * logs["exit_loss"][0] + logs["hidden_soft_targets"][0]
     np.testing.assert_allclose(logs["loss"][0], parts, rtol=1e-5)
+
+
+def test_a_loss_around_another_is_computed_at_each_exit():
+    (x, y), student = toy.vectors(), toy.mlp("student")
+    loss = kd.losses.LogitStandardization(kd.losses.SoftTargets(2.0), weight=3.0)
+    model = supervised(student, ["hidden"], loss)
+    final, exit_logits = student(x), model.exits["hidden"](tap(student, "hidden", x))
+    logs = model.fit(x, y, batch_size=32, verbose=0).history
+    expected = np.mean(loss(final, exit_logits))
+    np.testing.assert_allclose(logs["hidden_logit_standardization"][0], expected, rtol=1e-4)
+    assert float(model.hyperparameters["hidden_logit_standardization.temperature"]) == 2
 
 
 def test_without_labels_the_exits_learn_from_the_final_output():

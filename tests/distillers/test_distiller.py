@@ -139,11 +139,11 @@ def test_several_outputs_with_lists_of_losses():
         keras.Model(inputs, [layers.Dense(4, name="p")(inputs), layers.Dense(2, name="q")(inputs)])
         for _ in range(2)
     )
-    soft = kd.losses.SoftTargets(teacher_tap="q", student_tap="q")
-    model = distiller(student, teacher, soft, loss=[toy.sparse_loss(), "mse"], metrics=None)
+    values = kd.losses.LogitsMSE(teacher_tap="q", student_tap="q")
+    model = distiller(student, teacher, values, loss=[toy.sparse_loss(), "mse"], metrics=None)
     x, y = np.ones((6, 3)), [np.zeros(6, int), np.ones((6, 2))]
     logs = model.fit(x, y, verbose=0).history
-    assert logs["soft_targets"][0] > 0
+    assert logs["logits_mse"][0] > 0
     assert {"p_loss", "q_loss"} <= set(logs)
 
 

@@ -169,6 +169,31 @@ def test_an_empty_data_set_is_rejected():
         fragile().fit(batches().take(0), verbose=0)
 
 
+def generator():
+    x, y = toy.vectors(32)
+    return ((x[i : i + 8], y[i : i + 8]) for i in range(0, 32, 8))
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(4, 1), (2, 2)])
+@pytest.mark.parametrize("on_bad_batch", ["raise", "skip"])
+def test_data_that_end_early_leave_the_history_and_the_weights(steps, epochs, on_bad_batch):
+    def fit(of):
+        model = distiller(on_bad_batch=on_bad_batch)
+        callbacks = [
+            kd.callbacks.TemperatureScheduler(lambda epoch: 4.0 - epoch),
+            keras.callbacks.EarlyStopping("loss", patience=9),
+        ]
+        settings = {"steps_per_epoch": steps, "epochs": of, "verbose": 0}
+        return model, model.fit(generator(), callbacks=callbacks, **settings)
+
+    with pytest.warns(UserWarning, match="ran out of data"):
+        model, history = fit(4)
+    shorter, expected = fit(epochs)
+    assert history.epoch == expected.epoch
+    assert history.history == expected.history
+    assert_equal(model.student.get_weights(), shorter.student.get_weights())
+
+
 # Skipped batches.
 
 

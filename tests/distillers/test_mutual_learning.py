@@ -46,6 +46,21 @@ def test_the_loss_is_the_sum_over_the_students_of_their_parts(number):
     np.testing.assert_allclose(logs["loss"][0], total, rtol=1e-5)
 
 
+@pytest.mark.parametrize("eager", [True, False])
+def test_the_loss_of_each_student_is_the_mean_over_the_labeled_samples(eager):
+    """In Keras, the batches of a compiled step have equal weights, whatever their size."""
+    (x, y), models = toy.vectors(20), students()
+    y[[3, 17, 18]] = kd.UNLABELED
+    known = y != kd.UNLABELED
+    model = kd.MutualLearning(models)
+    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss(), run_eagerly=eager)
+    logs = fit(model, x, y, batch_size=16, shuffle=False, validation_data=(x, y))
+    for student in models:
+        hard = toy.sparse_loss()(y[known], ops.convert_to_tensor(student(x))[known])
+        np.testing.assert_allclose(logs[f"{student.name}_loss"][0], hard, rtol=1e-5)
+        np.testing.assert_allclose(logs[f"val_{student.name}_loss"][0], hard, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_student_gets_only_the_gradient_of_its_own_part():
     (x, y), models = toy.vectors(), students()

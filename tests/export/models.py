@@ -179,7 +179,8 @@ def _export(make, quantization, options):
     keras.utils.set_random_seed(0)
     name = "-".join(map(str, [make.__name__, quantization, *dict(options).values()]))
     path = Path(_FOLDER.name) / f"{name}.tflite"
-    return to_tflite(make(), path, quantization, _SAMPLES[make], **dict(options))
+    options = {"outputs": "logits", **dict(options)}
+    return to_tflite(make(), path, quantization, _SAMPLES[make], **options)
 
 
 def content(make, quantization="float32", **options):

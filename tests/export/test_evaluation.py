@@ -43,9 +43,19 @@ def test_agreement_and_differences_are_those_from_the_keras_model(identity):
     model.set_weights([matrix, np.zeros(3)])
     rows = np.array([[2, 1.5, 0], [0, 0, 1]], "float32")  # The model predicts 1 and 2.
     for data in ([(rows,)], [rows], [(rows, np.array([0, 2]))]):
-        result = evaluate(identity, data, model=model)
+        result = evaluate(identity, data, model=model, outputs="logits")
         assert (result.agreement, result.max_difference) == (0.5, 1)
         assert result.mean_difference == pytest.approx(1 / 6)
+
+
+def test_without_labels_linear_units_of_unknown_meaning_are_not_compared_as_classes(identity):
+    x = layers.Input((3,), name="x")
+    model = keras.Model(x, layers.Rescaling(1.0, name="same")(x))
+    result = evaluate(identity, [ROWS], model=model)
+    assert (result.task, result.agreement, result.relative_difference) == (None, None, 0)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    result = evaluate(identity, [ROWS], model=model)
+    assert (result.task, result.agreement, result.divergence) == ("classes", 1, 0)
 
 
 def test_several_outputs_are_matched_by_name(pair):

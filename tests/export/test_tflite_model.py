@@ -1,11 +1,13 @@
 """The written file: its properties and predictions."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 
 from keras_kd.export.tflite_model import Attempt
+from keras_kd.litert.interpreter import read_tflite
 from tests.export import models
 
 
@@ -15,6 +17,12 @@ def test_the_file_is_frozen_and_has_a_size():
     assert (file.inputs, file.outputs, file.tried) == (("input_0",), ("logits",), ())
     with pytest.raises(dataclasses.FrozenInstanceError):
         file.path = "other"
+
+
+def test_the_file_is_a_path():
+    file = models.export(models.cnn)
+    assert os.fspath(file) == str(file.path)
+    assert read_tflite(file) == file.path.read_bytes()
 
 
 def test_several_outputs_are_in_the_order_of_the_model():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import keras_kd as kd
 from keras_kd.export import benchmark, evaluate
 from keras_kd.litert.interpreter import LiteRT, check_shapes, read_tflite
 from tests.export import models
@@ -69,6 +70,21 @@ def test_a_file_that_does_not_exist_is_rejected(tmp_path):
     for call in (lambda path: evaluate(path, []), benchmark, read_tflite):
         with pytest.raises(FileNotFoundError, match=r"path of a .tflite file.*is not a file"):
             call(tmp_path / "none.tflite")
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_file_of_a_keras_model_is_rejected(suffix):
+    with pytest.raises(ValueError, match="a file of a Keras model. Load it with .*to_tflite"):
+        read_tflite(f"model{suffix}")
+
+
+def test_anything_but_a_path_is_rejected():
+    model = models.cnn()
+    for call in (lambda path: evaluate(path, []), benchmark, kd.Teacher.from_tflite, read_tflite):
+        with pytest.raises(TypeError, match=r"its path, or what .*type Sequential.*to_tflite\("):
+            call(model)
+    with pytest.raises(TypeError, match="type NoneType"):
+        read_tflite(None)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])

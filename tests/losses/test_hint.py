@@ -142,3 +142,16 @@ def test_shapes_without_a_projector_are_rejected_with_the_taps():
 def test_automatic_pairs_need_a_teacher():
     with pytest.raises(ValueError, match="taps='auto' needs a teacher"):
         kd.Distiller(toy.cnn("student"), None, Hint(taps="auto"))
+
+
+def test_a_custom_projector_must_be_registered():
+    class Double(layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    hint = Hint("hidden", "hidden", projector=Double())
+    with pytest.raises(ValueError, match=r"The projector 'Double' is a custom class.*Decorate it"):
+        kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1), hint)
+    with keras.saving.custom_object_scope({"Double": Double}):
+        model = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1), hint)
+    assert isinstance(model.projectors["hint"], Double)

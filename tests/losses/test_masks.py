@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import keras_kd as kd
@@ -60,3 +61,54 @@ def test_a_loss_without_mask_support_rejects_masked_steps():
     model.compile("sgd", toy.sparse_loss(), run_eagerly=True)
     with pytest.raises(ValueError, match="DIST cannot skip the masked steps"):
         model.fit(TOKENS, LABELS, verbose=0)
+
+
+@pytest.mark.parametrize("combine", ["losses", "probabilities"])
+def test_weights_of_teachers_do_not_count_masked_steps(combine):
+    teachers = [tagger("one", 4, seed=1), tagger("two", 4, "softmax", seed=2)]
+    for teacher in teachers:  # Confident ones, so that their weights differ.
+        teacher.layers[-1].kernel.assign(teacher.layers[-1].kernel * 100.0)
+    student, weighting = tagger("student", 4, seed=3), kd.weighting.CrossEntropy()
+    model = kd.Distiller(
+        student, teachers, kd.losses.SoftTargets(), weighting=weighting, combine=combine
+    )
+    model.compile("sgd", toy.sparse_loss(), run_eagerly=True)
+    one, two, own = (np.asarray(m(TOKENS)) for m in (*teachers, student))
+    logits, expected = np.stack([one, np.log(two)]), []
+    for i, real in enumerate(REAL):
+        steps = np.flatnonzero(real)
+        weights = np.asarray(weighting(logits[:, [i]][:, :, steps], LABELS[[i]][:, steps]))[:, 0]
+        assert abs(weights[0] - 0.5) > 0.001
+        values = [kd.losses.SoftTargets()(t[i, steps], own[i, steps]) for t in logits]
+        if combine == "probabilities":
+            mixed = np.log(
+                sum(
+                    w * np.exp(log_softmax(t[i, steps]))
+                    for w, t in zip(weights, logits, strict=True)
+                )
+            )
+            expected.append(np.mean(kd.losses.SoftTargets()(mixed, own[i, steps])))
+        else:
+            expected.append(np.dot(weights, np.mean(values, axis=-1)))
+    logs = model.fit(TOKENS, LABELS, batch_size=3, verbose=0).history
+    np.testing.assert_allclose(logs["soft_targets"][0], np.mean(expected), rtol=1e-4)
+
+
+def log_softmax(logits):
+    return np.asarray(keras.ops.log_softmax(logits))
+
+
+def test_weights_of_cached_sequences_are_rejected(tmp_path):
+    """A cache stores no masks, so padding would count."""
+    teachers = [tagger("one", 4, seed=1), tagger("two", 4, seed=2)]
+    data = tf.data.Dataset.from_tensor_slices((TOKENS, LABELS)).batch(3)
+    cache = kd.KnowledgeCache.build(teachers, data, tmp_path / "cache", verbose=0)
+    for weighting, fine in ((kd.weighting.Entropy(), False), (kd.weighting.Uniform(), True)):
+        student = tagger("student", 4, seed=3)
+        model = kd.Distiller(student, cache.teachers, "soft_targets", weighting=weighting)
+        model.compile("sgd", toy.sparse_loss(), run_eagerly=True)
+        if fine:
+            model.fit(cache.join(data), verbose=0)
+        else:
+            with pytest.raises(ValueError, match=r"masked steps .*\['one', 'two'\] have no mask"):
+                model.fit(cache.join(data), verbose=0)

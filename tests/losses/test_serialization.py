@@ -1,7 +1,9 @@
 import keras
 import pytest
 
+import keras_kd as kd
 from keras_kd import losses
+from tests import toy
 
 
 def test_every_argument_is_in_the_configuration():
@@ -57,6 +59,63 @@ def test_a_loss_with_required_arguments_has_no_name():
 
     with pytest.raises(ValueError, match=r"'needs' has required arguments.*Pass kd.losses.Needs"):
         losses.get("needs")
+
+
+class Mine(losses.DistillationLoss):
+    """A custom loss that is not registered."""
+
+    def call(self, teacher, student, labels=None):
+        return keras.ops.mean(keras.ops.abs(teacher - student), axis=-1)
+
+
+DISTILLERS = {
+    "distiller": lambda loss: kd.Distiller(toy.mlp("s"), toy.mlp("t", seed=1), [loss]),
+    "self": lambda loss: kd.SelfDistiller(toy.mlp("s"), [loss], decay=0.9),
+    "mutual": lambda loss: kd.MutualLearning([toy.mlp("a"), toy.mlp("b")], [loss]),
+    "deep": lambda loss: kd.DeepSupervision(toy.mlp("s"), ["hidden"], [loss]),
+    "class": lambda loss: kd.TeacherClass(
+        toy.mlp("t"), "hidden", [toy.mlp("a", classes=8)], loss=loss
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DISTILLERS)
+def test_a_saved_distiller_with_a_custom_loss_needs_its_class(kind, tmp_path):
+    model, path = DISTILLERS[kind](Mine(weight=0.25)), tmp_path / "distiller.keras"
+    model.save(path)
+    message = (
+        r"The distillation loss 'Mine' is a custom class.*register_keras_serializable\(\).*"
+        r"custom_objects=\{'Mine': Mine\}"
+    )
+    with pytest.raises(ValueError, match=message):
+        keras.saving.load_model(path)
+    again = keras.saving.load_model(path, custom_objects={"Mine": Mine})
+    assert again.get_config().keys() == model.get_config().keys()
+    if kind != "class":
+        assert float(again.distillation_losses[0].weight) == 0.25
+
+
+def test_a_custom_loss_within_another_needs_its_class():
+    config = losses.serialize(losses.LogitStandardization(Mine()))
+    with pytest.raises(ValueError, match="The distillation loss 'Mine' is a custom class"):
+        losses.deserialize(config)
+    with keras.saving.custom_object_scope({"Mine": Mine}):
+        assert isinstance(losses.get(config).loss, Mine)
+
+
+def test_a_custom_loss_must_return_its_arguments():
+    class Power(losses.DistillationLoss):
+        def __init__(self, power):
+            super().__init__()
+            self.power = power
+
+    config = losses.serialize(Power(2.0))
+    message = "'Power' cannot be created.*must return all arguments of its constructor.*'weight'"
+    with (
+        keras.saving.custom_object_scope({"Power": Power}),
+        pytest.raises(ValueError, match=message),
+    ):
+        losses.deserialize(config)
 
 
 def test_anything_else_is_rejected():

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -97,6 +100,19 @@ def test_a_model_must_be_built():
         require_built(3, "The student")
     with pytest.raises(ValueError, match="The student 'subclassed' is not built"):
         require_built(Subclassed(), "The student")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("a/model.keras", "Load the file first: keras.models.load_model('a/model.keras')"),
+        (Path("model.tflite"), "can be a teacher: kd.Teacher.from_tflite('model.tflite')"),
+        (3, "Received: 3 (of type int)"),
+    ],
+)
+def test_the_path_of_a_file_is_not_a_model(path, hint):
+    with pytest.raises(TypeError, match=f"The model must be a keras.Model .*{re.escape(hint)}$"):
+        require_built(path, "The model")
 
 
 def test_the_activation_of_a_time_distributed_layer_is_in_the_wrapped_layer():

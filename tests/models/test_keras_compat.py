@@ -25,6 +25,12 @@ def test_a_mask_that_is_set_reaches_the_next_layer():
     pooled = layers.GlobalAveragePooling1D()(keras_compat.set_mask(x + np.eye(3, 4), mask))
     expected = layers.GlobalAveragePooling1D()(x + np.eye(3, 4), mask=mask)
     np.testing.assert_array_equal(pooled, expected)
+    copied = keras_compat.copy_mask(x, keras.ops.ones(3))
+    assert keras_compat.get_mask(copied) is None
+    masked = keras_compat.set_mask(keras.ops.ones((2, 3)), mask)
+    assert keras_compat.get_mask(keras_compat.copy_mask(masked, copied)) is mask
+    assert keras_compat.get_mask(keras_compat.detach(masked)) is mask
+    assert keras_compat.get_mask(keras_compat.without_mask(masked)) is None
     embedded = layers.Embedding(5, 2, mask_zero=True)(np.array([[1, 0]]))
     np.testing.assert_array_equal(keras_compat.get_mask(embedded), [[True, False]])
 
@@ -65,6 +71,46 @@ def test_the_mean_of_the_metric_values_is_the_metric():
     ):
         values = keras_compat.metric_values(metric, y, outputs)
         np.testing.assert_allclose(np.mean(values), metric(y, outputs), rtol=1e-6)
+
+
+def test_the_function_of_a_metric_gives_its_values():
+    """Remove `metric_function` when a metric that is a mean names its function in public."""
+    metric = keras.metrics.BinaryCrossentropy(from_logits=True, label_smoothing=0.1)
+    function, arguments = keras_compat.metric_function(metric)
+    assert function is keras.losses.binary_crossentropy
+    assert arguments == {"from_logits": True, "label_smoothing": 0.1}
+
+
+@pytest.mark.parametrize("form", [dict, list])
+def test_losses_are_listed_per_output_with_its_weight_and_tracker(form):
+    """Remove `losses_per_output` when Keras lists the compiled losses by output in public."""
+    losses, weights = {"a": "mse", "b": "mae"}, {"a": 1.0, "b": 0.5}
+    if form is list:
+        losses, weights = list(losses.values()), list(weights.values())
+    inputs = keras.Input((3,))
+    outputs = {"a": layers.Dense(2, name="a")(inputs), "b": layers.Dense(1, name="b")(inputs)}
+    model = keras.Model(inputs, outputs if form is dict else list(outputs.values()))
+    model.compile(loss=losses, loss_weights=weights)
+    y_pred, y = model(np.ones((4, 3))), {"a": np.zeros((4, 2)), "b": np.ones((4, 1))}
+    y = y if form is dict else list(y.values())
+    rows = keras_compat.losses_per_output(model._compile_loss, y, y_pred)
+    found = [(weight, tracker.name) for _, weight, tracker, _ in rows]
+    assert found == [(1.0, "a_loss"), (0.5, "b_loss")]
+    labels = y.values() if form is dict else y
+    total = sum(w * loss(t, p) for (loss, w, _, p), t in zip(rows, labels, strict=True))
+    np.testing.assert_allclose(total, model._compile_loss(y, y_pred), rtol=1e-6)
+
+
+def test_the_loss_of_a_single_output_has_no_tracker():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    model.compile(loss="mse")
+    y_pred = model(np.ones((4, 3)))
+    ((loss, weight, tracker, prediction),) = keras_compat.losses_per_output(
+        model._compile_loss, np.zeros((4, 2)), y_pred
+    )
+    assert weight is tracker is None
+    assert prediction is y_pred
+    assert loss.fn is keras.losses.mean_squared_error
 
 
 def test_metrics_are_listed_per_output_with_its_labels():

@@ -30,6 +30,11 @@ def nested(layer):
     return keras.Sequential([keras.Input((5,)), layer])
 
 
+def first(filters, **kwargs):
+    """A convolution with the channels on axis 1."""
+    return layers.Conv2D(filters, 1, data_format="channels_first", **kwargs)
+
+
 X = np.random.default_rng(0).normal(size=(7, 5)).astype("float32") * 10
 
 
@@ -79,6 +84,32 @@ def test_a_convolution_with_a_softmax_is_detected():
 @pytest.mark.parametrize(
     "last",
     [
+        [layers.Softmax(axis=1)],
+        [lambda x: ops.softmax(x, axis=1)],
+        [layers.Permute((2, 3, 1)), layers.Softmax()],
+        [layers.Softmax(axis=-3), layers.Permute((2, 3, 1))],
+        [layers.Softmax(axis=1), layers.Reshape((4, 6))],
+    ],
+    ids=["layer", "operation", "moved before", "moved after", "one axis of positions"],
+)
+def test_a_softmax_over_the_axis_of_the_classes_is_detected(last):
+    """Maps (batch, classes, height, width); the logits have the classes last."""
+    image = x = keras.Input((5, 2, 3))
+    x = y = first(4)(x)
+    for layer in last:
+        x = layer(x)
+    model = keras.Model(image, x)
+    images = np.random.default_rng(0).normal(size=(7, 5, 2, 3)).astype("float32")
+    expected = np.moveaxis(keras.Model(image, y)(images), 1, -1)
+    outputs, found = logits(model, images)
+    np.testing.assert_allclose(found, expected.reshape(found.shape), rtol=1e-6)
+    np.testing.assert_array_equal(outputs, model(images))
+    assert TappedModel(model, [LOGITS]).activations == {LOGITS: "softmax"}
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
         [layers.Dense(4)],
         [layers.Dense(8, activation="relu"), layers.Dense(4), layers.BatchNormalization()],
         [layers.Dense(4, activation="log_softmax")],
@@ -98,9 +129,16 @@ def test_logits_are_detected_and_unchanged(last):
     [
         [layers.Dense(4, activation="softmax"), layers.Rescaling(0.5)],
         [layers.Dense(4), layers.Lambda(lambda x: x / 2)],
-        [layers.Reshape((5, 1)), layers.Softmax(axis=1)],
+        [layers.Reshape((5, 1, 1)), first(4), layers.Softmax()],
+        [layers.Reshape((5, 1, 1)), first(4, activation="softmax")],
+        [layers.Dense(4, activation="softmax"), layers.Reshape((2, 2))],
+        [layers.Reshape((5, 1)), layers.Dense(4, activation="softmax"), layers.Flatten()],
+        [layers.Dense(4, activation="softmax"), lambda x: x[:, :2]],
     ],
-    ids=["scaled probabilities", "lambda", "other axis"],
+    ids=[
+        *("scaled probabilities", "lambda", "other axis", "axis of an argument", "split classes"),
+        *("joined steps", "some classes"),
+    ],
 )
 def test_an_ambiguous_output_is_rejected(last):
     with pytest.raises(ValueError, match='may be logits or probabilities.*outputs="logits"'):

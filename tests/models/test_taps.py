@@ -226,7 +226,7 @@ def steps():
     inputs = keras.Input((5,))
     x = layers.Reshape((5, 1))(layers.Dense(5, name="hidden")(inputs))
     x = layers.TimeDistributed(layers.Dense(4, activation="softmax"))(x)
-    return keras.Model(inputs, layers.Reshape((20,))(x)), "hidden"
+    return keras.Model(inputs, layers.Reshape((1, 5, 4))(x)), "hidden"
 
 
 KINDS = [subclassed, gated, overridden, regularized, same_names, steps]

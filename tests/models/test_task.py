@@ -61,6 +61,9 @@ def test_a_subclass_has_the_task_of_its_base():
         ({"units": 5, "heads": ["logits"], "loss": "mse"}, "values"),
         ({"units": 5, "heads": ["logits"], "loss": "binary_crossentropy"}, "labels"),
         ({"units": 5, "heads": ["softmax"], "declared": "values"}, "values"),
+        ({"units": 5, "loss": "mse", "declared": "logits"}, "classes"),
+        ({"units": 5, "loss": "mse", "declared": "probabilities", "heads": ["sigmoid"]}, "labels"),
+        ({"units": 5, "loss": "mse", "declared": "labels"}, "labels"),
         ({"units": 1, "heads": ["sigmoid", "softmax"]}, None),
     ],
 )
@@ -75,7 +78,6 @@ def test_the_strongest_evidence_decides(evidence, task):
         {"units": 5, "loss": "categorical_crossentropy", "heads": ["sigmoid"]},
         {"units": 5, "loss": "categorical_crossentropy", "heads": ["values"]},
         {"units": 5, "loss": "binary_crossentropy", "declared": "values"},
-        {"units": 5, "loss": "mse", "declared": "logits"},
     ],
 )
 def test_contradictory_evidence_is_refused(evidence):

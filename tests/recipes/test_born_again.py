@@ -1,6 +1,9 @@
+import shutil
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import keras_kd as kd
@@ -77,7 +80,58 @@ def test_an_interrupted_run_continues_where_it_stopped(tmp_path):
     assert epochs == [1]
     assert_equal(again.student.get_weights(), expected.student.get_weights())
     kept = sorted(file.name for file in (tmp_path / "run").iterdir())
-    assert kept == [f"generation_{n}.{end}" for n in range(3) for end in ("json", "weights.h5")]
+    files = [f"generation_{n}.{end}" for n in range(3) for end in ("json", "weights.h5")]
+    assert kept == ["about.json", *files]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("born_again") / "run"
+    tf.config.run_functions_eagerly(True)
+    run(path)
+    tf.config.run_functions_eagerly(False)
+    return path
+
+
+def run(path, build=build, **kwargs):
+    (x, y), optimizer = toy.vectors(16), keras.optimizers.SGD(0.1)
+    arguments = {"y": y, "loss": toy.sparse_loss(), "optimizer": optimizer, **SETTINGS, **kwargs}
+    return kd.born_again(build, x, path=path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"y": toy.vectors(16)[1][::-1].copy()}, "y"),
+        ({"build": lambda: toy.mlp("student", units=9)}, "build"),
+        ({"loss": "sparse_categorical_crossentropy"}, "loss"),
+        ({"losses": [kd.losses.LogitsMSE()]}, "losses"),
+        ({"optimizer": keras.optimizers.SGD(0.2)}, "optimizer"),
+        ({"epochs": 3}, "epochs"),
+    ],
+)
+def test_a_folder_of_another_run_is_rejected(finished, changed, name):
+    before = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
+    with pytest.raises(
+        ValueError, match=rf"run' contains a run with other {name}\. Pass another p"
+    ):
+        run(finished, **changed)
+    assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == before
+
+
+def test_a_folder_of_another_version_is_rejected(finished, tmp_path):
+    path = shutil.copytree(finished, tmp_path / "run")
+    (path / "about.json").unlink()
+    with pytest.raises(ValueError, match="a run with other version of keras_kd"):
+        run(path)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_finished_run_continues_with_more_generations(finished, tmp_path):
+    path = shutil.copytree(finished, tmp_path / "run")
+    result = run(path, generations=4)
+    assert len(result.students) == 4
+    assert [len(history.epoch) for history in result.histories] == [2, 2, 2, 2]
 
 
 ONE = toy.mlp("one")

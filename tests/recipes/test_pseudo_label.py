@@ -58,6 +58,59 @@ def test_a_single_output_has_labels_zero_and_one():
     np.testing.assert_array_equal(labels, np.ravel(teacher(x)) > 0.5)
 
 
+def mean_of_sigmoids(teachers, x, weights):
+    parts = [ops.sigmoid(toy_logits(teacher, x)) for teacher in teachers]
+    return np.asarray(sum(w * part for w, part in zip(weights, parts, strict=True)))
+
+
+def toy_logits(teacher, x):
+    inner = keras.Model(teacher.input, teacher.get_layer("features").output)
+    return inner(x) @ teacher.get_layer("logits").kernel + teacher.get_layer("logits").bias
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_independent_labels_are_confident_one_by_one(count):
+    x, _ = toy.data()
+    teachers = [toy.cnn(f"t{i}", 6, activation="sigmoid", seed=i) for i in range(1, 1 + count)]
+    weights = [1.0] if count == 1 else [0.75, 0.25]
+    weighting = None if count == 1 else kd.weighting.Fixed([3, 1])
+    probability = mean_of_sigmoids(teachers, x, weights)
+    confidence = np.maximum(probability, 1 - probability)
+    threshold = float(np.quantile(confidence, 0.8))
+    result = kd.pseudo_label(teachers, data(x), threshold, weighting=weighting)
+    kept, labels = concatenate(result.dataset)
+    expected = np.where(confidence >= threshold, probability > 0.5, np.nan)
+    some = (confidence >= threshold).any(1)
+    np.testing.assert_array_equal(kept, x[some])
+    np.testing.assert_array_equal(labels, expected[some])
+    assert labels.dtype == "float32"
+    assert 0 < result.kept < 32
+    assert result.classes == tuple((expected == 1).sum(0))
+
+
+def test_several_yes_or_no_teachers_are_combined_by_the_mean_of_their_probabilities():
+    x, _ = toy.data()
+    teachers = [toy.cnn(f"t{i}", 6, 1, activation="sigmoid", seed=i) for i in (1, 2)]
+    probability = mean_of_sigmoids(teachers, x, [0.5, 0.5])[:, 0]
+    _, labels = concatenate(kd.pseudo_label(teachers, data(x), 0.0).dataset)
+    np.testing.assert_array_equal(labels, probability > 0.5)
+    logits = np.stack([toy_logits(teacher, x) for teacher in teachers])
+    weights = kd.weighting.Entropy()(np.concatenate([0 * logits, logits], -1))[..., None]
+    probability = mean_of_sigmoids(teachers, x, np.asarray(weights))[:, 0]
+    entropy = kd.pseudo_label(teachers, data(x), 0.0, weighting=kd.weighting.Entropy())
+    np.testing.assert_array_equal(concatenate(entropy.dataset)[1], probability > 0.5)
+
+
+def test_linear_units_of_unknown_meaning_are_classes_with_a_warning():
+    x, _ = toy.data()
+    with pytest.warns(UserWarning, match="they are taken for the logits of classes"):
+        kd.pseudo_label(toy.cnn("t"), data(x), 0.0)
+    compiled = toy.cnn("t")
+    compiled.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    _, labels = concatenate(kd.pseudo_label(compiled, data(x), 0.0).dataset)
+    np.testing.assert_array_equal(labels, np.asarray(compiled(x)) > 0)
+
+
 def test_unconfident_pixels_are_unlabeled_and_maps_of_them_are_dropped():
     inputs = keras.Input((6, 6, 1))
     teacher = keras.Model(inputs, layers.Conv2D(3, 1)(inputs * 3))
@@ -77,7 +130,9 @@ def test_unconfident_pixels_are_unlabeled_and_maps_of_them_are_dropped():
     [
         (lambda: toy.cnn("t"), 1.5, "`threshold` must be a probability"),
         (lambda: toy.cnn("t"), 1.0, "none of 32 samples reaches threshold=1.0; the highest"),
-        (lambda: toy.cnn("t", activation="sigmoid"), 0.9, "sigmoid over 4 outputs"),
+        (lambda: kd.Teacher(toy.cnn("t"), outputs="values"), 0.9, r"numbers.*LogitsMSE\(\)"),
+        (lambda: toy.cnn("t", activation="tanh"), 0.9, "no confidence"),
+        (lambda: toy.cnn("t", classes=1), 0.9, "single unit of the output 'logits'.*outputs="),
         (lambda: kd.Teacher(toy.cnn("t"), classes=[0, 1, 2, 3]), 0.9, "classes.*'t'"),
     ],
 )

@@ -52,3 +52,15 @@ def report(**changes):
         "about": {"machine": "a | toaster"},
     }
     return Report(**{**fields, **changes})
+
+
+def numbers():
+    """A report of a regression."""
+    measured = {"mae": 123456.0, "r2": 0.98765, "relative_difference": 0.1}
+    names = {"teacher": 0.02, "int8": 0.034567}
+    costs = {"parameters": 25_000, "size": 27_248, "latency_us": 18.3}
+    entries = (
+        Entry(name, "int8 file", rmse=rmse, **measured, **costs) for name, rmse in names.items()
+    )
+    changes = {"disagreements": (), "disagreeing": 0, "class_names": (), "history": {}}
+    return report(entries=tuple(entries), task="values", **changes)

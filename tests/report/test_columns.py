@@ -1,12 +1,12 @@
 """The cells of the table of models."""
 
-from keras_kd.report.columns import COLUMNS
+from keras_kd.report.columns import columns_of
 from tests.report import reports
 
 
-def cells(name):
-    report = reports.report()
-    return {column.key: column.cell(report[name], report) for column in COLUMNS}
+def cells(name, report=None):
+    report = report or reports.report()
+    return {column.key: column.cell(report[name], report) for column in columns_of(report)}
 
 
 def test_cells_are_formatted_numbers():
@@ -36,3 +36,17 @@ def test_the_teacher_is_not_compared_with_itself():
 
 def test_missing_numbers_are_dashes():
     assert cells("no file")["size"] == cells("no file")["latency_us"] == "–"
+
+
+def test_each_task_has_its_own_columns():
+    costs = ["parameters", "macs", "size", "gzip_size", "latency_us", "p95_us"]
+    binary = list(cells("int8", reports.report(task="binary")))
+    assert binary[:4] == ["accuracy", "difference", "auc", "agreement"]
+    labels = list(cells("int8", reports.report(task="labels")))
+    assert labels == [*("accuracy", "difference", "exact_match", "agreement", "divergence"), *costs]
+    numbers = cells("int8", reports.numbers())
+    assert list(numbers) == [*("mae", "rmse", "r2", "relative_difference"), *costs]
+    assert numbers["mae"] == "1.235e+05"
+    assert numbers["rmse"] == "0.03457"
+    assert numbers["r2"] == "0.9877"
+    assert cells("teacher", reports.numbers())["relative_difference"] == ""

@@ -84,8 +84,10 @@ def test_disagreements_are_shown_largest_differences_first(compared, report):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        ({"models": [1, 2]}, TypeError, "Expected `models` by their names .*type list"),
         ({"models": {"one": None}}, ValueError, "at least two models"),
         ({"teacher": "x"}, ValueError, "Expected teacher=... to be one of"),
+        ({"teacher": ""}, ValueError, "Expected teacher=... to be one of"),
         ({"student": "x"}, ValueError, "Expected student=... to be one of"),
         ({"class_names": ["a"]}, ValueError, "Expected 10 class_names"),
         # Before any data is read.

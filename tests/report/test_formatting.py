@@ -13,6 +13,8 @@ from keras_kd.report import formatting
         (formatting.points, 0.01, "+1.00"),
         (formatting.points, 1e-5, "±0.00"),
         (formatting.decimal, 0.05678, "0.0568"),
+        (formatting.significant, 0.0345678, "0.03457"),
+        (formatting.significant, 1234.5, "1,234"),
         (formatting.count, 4810, "4,810"),
         (formatting.count, 25_000, "25.0 k"),
         (formatting.count, 1_580_864, "1.6 M"),

@@ -12,3 +12,16 @@ def test_the_tables_contain_every_model_and_class():
     assert r"| a\|b | 95.00 % | 94.32 % | 50.00 % | 94.67 % |" in lines
     assert "- no file: Sinh <x>" in lines
     assert "int8 and teacher predict different classes for 57 samples." in lines
+
+
+def test_a_regression_has_no_classes():
+    text = render_markdown(reports.numbers())
+    assert "| model | MAE | RMSE | R² | vs. teacher |" in text
+    assert "class" not in text
+    assert "accuracy" not in text.lower()
+
+
+def test_independent_labels_have_an_accuracy_each():
+    text = render_markdown(reports.report(task="labels"))
+    assert "## Accuracy per label" in text
+    assert "predict different classes" not in text

@@ -4,8 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import r2_score, roc_auc_score
 
-from keras_kd.report.metrics import Metrics, pareto_front, wilson_interval
+from keras_kd.report.metrics import (
+    ClassMetrics,
+    LabelMetrics,
+    ValueMetrics,
+    pareto_front,
+    wilson_interval,
+)
 
 MODEL = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]])
 TEACHER = np.array([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.1, 0.5, 0.4], [0.5, 0.3, 0.2]])
@@ -13,7 +20,7 @@ TEACHER = np.array([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.1, 0.5, 0.4], [0.5, 0.3
 
 def measure(probabilities, labels, teacher):
     logs, others = np.log(probabilities), np.log(teacher)
-    metrics = Metrics(3)
+    metrics = ClassMetrics(3)
     for rows in (slice(0, 2), slice(2, None)):  # In two batches, as from a data set.
         metrics.update(
             logs[rows].argmax(-1),
@@ -51,12 +58,51 @@ def test_differences_within_a_bin_cancel():
 
 
 def test_classes_without_probabilities_give_accuracy_and_agreement_only():
-    metrics = Metrics(2)
+    metrics = ClassMetrics(2)
     logs = np.log([[0.5, 0.5]] * 2)
     metrics.update(np.array([0, 1]), np.array([0, 0]), None, np.array([0, 0]), logs)
     assert (metrics.accuracy, metrics.agreement) == (0.5, 0.5)
     assert metrics.calibration_error is None
     assert metrics.divergence is None
+
+
+def test_a_yes_or_no_question_has_an_auc():
+    rng = np.random.default_rng(0)
+    labels, odds = rng.integers(-1, 2, 60), rng.normal(size=60)
+    logs = -np.logaddexp(0, np.stack([odds, -odds], 1))
+    metrics = ClassMetrics(2, binary=True)
+    for rows in (slice(0, 20), slice(20, None)):
+        metrics.update(
+            logs[rows].argmax(1), labels[rows], logs[rows], logs[rows].argmax(1), logs[rows]
+        )
+    expected = roc_auc_score(labels[labels >= 0], odds[labels >= 0])
+    assert metrics.fields()["auc"] == pytest.approx(expected)
+    assert measure(MODEL, [0, 1, 1, -1], TEACHER).fields()["auc"] is None
+
+
+def test_independent_labels_are_counted_one_by_one():
+    odds = np.array([[2.0, -1], [-3, 1], [1, 1]])
+    labels = np.array([[1, 1], [0, np.nan], [np.nan, 1]])
+    metrics = LabelMetrics(2)
+    metrics.update(odds, labels, -odds)
+    found = metrics.fields()
+    assert (metrics.labeled, found["accuracy"], found["exact_match"]) == (4, 0.75, 2 / 3)
+    assert found["per_class"] == (1, 0.5)
+    assert found["agreement"] == 0
+    assert found["interval"] == wilson_interval(0.75, 4)
+
+
+def test_numbers_have_errors_and_a_difference_from_the_teacher():
+    rng = np.random.default_rng(0)
+    labels, values = rng.normal(size=(30, 2)), rng.normal(size=(30, 2))
+    metrics = ValueMetrics()
+    metrics.update(values, labels, labels)
+    found = metrics.fields()
+    assert found["mae"] == pytest.approx(np.abs(values - labels).mean())
+    assert found["rmse"] == pytest.approx(np.sqrt(((values - labels) ** 2).mean()))
+    assert found["r2"] == pytest.approx(r2_score(labels, values))
+    relative = np.sqrt(((values - labels) ** 2).mean(0)) / labels.std(0)
+    assert found["relative_difference"] == pytest.approx(relative.max())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_kd.report.columns import COLUMNS
+from keras_kd.report.columns import columns_of
 from keras_kd.report.page import _cards, _select_curves, render_page
 from tests.docs.browser import chromium
 from tests.report import reports
@@ -44,7 +44,7 @@ def test_a_browser_reads_the_numbers_back_and_finds_no_error(report, page, brows
     assert [url for url in visit.requests if not url.startswith("data:")] == [page.as_uri()]
     assert list(rows) == [e.name for e in report.entries]
     for e in report.entries:
-        assert rows[e.name] == {column.key: column.cell(e, report) for column in COLUMNS}
+        assert rows[e.name] == {column.key: column.cell(e, report) for column in columns_of(report)}
     assert rows["int8"]["accuracy"] == "94.67 % ± 1.00"
     assert data == json.loads(json.dumps(report.as_dict()))
     assert heading == report.title
@@ -91,6 +91,26 @@ def test_sections_without_content_are_omitted():
     assert "Learning curves" not in text
     assert "int8 and teacher predict the same class for every sample." in text
     assert "Learning curves" in render_page(reports.report())
+
+
+def test_a_regression_shows_errors_and_no_accuracy():
+    text = render_page(reports.numbers())
+    body = text[text.index("<main>") : text.index("<script")]
+    for absent in ("ccurac", "Classes", "Disagreements", "same class"):
+        assert absent not in body
+    assert "RMSE against size" in body
+    assert _cards(reports.numbers())[0] == (
+        "0.03457",
+        "RMSE",
+        "root mean squared error; teacher 0.02",
+    )
+
+
+def test_independent_labels_are_called_labels():
+    text = render_page(reports.report(task="labels"))
+    assert "<h2>Labels</h2>" in text
+    assert "error rate of the label, %" in text
+    assert "Disagreements" not in text
 
 
 def test_only_the_classes_with_the_most_errors_are_drawn():

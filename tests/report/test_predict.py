@@ -15,10 +15,10 @@ def identity(*shape):
     return keras.Model(x, layers.Rescaling(1.0)(x))
 
 
-def run(dataset, shape=(3,), others=(), samples=5, verbose=0):
+def run(dataset, shape=(3,), others=(), samples=5, verbose=0, ignore_class=None):
     models = {"teacher": identity(*shape), "student": identity(*shape), **dict(others)}
     predictors = [Predictor(name, model) for name, model in models.items()]
-    return predict_all(predictors, dataset, "teacher", "student", samples, verbose)
+    return predict_all(predictors, dataset, "teacher", "student", samples, verbose, ignore_class)
 
 
 VALUES = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
@@ -62,12 +62,69 @@ def test_a_progress_bar_counts_the_batches(capsys):
         ([(VALUES, np.full(4, -1))], "Received: 4 samples, none with a label"),
         ([VALUES], "batches without labels"),
         ([(VALUES, {"a": LABELS, "b": LABELS})], "labels in 2 arrays"),
-        ([(VALUES, np.full(4, 3))], "integer labels from 0 to 2"),
+        ([(VALUES, np.array(["a"] * 4))], "Nothing tells whether the outputs are classes"),
+        ([(VALUES, np.full(4, 3))], "class numbers from 0 to 2"),
     ],
 )
 def test_data_that_does_not_match_is_rejected(dataset, message):
     with pytest.raises(ValueError, match=message):
         run(dataset)
+
+
+def activated(units, activation):
+    x = layers.Input((units,))
+    model = keras.Model(x, layers.Dense(units, activation)(x))
+    model.set_weights([np.eye(units), np.zeros(units)])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("activation", "labels", "task"),
+    [
+        ("sigmoid", VALUES, "labels"),
+        ("tanh", VALUES, "values"),
+        ("linear", VALUES[::-1].argmax(1), "classes"),
+        ("linear", 1 - VALUES, "labels"),
+        ("linear", VALUES * 2.5, "values"),
+    ],
+)
+def test_the_models_or_else_the_labels_tell_the_task(activation, labels, task):
+    others = {"teacher": activated(3, activation), "student": activated(3, activation)}
+    metrics, disagreements, _ = run([(VALUES, labels)], others=others)
+    assert {one.task for one in metrics.values()} == {task}
+    assert disagreements.samples() == ()
+    assert (metrics["teacher"].fields().get("accuracy") is None) == (task == "values")
+
+
+def test_one_unit_and_two_units_are_compared_as_two_classes():
+    x = layers.Input((2,))
+    odds = keras.Model(x, layers.Activation("sigmoid")(layers.Dense(1, use_bias=False)(x)))
+    odds.set_weights([np.array([[-1.0], [1.0]])])  # The log-odds of the two logits.
+    values = np.random.default_rng(0).normal(size=(9, 2)).astype("float32")
+    labels = (values[:, 1] > values[:, 0]).astype(int)
+    others = {"teacher": activated(2, "softmax"), "student": odds}
+    metrics, _, _ = run([(values, labels)], (2,), others)
+    found = metrics["student"].fields()
+    assert (found["accuracy"], found["agreement"]) == (1, 1)
+    assert found["divergence"] == pytest.approx(0, abs=1e-6)
+
+
+def test_void_labels_are_not_counted():
+    labels = np.array([0, 1, 255, 255])
+    with pytest.raises(ValueError, match="class numbers from 0 to 2.*Pass ignore_class=255"):
+        run([(VALUES, labels)])
+    metrics, _, _ = run([(VALUES, labels)], ignore_class=255)
+    assert (metrics["teacher"].labeled, metrics["teacher"].accuracy) == (2, 1)
+    compiled = identity(3)
+    compiled.compile(loss=keras.losses.SparseCategoricalCrossentropy(ignore_class=255))
+    metrics, _, _ = run([(VALUES, labels)], others={"student": compiled})
+    assert metrics["teacher"].labeled == 2
+
+
+def test_models_of_different_tasks_are_rejected():
+    others = {"teacher": activated(3, "softmax"), "student": activated(3, "sigmoid")}
+    with pytest.raises(ValueError, match=r"one task.*'student': 'independent labels'.*outputs"):
+        run([(VALUES, LABELS)], others=others)
 
 
 def test_models_of_other_classes_are_rejected():

@@ -10,10 +10,13 @@ from keras_kd.report.predictors import Predictor
 from tests.export import models
 
 
-def predict(model, x):
-    predictor = Predictor("model", model)
+def predict(model, x, outputs="auto"):
+    """Classes and log-probabilities."""
+    predictor = Predictor("model", model, outputs)
     try:
-        return predictor.predict(x)
+        values = predictor.predict(x)
+        predictor.output(values)
+        return predictor.as_classes(values)
     finally:
         predictor.close()
 
@@ -55,6 +58,44 @@ def test_one_unit_is_two_classes(activation):
     assert classes.tolist() == [0, 0, 1, 1]
     expected = 1 / (1 + np.exp(-np.array([-2.0, -1.0, 1.0, 3.0])))
     np.testing.assert_allclose(np.exp(logs[:, 1]), expected, rtol=1e-5)
+
+
+class Opaque(keras.Model):
+    """A model whose graph cannot be read; the output is the input."""
+
+    def call(self, x):
+        if x.shape[0] is None:
+            raise TypeError("no symbolic tensors")
+        return keras.ops.convert_to_tensor(x)
+
+
+def opaque(x):
+    model = Opaque(name="opaque")
+    model(x)
+    return model
+
+
+def test_unknown_rows_are_probabilities_if_each_sums_to_one():
+    rows = np.array([[0.25, 0.75], [0.5, 0.5]], "float32")
+    np.testing.assert_allclose(predict(opaque(rows), rows)[1], np.log(rows), rtol=1e-5)
+    expected = keras.ops.log_softmax(2 * rows)
+    np.testing.assert_allclose(predict(opaque(rows), 2 * rows)[1], expected, rtol=1e-5)
+
+
+def test_unknown_yes_or_no_outputs_are_refused_unless_they_prove_what_they_are():
+    rows = np.array([[0.25], [0.5]], "float32")
+    with pytest.raises(ValueError, match="'model' may be logits or prob.*{'model': 'logits'}"):
+        predict(opaque(rows), rows)
+    assert predict(opaque(rows), rows - 0.4)[0].tolist() == [0, 1]
+    assert predict(opaque(rows), rows, "logits")[0].tolist() == [1, 1]
+    assert predict(opaque(rows), rows, "probabilities")[0].tolist() == [0, 0]
+
+
+def test_the_ignored_class_is_that_of_the_compiled_loss(logits_model, tmp_path):
+    model = models.cnn()
+    assert Predictor("model", model).ignored_class is None
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(ignore_class=255))
+    assert Predictor("model", model).ignored_class == 255
 
 
 def test_several_outputs_are_rejected():

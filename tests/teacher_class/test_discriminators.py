@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_kd.models.keras_compat import get_mask, set_mask
 from keras_kd.teacher_class.discriminators import Discriminators, make_discriminators
 from tests.teacher_class.models import discriminator, student
 
@@ -45,6 +46,26 @@ def test_a_step_is_one_of_the_optimizer_on_the_cross_entropy(activation):
     slope = (1 / (1 + np.exp(-fake)) - 1 / (1 + np.exp(real))) / 2
     moved = bias - RATE * np.mean(weights * slope)
     np.testing.assert_allclose(model.get_weights()[1], moved, atol=1e-6)
+
+
+def test_masked_steps_of_sequences_do_not_count():
+    rng, real = np.random.default_rng(0), np.array([[True, True, False], [True, False, False]])
+    chunk, output = (rng.normal(size=(2, 3, 4)).astype("float32") for _ in range(2))
+    kernel = keras.initializers.RandomNormal(seed=1)
+    model = keras.Sequential(
+        [keras.Input((3, 4)), keras.layers.Dense(1, kernel_initializer=kernel)]
+    )
+    layer = discriminators([model], ((None, 3, 4),))
+    (weights, bias) = model.get_weights()
+    one, other = ((values @ weights + bias)[..., 0] for values in (chunk, output))
+    masked = set_mask(keras.ops.convert_to_tensor(output), real)
+    values = layer.adversarial_loss(0, masked)
+    np.testing.assert_array_equal(get_mask(values), real)
+    np.testing.assert_allclose(values, np.logaddexp(0, -other), rtol=1e-5)
+    (loss,) = layer.train([keras.ops.convert_to_tensor(chunk)], [masked], None)
+    each = (np.logaddexp(0, -one) + np.logaddexp(0, other)) / 2
+    expected = np.mean([each[i, steps].mean() for i, steps in enumerate(real)])
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_float64_and_loss_scaling_follow_the_models():

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 import keras_kd as kd
 from keras_kd.models.taps import Tap
+from keras_kd.teachers.class_map import ClassMap
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import Teacher
 from tests import toy
@@ -249,6 +250,10 @@ def fruit():
     return toy.cnn("fruit", classes=2, seed=2)
 
 
+def maps(*columns):
+    return [ClassMap(columns=tuple(one)) for one in columns]
+
+
 def test_a_teacher_with_classes_teaches_its_own_columns(animals, fruit):
     x, y = DATA
     teachers = [kd.Teacher(animals, classes=[0, 1, 2]), kd.Teacher(fruit, classes=[2, 3])]
@@ -275,7 +280,7 @@ def test_without_labels_every_teacher_teaches_its_own_columns(animals, fruit):
 
 def test_a_teacher_has_no_weight_for_a_class_that_it_does_not_have(animals, fruit):
     ensemble = Ensemble(
-        [Teacher(animals), Teacher(fruit)], [OUTPUT], columns=[[0, 1, 2], [3, 4]], classes=5
+        [Teacher(animals), Teacher(fruit)], [OUTPUT], class_maps=maps([0, 1, 2], [3, 4]), classes=5
     )
     # A label outside the classes, which a loss ignores, is like no label.
     labels = np.array([0, 2, 3, 4, 255, kd.UNLABELED] * 5)
@@ -289,7 +294,7 @@ def test_in_dense_prediction_a_teacher_needs_the_class_of_one_position():
         return keras.Sequential([keras.Input((2, 2, 1)), layers.Conv2D(classes, 1)], name=name)
 
     teachers = [Teacher(model("a", 2)), Teacher(model("b", 2))]
-    ensemble = Ensemble(teachers, [OUTPUT], columns=[[0, 1], [2, 3]], classes=4)
+    ensemble = Ensemble(teachers, [OUTPUT], class_maps=maps([0, 1], [2, 3]), classes=4)
     labels = np.array([[[0, 1], [1, 0]], [[0, 1], [1, 3]], [[2, 2], [3, 3]]])
     weights = ensemble(np.ones((3, 2, 2, 1), "float32"), labels).weights
     np.testing.assert_array_equal(weights, [[1, 0.5, 0], [0, 0.5, 1]])
@@ -300,8 +305,8 @@ def test_combined_logits_of_different_classes_are_centered(animals, fruit):
     teachers = [kd.Teacher(animals, classes=[0, 1, 2]), kd.Teacher(fruit, classes=[2, 3])]
     a, b = (np.asarray(t(x)) - np.mean(t(x), axis=-1, keepdims=True) for t in (animals, fruit))
     target = np.concatenate([a[:, :2], (a[:, 2:] + b[:, :1]) / 2, b[:, 1:]], axis=-1)
-    columns = [[0, 1, 2], [2, 3]]
-    ensemble = Ensemble(teachers, [OUTPUT], combine="logits", columns=columns, classes=4)
+    both = maps([0, 1, 2], [2, 3])
+    ensemble = Ensemble(teachers, [OUTPUT], combine="logits", class_maps=both, classes=4)
     np.testing.assert_allclose(ensemble(x).combined[OUTPUT], target, rtol=1e-4, atol=1e-5)
 
 
@@ -316,21 +321,138 @@ def test_combined_logits_of_different_classes_are_centered(animals, fruit):
     ],
 )
 def test_options_that_need_the_same_classes(kwargs, message, animals):
-    columns = [[0, 1, 2], [0, 1, 2]]
+    both = maps([0, 1, 2], [0, 1, 2])
     with pytest.raises(ValueError, match=message):
-        Ensemble([Teacher(animals)] * 2, [OUTPUT], columns=columns, classes=4, **kwargs)
+        Ensemble([Teacher(animals)] * 2, [OUTPUT], class_maps=both, classes=4, **kwargs)
+
+
+# Teachers of more classes, of yes-or-no questions and of independent labels.
+
+
+@pytest.mark.parametrize("combine", ["losses", "probabilities", "logits"])
+@pytest.mark.parametrize(
+    "weighting", WEIGHTINGS[:1] + WEIGHTINGS[2:], ids=lambda w: type(w).__name__
+)
+def test_teachers_with_more_classes_are_compared_on_those_of_the_student(weighting, combine):
+    x, y = DATA[0], DATA[1] % 2
+    more, same = toy.cnn("more", classes=5, seed=3), toy.cnn("same", classes=2, seed=4)
+    both = [ClassMap(kept=(3, 1)), ClassMap()]
+    logits = np.stack([np.asarray(more(x))[:, [3, 1]], same(x)])
+    teachers = [Teacher(more, classes=[None, 1, None, 0, None]), Teacher(same)]
+    ensemble = Ensemble(teachers, [OUTPUT], weighting, None, combine, both, classes=2)
+    knowledge = ensemble(x, y)
+    weights = np.asarray(weighting(logits, y))
+    np.testing.assert_allclose(knowledge.weights, weights, rtol=1e-5)
+    if combine != "losses":
+        target = combined_target(combine, logits, weights)
+        np.testing.assert_allclose(knowledge.combined[OUTPUT], target, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def deciders():
+    """A sigmoid and a softmax for the same yes-or-no question, and their logits of yes."""
+    one = toy.cnn("one", classes=1, activation="sigmoid", seed=3)
+    two = toy.cnn("two", classes=2, activation="softmax", seed=4)
+    z = [kd.Teacher(model).watch([OUTPUT])(DATA[0])[OUTPUT] for model in (one, two)]
+    return [Teacher(one), Teacher(two)], np.stack([z[0][:, 0], z[1][:, 1] - z[1][:, 0]])
+
+
+@pytest.mark.parametrize("units", [1, 2])
+@pytest.mark.parametrize("shape", [(32,), (32, 1)])
+@pytest.mark.parametrize("weighting", WEIGHTINGS[2:], ids=lambda w: type(w).__name__)
+def test_yes_or_no_teachers_are_weighted_by_their_two_classes(weighting, shape, units, deciders):
+    teachers, z = deciders
+    y = np.where(np.arange(32) % 5, DATA[1] % 2, kd.UNLABELED)
+    labels = np.where(y < 0, np.nan, y).astype("float32") if len(shape) == 2 else y
+    ensemble = Ensemble(teachers, [OUTPUT], weighting, units={OUTPUT: units})
+    expected = weighting(np.stack([0 * z, z], axis=-1), y)
+    found = ensemble(DATA[0], labels.reshape(shape)).weights
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_probabilities_of_yes_or_no_are_combined(units, deciders):
+    teachers, z = deciders
+    weighting = kd.weighting.Fixed([1, 3])
+    ensemble = Ensemble(
+        teachers, [OUTPUT], weighting, combine="probabilities", units={OUTPUT: units}
+    )
+    target = np.asarray(ensemble(DATA[0]).combined[OUTPUT])
+    found = target[:, 0] if units == 1 else target[:, 1] - target[:, 0]
+    p = np.average(1 / (1 + np.exp(-z.astype("float64"))), axis=0, weights=[1, 3])
+    np.testing.assert_allclose(found, np.log(p / (1 - p)), rtol=1e-4, atol=1e-5)
+
+
+def taggers(activation):
+    models = [toy.cnn(name, activation=activation, seed=i) for i, name in enumerate("ab")]
+    return models, np.stack([Teacher(m).watch([OUTPUT])(DATA[0])[OUTPUT] for m in models])
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_probabilities_of_independent_labels_are_combined_one_by_one(activation):
+    models, z = taggers(activation)
+    ensemble = Ensemble([Teacher(m) for m in models], [OUTPUT], combine="probabilities")
+    ensemble.read_as({OUTPUT: {"sigmoid"}})
+    p = np.mean(1 / (1 + np.exp(-z.astype("float64"))), axis=0)
+    found = ensemble(DATA[0]).combined[OUTPUT]
+    np.testing.assert_allclose(found, np.log(p / (1 - p)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "kwargs",
-    [{"combine": "probabilities"}, {"weighting": kd.weighting.Entropy()}],
-    ids=["probabilities", "entropy"],
+    ("losses", "message"),
+    [
+        ([SOFT(activation="sigmoid"), kd.losses.DIST()], "both classes and labels"),
+        ([kd.losses.DIST(), SOFT(activation="sigmoid")], "both classes and labels"),
+        ([SOFT(activation="sigmoid"), SOFT(activation="softmax")], "both classes and labels"),
+        ([kd.losses.LogitsMSE()], "neither classes nor labels"),
+    ],
 )
-def test_binary_teachers_cannot_be_compared_as_classes(kwargs):
-    teachers = [Teacher(toy.cnn(name, classes=1, activation="sigmoid")) for name in "ab"]
-    with pytest.raises(ValueError, match="Teacher 'a' has binary outputs"):
+def test_probabilities_are_combined_only_if_the_losses_agree_on_them(losses, message):
+    teachers = [toy.mlp(name, seed=i) for i, name in enumerate("ab")]
+    model = kd.Distiller(toy.mlp("s", seed=3), teachers, losses, combine="probabilities")
+    model.compile("sgd", None, run_eagerly=True)
+    with pytest.raises(ValueError, match=f"the output of the teachers read {message}"):
+        model.fit(toy.vectors()[0], verbose=0)
+
+
+def test_logits_of_different_labels_are_not_centered():
+    models, z = taggers("sigmoid")
+    both, y = maps([0, 1, 2, 3], [3, 4, 5, 6]), np.ones((32, 7))
+    teachers = [Teacher(m) for m in models]
+    knowledge = Ensemble(teachers, [OUTPUT], combine="logits", class_maps=both, classes=7)(
+        DATA[0], y
+    )
+    expected = np.concatenate([z[0, :, :3], (z[0, :, 3:] + z[1, :, :1]) / 2, z[1, :, 1:]], -1)
+    np.testing.assert_allclose(knowledge.combined[OUTPUT], expected, rtol=1e-5)
+    np.testing.assert_array_equal(knowledge.weights, np.full((2, 32), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("activation", "kwargs", "message"),
+    [
+        ("sigmoid", {"weighting": kd.weighting.Entropy()}, "Entropy reads .* independent labels"),
+        ("tanh", {"weighting": kd.weighting.Entropy()}, "Entropy reads .* numbers"),
+        ("tanh", {"combine": "probabilities"}, "combine='probabilities' needs .* numbers"),
+    ],
+)
+def test_labels_and_numbers_cannot_be_compared_as_classes(activation, kwargs, message):
+    teachers = [Teacher(toy.cnn(name, activation=activation)) for name in "ab"]
+    with pytest.raises(ValueError, match=message):
         Ensemble(teachers, [OUTPUT], **kwargs)
     assert Ensemble(teachers, [OUTPUT])(DATA[0]).weights.shape == (2, 32)
+
+
+@pytest.mark.parametrize("task", ["labels", "values", "binary", "classes", None])
+def test_the_task_decides_if_linear_outputs_can_be_compared_as_classes(task, teachers):
+    adaptive = Ensemble(teachers, [OUTPUT], kd.weighting.Entropy())
+    combined = Ensemble(teachers, [OUTPUT], combine="probabilities")
+    for ensemble, tasks in ((adaptive, ("labels", "values")), (combined, ("values",))):
+        ensemble.check_task(Tap("features", logits=True), None)
+        if task in tasks:
+            with pytest.raises(ValueError, match="independent labels|numbers"):
+                ensemble.check_task(OUTPUT, task)
+        else:
+            ensemble.check_task(OUTPUT, task)
 
 
 def test_teachers_that_are_set_later_are_checked_again(animals, fruit, tmp_path):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import keras_kd as kd
 from keras_kd.teachers.fingerprint import Fingerprint, digest_of, preprocessing_digest
@@ -50,3 +51,79 @@ def test_preprocessings_are_compared_on_samples_of_the_input_dtype(dtype):
     digests = [preprocessing_digest(function, spec) for function in (one, one, other, None)]
     assert digests[0] == digests[1] != digests[2]
     assert digests[3] == ""
+
+
+@pytest.mark.parametrize("shape", [(None, 6), (None, 1), (None,), (None, 8, 8, 3)])
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x: ops.clip(x, 0, 1),
+        lambda x: ops.clip(x, -1, 1),
+        lambda x: ops.clip(x, 0, 255),
+        lambda x: ops.clip(x, -30_000, 30_000),
+        ops.round,
+        ops.abs,
+        lambda x: x + 1e-6,
+        lambda x: ops.where(x == 0, -1.0, x),
+        lambda x: ops.cast(x, "float16"),
+        lambda x: ops.nan_to_num(ops.log(x)),
+    ],
+)
+def test_preprocessings_differ_that_are_equal_between_zero_and_one_or_elsewhere(shape, other):
+    spec = keras.KerasTensor(shape, "float32")
+    plain = preprocessing_digest(lambda x: x * 1.0, spec)
+    assert preprocessing_digest(lambda x: x + 0.0, spec) == plain
+    assert preprocessing_digest(other, spec) != plain
+
+
+@pytest.mark.parametrize("limit", [1, 9, 255, 30_000])
+def test_integers_are_compared_in_several_ranges_and_a_table_may_reject_some(limit):
+    spec = keras.KerasTensor((None, 7), "int32")
+
+    def clipped(x):
+        return ops.minimum(x, limit)
+
+    def looked_up(x):
+        if np.asarray(x).max() > limit or np.asarray(x).min() < 0:
+            raise IndexError("no such row")
+        return x
+
+    digests = {preprocessing_digest(function, spec) for function in (abs, clipped, looked_up)}
+    assert len(digests) == 3
+
+
+def test_texts_are_compared_in_case_markup_and_numbers():
+    spec = keras.KerasTensor((None,), "string")
+    text = lambda x: [[str(one, "utf-8") for one in np.asarray(x)]]  # noqa: E731
+    functions = [
+        lambda x: np.array(text(x), dtype=object),
+        lambda x: np.array(np.char.lower(text(x)), dtype=object),
+        lambda x: np.array(np.char.strip(text(x)), dtype=object),
+        lambda x: np.asarray(x).astype("S").astype("float32"),
+    ]
+    assert len({preprocessing_digest(function, spec) for function in functions}) == 4
+
+
+def test_inputs_by_name_are_compared_together():
+    spec = {"a": keras.KerasTensor((None, 2)), "b": keras.KerasTensor((None, 2))}
+    one = preprocessing_digest(lambda x: x["a"], spec)
+    assert one != preprocessing_digest(lambda x: x["b"], spec)
+
+
+def test_nan_has_one_digest():
+    spec = keras.KerasTensor((None, 3), "float32")
+    negated = lambda x: -ops.negative(ops.log(x))  # noqa: E731
+    assert preprocessing_digest(ops.log, spec) == preprocessing_digest(negated, spec)
+
+
+def test_a_preprocessing_that_needs_real_samples_is_rejected():
+    with pytest.raises(ValueError, match=r"raises ZeroDivisionError on all .*`dataset\.map`"):
+        preprocessing_digest(lambda x: 1 / 0, SPEC)
+
+
+def test_a_preprocessing_of_an_earlier_version_is_named():
+    new, old = Fingerprint("w", "c", "s12"), Fingerprint("w", "c", "12")
+    (named,) = new.differences(old)
+    assert named.startswith("preprocessing (or the version of keras_kd")
+    assert new.differences(Fingerprint("w", "c", "s34")) == ["preprocessing"]
+    assert new.differences(Fingerprint("w", "c", "")) == ["preprocessing"]

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_kd as kd
 from keras_kd.models.taps import Tap
-from keras_kd.teachers.teacher import Teacher, as_teachers, class_columns, replicate_teacher
+from keras_kd.teachers.teacher import Teacher, as_teachers, replicate_teacher
 from tests import toy
 
 X, Y = toy.data()
@@ -82,27 +82,6 @@ def test_one_replica_needs_no_copy(model):
 NAMES = ["apple", "banana", "cat", "dog", "eel"]
 
 
-def test_class_columns_from_indices_and_names(model):
-    assert class_columns(Teacher(model), 5, None) is None
-    assert class_columns(Teacher(model, classes=np.array([4, 0])), 5, None) == [4, 0]
-    assert class_columns(Teacher(model, classes=["cat", "apple"]), 5, NAMES) == [2, 0]
-
-
-@pytest.mark.parametrize(
-    ("classes", "names", "message"),
-    [
-        ([0, 1, 7], None, "indices from 0 to 4"),
-        ([0, 1, 1], None, "must be unique"),
-        ([0, 1.5], None, "must be integers or names"),
-        (["cat", "dog"], None, "pass `class_names`"),
-        (["cta", "dog"], NAMES, "Closest names: 'cat'"),
-    ],
-)
-def test_invalid_classes(classes, names, message, model):
-    with pytest.raises(ValueError, match=message):
-        class_columns(Teacher(model, classes=classes), 5, names)
-
-
 def test_a_distiller_accepts_class_names(model):
     teacher = kd.Teacher(toy.cnn("t", classes=2), classes=["cat", "apple"])
     distiller = kd.Distiller(toy.cnn("s", classes=5), teacher, class_names=NAMES)
@@ -112,9 +91,3 @@ def test_a_distiller_accepts_class_names(model):
         each.compile("sgd", loss=None, run_eagerly=True)
         logs.append(each.fit(X, batch_size=32, verbose=0).history)
     assert logs[0] == logs[1]
-
-
-def test_as_many_outputs_as_classes_are_needed(model):
-    teacher = kd.Teacher(toy.cnn("t", classes=3), classes=[0, 1])
-    with pytest.raises(ValueError, match=r"\(None, 3\) and student output \(None, 2\)"):
-        kd.Distiller(toy.cnn("student"), teacher)

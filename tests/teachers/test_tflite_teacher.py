@@ -105,6 +105,11 @@ def test_training_with_it_is_like_training_with_the_model(plain, export):
         np.testing.assert_allclose(values, histories[1][name], rtol=1e-4)
 
 
+def test_the_number_of_threads_must_be_positive(plain, export):
+    with pytest.raises(ValueError, match="`threads` must be at least 1.*Received: threads=0"):
+        kd.Teacher.from_tflite(export(plain), threads=0)
+
+
 def test_xla_is_not_used(plain, export):
     distiller = kd.Distiller(toy.cnn("student"), kd.Teacher.from_tflite(export(plain)))
     with pytest.warns(UserWarning, match="Proceeding with `jit_compile=False`"):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
+from keras_kd.models.keras_compat import set_mask
 from keras_kd.teachers.weighting import cross_entropy
 
 WEIGHTINGS = [
@@ -141,6 +142,24 @@ def test_dense_prediction_is_averaged_over_labeled_positions():
     half = np.asarray(flat).reshape(3, 8, 6)[..., 3:].mean(-1)
     np.testing.assert_allclose(losses, half, rtol=1e-6)
     assert np.all(labeled)
+
+
+@pytest.mark.parametrize(
+    "weighting",
+    [kd.weighting.Entropy(), kd.weighting.CrossEntropy(), kd.weighting.Screening(keep=1)],
+    ids=lambda w: type(w).__name__,
+)
+@pytest.mark.parametrize("labels", [np.arange(8) % 5, None], ids=["labels", "none"])
+def test_masked_steps_of_sequences_do_not_count(weighting, labels):
+    """Each sequence has one to four steps of eight, the other steps are masked."""
+    many, real = logits(3, 8 * 4).reshape(3, 8, 4, 5), np.arange(4) < np.arange(1, 9)[:, None]
+    masked = set_mask(keras.ops.convert_to_tensor(many), np.stack([real] * 3))
+    y = None if labels is None else np.broadcast_to(labels[:, None], (8, 4))
+    weights = np.asarray(weighting(masked, y))
+    for i in range(8):
+        steps = slice(None, min(i + 1, 4))
+        alone = weighting(many[:, i : i + 1, steps], None if y is None else y[i : i + 1, steps])
+        np.testing.assert_allclose(weights[:, i : i + 1], alone, rtol=1e-5)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: type(w).__name__)

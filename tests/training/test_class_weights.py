@@ -57,6 +57,8 @@ def test_equal_tables_are_equal():
         (lambda: ClassWeights({0: 1.0}, [(None, 4)] * 2), "for students with one output"),
         (lambda: ClassWeights({0: 1.0}, [(None, 4)], np.ones(3)), "either `class_weight` or"),
         (lambda: ClassWeights({0: 1.0}, [(None, 4)]).apply(None), "`class_weight` needs labels"),
+        (lambda: ClassWeights({0: 1.0}, [(None, 4)], task="labels"), "output is independent lab"),
+        (lambda: ClassWeights({0: 1.0}, [(None, 1)], task="values"), "output is numbers"),
         (
             lambda: ClassWeights({0: 1.0}, [(None, 4)]).apply(np.zeros(3), np.ones(3)),
             "either `class_weight` or",
@@ -110,3 +112,28 @@ def test_class_weights_may_change_between_two_fits():
     double = model.fit(x, y, verbose=0, class_weight=doubled).history["loss"][0]
     again = model.fit(x, y, verbose=0).history["loss"][0]
     np.testing.assert_allclose([double, again], [2 * one, one], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("eager", [True, False])
+def test_class_weights_end_with_their_fit(eager):
+    (x, y), model = toy.vectors(), distiller(losses=[], rate=0.0, eager=eager)
+    before = model.train_on_batch(x, y, return_dict=True)["student_loss"]
+    model.fit(x, y, verbose=0, class_weight=dict.fromkeys(range(4), 10.0))
+    model.reset_metrics()
+    after = model.train_on_batch(x, y, return_dict=True)["student_loss"]
+    np.testing.assert_allclose(after, before, rtol=1e-6)
+    np.testing.assert_allclose(after, toy.sparse_loss()(y, model.student(x)), rtol=1e-5)
+
+
+def test_class_weights_end_with_a_fit_that_fails():
+    (x, y), model = toy.vectors(), distiller()
+    with pytest.raises(ValueError, match="in its inputs"):
+        model.fit(x * np.nan, y, verbose=0, class_weight={0: 10.0})
+    assert model._class_weights is None
+
+
+def test_class_weights_need_an_output_of_classes():
+    (x, y), model = toy.vectors(), distiller(losses=[], loss="mse")
+    with pytest.raises(ValueError, match=r"`class_weight` is for classes.*numbers \(regression\)"):
+        model.fit(x, np.eye(4)[y], verbose=0, class_weight={0: 2.0})

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import keras_kd as kd
 from keras_kd.training.finite_checks import batch_values, teacher_values
+from keras_kd.training.labels import LabelReader
 from keras_kd.training.tensorflow_step import finite_assertions
 from tests import toy
 from tests.distillers.bad_batches import MARK, assert_equal, batches, distiller, with_bad
@@ -18,7 +19,8 @@ def check(named):
 
 
 def test_a_batch_is_named_by_its_parts_and_a_nan_label_is_no_bad_value():
-    labels, infinite = tf.constant([np.nan, 1.0]), tf.constant([np.inf])
+    infinite, read = tf.constant([np.inf]), LabelReader("mse", {"out": (None, 1)}).read
+    labels = read(tf.constant([np.nan, 1.0]))
     for message, values in batch_values(infinite, labels, infinite).items():
         if "labels" in message:
             check({message: values})
@@ -26,7 +28,7 @@ def test_a_batch_is_named_by_its_parts_and_a_nan_label_is_no_bad_value():
             with pytest.raises(tf.errors.InvalidArgumentError, match=message):
                 check({message: values})
     with pytest.raises(tf.errors.InvalidArgumentError, match="in its labels"):
-        check(batch_values(None, infinite, None))
+        check(batch_values(None, read(infinite), None))
 
 
 def test_teacher_outputs_are_named_by_the_teacher():
@@ -38,18 +40,18 @@ def test_teacher_outputs_are_named_by_the_teacher():
     assert teacher_values(["one"], ()) == {}
 
 
-BAD = {
-    "inputs": ("x", np.nan, "The batch has NaN or infinite values in its inputs"),
-    "weights": ("weights", np.inf, "The batch has NaN or infinite values in its sample weights"),
-    "teacher": ("x", MARK, "Teacher 'teacher' gave NaN or infinite values"),
-}
-
-
 @pytest.fixture(scope="module")
 def after_two_batches():
     model = distiller()
     model.fit(batches().take(2), verbose=0)
     return model.get_weights()
+
+
+BAD = {
+    "inputs": ("x", np.nan, "The batch has NaN or infinite values in its inputs"),
+    "weights": ("weights", np.inf, "The batch has NaN or infinite values in its sample weights"),
+    "teacher": ("x", MARK, "Teacher 'teacher' gave NaN or infinite values"),
+}
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import keras_kd as kd
 from keras_kd.training.hyperparameters import (
     Hyperparameter,
     HyperparameterPaths,
+    hyperparameter_holders,
     hyperparameters,
 )
 from tests import toy
@@ -60,6 +61,48 @@ def test_mixed_precision_does_not_round_them():
     expected = kd.losses.SoftTargets(temperature=1 / 3)(np.eye(3) * 9, np.ones((3, 3)))
     assert values.dtype == "float32"
     np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+class Both(kd.losses.DistillationLoss):
+    """A loss of one's own around two others."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.losses_within = [kd.losses.SoftTargets(2.0), kd.losses.DecoupledKD()]
+
+
+def test_a_layer_has_the_hyperparameters_of_the_layers_within_it_except_hidden_ones():
+    both = Both(weight=0.5)
+    one, other = both.losses_within
+    holders = hyperparameter_holders(both)
+    assert holders == {
+        "weight": [both],
+        "temperature": [one, other],
+        "alpha": [other],
+        "beta": [other],
+    }
+    wrapper = kd.losses.LogitStandardization(kd.losses.LogitStandardization(one, weight=2.0))
+    assert hyperparameter_holders(wrapper) == {"weight": [wrapper], "temperature": [one]}
+
+
+def test_a_path_reaches_all_layers_within_that_have_the_hyperparameter(tmp_path):
+    both = Both()
+    model = distiller(losses=[both, kd.losses.SoftTargets(5.0)])
+    assert list(model.hyperparameters)[:5] == ["student_loss_weight"] + [
+        f"both.{name}" for name in ("weight", "temperature", "alpha", "beta")
+    ]
+    model.set_hyperparameter("both.temperature", 3.0)
+    model.set_hyperparameter("both.beta", 2.0)
+    assert [float(loss.temperature) for loss in both.losses_within] == [3, 3]
+    model.save_weights(tmp_path / "state.weights.h5")
+    again = distiller(losses=[Both(), kd.losses.SoftTargets()])
+    again.load_weights(tmp_path / "state.weights.h5")
+    expected = {path: float(value) for path, value in model.hyperparameters.items()}
+    assert {path: float(value) for path, value in again.hyperparameters.items()} == expected
+    assert [float(loss.temperature) for loss in again.distillation_losses[0].losses_within] == [
+        3,
+        3,
+    ]
 
 
 class Owner(HyperparameterPaths):

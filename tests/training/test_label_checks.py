@@ -8,35 +8,12 @@ from keras import layers
 
 import keras_kd as kd
 from keras_kd.training.graph_errors import readable_errors
-from keras_kd.training.label_checks import (
-    check_labels,
-    per_output,
-    sample_weights,
-    sparse_classes,
-)
+from keras_kd.training.label_checks import check_labels, sample_weights
+from keras_kd.training.labels import LabelReader
 from tests import toy
 
 NAMES, WEIGHTS = ["one", "two"], np.array([1.0, 2.0])
 SPARSE = keras.losses.SparseCategoricalCrossentropy
-
-
-@pytest.mark.parametrize(
-    ("structure", "name", "names", "expected"),
-    [
-        ("y", None, ["one"], "y"),
-        ("y", "two", NAMES, "y"),
-        ({"one": "a", "two": "b"}, "two", NAMES, "b"),
-        ({"one": "a"}, "two", NAMES, None),
-        ({"one": "a"}, None, ["one"], "a"),
-        (["a", "b"], "two", NAMES, "b"),
-        (("a",), None, ["one"], "a"),
-        (["a", "b"], "hidden", NAMES, None),
-        (["a"], "two", NAMES, None),
-        (None, "one", NAMES, None),
-    ],
-)
-def test_each_output_gets_its_part_of_a_structure(structure, name, names, expected):
-    assert per_output(structure, name, names) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,23 +47,9 @@ def test_weights_of_unknown_outputs_are_rejected():
         sample_weights({"one": WEIGHTS, "three": WEIGHTS}, "hidden", NAMES)
 
 
-@pytest.mark.parametrize(
-    ("loss", "expected"),
-    [
-        (SPARSE(), {"one": (4, None), "two": (3, None)}),
-        ("sparse_categorical_crossentropy", {"one": (4, None), "two": (3, None)}),
-        ({"one": SPARSE(ignore_class=255), "two": "mse"}, {"one": (4, 255)}),
-        (["mse", keras.losses.sparse_categorical_crossentropy], {"two": (3, None)}),
-        (keras.losses.CategoricalCrossentropy(), {}),
-        (None, {}),
-    ],
-)
-def test_outputs_trained_on_class_indices_are_found(loss, expected):
-    assert sparse_classes(loss, {"one": (None, 4), "two": (None, 3)}) == expected
-
-
-def test_an_output_of_unknown_width_is_not_checked():
-    assert sparse_classes(SPARSE(), {"one": (None, None)}) == {}
+def reader(*names, loss=None):
+    loss = SPARSE(ignore_class=255) if loss is None else loss
+    return LabelReader(loss, dict.fromkeys(names, (None, 4)))
 
 
 @pytest.mark.parametrize(
@@ -98,11 +61,10 @@ def test_an_output_of_unknown_width_is_not_checked():
     ],
 )
 def test_labels_in_range_pass_unchanged(labels):
-    allowed = {"one": (4, 255)}
     x = np.zeros(len(labels))
-    assert check_labels(x, labels, allowed, ["one"]) is x
+    assert check_labels(x, labels, reader("one")) is x
     data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(2)
-    (_, first), *_ = check_labels(data, None, allowed, ["one"])
+    (_, first), *_ = check_labels(data, None, reader("one"))
     np.testing.assert_array_equal(first, labels[:2])
 
 
@@ -110,29 +72,115 @@ def test_labels_in_range_pass_unchanged(labels):
 def test_labels_out_of_range_are_rejected_in_arrays_and_data_sets(wrong, least, greatest):
     y = np.array([0, 3, wrong])
     message = f"'two' has 4 classes.*from 0 to 3 .*Received labels from {least} to {greatest}"
-    allowed = {"two": (4, None)}
+    own = reader("one", "two", loss={"one": "mse", "two": SPARSE()})
     with pytest.raises(ValueError, match=message):
-        check_labels(np.zeros(3), {"one": y, "two": y}, allowed, NAMES)
+        check_labels(np.zeros(3), {"one": y, "two": y}, own)
     data = tf.data.Dataset.from_tensor_slices((np.zeros(3), (y, y), np.ones(3))).batch(3)
-    checked = check_labels(data, None, allowed, NAMES)
+    checked = check_labels(data, None, own)
     with pytest.raises(ValueError, match=message), readable_errors():
         next(iter(checked))
 
 
-def test_a_data_set_without_labels_is_returned_unchanged():
+def test_data_without_class_indices_are_returned_unchanged():
     data = tf.data.Dataset.from_tensor_slices(np.zeros(3)).batch(3)
-    assert check_labels(data, None, {"one": (4, None)}, ["one"]) is data
+    assert check_labels(data, None, reader("one")) is data
+    labeled = tf.data.Dataset.from_tensor_slices((np.zeros(3), np.full(3, 9))).batch(3)
+    assert check_labels(labeled, None, reader("one", loss="mse")) is labeled
 
 
-@pytest.mark.parametrize("kind", ["arrays", "dataset"])
-def test_fit_rejects_labels_out_of_range(kind):
-    x, y = toy.vectors()
-    y[3] = 4
+class Batches(keras.utils.PyDataset):
+    """Four batches of vectors with the label 4 in the third; notes the ends of epochs."""
+
+    def __init__(self, wrong=4, **kwargs):
+        super().__init__(**kwargs)
+        self.x, self.y = toy.vectors()
+        self.y[20] = wrong
+        self.epochs = 0
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        part = slice(8 * index, 8 * index + 8)
+        return self.x[part], self.y[part]
+
+    def on_epoch_end(self):
+        self.epochs += 1
+
+
+def generate(batches):
+    while True:
+        yield from (batches[i] for i in range(4))
+
+
+def distiller():
     model = kd.Distiller(toy.mlp("student"), toy.mlp("teacher"))
     model.compile("sgd", toy.sparse_loss(), run_eagerly=True)
-    given = (x, y) if kind == "arrays" else (tf.data.Dataset.from_tensor_slices((x, y)).batch(8),)
-    with pytest.raises(ValueError, match=r"'head' has 4 classes.*Received labels from 0 to 4"):
-        model.fit(*given, verbose=0)
+    return model
+
+
+MESSAGE = r"^Labels out of range: the student's output 'head' has 4 .* labels from \d to 4\."
+
+
+@pytest.mark.parametrize("kind", ["arrays", "dataset", "sequence", "workers", "generator"])
+@pytest.mark.parametrize("method", ["fit", "evaluate", "validation"])
+def test_labels_out_of_range_are_rejected_in_data_of_every_kind(kind, method):
+    wrong, model = Batches(), distiller()
+    given = {
+        "arrays": (wrong.x, wrong.y),
+        "dataset": tf.data.Dataset.from_tensor_slices((wrong.x, wrong.y)).batch(8),
+        "sequence": wrong,
+        "workers": Batches(workers=2),
+        "generator": generate(wrong),
+    }[kind]
+    arrays = given if isinstance(given, tuple) else (given,)
+    steps = {"fit": "steps_per_epoch", "evaluate": "steps", "validation": "validation_steps"}
+    arguments = {steps[method]: 4} if kind == "generator" else {}
+    if method == "validation":
+        method, arrays = "fit", toy.vectors()
+        arguments["validation_data"] = given
+    with pytest.raises(ValueError, match=MESSAGE):
+        getattr(model, method)(*arrays, verbose=0, **arguments)
+
+
+@pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
+def test_labels_out_of_range_are_rejected_in_a_single_batch(method):
+    wrong, model = Batches(), distiller()
+    with pytest.raises(ValueError, match=MESSAGE):
+        getattr(model, method)(wrong.x, wrong.y)
+
+
+def test_a_sequence_and_a_generator_train_like_arrays():
+    weights = []
+    for kind in ("arrays", "sequence", "generator"):
+        data, model = Batches(wrong=kd.UNLABELED), distiller()
+        x, *y = {"arrays": (data.x, data.y), "sequence": (data,), "generator": (generate(data),)}[
+            kind
+        ]
+        sizes = {"batch_size": 8} if y else {"steps_per_epoch": 4}
+        model.fit(x, *y, epochs=2, shuffle=False, verbose=0, **sizes)
+        weights.append(model.get_weights())
+    for trained in weights[1:]:
+        for one, other in zip(weights[0], trained, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_sequence_hears_of_the_ends_of_epochs_as_by_keras():
+    plain, epochs = toy.mlp("plain"), []
+    plain.compile("sgd", toy.sparse_loss(), run_eagerly=True)
+    for model in (plain, distiller()):
+        data = Batches(wrong=0)
+        model.fit(data, epochs=2, verbose=0)
+        epochs.append(data.epochs)
+    assert epochs[0] == epochs[1] >= 2
+
+
+def test_the_error_of_the_cross_entropy_itself_is_readable():
+    """A source that is not known, such as the loader of another library, is not checked."""
+    loss = tf.function(lambda: toy.sparse_loss()(tf.constant([1, 7]), tf.zeros((2, 4))))
+    message = "4 classes, so .* from 0 to 3 .* the label 7"
+    with pytest.raises(ValueError, match=message), readable_errors():
+        loss()
 
 
 def test_fit_accepts_the_class_that_the_loss_ignores():

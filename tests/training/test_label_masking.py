@@ -10,7 +10,6 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_kd as kd
-from keras_kd.training.label_masking import LabelMasking, has_label
 from tests import toy
 from tests.distillers.models import distiller
 
@@ -31,56 +30,11 @@ def per_sample(y, logits):
     return ops.sparse_categorical_crossentropy(y, logits, from_logits=True)
 
 
-def one_hot_loss():
-    return keras.losses.CategoricalCrossentropy(from_logits=True)
-
-
-# Which labels are missing.
-
 NAN = np.nan
 
 
-@pytest.mark.parametrize(
-    ("labels", "shape", "of_probabilities", "expected"),
-    [
-        ([0, -1, 3], (None, 4), False, [True, False, True]),
-        ([[0], [-1]], (None, 4), False, [True, False]),
-        ([0.0, NAN], (None, 4), False, [True, False]),
-        ([[1.0, 0.0], [NAN, 0.0], [NAN, NAN]], (None, 2), False, [True, True, False]),
-        ([[[0, -1]]], (None, 1, 2, 3), False, [[[True, False]]]),
-        ([-1.0, NAN], (None, 1), False, [True, False]),
-        ([[1, 0], [-1, -1]], (None, 2), False, None),
-        ([-1, 1], (None, 1), False, None),
-        (np.array([0, 255], "uint8"), (None, 4), True, None),
-        (np.array([True, False]), (None, 1), True, None),
-        (np.zeros((2, 2, 2)), (None, 4), True, None),
-        ([[1, 0], [-1, -1], [0, -1]], (None, 2), True, [True, False, True]),
-        ([-1, 1], (None, 1), True, [False, True]),
-        ([[-1.0], [NAN], [0.0]], (None, 1), True, [False, False, True]),
-    ],
-)
-def test_missing_labels_are_found(labels, shape, of_probabilities, expected):
-    found = has_label(np.asarray(labels), shape, of_probabilities)
-    if expected is None:
-        assert found is None
-    else:
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_composite_labels_have_no_missing_ones():
-    assert has_label(tf.ragged.constant([[1], []]), (None, 4)) is None
-    assert has_label(tf.sparse.from_dense([[1, 0]]), (None, 2)) is None
-
-
-def test_labeled_samples_are_counted_and_pixels_count_as_fractions():
-    masking, logits = LabelMasking(toy.sparse_loss(), ["map"]), tf.zeros((2, 1, 4, 3))
-    labels = np.array([[[0, 1, 2, -1]], [[-1, -1, -1, 0]]])
-    assert float(masking.count(labels, logits, 2)) == 1.0
-    assert masking.count(labels.astype("uint8"), logits, 2) == 2
-    two = LabelMasking(toy.sparse_loss(), ["one", "two"])
-    outputs = {"one": tf.zeros((2, 3)), "two": tf.zeros((2, 3))}
-    labels = {"one": np.array([0, -1]), "two": np.array([1, 2])}
-    assert float(two.count(labels, outputs, 2)) == 1.5
+def one_hot_loss():
+    return keras.losses.CategoricalCrossentropy(from_logits=True)
 
 
 # The compiled loss.
@@ -104,7 +58,8 @@ def test_the_loss_is_the_mean_over_the_labeled_samples(loss, activation, form):
     (x, y), student = toy.vectors(), toy.mlp("student", activation=activation)
     labels, outputs = form(y), ops.convert_to_tensor(student(x))
     hard = np.mean(keras.losses.get(loss)(labels[LABELED], outputs[LABELED]))
-    model = distiller(student, None, kd.losses.SoftTargets(2.0, weight=0.7), loss=loss, metrics=[])
+    options = {"loss": loss, "metrics": [], "student_outputs": "auto" if activation else "logits"}
+    model = distiller(student, None, kd.losses.SoftTargets(2.0, weight=0.7), **options)
     logits = ops.log(outputs) if activation else outputs
     soft = np.mean(kd.losses.SoftTargets(2.0)(model.teachers[0].model(x), logits))
     logs = model.fit(x, labels, batch_size=32, verbose=0).history
@@ -150,7 +105,7 @@ def test_pixels_without_a_label_are_omitted():
     known = (y >= 0) & (y < 3)
     logits = ops.convert_to_tensor(student(x))
     expected = np.mean(toy.sparse_loss()(y[known], logits[known]))
-    correct = np.mean(np.argmax(logits, -1)[y != -1] == y[y != -1])
+    correct = np.mean(np.argmax(logits, -1)[known] == y[known])
     loss = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255)
     metrics = ["accuracy", keras.metrics.MeanIoU(3, sparse_y_pred=False)]
     model = distiller(student, teacher, loss=loss, metrics=metrics)
@@ -161,7 +116,7 @@ def test_pixels_without_a_label_are_omitted():
     model = distiller(student, teacher, loss=loss)
     logs = model.fit(x, y, batch_size=32, verbose=0).history
     np.testing.assert_allclose(logs["student_loss"][0], expected, rtol=1e-5)
-    # As in Keras, `ignore_class` applies to the loss alone.
+    # Unlike in Keras, the metrics do not count what the loss ignores.
     np.testing.assert_allclose(logs["accuracy"][0], correct, rtol=1e-5)
 
 
@@ -244,6 +199,163 @@ def test_other_reductions_omit_unlabeled_samples_too(reduction):
     model = distiller(student, loss=hard)
     logs = model.fit(x, indices(y), 32, sample_weight=weights, verbose=0).history
     np.testing.assert_allclose(logs["student_loss"][0], expected, rtol=1e-5)
+
+
+# Rows of which some elements are missing.
+
+
+def multi(units=3, seed=0, share=0.4, low=0):
+    """Inputs, labels that are 0 or 1 (or `low` and 1), and which of them are known."""
+    x, rng = toy.vectors()[0], np.random.default_rng(seed)
+    labels = rng.integers(0, 2, (32, units)).astype("float32")
+    labels[labels == 0] = low
+    known = rng.random((32, units)) > share
+    known[::5] = False  # No element of these rows is known.
+    return x, labels, known
+
+
+def log_loss(y, logits):
+    return np.logaddexp(0, logits) - y * logits
+
+
+def squares(y, outputs):
+    return (y - outputs) ** 2
+
+
+def absolute(y, outputs):
+    return np.abs(y - outputs)
+
+
+@pytest.mark.parametrize("mode", ["raise", "skip"])
+@pytest.mark.parametrize(
+    ("loss", "metric", "values", "errors", "low"),
+    [
+        (
+            keras.losses.BinaryCrossentropy(from_logits=True),
+            keras.metrics.BinaryAccuracy(threshold=0.0),
+            log_loss,
+            lambda y, z: (z > 0) == y,
+            0,
+        ),
+        ("mse", "mae", squares, absolute, -1),
+        ("mae", keras.metrics.RootMeanSquaredError(), absolute, None, -1),
+    ],
+    ids=["labels", "targets", "other metric"],
+)
+def test_the_loss_is_the_mean_over_the_known_elements(mode, loss, metric, values, errors, low):
+    (x, y, known), student = multi(low=low), toy.mlp("student", classes=3)
+    given, z = np.where(known, y, NAN), np.asarray(student(x), "float64")
+    model = distiller(
+        student,
+        toy.mlp("teacher", classes=3, units=6, seed=1),
+        "logits_mse",
+        loss=loss,
+        metrics=[metric],
+        on_bad_batch=mode,
+        eager=False,
+    )
+    found = model.evaluate(x, given, batch_size=8, verbose=0, return_dict=True)
+    name = next(name for name in found if name not in ("loss", "student_loss"))
+    measured = (
+        np.sqrt(np.mean(squares(y, z)[known])) if errors is None else np.mean(errors(y, z)[known])
+    )
+    np.testing.assert_allclose(found["student_loss"], np.mean(values(y, z)[known]), rtol=1e-5)
+    np.testing.assert_allclose(found[name], measured, rtol=1e-5)
+    logs = model.fit(x, given, batch_size=32, verbose=0).history
+    np.testing.assert_allclose(logs["student_loss"][0], np.mean(values(y, z)[known]), rtol=1e-5)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    assert logs.get("skipped_batches", [0]) == [0]
+
+
+def test_with_all_elements_known_loss_and_metrics_are_those_of_keras():
+    (x, y, _), student = multi(), toy.mlp("student", classes=3, activation="sigmoid")
+    weights = np.linspace(0.5, 2, 32)
+    student.compile(loss="binary_crossentropy", metrics=["mae"], weighted_metrics=["mse"])
+    expected = student.evaluate(
+        x, y, batch_size=12, sample_weight=weights, verbose=0, return_dict=True
+    )
+    model = kd.Distiller(student, toy.mlp("t", classes=3, activation="sigmoid"), "logits_mse")
+    model.compile(loss="binary_crossentropy", metrics=["mae"], weighted_metrics=["mse"])
+    found = model.evaluate(x, y, batch_size=12, sample_weight=weights, verbose=0, return_dict=True)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5)
+
+
+def test_elements_have_the_weights_of_their_samples():
+    (x, y, known), student = multi(), toy.mlp("student", classes=3)
+    weights, z = np.linspace(0, 2, 32), np.asarray(student(x), "float64")
+    model = distiller(student, toy.mlp("t", classes=3), "logits_mse", loss="mse", metrics=[])
+    model.compile(loss="mse", weighted_metrics=["mae"])
+    given = np.where(known, y, NAN)
+    found = model.evaluate(
+        x, given, batch_size=32, sample_weight=weights, verbose=0, return_dict=True
+    )
+    each = weights[:, None] * np.ones(3)
+    np.testing.assert_allclose(
+        found["student_loss"], (each * squares(y, z))[known].sum() / known.sum(), rtol=1e-5
+    )
+    weighted = np.average(absolute(y, z)[known], weights=each[known])
+    np.testing.assert_allclose(found["mae"], weighted, rtol=1e-5)
+
+
+def test_missing_elements_of_pixels_are_omitted():
+    inputs = keras.Input((6, 6, 1))
+    student, teacher = (keras.Model(inputs, layers.Conv2D(2, 1)(inputs)) for _ in range(2))
+    x, rng = toy.data()[0], np.random.default_rng(0)
+    y, known = rng.normal(size=(32, 6, 6, 2)), rng.random((32, 6, 6, 2)) < 0.6
+    model = distiller(student, teacher, "logits_mse", loss="mse", metrics=["mae"], eager=False)
+    z = np.asarray(student(x), "float64")
+    logs = model.fit(x, np.where(known, y, NAN), batch_size=32, verbose=0).history
+    np.testing.assert_allclose(logs["student_loss"][0], squares(y, z)[known].mean(), rtol=1e-5)
+
+
+def test_metrics_without_a_loss_omit_missing_elements():
+    (x, y, known), student = multi(low=-1), toy.mlp("student", classes=3)
+    model = distiller(student, toy.mlp("t", classes=3), "logits_mse", loss=None, metrics=["mae"])
+    found = model.evaluate(x, np.where(known, y, NAN), verbose=0, return_dict=True)
+    z = np.asarray(student(x), "float64")
+    np.testing.assert_allclose(found["mae"], absolute(y, z)[known].mean(), rtol=1e-5)
+
+
+def own_squares(y, outputs):
+    return ops.mean(ops.square(y - outputs), axis=-1)
+
+
+@pytest.mark.parametrize("loss", [own_squares, "cosine_similarity"])
+@pytest.mark.parametrize("mode", ["raise", "skip"])
+def test_other_losses_refuse_rows_that_are_known_in_part(loss, mode):
+    (x, y, known), student = multi(), toy.mlp("student", classes=3)
+    model = distiller(
+        student, toy.mlp("t", classes=3), "logits_mse", loss=loss, metrics=[], on_bad_batch=mode
+    )
+    given, before = np.where(known, y, NAN), model.get_weights()
+    sentence = {"raise": "a row that is nan in part needs a loss", "skip": "batches were bad"}[mode]
+    with pytest.raises(ValueError, match=f"(?i){sentence}"):
+        model.fit(x, given, verbose=0)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="(?i)a row that is nan in part needs a loss"):
+        model.evaluate(x, given, verbose=0)
+    rows = known.all(-1)
+    logs = model.evaluate(x, np.where(rows[:, None], y, NAN), verbose=0, return_dict=True)
+    expected = keras.losses.get(loss)(y[rows], ops.convert_to_tensor(student(x))[rows])
+    np.testing.assert_allclose(logs["student_loss"], np.mean(expected), rtol=1e-5)
+
+
+def test_other_metrics_refuse_rows_that_are_known_in_part():
+    x, y, known = multi()
+    model = distiller(
+        toy.mlp("student", classes=3),
+        toy.mlp("t", classes=3),
+        "logits_mse",
+        loss="mse",
+        metrics=["cosine_similarity"],
+        eager=False,
+    )
+    with pytest.raises(
+        ValueError, match="metric 'cosine_similarity' gives one value for a whole row"
+    ):
+        model.fit(x, np.where(known, y, NAN), verbose=0)
 
 
 # Metrics.

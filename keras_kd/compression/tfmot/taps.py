@@ -21,6 +21,8 @@ class TfKerasTappedModel(TappedModel):
         ValueError: As for `TappedModel`, and if the tf_keras model has no tensor of a tap.
     """
 
+    trains_model = False
+
     def __init__(
         self,
         wrapped: WrappedModel,

@@ -1,0 +1,80 @@
+"""Checks of the arguments of distillers."""
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+from keras_kd.models.declaration import check_declaration
+from keras_kd.teachers.base import BaseTeacher
+from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
+from keras_kd.teachers.weighting import Weighting
+
+#: Names in the history, and owners of hyperparameters, that no distillation loss may have.
+_RESERVED = ("loss", "student_loss", "noise")
+
+
+def check_arguments(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:
+    """Reject arguments of the wrong kind; see `Distiller`.
+
+    Raises:
+        TypeError: If one has the wrong type.
+        ValueError: If names are duplicated, or `student_outputs` is unknown.
+    """
+    if not isinstance(weighting, (Weighting, type(None))):
+        raise TypeError(
+            "Distiller: `weighting` must be one of kd.weighting, such as kd.weighting.Entropy(). "
+            f"Received: weighting={weighting!r}"
+        )
+    if not isinstance(noise, (LogitNoise, type(None))):
+        raise TypeError(
+            "Distiller: `noise` must be a kd.noise.LogitNoise, such as kd.noise.LogitNoise(0.5). "
+            f"Received: noise={noise!r}"
+        )
+    names = isinstance(class_names, (list, tuple)) and all(isinstance(n, str) for n in class_names)
+    if class_names is not None and not names:
+        raise TypeError(
+            "Distiller: `class_names` must be a list of names. "
+            f"Received: class_names={class_names!r}"
+        )
+    if class_names is not None and len(set(class_names)) < len(class_names):
+        raise ValueError(
+            f"Distiller: `class_names` must be unique. Received: class_names={class_names}"
+        )
+    check_declaration(student_outputs, "Distiller: `student_outputs`")
+
+
+def check_same_view(same_view: bool, teachers: Iterable[BaseTeacher]) -> None:
+    """Reject precomputed teacher outputs for augmented inputs.
+
+    Args:
+        same_view: Whether the teachers get augmented inputs.
+        teachers: The teachers.
+
+    Raises:
+        ValueError: If they do, and the outputs of one are precomputed.
+    """
+    names = [one.name for one in teachers if isinstance(one, PrecomputedTeacher)]
+    if same_view and names:
+        raise ValueError(
+            f"Distiller: the precomputed outputs of the teachers {names} are for the original "
+            "inputs, not for the augmented view of the student. Received: same_view=True"
+        )
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Number repeated names: hint, hint_2, hint_3.
+
+    Raises:
+        ValueError: If a name is reserved.
+    """
+    found = []
+    for name in names:
+        if name in _RESERVED:
+            raise ValueError(
+                f"A distillation loss must not be called '{name}': the history has an entry of "
+                f"that name. Received: name={name!r}"
+            )
+        numbered = (f"{name}_{count}" for count in itertools.count(2))
+        found.append(name if name not in found else next(n for n in numbered if n not in found))
+    return found

@@ -1,0 +1,78 @@
+"""Readable errors for models that cannot be converted."""
+
+import re
+
+import keras
+
+from keras_kd.export.conversion import ConversionError, missing_ops
+from keras_kd.export.options import Options
+from keras_kd.export.saved_model import TracedModel
+from keras_kd.litert.signature import Signature, free_sizes_remedy
+
+_LOOKUPS = ("LookupTableFind", "LookupTableFindV2", "LookupTableSize", "LookupTableSizeV2")
+
+
+def reject_lookups(model: keras.Model, traced: TracedModel) -> None:
+    """Reject a model with tables of words or codes, which LiteRT cannot hold.
+
+    Raises:
+        ValueError: If there are some.
+    """
+    paths = traced.layers_with(*_LOOKUPS)
+    if not paths:
+        return
+    layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
+    names = dict.fromkeys(path.split("/")[0] for path in paths)
+    found = [f"{type(layers[n]).__name__} '{n}'" if n in layers else f"'{n}'" for n in names]
+    raise ValueError(
+        f"Expected layers that LiteRT can run. Received: model '{model.name}' with "
+        f"{', '.join(found)}, which looks values up in a table. Apply this layer to the data, in "
+        "the application too, and export the part of the model behind it: "
+        "keras.Model(layer.output, model.output), built on its numbers as the input."
+    )
+
+
+def conversion_error(
+    error: ConversionError, name: str, traced: TracedModel, options: Options, inputs: Signature
+) -> Exception:
+    """Return a readable error for one of the converter.
+
+    Returns:
+        A `ValueError` that says what to change, or a `RuntimeError` if that is not known.
+    """
+    if "'tf.TensorListReserve' op requires element_shape to be static" in str(error):
+        return ValueError(
+            f"Expected a fixed batch size for a model with a loop over time steps (LSTM, GRU, "
+            f"another RNN). Received: model '{name}' with batch_size=None. Use batch_size=1, or "
+            "create these layers with `unroll=True`."
+        )
+    missing = missing_ops(error)
+    if not missing:
+        return RuntimeError(
+            f"Expected a model that TensorFlow's converter supports. Received: model '{name}', "
+            f"for which it fails{_summarize(error, traced)}.{free_sizes_remedy(inputs)} "
+            "Otherwise use other layers."
+        )
+    remedy = (
+        "TensorFlow's Flex kernels do not have them either: use other layers."
+        if options.allow_flex
+        else "Use other layers, or pass allow_flex=True to keep them as TensorFlow ops, for an "
+        "application that links the Flex delegate."
+    )
+    where = ", ".join(f"{op} (in {', '.join(traced.layers_with(op)) or '?'})" for op in missing)
+    return ValueError(
+        f"Expected ops that are built into LiteRT. Received: model '{name}' with {where}."
+        f"{free_sizes_remedy(inputs)} {remedy}"
+    )
+
+
+def _summarize(error: ConversionError, traced: TracedModel) -> str:
+    """Return the op and the layer at which the converter fails, and its reason, in one line."""
+    text = str(error)
+    location = re.search(r'fused\["\w+:", "([^"@]+)@', text)
+    where = f" in {traced.layer_of(location[1])}" if location else ""
+    op = re.search(r"'(?:tf|tfl)\.(\w+)' op ([^\n]*)", text)
+    if op:
+        return f"{where} at the op {op[1]}: {op[2].strip()}"
+    line = next((line for line in text.splitlines() if line.strip()), "an unknown error")
+    return f"{where}: {re.sub(r'^.*?error: ', '', line).strip()[:300]}"

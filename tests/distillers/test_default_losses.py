@@ -1,0 +1,201 @@
+"""Losses that follow the task of their output."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_kd as kd
+from keras_kd.distillers.default_losses import as_losses, copy_loss, loss_for_task, task_of_loss
+from keras_kd.models.task import Evidence
+from tests import toy
+
+X, _ = toy.vectors()
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z.astype("float64")))
+
+
+def soft_sigmoids(t, s):
+    """Soft targets of independent labels at the default temperature of 4."""
+    p, q = sigmoid(t / 4), sigmoid(s / 4)
+    return 16 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).mean(-1).mean()
+
+
+def soft_classes(t, s):
+    p, q = (np.exp(z / 4) / np.exp(z / 4).sum(-1, keepdims=True) for z in (t, s))
+    return 16 * (p * np.log(p / q)).sum(-1).mean()
+
+
+def squared(t, s):
+    return ((t - s) ** 2).mean()
+
+
+MSE, BINARY = "mse", keras.losses.BinaryCrossentropy(from_logits=True)
+CASES = [
+    (toy.sparse_loss(), 4, np.arange(32) % 4, "soft_targets", soft_classes),
+    (BINARY, 4, np.ones((32, 4)), "soft_targets", soft_sigmoids),
+    (BINARY, 1, np.ones((32, 1)), "soft_targets", soft_sigmoids),
+    (MSE, 4, np.ones((32, 4)), "logits_mse", squared),
+    (MSE, 1, np.ones((32, 1)), "logits_mse", squared),
+]
+
+
+def history(distiller, loss, y):
+    distiller.compile(keras.optimizers.SGD(0.0), loss)
+    return distiller.fit(X, y, batch_size=32, verbose=0).history
+
+
+@pytest.mark.parametrize(("loss", "units", "y", "name", "right"), CASES)
+def test_the_default_loss_follows_the_compiled_loss(loss, units, y, name, right):
+    student, teacher = toy.mlp("student", classes=units), toy.mlp("teacher", classes=units, seed=1)
+    value = right(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    found = history(kd.Distiller(student, teacher), loss, y)
+    np.testing.assert_allclose(found[name], [value], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("loss", "units", "y", "name", "right"), CASES)
+def test_siblings_follow_the_task_too(loss, units, y, name, right):
+    students = [toy.mlp(one, classes=units, seed=i) for i, one in enumerate("ab")]
+    a, b = (student.predict(X, verbose=0) for student in students)
+    found = history(kd.MutualLearning(students), loss, y)
+    np.testing.assert_allclose(found[f"a_{name}"], [right(b, a)], rtol=1e-5)
+    student = toy.mlp("student", classes=units)
+    assert found.keys() >= {f"a_{name}", f"b_{name}"}
+    supervised = kd.DeepSupervision(student, ["hidden"])
+    assert f"hidden_{name}" in history(supervised, loss, y)
+    assert name in history(kd.SelfDistiller(student, decay=0.9), loss, y)
+
+
+def test_the_default_changes_with_the_next_compile():
+    distiller = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1))
+    assert "logits_mse" in history(distiller, "mse", np.ones((32, 4)))
+    found = history(distiller, toy.sparse_loss(), np.arange(32) % 4)
+    assert set(found) == {"loss", "student_loss", "soft_targets"}
+    assert [type(loss) for loss in distiller.distillation_losses] == [kd.losses.SoftTargets]
+
+
+def test_without_a_loss_the_head_of_the_teacher_tells():
+    student, teacher = toy.mlp("student"), toy.mlp("teacher", activation="sigmoid", seed=1)
+    distiller = kd.Distiller(student, teacher)
+    t = teacher.layers[-1](teacher.layers[0](X), training=False)
+    t = np.log(t / (1 - t))
+    value = soft_sigmoids(np.asarray(t), student.predict(X, verbose=0))
+    found = history(distiller, None, None)
+    np.testing.assert_allclose(found["soft_targets"], [value], rtol=1e-4)
+
+
+@pytest.mark.parametrize("units", [1, 4])
+def test_without_a_loss_that_of_the_teacher_tells(units):
+    student, teacher = toy.mlp("student", classes=units), toy.mlp("teacher", classes=units, seed=1)
+    teacher.compile("sgd", "mse")
+    value = squared(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    found = history(kd.Distiller(student, teacher), None, None)
+    np.testing.assert_allclose(found["logits_mse"], [value], rtol=1e-5)
+
+
+def test_a_single_linear_unit_without_a_loss_is_refused():
+    distiller = kd.Distiller(toy.mlp("student", classes=1), toy.mlp("teacher", classes=1))
+    with pytest.raises(ValueError, match=r"single unit.*losses="):
+        distiller.compile("sgd", None)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        kd.losses.SoftTargets(),
+        kd.losses.DecoupledKD(),
+        kd.losses.NormalizedKD(),
+        kd.losses.DIST(),
+        kd.losses.LogitStandardization(),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_a_loss_of_classes_refuses_a_regression(loss):
+    distiller = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1), loss)
+    with pytest.raises(ValueError, match=r"numbers \(regression\).*LogitsMSE"):
+        distiller.compile("sgd", "mse")
+
+
+@pytest.mark.parametrize("name", ["DecoupledKD", "NormalizedKD", "DIST", "LogitStandardization"])
+def test_a_loss_of_exclusive_classes_refuses_labels(name):
+    loss = getattr(kd.losses, name)()
+    distiller = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1), loss)
+    with pytest.raises(ValueError, match=f"{name}.*independent labels"):
+        distiller.compile("sgd", BINARY)
+
+
+def test_soft_targets_without_an_activation_follow_the_task():
+    student, teacher = toy.mlp("student"), toy.mlp("teacher", seed=1)
+    value = soft_sigmoids(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    distiller = kd.Distiller(student, teacher, kd.losses.SoftTargets())
+    found = history(distiller, BINARY, np.ones((32, 4)))
+    np.testing.assert_allclose(found["soft_targets"], [value], rtol=1e-5)
+
+
+def test_an_activation_of_soft_targets_declares_the_task():
+    student, teacher = toy.mlp("student"), toy.mlp("teacher", seed=1)
+    value = soft_classes(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    distiller = kd.Distiller(student, teacher, kd.losses.SoftTargets(activation="softmax"))
+    found = history(distiller, BINARY, np.ones((32, 4)))
+    np.testing.assert_allclose(found["soft_targets"], [value], rtol=1e-5)
+
+
+def test_a_sigmoid_teacher_for_classes_is_refused():
+    student = toy.mlp("student", activation="softmax")
+    teacher = toy.mlp("teacher", activation="sigmoid", seed=1)
+    distiller = kd.Distiller(student, teacher)
+    with pytest.raises(ValueError, match="sigmoid"):
+        distiller.compile("sgd", "sparse_categorical_crossentropy")
+
+
+@pytest.mark.parametrize(
+    "weighting", [kd.weighting.CrossEntropy(), kd.weighting.Entropy(), kd.weighting.Screening(1)]
+)
+@pytest.mark.parametrize("loss", ["mse", BINARY])
+def test_weights_from_classes_refuse_other_tasks(weighting, loss):
+    teachers = [toy.mlp("one", seed=1), toy.mlp("two", seed=2)]
+    distiller = kd.Distiller(toy.mlp("student"), teachers, weighting=weighting)
+    with pytest.raises(ValueError, match=r"exclusive classes.*kd\.weighting\.Uniform"):
+        distiller.compile("sgd", loss)
+
+
+def test_a_forgotten_from_logits_is_warned_of():
+    distiller = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1))
+    with pytest.warns(UserWarning, match="from_logits=True"):
+        distiller.compile("sgd", "sparse_categorical_crossentropy")
+
+
+def test_a_copy_of_a_default_is_a_default():
+    (loss,) = as_losses(None)
+    copy = copy_loss(loss, name="a_soft_targets")
+    assert (copy.is_default, copy.name) == (True, "a_soft_targets")
+    assert not copy_loss(kd.losses.SoftTargets()).is_default
+
+
+def test_a_default_of_another_name_keeps_its_weight_and_taps():
+    (loss,) = as_losses(None)
+    loss = copy_loss(loss, name="a_soft_targets", weight=2.0, student_tap="y", teacher_tap="z")
+    found = loss_for_task(loss, "values")
+    assert found.get_config() == {
+        "weight": 2.0,
+        "teacher_tap": "z",
+        "student_tap": "y",
+        "name": "a_logits_mse",
+    }
+
+
+def test_values_that_are_declared_win_over_the_activation_of_a_loss():
+    loss = kd.losses.SoftTargets(activation="softmax")
+    assert task_of_loss(loss, Evidence("y", 4, "values")) == "values"
+
+
+def test_numbers_after_a_sigmoid_are_compared_as_declared():
+    student = toy.mlp("student", activation="sigmoid")
+    teacher = toy.mlp("teacher", activation="sigmoid", seed=1)
+    with pytest.raises(ValueError, match=r"ends in a softmax or sigmoid.*student_outputs='values'"):
+        kd.Distiller(student, teacher).compile("sgd", "mse")
+    value = squared(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    declared = kd.Teacher(teacher, outputs="values")
+    found = history(kd.Distiller(student, declared, student_outputs="values"), "mse", X[:, :4])
+    np.testing.assert_allclose(found["logits_mse"], [value], rtol=1e-5)

@@ -1,0 +1,162 @@
+"""Models that cannot be converted: the layer is named, and what to pass instead."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from keras_kd.export import to_tflite
+from keras_kd.export.conversion import ConversionError
+from keras_kd.export.conversion_errors import conversion_error
+from keras_kd.export.options import Options
+from keras_kd.litert.signature import infer_signature
+from tests.export import models
+
+RNG = np.random.default_rng(0)
+
+
+def embedded(x, found):
+    hidden = layers.GlobalAveragePooling1D()(layers.Embedding(9, 4)(found))
+    return keras.Model(x, layers.Dense(2)(hidden), name="words")
+
+
+@pytest.mark.parametrize("layer", ["StringLookup", "IntegerLookup", "TextVectorization"])
+def test_a_lookup_is_named(layer, tmp_path):
+    if layer == "IntegerLookup":
+        x = keras.Input((4,), dtype="int64")
+        found = layers.IntegerLookup(vocabulary=[1, 2, 3], name="find")(x)
+    elif layer == "StringLookup":
+        x = keras.Input((4,), dtype="string")
+        found = layers.StringLookup(vocabulary=["a", "b"], name="find")(x)
+    else:
+        x = keras.Input((), dtype="string")
+        found = layers.TextVectorization(
+            vocabulary=["a", "b"], output_sequence_length=4, name="find"
+        )(x)
+    with pytest.raises(ValueError, match=f"with {layer} 'find', which looks values up in a table"):
+        to_tflite(embedded(x, found), tmp_path / "m.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lookup_in_a_custom_layer_is_named(tmp_path):
+    class Find(layers.Layer):
+        def __init__(self):
+            super().__init__(name="own")
+            keys, values = tf.constant([1, 2], "int64"), tf.constant([3, 4], "int64")
+            pairs = tf.lookup.KeyValueTensorInitializer(keys, values)
+            self.table = tf.lookup.StaticHashTable(pairs, 0)
+
+        def call(self, x):
+            return self.table.lookup(x)
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    x = keras.Input((4,), dtype="int64")
+    with pytest.raises(ValueError, match="with Find 'own', which looks"):
+        to_tflite(embedded(x, Find()(x)), tmp_path / "m.tflite")
+
+
+def test_a_size_that_is_free_is_fixed_by_the_input_signature(tmp_path):
+    x = keras.Input((None,), dtype="int32")
+    hidden = layers.Embedding(9, 8)(x)
+    hidden = layers.MultiHeadAttention(2, 4, name="attend")(hidden, hidden, use_causal_mask=True)
+    model = keras.Model(x, layers.Dense(2)(hidden), name="causal")
+    data = RNG.integers(0, 9, (4, 6)).astype("int32")
+    message = (
+        r"StridedSlice \(in .*attend.*input_signature=tf.TensorSpec\(\(None, LENGTH\), 'int32'"
+    )
+    with pytest.raises(ValueError, match=message):
+        to_tflite(model, tmp_path / "m.tflite", verification=data)
+    signature = tf.TensorSpec((None, 6), "int32")
+    file = to_tflite(model, tmp_path / "m.tflite", verification=data, input_signature=signature)
+    np.testing.assert_allclose(file.predict(data), model.predict_on_batch(data), atol=1e-5)
+
+
+def test_recurrent_layers_of_free_length_name_the_input_signature(tmp_path):
+    model = keras.Sequential([layers.Input((None, 4)), layers.LSTM(3), layers.Dense(2)])
+    message = r"input_signature=tf.TensorSpec\(\(None, LENGTH, 4\), 'float32'\) for 'input_0'"
+    with pytest.raises(ValueError, match=message):
+        to_tflite(model, tmp_path / "m.tflite", "int8", models.SERIES)
+    signature = tf.TensorSpec((None, 6, 4), "float32")
+    file = to_tflite(model, tmp_path / "m.tflite", "int8", models.SERIES, input_signature=signature)
+    assert file.verification.relative_difference < 0.2
+
+
+@pytest.mark.parametrize("shape", [(None, 3), (None, None, 3)])
+def test_convolutions_of_free_size_run(tmp_path, shape):
+    convolve = layers.Conv1D(4, 3) if len(shape) == 2 else layers.Conv2D(4, 3)
+    pool = layers.GlobalAveragePooling1D if len(shape) == 2 else layers.GlobalAveragePooling2D
+    model = keras.Sequential([layers.Input(shape), convolve, pool(), layers.Dense(2)])
+    data = RNG.random((5, *[7] * (len(shape) - 1), 3)).astype("float32")
+    file = to_tflite(model, tmp_path / "m.tflite", verification=data)
+    for size in (7, 5):
+        x = data[:, :size] if len(shape) == 2 else data[:, :size, :size]
+        np.testing.assert_allclose(file.predict(x), model.predict_on_batch(x), atol=1e-5)
+
+
+def series_transformer():
+    """A model that the converter fails on for a batch of 1, and converts for a free batch."""
+    x = keras.Input((20, 1))
+    attended = layers.LayerNormalization()(layers.MultiHeadAttention(2, 8)(x, x)) + x
+    hidden = layers.Conv1D(1, 1)(layers.Conv1D(4, 1, activation="relu")(attended))
+    hidden = layers.LayerNormalization()(hidden) + attended
+    pooled = layers.GlobalAveragePooling1D(data_format="channels_first")(hidden)
+    return keras.Model(x, layers.Dense(2)(pooled), name="series")
+
+
+def test_a_batch_size_that_the_converter_fails_on_becomes_free(tmp_path):
+    keras.utils.set_random_seed(0)
+    model, data = series_transformer(), RNG.random((3, 20, 1)).astype("float32")
+    file = to_tflite(model, tmp_path / "m.tflite", verification=data)
+    np.testing.assert_allclose(file.predict(data), model.predict_on_batch(data), atol=1e-4)
+
+
+def test_a_subclassed_model_of_integers_names_the_input_signature(tmp_path):
+    class Words(keras.Model):
+        def __init__(self):
+            super().__init__(name="words")
+            self.head = layers.Dense(2)
+
+        def call(self, x):
+            return self.head(tf.gather(tf.eye(9), x)[:, 0])
+
+    model, data = Words(), np.array([[1, 2], [3, 4]], "int32")
+    model(data)
+    message = r"'words' can be called with.*float32 \(1, 2\).*input_signature=.*'int32'.*indices"
+    with pytest.raises(ValueError, match=message):
+        to_tflite(model, tmp_path / "m.tflite")
+    signature = tf.TensorSpec((None, 2), "int32")
+    file = to_tflite(model, tmp_path / "m.tflite", verification=data, input_signature=signature)
+    np.testing.assert_allclose(file.predict(data), model(data), atol=1e-6)
+
+
+class Traced:
+    """The layers of a graph."""
+
+    def layers_with(self, *ops):
+        return ["conv"]
+
+    def layer_of(self, node):
+        return node.split("/")[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '<unknown>:0: error: loc(callsite(fused["BiasAdd:", "m/conv/BiasAdd@f"] at callsite('
+            "\"g\"))): 'tf.Transpose' op x should be of the same rank with y\n<unknown>:0: note: x",
+            "fails in conv at the op Transpose: x should be of the same rank with y. Otherwise",
+        ),
+        ("\n<unknown>:0: error: something else\nmore", "fails: something else. Otherwise"),
+        ("the converter was killed by SIGSEGV", "fails: the converter was killed by SIGSEGV. "),
+    ],
+)
+def test_other_errors_of_the_converter_are_one_line(text, message):
+    signature = infer_signature(models.cnn())
+    error = conversion_error(ConversionError(text), "m", Traced(), Options(), signature)
+    assert isinstance(error, RuntimeError)
+    assert message in str(error)
+    assert "\n" not in str(error)
