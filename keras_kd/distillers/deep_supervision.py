@@ -20,11 +20,10 @@ from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import ACTIVATIONS
 from keras_kd.teachers.teacher import Teacher
-from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.hyperparameters import Hyperparameter
 from keras_kd.training.keywords import explain_keywords
-from keras_kd.training.loss_trackers import batch_size
+from keras_kd.training.labels import Labels
 
 _FINAL = Tap(None, logits=True)
 
@@ -109,32 +108,19 @@ class DeepSupervision(BaseDistiller):
         self.seed_states = [*self.seed_states, *seed_states(list(layers.values()))]
         self._losses_passed = [keras.saving.serialize_keras_object(x) for x in as_losses(losses)]
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-        knowledge: Any = None,
-        student_outputs: Any = None,
-    ) -> Any:
-        """Compute the total loss of a batch; see `BaseDistiller.compute_loss`."""
-        total = super().compute_loss(
-            x, y, y_pred, sample_weight, training, knowledge, student_outputs
-        )
-        if student_outputs is None or self.compiled_loss_fn is None:
-            return total
+    def label_losses(
+        self, labels: Labels, y_pred: Any, sample_weight: Any, share: Any, student_outputs: Any
+    ) -> list[tuple[str, Any, Any]]:
+        """Return the losses on the labels, also those of the exits; see `BaseDistiller`."""
+        losses = super().label_losses(labels, y_pred, sample_weight, share, student_outputs)
+        if student_outputs is None or not losses:
+            return losses
         outputs = [
             self._as_final_output(student_outputs[Tap(name, True)], y_pred) for name in self.exits
         ]
-        labels, size = self.read_labels(y), batch_size(x)
-        share = backend.replica_share(size)[0]
         loss = functools.partial(self._label_masking.loss, self.compiled_loss_fn, labels)
         hard = sum(loss(output, sample_weight, share) for output in outputs)
-        labeled = backend.replica_share(labels.count(size))[1]
-        self._trackers.update("exit_loss", backend.global_mean(hard), labeled)
-        return total + hard * keras.ops.cast(self.exit_loss_weight, hard.dtype)
+        return [*losses, ("exit_loss", hard, self.exit_loss_weight)]
 
     def _as_final_output(self, logits: Any, y_pred: Any) -> Any:
         """Return the output of an exit in the form of the student's output."""

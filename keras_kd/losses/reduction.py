@@ -19,9 +19,11 @@ def mean_over_samples(values: Any, weights: Any = None) -> Any:
         A scalar.
     """
     values = mean_per_sample(values, weights)
-    samples = ops.convert_to_tensor(ops.shape(values)[0], values.dtype)
+    samples = ops.shape(values)[0]
     # The reciprocal has no gradient, unlike a division by the number of samples.
-    return ops.sum(values) * ops.divide_no_nan(1.0, samples)
+    if isinstance(samples, int):
+        return ops.sum(values) * (1 / max(samples, 1))
+    return ops.sum(values) * ops.divide_no_nan(1.0, ops.cast(samples, values.dtype))
 
 
 def mean_per_sample(values: Any, weights: Any = None) -> Any:

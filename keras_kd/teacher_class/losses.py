@@ -56,20 +56,21 @@ class TeacherClassLosses:
             training: Whether to add the adversarial losses.
         """
         share, average = backend.replica_share(size)
-        terms = []
+        terms, batch = [], {}
         for number, chunk, output in zip(self.numbers, chunks, outputs, strict=True):
             mean = mean_over_samples(self.mimicry(chunk, output), weights)
-            terms.append(self._track(f"student_{number}", mean, self.mimicry.weight, size))
+            batch[f"student_{number}"] = (mean, size)
+            terms.append(mean * ops.cast(self.mimicry.weight, mean.dtype))
         if training and self.discriminators is not None:
             for i, (number, output) in enumerate(zip(self.numbers, outputs, strict=True)):
                 mean = mean_over_samples(self.discriminators.adversarial_loss(i, output), weights)
-                weight = self.discriminators.weight
-                terms.append(self._track(f"adversarial_{number}", mean, weight, size))
+                batch[f"adversarial_{number}"] = (mean, size)
+                terms.append(mean * ops.cast(self.discriminators.weight, mean.dtype))
         terms = [backend.per_replica(term, share) for term in terms]
         penalties = [penalty for student in self.students for penalty in student.losses]
         terms += [backend.per_replica(ops.sum(penalty)) for penalty in penalties]
         loss = ops.sum(terms)
-        self.trackers.update("loss", backend.global_mean(loss), average)
+        self.trackers.update({**batch, "loss": (backend.global_mean(loss), average)})
         return loss
 
     def train_discriminators(
@@ -81,8 +82,8 @@ class TeacherClassLosses:
         losses = self.discriminators.train_step(
             chunks, outputs, weights, backend.replica_share(size)[0]
         )
-        for number, value in zip(self.numbers, losses, strict=True):
-            self.trackers.update(f"discriminator_{number}", value, size)
+        pairs = zip(self.numbers, losses, strict=True)
+        self.trackers.update({f"discriminator_{number}": (value, size) for number, value in pairs})
 
     @property
     def hyperparameters(self) -> list[keras.Variable]:
@@ -100,11 +101,6 @@ class TeacherClassLosses:
         if training and self.discriminators is not None:
             parts += ["adversarial", "discriminator"]
         return ["loss", *(f"{part}_{number}" for part in parts for number in self.numbers)]
-
-    def _track(self, name: str, mean: Any, weight: Any, size: Any) -> Any:
-        """Update the running mean of a loss, and return its weighted value."""
-        self.trackers.update(name, mean, size)
-        return mean * ops.cast(weight, mean.dtype)
 
 
 def get_mimicry_loss(loss: str | DistillationLoss | None) -> DistillationLoss:

@@ -82,6 +82,11 @@ class BaseTeacher(abc.ABC):
     def inputs(self) -> ModelInputs | None:
         """Its inputs; `None` if they are unknown."""
 
+    @property
+    def input_count(self) -> int:
+        """Number of its inputs; 1 if they are unknown."""
+        return 1 if self.inputs is None else len(self.inputs.shapes)
+
     @abc.abstractmethod
     def fingerprint(self, inputs: Any) -> Fingerprint:
         """Return the digests that identify the teacher."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kd.models.task import loss_name, task_from_loss
@@ -209,8 +210,8 @@ class OutputReader:
         per_element = rows and self._per_element
         if rows and not per_element:
             known = ops.any(known, axis=-1, keepdims=True)
-        fill = ops.convert_to_tensor(1 if self.ignore_class == 0 else 0, labels.dtype)
-        filled = ops.where(known, labels, fill)
+        dtype = keras.backend.standardize_dtype(labels.dtype)
+        filled = ops.where(known, labels, np.asarray(1 if self.ignore_class == 0 else 0, dtype))
         if column or (rows and not per_element):
             known = known[..., 0]
         if self.ignore_class not in (None, UNLABELED):

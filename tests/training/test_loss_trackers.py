@@ -12,14 +12,19 @@ from tests.distillers.models import distiller
 
 def test_means_are_weighted_by_the_size_of_the_batch():
     trackers = LossTrackers(["loss", "hint"])
-    trackers.update("loss", 1.0, 16)
-    trackers.update("loss", 4.0, 8)
-    trackers.update("hint", 3.0, 8)
+    trackers.update({"loss": (1.0, 16)})
+    trackers.update({"hint": (np.float64(3.0), np.int32(8)), "loss": (4.0, 8)})
     assert trackers.names == ["loss", "hint"]
     assert trackers.results(["hint", "loss"]) == {"hint": 3.0, "loss": 2.0}
-    for metric in trackers.metrics:
-        metric.reset_state()
+    (metric,) = trackers.metrics
+    metric.reset_state()
     assert trackers.results(["loss"]) == {"loss": 0.0}
+
+
+def test_the_logs_of_a_step_have_the_chosen_losses():
+    trackers = LossTrackers(["loss", "hint"])
+    logs = {"loss": 1.0, "hint": 0.0, "accuracy": 0.5}
+    assert trackers.select(logs, ["loss"]) == {"loss": 1.0, "accuracy": 0.5}
 
 
 def test_a_model_does_not_save_them():
