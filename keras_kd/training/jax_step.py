@@ -37,8 +37,8 @@ __all__ = [
     "without_gradients",
 ]
 
-#: The dtype of hyperparameters.
-FLOAT64 = "float64" if jax.config.jax_enable_x64 else "float32"
+#: The dtype of hyperparameters; JAX has no float64 by default, and Keras does not compute in it.
+FLOAT64 = "float32"
 #: Whether a step can be compiled.
 SUPPORTS_JIT = True
 
