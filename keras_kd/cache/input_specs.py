@@ -66,6 +66,8 @@ def takes_batches(teachers: Sequence[BaseTeacher], x: Any) -> bool:
         CacheError: If the teachers accept neither.
     """
     check_dense(x, "KnowledgeCache.build")
+    for teacher in teachers:
+        teacher.check_batch(x)
     if _accepts(teachers[0], x):
         return True
     if _accepts(teachers[0], tree.map_structure(_add_batch_axis, x)):

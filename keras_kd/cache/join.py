@@ -11,7 +11,6 @@ from keras_kd.cache.keys import (
     CHUNK,
     Dataset,
     assert_cardinality,
-    check_dataset,
     has_fixed_shapes,
     input_digests,
     is_infinite,
@@ -26,6 +25,7 @@ from keras_kd.cache.schema import CacheSchema, StoredTap
 from keras_kd.cache.top_k import restore_logits
 from keras_kd.cache.views import Augment, add_random_numbers, draw_views, make_views
 from keras_kd.teachers.knowledge import CacheError, JoinedInputs, tap_key, teacher_key
+from keras_kd.training.batches import as_samples_or_batches
 from keras_kd.training.graph_errors import marked
 from keras_kd.training.tf_data import disable_autotune
 
@@ -37,7 +37,7 @@ def join(
     reader: Reader, dataset: Dataset, augment: Augment | None = None, seed: int | None = None
 ) -> Dataset:
     """Return the data set with `JoinedInputs` in place of x; see `KnowledgeCache.join`."""
-    check_dataset(dataset, "KnowledgeCache.join")
+    dataset = as_samples_or_batches(dataset, "KnowledgeCache.join")
     schema, owner = reader.manifest.schema, f"KnowledgeCache '{reader.folder}'"
     _check_augment(schema, augment, owner)
     x, key = split_key(split_element(dataset.element_spec)[0])

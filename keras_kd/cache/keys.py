@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_kd.teachers.knowledge import Keyed
+from keras_kd.training.batches import as_samples_or_batches
 
 Dataset = tf.data.Dataset
 
@@ -22,19 +23,20 @@ def keyed(dataset: Dataset) -> Dataset:
     them to `(kd.Keyed(x, key), y)` instead.
 
     Args:
-        dataset: Single samples x, (x, y) or (x, y, sample_weight).
+        dataset: Single samples x, (x, y) or (x, y, sample_weight), as a `tf.data.Dataset` or as
+            arrays.
 
     Returns:
         The same samples with a `kd.Keyed` in place of x.
 
     Raises:
-        TypeError: If it is not a `tf.data.Dataset`.
+        TypeError: If the data set has another form.
         ValueError: If the samples already have keys.
 
     Example:
         >>> train = cache.join(kd.keyed(samples).shuffle(60_000).batch(128))
     """
-    check_dataset(dataset, "keyed")
+    dataset = as_samples_or_batches(dataset, "keyed", unbatch=True)
     if isinstance(split_element(dataset.element_spec)[0], Keyed):
         raise ValueError("keyed: the samples already have keys. Received: x is a kd.Keyed")
     if not has_fixed_shapes(dataset):
@@ -102,16 +104,6 @@ def input_digests(x: Any) -> Any:
     digests = [tf.fingerprint(_flatten_samples(part)) for part in tree.flatten(x)]
     joint = digests[0] if len(digests) == 1 else tf.fingerprint(tf.concat(digests, axis=1))
     return tf.bitcast(joint, tf.int64)
-
-
-def check_dataset(dataset: Any, owner: str) -> None:
-    """Raise a `TypeError` if it is not a `tf.data.Dataset`."""
-    if not isinstance(dataset, Dataset):
-        raise TypeError(
-            f"{owner}: expected a tf.data.Dataset; make one from arrays with "
-            "tf.data.Dataset.from_tensor_slices((x, y)). "
-            f"Received: {type(dataset).__name__}"
-        )
 
 
 def check_dense(x: Any, owner: str) -> None:

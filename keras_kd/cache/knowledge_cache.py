@@ -12,7 +12,7 @@ from keras_kd.cache.builder import BuildPlan, block_rows, build
 from keras_kd.cache.cached_teacher import CachedTeacher
 from keras_kd.cache.input_specs import input_names, sample_inputs, takes_batches
 from keras_kd.cache.join import join
-from keras_kd.cache.keys import Dataset, check_dataset, is_infinite, split_element, split_key
+from keras_kd.cache.keys import Dataset, is_infinite, split_element, split_key
 from keras_kd.cache.manifest import MANIFEST, Manifest
 from keras_kd.cache.reader import Reader, check_blocks
 from keras_kd.cache.schema import DTYPES, CacheSchema
@@ -24,6 +24,7 @@ from keras_kd.models.tap_names import resolve_tap, tap_names
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import CacheError
 from keras_kd.teachers.teacher import Teacher, as_teachers
+from keras_kd.training.batches import as_samples_or_batches
 
 
 class KnowledgeCache:
@@ -90,7 +91,8 @@ class KnowledgeCache:
             teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either.
             dataset: A `tf.data.Dataset` of x, (x, y) or (x, y, sample_weight), as single samples or
                 batches, in the same order each time; or samples with keys (`kd.keyed`) in any
-                order.
+                order. Arrays, as x or (x, y), are single samples; a `keras.utils.PyDataset` or a
+                list holds batches.
             path: A folder; created if it does not exist.
             taps: The layers or outputs to store, by name; `None` for the output. The logits of an
                 output are stored, and the values of a hidden layer. Defaults to the output.
@@ -123,6 +125,7 @@ class KnowledgeCache:
             OSError: If the disk is full.
         """
         teachers = as_teachers(teachers)
+        dataset = as_samples_or_batches(dataset, "KnowledgeCache.build")
         names = [
             resolve_tap(name, [t.original for t in teachers], "taps", "KnowledgeCache.build")
             for name in tap_names(taps, "taps", "KnowledgeCache.build")
@@ -197,10 +200,10 @@ class KnowledgeCache:
         """Add the teacher outputs to a data set.
 
         Args:
-            dataset: The data set of the build: in the same order, or with keys (`kd.keyed`) and
-                then shuffled, repeated and batched as needed. Joining batches is fastest. Labels
-                and sample weights stay unchanged. Dict inputs may have more keys than those of the
-                build.
+            dataset: The data set of the build, in a form that `build` takes: in the same order, or
+                with keys (`kd.keyed`) and then shuffled, repeated and batched as needed. Joining
+                batches is fastest. Labels and sample weights stay unchanged. Dict inputs may have
+                more keys than those of the build.
             augment: For a cache with several views, the function that made them. Each sample comes
                 as one of its views, drawn anew in each epoch.
             seed: Seed of these draws. Defaults to `None`, a random one.
@@ -244,7 +247,6 @@ def _check_arguments(
     dtype: str,
     batch_size: int,
 ) -> None:
-    check_dataset(dataset, "KnowledgeCache.build")
     if not teachers or any(teacher.is_cached for teacher in teachers):
         raise ValueError(
             "KnowledgeCache.build: pass at least one live teacher; teachers of a cache have no "

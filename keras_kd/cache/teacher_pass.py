@@ -237,8 +237,8 @@ def _stored_tap(
     top_k = top_k if tap.logits else None
     if top_k is not None:
         check_top_k(top_k, shape, activation, teacher.name)
-        # Only classes have a rest.
-        activation = "softmax" if activation == "probabilities" else activation
+        # Only classes have a rest, so the logits must not be read as those of sigmoids.
+        activation = "softmax" if activation in (None, "probabilities") else activation
     return StoredTap(tap.name, serves, activation, shape, value.dtype.name, file, top_k)
 
 

@@ -1,12 +1,11 @@
 """Training of students during a compression, with `Distiller`."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_kd.compression.callbacks import KeepBest, LogAtEpochEnd
 from keras_kd.compression.tfmot.callbacks import adapt_callbacks
@@ -20,6 +19,13 @@ from keras_kd.distillers.loss_taps import choose_taps, student_tap
 from keras_kd.files import ShortRepr
 from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
+from keras_kd.training.batches import (
+    ArrayBatches,
+    as_batches,
+    as_samples_or_batches,
+    count_batches,
+    unpack_x_y,
+)
 from keras_kd.training.optimizers import copy_optimizer
 
 
@@ -28,8 +34,9 @@ class Training(ShortRepr):
     """How a compressed student is trained: the arguments that all techniques share.
 
     Args:
-        data: As for `Distiller.fit`: a `tf.data.Dataset` of (x, y) or (x, y, sample_weight)
-            batches, a tuple of such arrays, or x alone if no labels are used.
+        data: As for `Distiller.fit`: a `tf.data.Dataset` or a `keras.utils.PyDataset` of (x, y) or
+            (x, y, sample_weight) batches, a list of them, a tuple of such arrays, or x alone if no
+            labels are used.
         epochs: Number of epochs.
         optimizer: A name or a `keras.optimizers.Optimizer`, which is copied. Defaults to `"adam"`.
         loss: The loss on the labels, as for `keras.Model.compile`; `None` uses no labels. Defaults
@@ -86,6 +93,8 @@ class Training(ShortRepr):
     def __post_init__(self) -> None:
         distills = self.teachers is not None
         object.__setattr__(self, "terms", as_losses(self.losses) if distills else [])
+        if isinstance(self.data, list) and all(isinstance(part, tuple) for part in self.data):
+            object.__setattr__(self, "data", as_samples_or_batches(self.data, "`data`"))
         if not distills and (self.losses is not None or self.loss is None):
             raise ValueError(
                 "There is nothing to train on: pass `teachers`, a `loss` on the labels, or both. "
@@ -120,44 +129,31 @@ class Training(ShortRepr):
         """
         if self.steps_per_epoch is not None:
             return self.epochs * self.steps_per_epoch
-        if not isinstance(self.data, tf.data.Dataset):
-            return self.epochs * -(-self._array_length // self.batch_size)
-        count = int(self.data.cardinality())
-        if count < 1:
+        count = count_batches(self._batches())
+        if not count:
             raise ValueError(
                 "The number of batches of the dataset is unknown, and the pruning schedule depends "
                 "on it. Pass `steps_per_epoch`, or use "
                 "`data.apply(tf.data.experimental.assert_cardinality(...))`. "
-                f"Received: a cardinality of {count}"
+                f"Received: {type(self.data).__name__}"
             )
         return self.epochs * count
 
     def sample_batches(self, count: int) -> Iterator[Any]:
         """Yield the x of the first batches, until they contain at least `count` samples."""
         seen = 0
-        for x in self._batches():
+        for batch in self._batches(again=True):
+            x = unpack_batch(unpack_x_y(batch)[0])[0]
             yield x
             seen += len(keras.tree.flatten(x)[0])
             if seen >= count:
                 return
 
-    def _batches(self) -> Iterator[Any]:
-        """Yield the x of each batch."""
-        if isinstance(self.data, tf.data.Dataset):
-            for batch in self.data:
-                yield unpack_batch(keras.utils.unpack_x_y_sample_weight(batch)[0])[0]
-            return
-        for start in range(0, self._array_length, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            yield keras.tree.map_structure(lambda array, part=part: array[part], self._array_x)
-
-    @property
-    def _array_x(self) -> Any:
-        return self.data[0] if isinstance(self.data, tuple) else self.data
-
-    @property
-    def _array_length(self) -> int:
-        return len(keras.tree.flatten(self._array_x)[0])
+    def _batches(self, again: bool = False) -> Iterable[Any]:
+        """Return the batches of `data`; `again` if they are read before the training too."""
+        # `fit` reads a list as several inputs.
+        data = (self.data,) if isinstance(self.data, list) else self.data
+        return as_batches(data, "`data`", self.batch_size, again=again)
 
     def fit(
         self,
@@ -216,8 +212,9 @@ class Training(ShortRepr):
     def _fit(
         self, distiller: BaseDistiller, callbacks: Sequence[keras.callbacks.Callback]
     ) -> dict[str, list[float]]:
-        arrays = not isinstance(self.data, tf.data.Dataset)
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(self.data if arrays else (self.data,))
+        arrays = isinstance(self._batches(), ArrayBatches)
+        parts = self.data if isinstance(self.data, tuple) else (self.data,)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(parts)
         history = distiller.fit(
             x,
             y,

@@ -1,9 +1,10 @@
 """Checks of the arguments of distillers."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import check_declaration
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.noise import LogitNoise
@@ -11,7 +12,49 @@ from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
 from keras_kd.teachers.weighting import Weighting
 
 #: Names in the history, and owners of hyperparameters, that no distillation loss may have.
-_RESERVED = ("loss", "student_loss", "noise")
+_RESERVED = ("loss", "student_loss", "noise", "agreement")
+
+
+def check_numbers(
+    teachers: int, losses: int, class_names: Sequence[str] | None, classes: int
+) -> None:
+    """Reject losses without a teacher, and too few or too many names of classes.
+
+    Raises:
+        ValueError: If there are losses and no teachers, or other than `classes` names.
+    """
+    if losses and not teachers:
+        raise ValueError(
+            "Distiller: with distillation losses there must be at least one teacher; pass "
+            "`losses=[]` to train from labels alone. Received: teachers=[]"
+        )
+    if class_names is not None and len(class_names) != classes:
+        raise ValueError(
+            f"Distiller: the student has {classes} classes, so there must be as many "
+            f"`class_names`. Received: class_names={class_names}"
+        )
+
+
+def reject_unknown_probabilities(
+    loss: DistillationLoss, output: str, kinds: Sequence[str | None]
+) -> None:
+    """Reject probabilities that may be those of a softmax or of a sigmoid.
+
+    Args:
+        loss: A loss on logits that does not tell.
+        output: The student's output.
+        kinds: The kinds of it and of the teachers' outputs; see `TappedModel`.
+
+    Raises:
+        ValueError: If one is `"probabilities"`.
+    """
+    if "probabilities" in kinds:
+        raise ValueError(
+            f"{type(loss).__name__}: the probabilities of the output '{output}' may be those of a "
+            "softmax or of a sigmoid, whose logits differ. Compile a loss that tells, such as "
+            "keras.losses.CategoricalCrossentropy() or BinaryCrossentropy(), or pass models that "
+            "end in logits. Received: outputs='probabilities'"
+        )
 
 
 def check_arguments(weighting: Any, noise: Any, class_names: Any, student_outputs: Any) -> None:

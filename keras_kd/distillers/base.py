@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_kd.distillers.evaluation import AGREEMENT, Evaluation
 from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
 from keras_kd.distillers.input_checks import check_batches, has_single_samples
-from keras_kd.distillers.keras_interface import KerasInterface
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import list_inputs
+from keras_kd.distillers.student_methods import warn_about_own_steps
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.random_state import seed_states
@@ -32,7 +33,7 @@ from keras_kd.training.labels import UNLABELED, LabelReader, Labels
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
 
 
-class BaseDistiller(HyperparameterPaths, KerasInterface):
+class BaseDistiller(HyperparameterPaths, Evaluation):
     """Base class of `Distiller`, `SelfDistiller`, `MutualLearning` and `DeepSupervision`.
 
     It owns the training step, `compile`, `fit`, the metrics and the hyperparameters. Subclasses
@@ -73,6 +74,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 f"Received: on_bad_batch={on_bad_batch!r}"
             )
         backend.check_on_bad_batch(type(self).__name__, on_bad_batch)
+        for one in objective.students:
+            warn_about_own_steps(one, type(self).__name__)
         super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
         self.student = student
         self.student_loss_weight = student_loss_weight
@@ -119,27 +122,56 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         noise = self.objective.noise
         return owners if noise is None else {**owners, "noise.": noise}
 
-    @explain_keywords(keras.Model.compile)
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """Configure the training; accepts the arguments of `keras.Model.compile`.
+    @explain_keywords()
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: str | bool = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Configure the training; takes the arguments of `keras.Model.compile`, in its order.
 
         Args:
-            optimizer: As for `keras.Model.compile`.
-            loss: The loss on the labels; `None` means that labels are not used.
-            **kwargs: All other arguments of `keras.Model.compile`.
+            optimizer: A name or an optimizer. Defaults to `"rmsprop"`.
+            loss: The loss on the labels. Defaults to `None`: labels are not used.
+            loss_weights: Weights of the losses of several outputs. Defaults to `None`.
+            metrics: Metrics on the labels. Defaults to `None`.
+            weighted_metrics: Metrics that use the sample weights. Defaults to `None`.
+            run_eagerly: Whether to run the step without compiling it. Defaults to `False`.
+            steps_per_execution: Number of steps per call of the compiled step. Defaults to `1`.
+            jit_compile: Whether XLA compiles the step. Defaults to `"auto"`, where it can.
+            auto_scale_loss: Whether to scale the loss under `mixed_float16`. Defaults to `True`.
 
         Raises:
             ValueError: If `steps_per_execution` is not 1 and bad batches are to be skipped.
         """
-        if self.on_bad_batch == "skip" and kwargs.get("steps_per_execution", 1) != 1:
+        if self.on_bad_batch == "skip" and steps_per_execution != 1:
             raise ValueError(
                 f"{type(self).__name__}: on_bad_batch='skip' checks each step, so "
                 "`steps_per_execution` must be 1. "
-                f"Received: steps_per_execution={kwargs['steps_per_execution']}"
+                f"Received: steps_per_execution={steps_per_execution}"
             )
         self.objective.set_tasks(loss)
-        self._trackers = LossTrackers(["loss", *self._label_losses, *self.objective.names])
-        super().compile(optimizer, loss, **kwargs)
+        only_evaluated = [AGREEMENT] if loss is None else []
+        names = ["loss", *self._label_losses, *self.objective.names, *only_evaluated]
+        self._trackers = LossTrackers(names)
+        super().compile(
+            optimizer,
+            loss,
+            loss_weights,
+            metrics,
+            weighted_metrics,
+            run_eagerly,
+            steps_per_execution,
+            jit_compile,
+            auto_scale_loss,
+        )
         student = self.objective.student
         tasks = {name: self.objective.task_of_labels(name) for name in student.output_names}
         self._label_reader = LabelReader(loss, student.output_shapes, tasks)
@@ -186,9 +218,11 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
 
     def _check_validation(self, data: Any) -> Any:
         """Return validation data whose labels are checked; see `check_labels`."""
-        if not isinstance(data, tuple):
+        if not isinstance(data, (tuple, list)):
+            self._check_shapes(data, None, None, training=False)
             return check_labels(data, None, self._label_reader)
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_shapes(x, y, weights, training=False)
         check_labels(x, y, self._label_reader)
         return data
 
@@ -229,9 +263,9 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
                 "more of them, better 32. Received: batches of 1"
             )
 
-    def _check_shapes(self, *data: Any) -> None:
+    def _check_shapes(self, *data: Any, training: bool = True) -> None:
         labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
-        models = list_inputs(self, joined_spec(data[0]) is not None)
+        models = list_inputs(self, joined_spec(data[0]) is not None, training)
         check_batches(data, models, labeled, shapes, sparse=self._label_reader.of_indices)
 
     def training_step(self, data: Any) -> dict[str, Any]:
@@ -276,37 +310,10 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return backend.stack_logs(self._trackers.select(logs, self._logged_losses()))
 
-    def evaluation_step(self, data: Any) -> dict[str, Any]:
-        """Evaluate the student alone."""
-        inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, _ = unpack_batch(inputs)
-        labels = self.read_labels(y)
-        checked = {} if self.drops_assertions else batch_values(None, labels, None)
-        with backend.after(backend.finite_assertions(checked)):
-            y_pred = self(x, training=False)
-        self.compute_loss(x, labels, y_pred, sample_weight, training=False)
-        logs = self.compute_metrics(x, labels, y_pred, sample_weight)
-        return backend.stack_logs(self._trackers.select(logs, self._logged_losses(training=False)))
-
-    def _logged_losses(self, training: bool = True) -> list[str]:
+    def _logged_losses(self) -> list[str]:
         """Return the names of the losses that have a value, in the order of the history."""
         on_labels = [] if self.compiled_loss_fn is None else self._label_losses
-        if not training:
-            return ["loss", *on_labels[:1]]
         return ["loss", *on_labels, *self.objective.names]
-
-    def _select_joined(self, joined: Any, x: Any) -> list[dict[Tap, Any]] | None:
-        """Return each teacher's outputs by tap from data that a cache joined them to."""
-        if joined is None or not self.teachers:
-            return None
-        if self.augment is not None and self.same_view:
-            raise ValueError(
-                f"{type(self).__name__}: a cache holds the teacher outputs for the original "
-                "inputs, not for the augmented view of the student. Received: same_view=True"
-            )
-        with backend.outside_graph():  # The weights of a live teacher are fingerprinted here, once.
-            found = self.objective.locate(joined, x)
-        return [{tap: joined[k][t] for tap, (k, t) in places.items()} for places in found]
 
     def _teacher_values(self, outputs: Sequence[dict[Tap, Any]] | None) -> dict[str, Any]:
         """Return the outputs of each teacher for `finite_assertions`."""
@@ -358,9 +365,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
             batch[name] = (backend.global_mean(value), labeled)
             terms.append(value * ops.cast(weight, value.dtype) if training else value)
         if knowledge is None and student_outputs is not None:
-            knowledge = self.objective.teach_during(
-                student_outputs, labels.given, backend.replica_id()
-            )
+            outputs, number = student_outputs, backend.replica_id()
+            knowledge = self.objective.teach_during(outputs, labels.given, number, training)
         for i, loss in enumerate(self.distillation_losses if knowledge else ()):
             mean = self.objective.term(i, knowledge, student_outputs, labels.given, sample_weight)
             batch[self.objective.names[i]] = (mean, size)
@@ -370,7 +376,8 @@ class BaseDistiller(HyperparameterPaths, KerasInterface):
         )
         # `add` and not `sum`: the terms of float64 models may have different types.
         total = functools.reduce(ops.add, terms) if terms else ops.zeros(())
-        batch["loss"] = (backend.global_mean(total), average if training else labeled)
+        of_all = training or knowledge is not None
+        batch["loss"] = (backend.global_mean(total), average if of_all else labeled)
         self._trackers.update(batch)
         return total
 

@@ -6,7 +6,13 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_kd.distillers.arguments import check_arguments, unique_names
+from keras_kd.distillers.agreement import mean_agreement
+from keras_kd.distillers.arguments import (
+    check_arguments,
+    check_numbers,
+    reject_unknown_probabilities,
+    unique_names,
+)
 from keras_kd.distillers.default_losses import (
     as_losses,
     compiled_loss,
@@ -105,17 +111,8 @@ class DistillationObjective(Objective):
         """Set the teachers; see `Distiller.set_teachers`."""
         taps = [teacher_tap(loss) for loss in self.terms]
         teachers = [replicate_teacher(teacher) for teacher in as_teachers(teachers)]
-        if taps and not teachers:
-            raise ValueError(
-                "Distiller: with distillation losses there must be at least one teacher; pass "
-                "`losses=[]` to train from labels alone. Received: teachers=[]"
-            )
         classes = self._count_classes()
-        if self.class_names is not None and len(self.class_names) != classes:
-            raise ValueError(
-                f"Distiller: the student has {classes} classes, so there must be as many "
-                f"`class_names`. Received: class_names={self.class_names}"
-            )
+        check_numbers(len(teachers), len(taps), self.class_names, classes)
         ensemble = Ensemble(
             teachers,
             tree.flatten(taps),
@@ -239,14 +236,8 @@ class DistillationObjective(Objective):
         for loss in self.terms:
             if loss.on_logits and "values" in loss.tasks and self._activation(loss) is None:
                 kinds = [one.kinds[teacher_tap(loss)] for one in self.ensemble.members]
-                if "probabilities" in [*kinds, self.student.kinds.get(student_tap(loss))]:
-                    raise ValueError(
-                        f"{type(loss).__name__}: the probabilities of the output "
-                        f"'{self._output_of(loss)}' may be those of a softmax or of a sigmoid, "
-                        "whose logits differ. Compile a loss that tells, such as "
-                        "keras.losses.CategoricalCrossentropy() or BinaryCrossentropy(), or pass "
-                        "models that end in logits. Received: outputs='probabilities'"
-                    )
+                kinds.append(self.student.kinds.get(student_tap(loss)))
+                reject_unknown_probabilities(loss, self._output_of(loss), kinds)
 
     def _activation(self, loss: DistillationLoss) -> str | None:
         """Return how a loss on logits reads its output, or `None` if nothing tells."""
@@ -318,7 +309,9 @@ class DistillationObjective(Objective):
             return joined
         return [member(x) for member in self.ensemble.members]
 
-    def teach_before(self, teacher_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
+    def teach_before(
+        self, teacher_outputs: Any, y: Any, replica: Any = 0, training: bool = True
+    ) -> Knowledge | None:
         """Weight the teachers, add noise and combine, as configured."""
         if self.during or not self.active:
             return None
@@ -327,7 +320,7 @@ class DistillationObjective(Objective):
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
         labels = self._labels_at(named[0] if named else None, y)
-        return self.ensemble.combine_outputs(teacher_outputs, labels, replica)
+        return self.ensemble.combine_outputs(teacher_outputs, labels, replica, training)
 
     def _labels_at(self, tap: str | None, y: Any) -> Any:
         """Return the labels for a loss at a tap, with the classes on the last axis."""
@@ -335,13 +328,26 @@ class DistillationObjective(Objective):
         labels = per_output(y, tap, names)
         return self.student.arrange(tap if tap in names else names[0], labels)
 
-    def teach_during(self, student_outputs: Any, y: Any, replica: Any = 0) -> Knowledge | None:
+    def teach_during(
+        self, student_outputs: Any, y: Any, replica: Any = 0, training: bool = True
+    ) -> Knowledge | None:
         """Use the student's own outputs, without gradient, as the target of its other taps."""
         if not self.during:
             return None
         (member,) = self.ensemble.members
         own = {tap: detach(student_outputs[tap]) for tap in member.shapes}
-        return self.ensemble.combine_outputs([own], None, replica)
+        return self.ensemble.combine_outputs([own], None, replica, training)
+
+    def why_no_targets(self) -> str | None:
+        """Return why no data have targets now; see the base class."""
+        waiting = None if self.active else "no earlier weights that teach yet"
+        return waiting if self.ensemble else "no teachers; call `set_teachers`"
+
+    def agreement(self, knowledge: Knowledge, student_outputs: dict[Tap, Any]) -> Any:
+        """Return the share of predicted classes that are the teachers'; see the base class."""
+        tasks = {t: self.task_of_labels(self._output_of(t)) for t in self.terms if t.on_logits}
+        classes = [loss for loss, task in tasks.items() if task == "classes"]
+        return mean_agreement(classes, knowledge, student_outputs, self.ensemble.columns)
 
     def term(
         self, i: int, knowledge: Knowledge, student_outputs: dict[Tap, Any], y: Any, weights: Any
@@ -385,5 +391,4 @@ class DistillationObjective(Objective):
         return mean_over_samples(values)
 
     def _key(self, loss: int, teacher: int, teachers: int) -> str:
-        name = self.names[loss]
-        return name if teachers == 1 else f"{name}/teacher_{teacher}"
+        return self.names[loss] + (f"/teacher_{teacher}" if teachers > 1 else "")

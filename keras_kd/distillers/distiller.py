@@ -34,8 +34,14 @@ class Distiller(BaseDistiller):
     where `student_loss` is the compiled loss on the labels. The history holds `loss`,
     `student_loss`, each distillation loss under its name (before its weight) and the compiled
     metrics. Sample and class weights apply to every part; if a sample has several weights (one per
-    pixel), their mean applies to its distillation losses. `evaluate` and validation run the student
-    alone: their `loss` is the compiled loss plus the regularization.
+    pixel), their mean applies to its distillation losses.
+
+    `evaluate` and validation run the student alone: `val_loss` is the compiled loss plus the
+    regularization, without the distillation losses, so compare `val_student_loss` with
+    `student_loss`, and not `val_loss` with `loss`. With `compile(loss=None)` they run the teachers
+    too (or read joined outputs of a cache): `val_loss` is the same sum as `loss`, without noise,
+    and `val_agreement` the share of samples whose predicted class is that of the teachers. Where a
+    teacher has no outputs for the validation data, there is no `val_loss`.
 
     A sample may have no label: `kd.UNLABELED` (-1) or the `ignore_class` of the loss as its class
     index, or a row of NaN in one-hot labels (or NaN for a single output; for a cross-entropy -1 as
@@ -121,6 +127,10 @@ class Distiller(BaseDistiller):
             name=name,
         )
 
+    def target_models(self) -> list[keras.Model | None]:
+        """Return the models of the teachers; see `KerasInterface`."""
+        return [teacher.model for teacher in self.teachers]
+
     # A property's setter would not do: Keras tracks whatever is assigned to an attribute.
     def set_teachers(
         self, teachers: keras.Model | Teacher | Sequence[keras.Model | Teacher]
@@ -139,7 +149,8 @@ class Distiller(BaseDistiller):
             self.objective.set_teachers(teachers)
         check_same_view(self.augment is not None and self.same_view, self.teachers)
         self._decide_xla()
-        self.train_function = None  # The compiled step holds the teachers that it was made with.
+        # The compiled steps hold the teachers that they were made with.
+        self.train_function = self.test_function = None
         if self.objective.projectors is not projectors:
             self.compiled = False  # The optimizer does not know the new projectors.
 

@@ -1,5 +1,6 @@
 """What a distiller offers as a Keras model that stands for its student."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ class KerasInterface(backend.StepModel):
         objective: The distillation losses and the source of their targets.
     """
 
+    product = "its student, `distiller.student`"
     student: keras.Model
     objective: Objective
     _trackers: LossTrackers
@@ -48,6 +50,13 @@ class KerasInterface(backend.StepModel):
         """Run the student."""
         return call_model(self.student, unpack_batch(inputs)[0], training=training)
 
+    def target_models(self) -> list[keras.Model | None]:
+        """Return the frozen models that the targets come from; `None` for one that does not run.
+
+        A run that is resumed with others would be another run.
+        """
+        return []
+
     @property
     def output_names(self) -> list[str]:
         """Names of the student's outputs, after which Keras names losses and metrics."""
@@ -64,6 +73,11 @@ class KerasInterface(backend.StepModel):
         self.retrace_for_other_ranks("test_function", x, y)
         with backend.readable_errors():
             return super().evaluate(check_labels(x, y, self._label_reader), y, *args, **kwargs)
+
+    def listed_results(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Return the results that Keras lists: the loss and the compiled metrics."""
+        others = set(self._trackers.names) - {"loss"}
+        return {name: value for name, value in logs.items() if name not in others}
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Run one step on a batch; see `keras.Model.train_on_batch`."""
@@ -93,6 +107,26 @@ class KerasInterface(backend.StepModel):
         if ranks and self._ranks.setdefault(function, ranks) != ranks:
             self._ranks[function] = ranks
             setattr(self, function, None)
+
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **options: Any,
+    ) -> None:
+        """Export the student for inference; see `keras.Model.export`.
+
+        Args:
+            filepath: Where to write.
+            format: The format of the export. Defaults to `"tf_saved_model"`.
+            verbose: Whether to print a message. Defaults to `None`, as in Keras.
+            input_signature: Shapes and dtypes of the student's inputs. Defaults to `None`, those
+                that it was built with.
+            **options: Other arguments of the format.
+        """
+        self.student.export(filepath, format, verbose, input_signature, **options)
 
     def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
         """Print a table of teachers, student, projectors and losses.

@@ -63,6 +63,8 @@ class MutualLearning(BaseDistiller):
         Zhang et al. 2018, arXiv:1706.00384; all students are updated in the same step.
     """
 
+    product = "one of its students, `distiller.students`"
+
     @explain_keywords()
     def __init__(
         self,
@@ -135,22 +137,38 @@ class MutualLearning(BaseDistiller):
         self,
         optimizer: Any = "rmsprop",
         loss: Any = None,
+        loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
-        **kwargs: Any,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: str | bool = "auto",
+        auto_scale_loss: bool = True,
     ) -> None:
-        """Configure the training; accepts the arguments of `keras.Model.compile`.
+        """Configure the training; takes the arguments of `keras.Model.compile`, in its order.
 
         Args:
             optimizer: One optimizer for the weights of all students.
             loss: One loss for all students, or a dict by their names.
+            loss_weights: Weights of the students' losses, by their names. Defaults to `None`.
             metrics: Metrics, of which each student gets its own, or a dict by their names.
             weighted_metrics: The same, weighted by sample weights.
-            **kwargs: All other arguments of `keras.Model.compile`.
+            run_eagerly: As for `Distiller`, like the others.
+            steps_per_execution: Defaults to `1`.
+            jit_compile: Defaults to `"auto"`.
+            auto_scale_loss: Defaults to `True`.
         """
-        kwargs["metrics"] = self._copy_for_students(metrics)
-        kwargs["weighted_metrics"] = self._copy_for_students(weighted_metrics)
-        super().compile(optimizer, loss, **kwargs)
+        super().compile(
+            optimizer,
+            loss,
+            loss_weights,
+            self._copy_for_students(metrics),
+            self._copy_for_students(weighted_metrics),
+            run_eagerly,
+            steps_per_execution,
+            jit_compile,
+            auto_scale_loss,
+        )
 
     def read_labels(self, y: Any) -> Labels:
         """Read the labels, which are the same for each student; see `BaseDistiller`."""
@@ -161,6 +179,14 @@ class MutualLearning(BaseDistiller):
         x, _ = unpack_batch(inputs)
         outputs = {s.name: call_model(s, x, training=training) for s in self.students}
         return {name: tree.flatten(output)[0] for name, output in outputs.items()}
+
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Reject the export of several students at once.
+
+        Raises:
+            TypeError: Always; export one of `students`.
+        """
+        raise self.not_plain("The model to export")
 
     def _copy_for_students(self, metrics: Any) -> Any:
         if metrics is None or isinstance(metrics, dict):

@@ -1,11 +1,13 @@
 """The objective of mutual learning: one objective per student, in one forward pass."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import tree
 
+from keras_kd.distillers.agreement import mean_of_known
 from keras_kd.distillers.default_losses import as_losses, copy_loss
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.objective import Objective
@@ -119,7 +121,7 @@ class MutualObjective(Objective):
         return objective.task_of_labels(objective.student.output_names[0])
 
     def teach_during(
-        self, student_outputs: Sequence[dict], y: Any, replica: Any = 0
+        self, student_outputs: Sequence[dict], y: Any, replica: Any = 0, training: bool = True
     ) -> list[Knowledge]:
         """Use the outputs of the other students as targets, without gradient."""
         knowledge = []
@@ -129,7 +131,8 @@ class MutualObjective(Objective):
                 {tap: detach(taps[tap]) for tap in member.shapes}
                 for member, taps in zip(objective.ensemble.members, others, strict=True)
             ]
-            knowledge.append(objective.teach_before(targets, self._labels(i, y), replica))
+            labels = self._labels(i, y)
+            knowledge.append(objective.teach_before(targets, labels, replica, training))
         return knowledge
 
     def term(
@@ -140,6 +143,11 @@ class MutualObjective(Objective):
         names = self.student.output_names
         labels, weights = self._labels(k, y), sample_weights(weights, names[k], names)
         return self.objectives[k].term(loss, knowledge[k], student_outputs[k], labels, weights)
+
+    def agreement(self, knowledge: Any, student_outputs: Sequence[dict]) -> Any:
+        """Return the mean agreement of each student with the others; see the base class."""
+        parts = zip(self.objectives, knowledge, student_outputs, strict=True)
+        return mean_of_known(one.agreement(known, taps) for one, known, taps in parts)
 
     def _labels(self, student: int, y: Any) -> Any:
         return None if y is None else y[self.student.output_names[student]]
@@ -164,11 +172,18 @@ class JoinedStudents:
 
     def __init__(self, objectives: Sequence[DistillationObjective]) -> None:
         self._objectives = tuple(objectives)
+        self._training = True
         #: Shape of each student's output, by the student's name.
         self.output_shapes = {
             objective.student.model.name: next(iter(objective.student.output_shapes.values()))
             for objective in objectives
         }
+
+    def for_inference(self) -> "JoinedStudents":
+        """Return the same students in inference mode."""
+        students = copy.copy(self)
+        students._training = False
+        return students
 
     @property
     def output_names(self) -> list[str]:
@@ -177,7 +192,10 @@ class JoinedStudents:
 
     def __call__(self, x: Any) -> tuple[dict[str, Any], list[dict]]:
         """Run each student once: its outputs by name, and its taps."""
-        results = [objective.student(x) for objective in self._objectives]
+        students = [objective.student for objective in self._objectives]
+        if not self._training:
+            students = [student.for_inference() for student in students]
+        results = [student(x) for student in students]
         outputs = [tree.flatten(output)[0] for output, _ in results]
         taps = [taps for _, taps in results]
         return dict(zip(self.output_names, outputs, strict=True)), taps

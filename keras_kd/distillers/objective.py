@@ -43,6 +43,11 @@ class Objective(keras.layers.Layer):
             ValueError: If a task is not known, or none that a loss can read.
         """
 
+    @property
+    def students(self) -> list[keras.Model]:
+        """The models that are trained."""
+        return [self.student.model]
+
     def task_of_labels(self, name: str) -> str | None:
         """Return the task of the labels of an output, `None` if nothing tells.
 
@@ -55,11 +60,21 @@ class Objective(keras.layers.Layer):
     def run_teachers(self, x: Any, joined: Any = None) -> list[dict[Tap, Any]] | None:
         """Return each frozen teacher's outputs by tap, or `None` if there are no teachers."""
 
-    def teach_before(self, teacher_outputs: Any, y: Any, replica: Any = 0) -> Any:
+    def teach_before(
+        self, teacher_outputs: Any, y: Any, replica: Any = 0, training: bool = True
+    ) -> Any:
         """Return the targets from the outputs of the frozen teachers, or `None`."""
 
-    def teach_during(self, student_outputs: Any, y: Any, replica: Any = 0) -> Any:
+    def teach_during(
+        self, student_outputs: Any, y: Any, replica: Any = 0, training: bool = True
+    ) -> Any:
         """Return the targets from the student's own outputs in this pass, or `None`."""
+
+    def why_no_targets(self) -> str | None:
+        """Return why there are no targets for any data now, `None` if there are."""
+
+    def agreement(self, knowledge: Any, student_outputs: Any) -> Any:
+        """Return the share of predicted classes that are the teachers', `None` without classes."""
 
     def term(self, i: int, knowledge: Any, student_outputs: Any, y: Any, weights: Any) -> Any:
         """Return the mean of one loss over the samples, a scalar."""

@@ -122,8 +122,20 @@ class SelfDistiller(BaseDistiller):
         return self.teachers[0].model
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Train the student; accepts the arguments of `keras.Model.fit`."""
+        """Train the student; accepts the arguments of `keras.Model.fit`.
+
+        Raises:
+            ValueError: If there is neither a compiled loss nor a teacher in the first epoch;
+                otherwise as `Distiller.fit`.
+        """
         given = fit_arguments(*args, **kwargs)
+        first = given.get("initial_epoch", 0)
+        if self.compiled and self.compiled_loss_fn is None and first < self.start:
+            raise ValueError(
+                f"SelfDistiller: the earlier weights teach from epoch start={self.start} on, so "
+                "the epochs before need a loss on labels. Pass `loss` to `compile`, or a running "
+                f"average from the beginning: decay=0.99. Received: loss=None, epoch {first}"
+            )
         callbacks = [_Epochs(self), *list_callbacks(given.pop("callbacks", None))]
         return super().fit(**given, callbacks=callbacks)
 
@@ -152,6 +164,7 @@ class SelfDistiller(BaseDistiller):
         if active != self.objective.active:
             self.objective.active = active
             self.make_train_function(force=True)  # The compiled step runs the teacher or does not.
+            self.test_function = None
 
     def _last_snapshot(self) -> int:
         """Return the epoch of the last snapshot."""

@@ -64,16 +64,21 @@ def find_other_inputs(
     return None
 
 
-def list_inputs(distiller: Any, joined: bool) -> list[tuple[str, ModelInputs | None]]:
+def list_inputs(
+    distiller: Any, joined: bool, training: bool = True
+) -> list[tuple[str, ModelInputs | None]]:
     """Return the models of a distiller that get its batches unchanged, and their inputs.
 
     Args:
         distiller: A `BaseDistiller`.
         joined: Whether a cache supplies the teacher outputs, so that no teacher runs.
+        training: Whether the batches are augmented, and the teachers run with any loss. Defaults
+            to `True`.
     """
-    student, augmented = distiller.student, distiller.augment is not None
+    student, augmented = distiller.student, training and distiller.augment is not None
     own = [] if augmented else [(f"The student '{student.name}'", model_inputs(student))]
     idle = joined or (augmented and distiller.same_view)
+    idle = idle or not (training or distiller.compiled_loss_fn is None)
     teachers = [t for t in distiller.teachers if t.preprocessing is None and not idle]
     return [*own, *((f"Teacher '{teacher.name}'", teacher.inputs) for teacher in teachers)]
 

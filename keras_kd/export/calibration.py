@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from keras import tree
 
 from keras_kd.litert import signature
 from keras_kd.litert.interpreter import check_shapes
+from keras_kd.training.batches import as_batches, unpack_x_y
 
 
 def take_samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str, np.ndarray]:
@@ -32,8 +32,8 @@ def take_samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str
         )
     shapes = {name: tuple(spec.shape) for name, spec in inputs.specs.items()}
     parts, count = [], 0
-    for batch in data if isinstance(data, tf.data.Dataset) else [data]:
-        x = tree.map_structure(np.asarray, signature.unpack_x_y(batch)[0])
+    for batch in as_batches(data, "Calibration", inputs=len(inputs.names), again=True):
+        x = tree.map_structure(np.asarray, unpack_x_y(batch)[0])
         arrays = signature.select_named(x, inputs.names, "calibration data for the inputs")
         check_shapes(arrays, shapes)
         _check_finite(arrays, count)

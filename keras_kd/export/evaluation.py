@@ -16,9 +16,11 @@ from keras_kd.export.scores import Evaluation
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.litert import signature as signatures
 from keras_kd.litert.interpreter import LiteRT, read_tflite
+from keras_kd.models.graph import require_built
 from keras_kd.models.inputs import select_inputs
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.models.user_warnings import warn_user
+from keras_kd.training.batches import as_batches, unpack_x_y
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,10 @@ def evaluate(
     Args:
         tflite: The file: what `to_tflite` returned, or a path.
         dataset: Batches of `x`, `(x, y)` or `(x, y, weights)`, as the Keras model takes them: a
-            `tf.data.Dataset` or another iterable. Labels are integers (with or without a last axis
-            of 1; -1 for unlabeled) or one-hot for classes, and have the shape of the output
-            otherwise; NaN is a missing label. For several outputs they are a dictionary by name,
-            in which some may be missing, or a tuple in the Keras model's order. Weights are
+            `tf.data.Dataset`, another iterable, or arrays. Labels are integers (with or without a
+            last axis of 1; -1 for unlabeled) or one-hot for classes, and have the shape of the
+            output otherwise; NaN is a missing label. For several outputs they are a dictionary by
+            name, in which some may be missing, or a tuple in the Keras model's order. Weights are
             ignored.
         model: The Keras model to compare with. Defaults to `None`.
         threshold: Decision threshold of an output of one unit or of independent labels. Defaults to
@@ -88,6 +90,8 @@ def evaluate(
         >>> result.accuracy, result.agreement
         (0.973, 0.998)
     """
+    if model is not None:
+        require_built(model, "The model to compare with")
     path = tflite.path if isinstance(tflite, TFLiteModel) else tflite
     content = read_tflite(path)
     description = describe_content(content)
@@ -111,8 +115,8 @@ def evaluate_runner(
     ordered = description.outputs.get(runner.signature)
     scores = _make_scores(runner, content, description, model, options)
     samples, unknown = 0, None
-    for batch in dataset:
-        x, y = signatures.unpack_x_y(batch)
+    for batch in as_batches(dataset, "evaluate", inputs=len(runner.inputs)):
+        x, y = unpack_x_y(batch)
         x = tree.map_structure(np.asarray, x)
         given = signatures.by_name(x, list(runner.inputs))
         outputs = runner.run(description.processing.to_file_inputs(given))

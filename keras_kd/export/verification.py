@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import tree
 
 from keras_kd.export.evaluation import ScoreOptions, evaluate_runner
@@ -15,7 +14,7 @@ from keras_kd.export.scores import Evaluation
 from keras_kd.files import atomic_write
 from keras_kd.litert.flatbuffer import flex_ops
 from keras_kd.litert.interpreter import LiteRT
-from keras_kd.litert.signature import unpack_x_y
+from keras_kd.training.batches import as_batches, unpack_x_y
 
 # Default tolerances of formats whose error does not depend on the samples, and of the others.
 _TOLERANCES = {"float32": 1e-3, "float16": 2e-2}
@@ -45,7 +44,7 @@ class Verification:
     """Settings of a verification.
 
     Attributes:
-        data: A `tf.data.Dataset` of batches, or arrays; `None` for none.
+        data: Batches or arrays, as for `as_batches`; `None` for none.
         samples: Maximum number of samples.
         fallback: A batch of made-up samples, used without data.
         max_drop: Percentage points of accuracy that an output with labels may lose.
@@ -84,7 +83,7 @@ class Verification:
             is_tap = key in description.taps
             options = _LENIENT if is_tap else self.scores
             with LiteRT(content, source, inputs=description.inputs, signature=key) as runner:
-                batches = _first_batches(data, self.samples, labeled=not is_tap)
+                batches = _first_batches(data, self.samples, len(runner.inputs), labeled=not is_tap)
                 scores.append(
                     evaluate_runner(runner, content, description, batches, model, options)
                 )
@@ -135,9 +134,9 @@ def _reject(reason: str, content: bytes, path: Path, scores: Evaluation) -> Veri
     )
 
 
-def _first_batches(data: Any, limit: int, labeled: bool) -> Iterator[Any]:
+def _first_batches(data: Any, limit: int, inputs: int, labeled: bool) -> Iterator[Any]:
     """Yield batches of the first samples, with or without their labels."""
-    for given in data if isinstance(data, tf.data.Dataset) else [data]:
+    for given in as_batches(data, "Verification", _BATCH, inputs, again=True):
         batch = given if labeled else (unpack_x_y(given)[0],)
         size = len(tree.flatten(batch)[0])
         for start in range(0, min(size, limit), _BATCH):

@@ -104,17 +104,6 @@ def random_arrays(
     return arrays
 
 
-def unpack_x_y(batch: Any) -> tuple[Any, Any]:
-    """Return x and y of a batch; y is `None` if there is none.
-
-    Unlike `keras.utils.unpack_x_y_sample_weight`, a list is read as several inputs.
-    """
-    if not isinstance(batch, tuple):
-        return batch, None
-    x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-    return x, y
-
-
 def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
     """Return the leaves of a structure by name: its own keys, or `names` in order.
 

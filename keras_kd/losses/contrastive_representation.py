@@ -87,7 +87,8 @@ class ContrastiveRepresentation(FeatureLoss):
         classes = _classes(labels, ops.shape(student)[0])
         pool = projector.with_bank(teacher, student, classes)
         values = self._contrast(teacher, student, classes, *pool)
-        projector.store(*pool)
+        if self.updates_state:
+            projector.store(*pool)
         return values
 
     def make_projector(

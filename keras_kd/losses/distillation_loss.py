@@ -69,6 +69,8 @@ class DistillationLoss(keras.layers.Layer):
         owner = type(self).__name__
         self.teacher_tap = tap_name(teacher_tap, "teacher_tap", owner)
         self.student_tap = tap_name(student_tap, "student_tap", owner)
+        #: Whether `compare` may change a state of the loss; false in an evaluation.
+        self.updates_state = True
         self.built = True
 
     def __call__(self, teacher: Any, student: Any, labels: Any = None) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.models.keras_compat import run_graph
+from keras_kd.models.keras_compat import CompatModel, run_graph
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,10 @@ class _Reader:
 
 
 def require_built(model: Any, what: str) -> None:
-    """Reject anything but a built `keras.Model`.
+    """Reject anything but a built `keras.Model` that is not a distiller itself.
 
     Raises:
-        TypeError: If `model` is not a `keras.Model`.
+        TypeError: If `model` is not a `keras.Model`, or is a distiller.
         ValueError: If it is not built.
     """
     if not isinstance(model, keras.Model):
@@ -170,6 +170,8 @@ def require_built(model: Any, what: str) -> None:
             f"{what} must be a keras.Model (a tf_keras model is not one). "
             f"Received: {model!r} (of type {type(model).__name__}){_loading_hint(model)}"
         )
+    if isinstance(model, CompatModel):
+        raise model.not_plain(what)
     if not model.built:
         raise ValueError(
             f"{what} '{model.name}' is not built, so its outputs are not known yet. Build it "

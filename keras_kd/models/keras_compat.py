@@ -105,7 +105,12 @@ class CompatModel(keras.Model):
 
     Keras 3 fails under `MultiWorkerMirroredStrategy`
     (https://github.com/keras-team/keras/issues/20585). Steps must return `stack_logs(logs)`.
+
+    Attributes:
+        product: In words, what to pass where a plain model is expected: what this one trains.
     """
+
+    product = "the model that it trains"
 
     @property
     def compiled_loss_fn(self) -> Any:
@@ -117,11 +122,51 @@ class CompatModel(keras.Model):
         """The compiled metrics as Keras resolved them, or `None`."""
         return self._compile_metrics
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+    def not_plain(self, what: str) -> TypeError:
+        """Return the error for this model in place of a plain one.
+
+        Args:
+            what: What the plain model is for, as the beginning of a sentence.
+        """
+        return TypeError(
+            f"{what} must be a plain model and not a {type(self).__name__}, which trains one. "
+            f"Pass {self.product}. Received: '{self.name}'"
+        )
+
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Reject the export of what is used in training only.
+
+        Raises:
+            TypeError: Always; the message says what to export.
+        """
+        raise self.not_plain("The model to export")
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: str | bool = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
         """Configure the model for training; see `keras.Model.compile`."""
         # Keras keeps an earlier loss and earlier metrics where the new call has none.
         self._compile_loss = self._compile_metrics = None
-        super().compile(optimizer, loss, **kwargs)
+        super().compile(
+            optimizer,
+            loss,
+            loss_weights,
+            metrics,
+            weighted_metrics,
+            run_eagerly,
+            steps_per_execution,
+            jit_compile,
+            auto_scale_loss,
+        )
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile a model that was loaded from a file, before its optimizer state is loaded."""
@@ -141,6 +186,14 @@ class CompatModel(keras.Model):
         # Keras would return the mean of the replicas' logs, whatever their numbers of samples.
         results = self.epoch_results()
         return {name: results.get(name, value) for name, value in logs.items()}
+
+    def _flatten_metrics_in_order(self, logs: dict[str, Any]) -> Any:
+        # Keras would list every entry of the logs, and return a number only if there is one.
+        return super()._flatten_metrics_in_order(self.listed_results(logs))
+
+    def listed_results(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Return what `evaluate` and `train_on_batch` return without `return_dict`."""
+        return logs
 
     def epoch_results(self) -> dict[str, Any]:
         """Return the results of all metrics and loss trackers, by name."""

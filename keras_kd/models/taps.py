@@ -1,5 +1,6 @@
 """Taps: named tensors in a model, all read in one forward pass."""
 
+import copy
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -169,6 +170,12 @@ class TappedModel:
         log_p = log_probabilities(probabilities)
         logits = log_odds(log_p) if self.kinds[tap] == "sigmoid" else log_p
         return set_mask(logits, get_mask(probabilities))
+
+    def for_inference(self) -> "TappedModel":
+        """Return the same model and taps in inference mode."""
+        model = copy.copy(self)
+        model.training = False
+        return model
 
     def own_shape(self, place: Tap | str) -> tuple:
         """Return the shape of a tap or output as the model has it; see `arrange`."""

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops, tree
@@ -17,6 +16,7 @@ from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.teachers.teacher_tasks import as_output, common_output, single_evidence
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.training.batches import as_batches, unpack_x_y
 from keras_kd.training.labels import UNLABELED
 
 _OUTPUT = Tap(None, logits=True)
@@ -53,7 +53,7 @@ class PseudoLabels:
 
 def pseudo_label(
     teachers: Any,
-    dataset: tf.data.Dataset,
+    dataset: Any,
     threshold: float = 0.95,
     *,
     weighting: Weighting | None = None,
@@ -73,7 +73,8 @@ def pseudo_label(
     Args:
         teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either, with one output of
             the same task and size.
-        dataset: Batches of x, or tuples that begin with x; their labels are ignored.
+        dataset: A `tf.data.Dataset` or another iterable of batches of x, or of tuples that begin
+            with x, whose labels are ignored; or arrays.
         threshold: Minimum probability, from 0 to 1. Defaults to 0.95.
         weighting: Weighting of several teachers, one of `kd.weighting`. Defaults to
             `kd.weighting.Uniform()`.
@@ -84,7 +85,7 @@ def pseudo_label(
         are float32 rows of 0, 1 and NaN.
 
     Raises:
-        TypeError: If `dataset` is not a `tf.data.Dataset`.
+        TypeError: If `dataset` has another form.
         ValueError: If `threshold` is out of range, a teacher has `classes`, the outputs are numbers
             (regression) or of different tasks, or no sample reaches the threshold.
 
@@ -94,14 +95,16 @@ def pseudo_label(
         >>> student.fit(labeled.concatenate(result.dataset))
     """
     teachers = as_teachers(teachers)
-    _check(teachers, dataset, threshold)
+    _check(teachers, threshold)
     task = _find_task(teachers)
     ensemble = Ensemble(teachers, [_OUTPUT], weighting)
     ensemble.check_task(_OUTPUT, task)
     predict = _make_predict(ensemble, task)
     inputs, labels, total, size, highest = [], [], 0, None, 0.0
-    for batch in dataset:
-        x = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    for batch in as_batches(dataset, "pseudo_label", inputs=teachers[0].input_count):
+        x = unpack_x_y(batch)[0]
+        for teacher in teachers:
+            teacher.check_batch(x)
         predicted, probability = (np.asarray(part) for part in predict(x))
         confident = probability >= threshold
         kept = confident.reshape(len(confident), -1).any(axis=1)
@@ -184,12 +187,7 @@ def _count_labels(labels: np.ndarray, task: str, units: int) -> tuple[int, ...]:
     return tuple(np.bincount(known, minlength=max(units, 2)).tolist())
 
 
-def _check(teachers: list, dataset: Any, threshold: float) -> None:
-    if not isinstance(dataset, tf.data.Dataset):
-        raise TypeError(
-            "pseudo_label: `dataset` must be a tf.data.Dataset of batches. "
-            f"Received: {type(dataset).__name__}"
-        )
+def _check(teachers: list, threshold: float) -> None:
     if not 0 <= threshold <= 1:
         raise ValueError(
             f"pseudo_label: `threshold` must be a probability. Received: threshold={threshold}"

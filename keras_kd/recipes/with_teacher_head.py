@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_kd.losses.projector import resolve_projector
-from keras_kd.models.graph import open_graph
+from keras_kd.models.graph import open_graph, require_built
 from keras_kd.models.split import model_after
 from keras_kd.models.tap_names import resolve_tap, tap_name
 from keras_kd.models.taps import Tap, TappedModel
@@ -54,6 +54,8 @@ def with_teacher_head(
     Reference:
         Chen et al. 2022, arXiv:2203.14001, equation 3 and figure 2.
     """
+    require_built(student, "The student")
+    require_built(teacher, "The teacher")
     student_tap = _path(student_tap, student, "student_tap")
     teacher_tap = _path(teacher_tap, teacher, "teacher_tap")
     ends = (teacher, Tap(teacher_tap)), (student, Tap(student_tap))

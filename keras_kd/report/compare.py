@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from keras_kd.export.tflite_model import TFLiteModel
+from keras_kd.models.graph import require_built
 from keras_kd.models.task import MEANINGS
 from keras_kd.report.costs import measure_costs
 from keras_kd.report.entries import Entry
@@ -49,9 +50,9 @@ def compare(
     Args:
         models: Models by their names in the report: a `keras.Model` with one output, the result of
             `to_tflite`, or the path of a .tflite file.
-        dataset: Batches of `(x, y)` in the form that the Keras models take: a `tf.data.Dataset` or
-            another iterable. Labels are integers (-1 for none) or one-hot for classes, and have the
-            shape of the output otherwise; NaN is a missing label.
+        dataset: Batches of `(x, y)` in the form that the Keras models take: a `tf.data.Dataset`,
+            another iterable, or arrays. Labels are integers (-1 for none) or one-hot for classes,
+            and have the shape of the output otherwise; NaN is a missing label.
         path: Output file: `.html`, a self-contained page, `.md` or `.json`. Defaults to `None`, no
             file.
         teacher: Name of the model that the others are compared with. Defaults to the first.
@@ -176,6 +177,8 @@ def _declarations(outputs: Any, names: Sequence[str]) -> dict[str, str]:
 def _open_predictor(name: str, model: Any, outputs: str) -> contextlib.closing[Predictor]:
     if isinstance(model, TFLiteModel):
         model = model.path
+    if isinstance(model, keras.Model):
+        require_built(model, f"'{name}'")
     if isinstance(model, (keras.Model, str, os.PathLike)):
         return contextlib.closing(Predictor(name, model, outputs))
     raise TypeError(

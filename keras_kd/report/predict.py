@@ -7,14 +7,13 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_kd.litert import signature as signatures
 from keras_kd.models.task import DECLARE, MEANINGS, task_from_labels
 from keras_kd.report.disagreements import Disagreements
 from keras_kd.report.metrics import ClassMetrics, LabelMetrics, ValueMetrics
 from keras_kd.report.predictors import Predictor
+from keras_kd.training.batches import as_batches, count_batches, unpack_x_y
 from keras_kd.training.label_arrays import read_labels
 from keras_kd.training.labels import UNLABELED
-from keras_kd.training.tf_data import is_dataset
 
 Metrics = ClassMetrics | LabelMetrics | ValueMetrics
 
@@ -38,8 +37,9 @@ def predict_all(
         ValueError: If there are no samples or no labels, or models and labels do not match.
     """
     comparison, disagreements, count = None, Disagreements(samples), 0
-    progress = _progress_bar(dataset) if verbose else None
-    for batch in dataset:
+    batches = as_batches(dataset, "compare", inputs=predictors[0].input_count)
+    progress = keras.utils.Progbar(count_batches(batches), unit_name="batch") if verbose else None
+    for batch in batches:
         x, y = (tree.map_structure(np.asarray, part) for part in _unpack(batch))
         values = {predictor.name: predictor.predict(x) for predictor in predictors}
         if comparison is None:
@@ -169,13 +169,8 @@ def _common_task(
     return task
 
 
-def _progress_bar(dataset: Iterable[Any]) -> keras.utils.Progbar:
-    total = int(dataset.cardinality()) if is_dataset(dataset) else -1
-    return keras.utils.Progbar(total if total > 0 else None, unit_name="batch")
-
-
 def _unpack(batch: Any) -> tuple[Any, Any]:
-    x, y = signatures.unpack_x_y(batch)
+    x, y = unpack_x_y(batch)
     if y is None:
         raise ValueError(
             "Expected batches of (x, y). Received: batches without labels. Map the data set to "

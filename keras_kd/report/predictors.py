@@ -12,7 +12,7 @@ from keras_kd.export.pre_post_processing import model_heads
 from keras_kd.export.score_counters import are_distributions, log_odds, log_probabilities
 from keras_kd.litert import signature as signatures
 from keras_kd.litert.interpreter import LiteRT, read_tflite
-from keras_kd.models.inputs import select_inputs
+from keras_kd.models.inputs import model_inputs, select_inputs
 from keras_kd.models.output_evidence import OutputTask
 
 
@@ -49,6 +49,14 @@ class Predictor:
         """End the interpreter process of a file."""
         if self._model is None:
             self._runner.close()
+
+    @property
+    def input_count(self) -> int:
+        """Number of inputs; 1 if they are unknown."""
+        if self._model is None:
+            return len(self._runner.inputs)
+        inputs = model_inputs(self._model)
+        return 1 if inputs is None else len(inputs.shapes)
 
     @property
     def ignored_class(self) -> int | None:

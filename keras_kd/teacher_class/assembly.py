@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_kd.models.graph import built_inputs
+from keras_kd.models.graph import built_inputs, require_built
 from keras_kd.models.inputs import call_model, merge_inputs
 from keras_kd.models.user_warnings import warn_user
 from keras_kd.teacher_class.chunks import make_chunks
@@ -137,6 +137,8 @@ def _load_students(files: Files, data: Any) -> list[keras.Model | None]:
 
 
 def _load_student(number: int, file: Any) -> keras.Model | None:
+    if isinstance(file, keras.Model):
+        require_built(file, f"Student {number}")
     if file is None or isinstance(file, keras.Model):
         return file
     if not isinstance(file, (str, os.PathLike)):

@@ -15,9 +15,15 @@ from keras_kd.models.split import locate_layer, model_after, require_single_path
 from keras_kd.models.tap_names import resolve_tap, tap_name
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
-from keras_kd.teachers.knowledge import JoinedInputs, locate_teacher_outputs, unpack_batch
+from keras_kd.teachers.knowledge import (
+    JoinedInputs,
+    joined_spec,
+    locate_teacher_outputs,
+    unpack_batch,
+)
 from keras_kd.teachers.teacher import as_teachers, replicate_teacher
 from keras_kd.training import backend
+from keras_kd.training.batches import as_batches, unpack_x_y
 from keras_kd.training.tf_data import is_dataset, repeats_forever
 
 MIMIC = ("output", "preactivation")
@@ -87,12 +93,21 @@ class Representation:
                 x = self.teacher.preprocessing(x)
             return ops.stop_gradient(self._run_teacher(x))
 
-    def require_data(self, spec: JoinedInputs | None) -> None:
+    def require_data(self, data: Any, validation: Any = None) -> None:
         """Reject data that lack the targets, before training.
+
+        Args:
+            data: As `x` for `fit`.
+            validation: As `validation_data` for `fit`. Defaults to `None`.
 
         Raises:
             ValueError: If the joined data are from another teacher or lack the layer.
         """
+        self._require_targets(joined_spec(data))
+        if validation is not None:
+            self._require_targets(joined_spec(validation))
+
+    def _require_targets(self, spec: JoinedInputs | None) -> None:
         if spec is not None:
             self._locate(spec.x, spec.teacher_outputs)
 
@@ -175,7 +190,7 @@ class Representation:
 
     def _moments(self, data: Any, products: bool) -> tuple[np.ndarray, Any]:
         count, total, product = 0, np.zeros(self.units), np.zeros(())
-        for x in _batches(data):
+        for x in _batches(data, self.teacher.input_count):
             values = ops.convert_to_numpy(ops.cast(self(x), "float32"))
             values = values.reshape(-1, self.units).astype("float64")
             count += len(values)
@@ -199,17 +214,16 @@ class CachedRepresentation(Representation):
         tap = Tap(layer)
         self.shape = require_shape(teacher.watch([tap]).shapes[tap], teacher.name, layer)
 
-    def require_data(self, spec: JoinedInputs | None) -> None:
-        """Reject data that lack the targets, before training."""
+    def _require_targets(self, spec: JoinedInputs | None) -> None:
         if spec is None:
             raise ValueError(
                 f"TeacherClass: teacher '{self.teacher.name}' exists only in a cache, so the "
                 "students train on joined data. Pass `cache.join(dataset)`."
             )
-        super().require_data(spec)
+        super()._require_targets(spec)
 
     def _run_teacher(self, x: Any) -> Any:
-        self.require_data(None)
+        self._require_targets(None)
 
     def activation(self) -> None:
         """Raise: it is unknown without the model."""
@@ -318,16 +332,12 @@ def _probe_inputs(model: keras.Model) -> Any:
     return tree.map_structure(sample, inputs)
 
 
-def _batches(data: Any) -> Iterator[Any]:
-    if is_dataset(data):
-        if repeats_forever(data):
-            raise ValueError(
-                "TeacherClass: `data` repeats without end. Pass it without the `repeat`, or a part "
-                "of it: data.take(10)."
-            )
-        for batch in data:
-            yield keras.utils.unpack_x_y_sample_weight(batch)[0]
-        return
-    size = len(tree.flatten(data)[0])
-    for i in range(0, size, 256):
-        yield tree.map_structure(lambda part, i=i: ops.convert_to_tensor(part[i : i + 256]), data)
+def _batches(data: Any, inputs: int) -> Iterator[Any]:
+    """Yield the x of each batch."""
+    if is_dataset(data) and repeats_forever(data):
+        raise ValueError(
+            "TeacherClass: `data` repeats without end. Pass it without the `repeat`, or a part of "
+            "it: data.take(10)."
+        )
+    for batch in as_batches(data, "TeacherClass", inputs=inputs):
+        yield tree.map_structure(ops.convert_to_tensor, unpack_x_y(batch)[0])

@@ -7,6 +7,7 @@ import keras
 from keras import tree
 
 from keras_kd.distillers.shared_inputs import check_inputs, find_other_inputs
+from keras_kd.distillers.student_methods import warn_about_own_steps
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.graph import built_inputs, require_built
 from keras_kd.teacher_class.chunks import as_integers
@@ -59,6 +60,8 @@ def build_students(
     """
     models = build_models(students, [len(chunk) for chunk in chunks], numbers, "students")
     _require_same_inputs(models, numbers)
+    for model in models:
+        warn_about_own_steps(model, "TeacherClass")
     if representation is not None:
         require_fit(representation, models, numbers, chunks)
     return models

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_kd.distillers.fit import fit_arguments, run_fit
@@ -19,6 +18,7 @@ from keras_kd.teacher_class.discriminators import make_discriminators
 from keras_kd.teacher_class.losses import (
     TeacherClassLosses,
     get_mimicry_loss,
+    labels_or_zeros,
     require_no_compiled_loss,
 )
 from keras_kd.teacher_class.representation import make_representation
@@ -30,7 +30,7 @@ from keras_kd.teacher_class.students import (
     require_separable,
     student_numbers,
 )
-from keras_kd.teachers.knowledge import joined_spec, unpack_batch
+from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training import backend
 from keras_kd.training.finite_checks import batch_values, teacher_values
@@ -71,8 +71,7 @@ class TeacherClass(backend.StepModel):
         chunks: Sizes of the chunks, or lists of unit indices. Defaults to `n` of equal size.
         split: `"contiguous"`, or `"correlated"` to group units that correlate on `data`. Defaults
             to `"contiguous"`.
-        data: Samples for `split="correlated"`: an array, or a `tf.data.Dataset` of batches.
-            Defaults to `None`.
+        data: Samples for `split="correlated"`: arrays or batches. Defaults to `None`.
         mimic: `"output"` or `"preactivation"`, see above. Defaults to `"output"`.
         loss: A `kd.losses.DistillationLoss` between a chunk and its student's output, or its name.
             Defaults to `kd.losses.ChunkMimicry()`.
@@ -81,8 +80,7 @@ class TeacherClass(backend.StepModel):
             history also holds `adversarial_0`, ... and `discriminator_0`, .... Defaults to `None`.
         discriminator_optimizer: Their optimizer. Defaults to `"adam"`.
         adversarial_weight: Weight of the adversarial loss, a hyperparameter. Defaults to `0.1`.
-        only: Numbers of the students to train here. `students` and `discriminators` may then hold
-            only these. Defaults to `None`, all.
+        only: Numbers of the students to train here; the others need not be passed. Defaults to all.
         name: Name of the model. Defaults to `None`.
 
     Raises:
@@ -101,6 +99,8 @@ class TeacherClass(backend.StepModel):
     Reference:
         Malik et al. 2020, arXiv:2004.03281.
     """
+
+    product = "the assembled model, `teacher_class.assemble()`, or one of its students"
 
     def __init__(
         self,
@@ -199,8 +199,8 @@ class TeacherClass(backend.StepModel):
             require_separable([self.optimizer, *own])
         backend.check_strategy(self)
         self._require_teacher()
-        self.representation.require_data(joined_spec(x))
-        given = fit_arguments(x, _labels(y, **kwargs), *args, **kwargs)
+        given = fit_arguments(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
+        self.representation.require_data(x, given.get("validation_data"))
         return run_fit(self, super().fit, given)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -216,9 +216,9 @@ class TeacherClass(backend.StepModel):
             ValueError: If there is no teacher or it returns NaN, or a cache has another one.
         """
         self._require_teacher()
-        self.representation.require_data(joined_spec(x))
+        self.representation.require_data(x)
         with backend.readable_errors():
-            return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
+            return super().evaluate(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
 
     def training_step(self, data: Any) -> dict[str, Any]:
         """Run one step of the students, then one of the discriminators, if there are any."""
@@ -259,6 +259,10 @@ class TeacherClass(backend.StepModel):
     def _assertions(self, named: dict[str, Any]) -> list[Any]:
         """Return assertions, unless the step drops them: no optimizer variables are made after."""
         return [] if self.drops_assertions else backend.finite_assertions(named)
+
+    def target_models(self) -> list[keras.Model]:
+        """Return the teacher's model; see `KerasInterface`."""
+        return [] if self.representation is None else [self.representation.teacher.model]
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -393,8 +397,3 @@ class TeacherClass(backend.StepModel):
                 f"'{self.name}' has no teacher, because files do not hold one. Call "
                 "`set_teacher(...)` before you train, evaluate or assemble it."
             )
-
-
-def _labels(y: Any, sample_weight: Any = None, **_: Any) -> Any:
-    """Return y, or zeros for weighted samples without labels: Keras would drop the weights."""
-    return np.zeros(len(sample_weight)) if y is None and sample_weight is not None else y

@@ -86,7 +86,11 @@ class Ensemble:
         return self.combine_outputs([member(x) for member in self.members], labels, replica)
 
     def combine_outputs(
-        self, teacher_outputs: Sequence[dict[Tap, Any]], labels: Any = None, replica: Any = 0
+        self,
+        teacher_outputs: Sequence[dict[Tap, Any]],
+        labels: Any = None,
+        replica: Any = 0,
+        training: bool = True,
     ) -> Knowledge:
         """Weight, perturb and combine teacher outputs, live or from a cache.
 
@@ -94,12 +98,13 @@ class Ensemble:
             teacher_outputs: For each teacher a dict from tap to tensor (batch, ...).
             labels: As in `__call__`.
             replica: As in `__call__`.
+            training: Whether the noise is added. Defaults to `True`.
         """
         pairs = zip(self.members, teacher_outputs, strict=True)
         teacher_outputs = [member.convert(outputs) for member, outputs in pairs]
         weights = self._compute_weights(teacher_outputs, labels)
         unmasked = self._unmasked(teacher_outputs) if self._adaptive else ()
-        if self.noise is not None:
+        if self.noise is not None and training:
             teacher_outputs = [self._add_noise(outputs, replica) for outputs in teacher_outputs]
         combined = {}
         if self.combine != "losses" and weights is not None:

@@ -13,6 +13,7 @@ from keras_kd.models.taps import Tap
 from keras_kd.models.task import DECLARE, task_from_labels
 from keras_kd.teachers.teacher import Teacher, as_teachers
 from keras_kd.teachers.teacher_tasks import WatchedOutput, common_output
+from keras_kd.training.batches import as_batches, unpack_x_y
 from keras_kd.training.label_arrays import read_labels
 
 _NAME = "screen_teachers"
@@ -99,9 +100,9 @@ def screen_teachers(
 
     Args:
         teachers: Models or teachers with one output of the same task and size.
-        dataset: Batches of (x, y), for example a `tf.data.Dataset`. Missing labels, as for
-            training, are not counted. Do not use the training data, on which an overfitted teacher
-            ranks first.
+        dataset: A `tf.data.Dataset` or another iterable of batches of (x, y), or arrays (x, y).
+            Missing labels, as for training, are not counted. Do not use the training data, on which
+            an overfitted teacher ranks first.
         keep: Number of teachers to keep.
         threshold: Alternative to `keep`: keep teachers whose mean loss exceeds the best one's by at
             most this much (nats for a cross-entropy).
@@ -129,7 +130,8 @@ def screen_teachers(
             f"screen_teachers: there are {len(teachers)} teachers, so `keep` must be from 1 to "
             f"{len(teachers)}. Received: keep={keep}"
         )
-    task, losses, accuracies, samples = _evaluate(teachers, dataset)
+    batches = as_batches(dataset, _NAME, inputs=teachers[0].input_count)
+    task, losses, accuracies, samples = _evaluate(teachers, batches)
     if not samples:
         raise ValueError("screen_teachers: no sample of the data set has a label")
     limit = np.sort(losses)[keep - 1] if threshold is None else losses.min() + threshold
@@ -156,7 +158,8 @@ def _evaluate(teachers: Sequence[Teacher], dataset: Any) -> tuple[str, np.ndarra
     task, watched = output.task, []
     losses, correct, samples = np.zeros(len(teachers)), np.zeros(len(teachers)), 0
     for batch in dataset:
-        x, labels = batch[0], _single(batch[1])
+        x, y = unpack_x_y(batch)
+        labels = _single(y)
         task = task or _task_of(labels, teachers[0], output.declared)
         if task is None:
             continue
@@ -196,7 +199,7 @@ def _score(task: str, values: np.ndarray, targets: np.ndarray) -> tuple[np.ndarr
 
 
 def _single(labels: Any) -> np.ndarray:
-    parts = tree.flatten(labels)
+    parts = [] if labels is None else tree.flatten(labels)
     if len(parts) != 1:
         raise ValueError(
             f"{_NAME}: expected labels of one output. Received: labels in {len(parts)} arrays"

@@ -4,8 +4,9 @@ A program without TensorFlow has none, so this module imports it where there is 
 """
 
 import contextlib
+import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,40 @@ def dense_spec(spec: Any) -> DenseSpec | None:
     return DenseSpec(tuple(spec.shape), spec.dtype.name)
 
 
+def dataset_from_samples(arrays: Any) -> "tf.data.Dataset":
+    """Return the samples of arrays."""
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(_as_element(arrays))
+
+
+def dataset_from_batches(
+    batches: Iterable[Any], count: int | None, owner: str
+) -> "tf.data.Dataset":
+    """Return a data set of the batches of an iterable that can be read again.
+
+    Args:
+        batches: The batches, of tensors with the same shapes except for the batch size.
+        count: Their number, or `None` if it is unknown.
+        owner: What takes the data, for messages.
+
+    Raises:
+        ValueError: If there is no batch.
+    """
+    import tensorflow as tf
+
+    first = next(map(_as_element, batches), None)
+    if first is None:
+        raise ValueError(f"{owner}: the data must have at least one batch. Received: none")
+    specs = tree.map_structure(lambda part: _array_spec(np.asarray(part)), first)
+    spec = tree.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), specs)
+    elements = functools.partial(map, _as_element, batches)
+    dataset = tf.data.Dataset.from_generator(elements, output_signature=spec)
+    if count is None:
+        return dataset
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
+
+
 def call_with_first_batch(
     dataset: "tf.data.Dataset", function: Callable[..., np.bool_]
 ) -> "tf.data.Dataset":
@@ -126,6 +161,14 @@ def call_with_first_batch(
             return tf.nest.map_structure(tf.identity, batch, expand_composites=True)
 
     return dataset.enumerate().map(note)
+
+
+def _as_element(parts: Any) -> Any:
+    """Return a batch, or arrays, as an element of a data set, in which a list would be stacked."""
+    parts = tree.lists_to_tuples(parts if isinstance(parts, tuple) else (parts,))
+    while parts[-1] is None:
+        parts = parts[:-1]
+    return parts if len(parts) > 1 or isinstance(parts[0], tuple) else parts[0]
 
 
 def _is_array(value: Any) -> bool:

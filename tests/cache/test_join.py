@@ -104,8 +104,8 @@ def test_joined_data_are_autotuned_only_if_the_user_wants_it(samples, cache):
 
 def test_data_sets_that_do_not_match_are_errors(samples, cache):
     more = samples.concatenate(samples)
-    with pytest.raises(TypeError, match="expected a tf.data.Dataset"):
-        cache.join(toy.data())
+    with pytest.raises(TypeError, match="KnowledgeCache.join: the data must be"):
+        cache.join(None)
     with pytest.raises(ValueError, match="repeats indefinitely"):
         cache.join(samples.repeat())
     with pytest.raises(ValueError, match="it has 100 samples. Received: a data set of 200"):
@@ -179,3 +179,36 @@ def test_a_cache_without_names_matches_inputs_in_order(tmp_path):
     assert len(list(kd.KnowledgeCache(cache.path).join(data.batch(10)))) == 2
     again = build(toy.named("teacher", ("audio", "image")), data, tmp_path / "c")
     assert again.manifest.schema.input_names is None
+
+
+def test_arrays_are_single_samples_and_lists_hold_batches(tmp_path):
+    x, y = toy.vectors(20)
+    teacher = toy.mlp("teacher")
+    cache = build(teacher, (x, y), tmp_path / "c", dtype="float32")
+    assert len(cache) == 20
+    lists = [(x[:12], y[:12]), (x[12:], y[12:])]
+    assert len(build(teacher, lists, tmp_path / "d", dtype="float32")) == 20
+    right = np.array(teacher(x))
+    for joined in (
+        cache.join((x, y)).batch(20),
+        cache.join(lists),
+        cache.join(kd.keyed((x, y)).batch(20)),
+    ):
+        inputs, values = read_joined(joined)
+        np.testing.assert_array_equal(inputs, x)
+        np.testing.assert_allclose(values, right, atol=1e-6)
+
+
+def test_a_live_teacher_that_preprocesses_finds_its_outputs_among_more_keys(tmp_path):
+    x, y = toy.pairs(20)
+    teacher = kd.Teacher(toy.named("teacher"), preprocessing=lambda inputs: inputs)
+    image = tf.data.Dataset.from_tensor_slices(({"image": x["image"]}, y))
+    cache = build(teacher, image, tmp_path / "c", dtype="float32")
+    joined = cache.join(tf.data.Dataset.from_tensor_slices((x, y)).batch(20))
+    model = kd.Distiller(toy.named("student", seed=1), teacher)
+    model.compile(keras.optimizers.SGD(0.0))
+    live = kd.Distiller(model.student, teacher)
+    live.compile(keras.optimizers.SGD(0.0))
+    found = model.fit(joined, verbose=0).history
+    right = live.fit(x, batch_size=20, verbose=0).history
+    np.testing.assert_allclose(found["loss"], right["loss"], rtol=1e-5)

@@ -118,8 +118,9 @@ def test_projectors_are_trained_and_not_part_of_the_result(recorded):
     assert shapes == [weight.shape for weight in recorded.student.weights]
 
 
-def test_each_teacher_runs_once_per_step_and_validation_runs_no_teacher(recorded):
-    assert int(recorded.counter.count) == 6
+def test_each_teacher_runs_once_per_step_and_without_labels_in_validation_too(recorded):
+    assert int(recorded.counter.count) == 6 + 4
+    assert min(recorded.result.history["val_loss"]) > 0
 
 
 def test_teacher_and_student_are_not_changed(recorded):
@@ -235,3 +236,33 @@ def test_a_dataset_of_unknown_length_requires_the_number_of_steps():
     arguments = {"loss": toy.sparse_loss(), "steps_per_epoch": 3}
     history = train(toy.cnn("student"), data=data.repeat(), **arguments).history
     assert len(history["loss"]) == 2
+
+
+class Sequence(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return toy.vectors()
+
+
+def test_every_form_of_data_gives_the_same_training():
+    weights = []
+    dataset = tf.data.Dataset.from_tensor_slices(toy.vectors()).batch(32)
+    for data in (toy.vectors(), Sequence(), [toy.vectors()], dataset):
+        student = toy.mlp("student")
+        plan = Training(data=data, epochs=2, loss=toy.sparse_loss(), verbose=0)
+        assert plan.steps == 2
+        assert [x.shape for x in plan.sample_batches(20)] == [(32, 5)]
+        plan.distill(student)
+        weights.append(student.get_weights())
+    for others in weights[1:]:
+        for one, other in zip(weights[0], others, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_list_of_arrays_is_several_inputs():
+    plan = Training(data=[np.zeros((20, 3)), np.ones((20, 2))], epochs=1, loss="mse", batch_size=8)
+    assert plan.steps == 3
+    first = next(plan.sample_batches(1))
+    assert [part.shape for part in first] == [(8, 3), (8, 2)]

@@ -3,7 +3,12 @@
 import pytest
 
 import keras_kd as kd
-from keras_kd.distillers.arguments import check_arguments, unique_names
+from keras_kd.distillers.arguments import (
+    check_arguments,
+    check_numbers,
+    reject_unknown_probabilities,
+    unique_names,
+)
 
 VALID = {
     "weighting": kd.weighting.Entropy(),
@@ -42,3 +47,19 @@ def test_repeated_names_are_numbered():
 def test_names_of_other_entries_of_the_history_are_rejected(name):
     with pytest.raises(ValueError, match=f"must not be called '{name}'"):
         unique_names(["a", name])
+
+
+def test_probabilities_of_an_unknown_activation_are_rejected():
+    loss = kd.losses.LogitsMSE()
+    assert reject_unknown_probabilities(loss, "head", ["softmax", None]) is None
+    with pytest.raises(ValueError, match="LogitsMSE: the probabilities of the output 'head' may"):
+        reject_unknown_probabilities(loss, "head", ["probabilities", None])
+
+
+def test_losses_need_a_teacher_and_each_class_a_name():
+    assert check_numbers(0, 0, None, 3) is None
+    assert check_numbers(1, 1, ["a", "b"], 2) is None
+    with pytest.raises(ValueError, match="at least one teacher"):
+        check_numbers(0, 1, None, 3)
+    with pytest.raises(ValueError, match="the student has 3 classes"):
+        check_numbers(1, 1, ["a", "b"], 3)

@@ -94,3 +94,27 @@ def test_a_model_with_other_outputs_is_rejected(pair):
     other = keras.Model([b, a], [b, a, layers.Dense(1)(a)])
     with pytest.raises(ValueError, match=r"a model with the file's outputs \['z', 'y'\]"):
         evaluate(pair[0], [(models.PAIR,)], model=other)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        rows = slice(2 * index, 2 * index + 2)
+        return ROWS[rows], np.array([0, 1, 2, 2])[rows]
+
+
+def test_arrays_and_sequences_are_data_too(identity, pair):
+    labels = np.array([0, 1, 2, 2])
+    right = evaluate(identity, [(ROWS, labels)])
+    for data in (
+        (ROWS, labels),
+        Batches(),
+        tf.data.Dataset.from_tensor_slices((ROWS, labels)).batch(3),
+    ):
+        assert evaluate(identity, data) == right
+    assert evaluate(identity, ROWS).samples == 4
+    assert evaluate(pair[0], models.PAIR).samples == 40
+    with pytest.raises(TypeError, match="evaluate: the data must be"):
+        evaluate(identity, None)

@@ -120,3 +120,16 @@ def test_numbers_are_verified_column_by_column(tmp_path):
     assert scores.worst_column == 1
     kept = to_tflite(model, tmp_path / "m.tflite", "float16", (x, targets))
     assert kept.verification.mae < 0.1
+
+
+def test_lists_and_sequences_of_batches_are_read_again(tmp_path):
+    labels = models.cnn().predict_on_batch(models.IMAGES).argmax(-1)
+    batches = [(models.IMAGES[:25], labels[:25]), (models.IMAGES[25:], labels[25:])]
+    found = [
+        to_tflite(models.cnn(), tmp_path / "m.tflite", "int8", data, batch_size=40).verification
+        for data in ((models.IMAGES, labels), batches)
+    ]
+    assert found[0].samples == found[1].samples == 40
+    assert found[0].accuracy == found[1].accuracy
+    with pytest.raises(TypeError, match="read more than once.* Received: a list_iterator"):
+        to_tflite(models.cnn(), tmp_path / "m.tflite", "int8", iter(batches))

@@ -12,7 +12,6 @@ from keras_kd.litert.signature import (
     output_names,
     random_arrays,
     unique,
-    unpack_x_y,
 )
 from tests.export import models
 
@@ -56,11 +55,6 @@ def test_outputs_are_named_by_key_by_layer_or_by_position():
     assert output_names(models.two_in_two_out(), [1, 2]) == ("z", "y")
     assert output_names(models.Subclassed(), [1, 2]) == ("output_0", "output_1")
     assert output_names(models.SubclassedDict(), {"b": 1, "a": 2}) == ("a", "b")
-
-
-def test_a_list_is_several_inputs_and_a_tuple_x_and_y():
-    assert unpack_x_y([1, 2]) == ([1, 2], None)
-    assert unpack_x_y((1, 2, 3)) == (1, 2)
 
 
 def test_leaves_without_a_key_take_names_in_order():

@@ -142,6 +142,18 @@ def test_invalid_arguments_are_rejected(teacher, threshold, sentence):
         kd.pseudo_label(teacher(), data(x), threshold)
 
 
-def test_arrays_are_rejected():
-    with pytest.raises(TypeError, match=r"`dataset` must be a tf\.data\.Dataset"):
-        kd.pseudo_label(toy.mlp("t"), np.zeros((4, 5)))
+def test_arrays_are_labeled_like_their_batches():
+    x, y = toy.vectors(20)
+    teacher = toy.mlp("t")
+    right = kd.pseudo_label(teacher, tf.data.Dataset.from_tensor_slices(x).batch(20), 0.3)
+    for data in (x, (x, y), [(x[:10], y[:10]), (x[10:], y[10:])]):
+        found = kd.pseudo_label(teacher, data, 0.3)
+        assert (found.kept, found.total, found.classes) == (right.kept, 20, right.classes)
+    with pytest.raises(TypeError, match="pseudo_label: the data must be"):
+        kd.pseudo_label(teacher, None)
+
+
+def test_a_missing_input_is_named():
+    x, _ = toy.pairs(8)
+    with pytest.raises(ValueError, match=r"Teacher 't' takes .* needs \['image'\]"):
+        kd.pseudo_label(toy.named("t"), {"audio": x["audio"]})

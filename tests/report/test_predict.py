@@ -132,3 +132,12 @@ def test_models_of_other_classes_are_rejected():
     other = keras.Model(x, layers.Dense(4)(x))
     with pytest.raises(ValueError, match="Expected models of the same classes"):
         run([(VALUES, LABELS)], others=[("other", other)])
+
+
+def test_arrays_are_data_too():
+    right = run([(VALUES[:3], LABELS[:3]), (VALUES[3:], LABELS[3:])])
+    metrics, _, count = run((VALUES, LABELS))
+    assert count == right[2] == 4
+    assert metrics["student"].accuracy == right[0]["student"].accuracy
+    with pytest.raises(TypeError, match="compare: the data must be"):
+        run(None)

@@ -12,7 +12,6 @@ from keras_kd.teacher_class.representation import (
     Representation,
     make_representation,
 )
-from keras_kd.teachers.knowledge import joined_spec
 from tests import toy
 from tests.teacher_class.models import dense_teacher, samples, stateful_student, values_at
 
@@ -209,12 +208,16 @@ def test_a_cached_teacher_has_outputs_but_no_layers(cached):
     for part in (representation.head, representation.activation):
         with pytest.raises(ValueError, match=r"only in a cache.*`set_teacher\(model\)`"):
             part()
-    for run in (lambda: representation.require_data(None), lambda: representation(samples())):
+    joined = cache.join(data().batch(8))
+    for run in (
+        lambda: representation.require_data(samples()),
+        lambda: representation.require_data(joined, (samples(),)),
+        lambda: representation(samples()),
+    ):
         with pytest.raises(ValueError, match=r"only in a cache.*Pass `cache.join\(dataset\)`"):
             run()
     live = make_representation(teacher, "teacher/features")
     assert type(live) is Representation
-    joined = cache.join(data().batch(8))
     np.testing.assert_array_equal(representation.mean(joined), live.mean(data().batch(8)))
     np.testing.assert_array_equal(
         representation.correlation(joined), live.correlation(data().batch(8))
@@ -224,16 +227,16 @@ def test_a_cached_teacher_has_outputs_but_no_layers(cached):
 
 def test_data_of_another_teacher_or_layer_are_rejected(cached):
     teacher, _, cache = cached
-    spec = joined_spec(cache.join(data().batch(8)))
-    make_representation(teacher, "teacher/features").require_data(spec)
+    joined = cache.join(data().batch(8))
+    make_representation(teacher, "teacher/features").require_data(joined)
     other, _ = toy.counted(dense_teacher("tanh"))
     with pytest.raises(ValueError, match="its config changed"):
-        make_representation(other, "teacher/features").require_data(spec)
+        make_representation(other, "teacher/features").require_data(joined)
     with pytest.raises(ValueError, match="holds 'teacher/features', and not 'teacher/head'"):
-        make_representation(teacher, "teacher/head").require_data(spec)
+        make_representation(teacher, "teacher/head").require_data(joined)
     with pytest.raises(ValueError, match="holds 'teacher/features', and not 'teacher/head'"):
         make_representation(cache.teachers[0], "teacher/head")
     with pytest.raises(ValueError, match="before the activation.*without a cache"):
-        make_representation(teacher, "teacher/features", "preactivation").require_data(spec)
+        make_representation(teacher, "teacher/features", "preactivation").require_data(joined)
     with pytest.raises(ValueError, match="before the activation.*without a cache"):
         make_representation(cache.teachers[0], "teacher/features", "preactivation")

@@ -104,6 +104,24 @@ def test_a_data_set_without_labels_is_an_error(models):
         kd.screen_teachers(models, unlabeled, keep=1, print_fn=None)
 
 
+def test_arrays_are_ranked_like_their_batches():
+    x, y = toy.vectors(40)
+    teachers = [toy.mlp("a", seed=1), toy.mlp("b", seed=2)]
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    right, *others = (
+        kd.screen_teachers(teachers, data, keep=1, print_fn=None)
+        for data in (batches, (x, y), [(x[:30], y[:30]), (x[30:], y[30:])])
+    )
+    for report in others:
+        assert report.teachers[0].name == right.teachers[0].name
+        for one, other in zip(report.ranking, right.ranking, strict=True):
+            np.testing.assert_allclose(one.cross_entropy, other.cross_entropy, rtol=1e-5)
+    with pytest.raises(
+        ValueError, match="screen_teachers: expected labels of one output. Received: labels in 0"
+    ):
+        kd.screen_teachers(teachers, x, keep=1)
+
+
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 
 
