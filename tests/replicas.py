@@ -54,6 +54,16 @@ def everything(strategy, callbacks=(), validate=True, **compiled):
     return model, model.fit(data(), **fit).history
 
 
+def cache(strategy, folder):
+    """Build a cache, of several workers each its shard; return the shard and its samples."""
+    samples = tf.data.Dataset.from_tensor_slices(toy.vectors(13))
+    with strategy.scope():
+        teacher = toy.mlp("teacher", seed=1)
+        taps = [None, "hidden"]
+        built = kd.KnowledgeCache.build(teacher, samples, folder, taps, "float32", verbose=0)
+    return [built.manifest.schema.shard, len(built)]
+
+
 def soft_targets(strategy, callbacks, **compiled):
     """The weights after two epochs with one teacher."""
     with strategy.scope():

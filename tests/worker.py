@@ -1,7 +1,8 @@
 """A worker of a job on several processes: `python -m tests.worker INDEX ADDRESS ADDRESS FOLDER`.
 
 It trains with `kd.callbacks.Resume` in a folder, then everything of tests/replicas.py, then with
-`fit` of Keras, and prints the results as JSON. `--dies-at STEP` kills it during the first.
+`fit` of Keras, builds its part of a cache, and prints the results as JSON. `--dies-at STEP` kills
+it during the first.
 """
 
 import argparse
@@ -48,6 +49,7 @@ def results(strategy, options):
         return {"error": str(error)}
     model, history = replicas.everything(strategy)
     found = {"resumed": resumed, "history": history, "keras": fit_of_keras(strategy)}
+    found["shard"] = replicas.cache(strategy, f"{options.folder}/cache")
     return {**found, "weights": [w.tolist() for w in model.get_weights()]}
 
 

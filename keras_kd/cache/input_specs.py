@@ -71,6 +71,8 @@ def takes_batches(teachers: Sequence[BaseTeacher], x: Any) -> bool:
     from keras_kd.cache.keys import check_dense
 
     check_dense(x, "KnowledgeCache.build")
+    for teacher in teachers:
+        teacher.check_batch(x)
     if _accepts(teachers[0], x):
         return True
     if _accepts(teachers[0], tree.map_structure(_add_batch_axis, x)):

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_kd.teachers.fingerprint import weights_digest
 from keras_kd.training import backend
 from keras_kd.training.checkpoints import Checkpoints, Position
 from keras_kd.training.tf_data import call_with_first_batch, is_dataset, repeats_forever
@@ -45,7 +46,8 @@ class Resume(keras.callbacks.Callback):
     Raises:
         ValueError: If `every` is neither; at the start of `fit`, if the data are not a
             `tf.data.Dataset`, have no known number of batches or differ from those of the
-            interrupted run, if the folder holds another run, or if all its checkpoints are damaged.
+            interrupted run, if the folder holds another run or one with other teachers, or if all
+            its checkpoints are damaged.
 
     Example:
         >>> train = samples.shuffle(10_000, seed=1).batch(128)
@@ -91,6 +93,9 @@ class ResumableRun:
         data, self.steps = _dataset_and_steps(arguments)
         self._checkpoints = Checkpoints(resume.folder, backend.get_strategy(model))
         self._start = self._checkpoints.position
+        targets = [target for target in model.target_models() if target is not None]
+        self._teachers = [weights_digest(target) for target in targets]
+        self._check_teachers()
         self._history = list(self._start.history)
         self._restoring = self._checkpoints.found
         self._first_batch = ""
@@ -175,6 +180,13 @@ class ResumableRun:
         self._first_batch = digest.hexdigest()
         return np.bool_(True)
 
+    def _check_teachers(self) -> None:
+        if self._start.teachers not in (None, self._teachers):
+            raise ValueError(
+                f"Resume: '{self._folder}' holds a run with other teachers. Give each run a folder "
+                "of its own, or delete the folder to start again."
+            )
+
     def _check_first_batch(self, iterator: Any) -> None:
         next(iterator)  # The last batch before the checkpoint.
         if self._first_batch != self._start.first_batch:
@@ -194,6 +206,7 @@ class ResumableRun:
             logs={name: float(value) for name, value in (self._logs or {}).items()},
             history=[{k: float(v) for k, v in logs.items()} for logs in self._history],
             first_batch=self._start.first_batch or self._first_batch,
+            teachers=self._teachers,
         )
         with backend.variables_in_place(self._model):
             self._checkpoints.write(self._model, position, epoch * self.steps + batch)

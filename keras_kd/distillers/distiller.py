@@ -127,6 +127,10 @@ class Distiller(BaseDistiller):
             name=name,
         )
 
+    def target_models(self) -> list[keras.Model | None]:
+        """Return the models of the teachers; see `KerasInterface`."""
+        return [teacher.model for teacher in self.teachers]
+
     # A property's setter would not do: Keras tracks whatever is assigned to an attribute.
     def set_teachers(
         self, teachers: keras.Model | Teacher | Sequence[keras.Model | Teacher]

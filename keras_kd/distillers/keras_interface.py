@@ -51,6 +51,13 @@ class KerasInterface(backend.StepModel):
         """Run the student."""
         return call_model(self.student, unpack_batch(inputs)[0], training=training)
 
+    def target_models(self) -> list[keras.Model | None]:
+        """Return the frozen models that the targets come from; `None` for one that does not run.
+
+        A run that is resumed with others would be another run.
+        """
+        return []
+
     @property
     def output_names(self) -> list[str]:
         """Names of the student's outputs, after which Keras names losses and metrics."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kd.losses import ChunkMimicry, DistillationLoss
@@ -130,3 +131,8 @@ def require_no_compiled_loss(config: dict[str, Any] | None) -> None:
             "TeacherClass learns from the teacher only: pass `compile` an optimizer, and the loss "
             f"to TeacherClass. Received: {', '.join(names)} in `compile`"
         )
+
+
+def labels_or_zeros(y: Any, sample_weight: Any = None, **_: Any) -> Any:
+    """Return y, or zeros for weighted samples without labels: Keras would drop the weights."""
+    return np.zeros(len(sample_weight)) if y is None and sample_weight is not None else y

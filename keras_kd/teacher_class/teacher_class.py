@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_kd.distillers.fit import fit_arguments, run_fit
@@ -19,6 +18,7 @@ from keras_kd.teacher_class.discriminators import make_discriminators
 from keras_kd.teacher_class.losses import (
     TeacherClassLosses,
     get_mimicry_loss,
+    labels_or_zeros,
     require_no_compiled_loss,
 )
 from keras_kd.teacher_class.representation import make_representation
@@ -199,7 +199,7 @@ class TeacherClass(backend.StepModel):
             require_separable([self.optimizer, *own])
         backend.check_strategy(self)
         self._require_teacher()
-        given = fit_arguments(x, _labels(y, **kwargs), *args, **kwargs)
+        given = fit_arguments(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
         self.representation.require_data(x, given.get("validation_data"))
         return run_fit(self, super().fit, given)
 
@@ -218,7 +218,7 @@ class TeacherClass(backend.StepModel):
         self._require_teacher()
         self.representation.require_data(x)
         with backend.readable_errors():
-            return super().evaluate(x, _labels(y, **kwargs), *args, **kwargs)
+            return super().evaluate(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
 
     def training_step(self, data: Any) -> dict[str, Any]:
         """Run one step of the students, then one of the discriminators, if there are any."""
@@ -259,6 +259,10 @@ class TeacherClass(backend.StepModel):
     def _assertions(self, named: dict[str, Any]) -> list[Any]:
         """Return assertions, unless the step drops them: no optimizer variables are made after."""
         return [] if self.drops_assertions else backend.finite_assertions(named)
+
+    def target_models(self) -> list[keras.Model]:
+        """Return the teacher's model; see `KerasInterface`."""
+        return [] if self.representation is None else [self.representation.teacher.model]
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -393,8 +397,3 @@ class TeacherClass(backend.StepModel):
                 f"'{self.name}' has no teacher, because files do not hold one. Call "
                 "`set_teacher(...)` before you train, evaluate or assemble it."
             )
-
-
-def _labels(y: Any, sample_weight: Any = None, **_: Any) -> Any:
-    """Return y, or zeros for weighted samples without labels: Keras would drop the weights."""
-    return np.zeros(len(sample_weight)) if y is None and sample_weight is not None else y

@@ -30,6 +30,7 @@ class Position:
         logs: The logs of the last step.
         history: The logs of the epochs before it.
         first_batch: Digest of the first batch of the data.
+        teachers: Digests of the teachers' weights; `None` in checkpoints of version 0.1.
     """
 
     epoch: int = 0
@@ -39,6 +40,7 @@ class Position:
     logs: dict[str, float] | None = None
     history: list[dict[str, float]] | None = None
     first_batch: str = ""
+    teachers: list[str] | None = None
 
     @property
     def order(self) -> tuple[int, int]:

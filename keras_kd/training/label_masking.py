@@ -84,7 +84,9 @@ class LabelMasking:
         if not compiled.built:
             with backend.outside_graph():  # The variables do not belong to the step.
                 compiled.build(y, y_pred)
-        if all(found.known is None for found in labels.outputs.values()):
+        weights = [per_output(sample_weight, name, self.names) for name in labels.outputs]
+        whole = not any(map(_lacks_axes, weights, [outputs[name] for name in labels.outputs]))
+        if whole and all(found.known is None for found in labels.outputs.values()):
             compiled.update_state(y, y_pred, sample_weight)
             return
         for plain, weighted, _, prediction in metrics_per_output(compiled, y, y_pred):
@@ -108,6 +110,12 @@ class LabelMasking:
         if found.known is None:
             if mask is not None:
                 share = backend.replica_share(ops.sum(mask_weights(mask)))[0]
+            if (
+                _lacks_axes(weight, prediction)
+                and type(loss).__call__ is keras.losses.Loss.__call__
+            ):
+                values = loss.call(*_as_passed_to_loss(loss, found.filled, prediction))
+                weight = _to_rank(weight, len(values.shape))
             return loss(found.filled, prediction, _multiply(weight, share if is_mean else None))
         labels, known, values = found.filled, found.known, None
         if found.per_element:
@@ -141,6 +149,11 @@ class LabelMasking:
         """Update one metric with the known labels of an output."""
         labels, known, partly = found.filled, found.known, False
         if known is None:
+            if _lacks_axes(weight, prediction) and isinstance(
+                metric, keras.metrics.MeanMetricWrapper
+            ):
+                values = metric_values(metric, labels, prediction)
+                weight = _to_rank(weight, len(values.shape))
             metric.update_state(labels, prediction, sample_weight=weight)
             return
         what, mask, values = f"metric '{metric.name}'", get_mask(prediction), None
@@ -193,6 +206,14 @@ def _filled(labels: Labels, y_pred: Any, outputs: dict[str, Any]) -> Any:
 
 def _name_of(prediction: Any, outputs: dict[str, Any]) -> str:
     return next(name for name, output in outputs.items() if output is prediction)
+
+
+def _lacks_axes(weight: Any, prediction: Any) -> bool:
+    """Whether a weight per sample is given for a prediction at several positions.
+
+    Keras does not broadcast it to values of a loss or metric per position.
+    """
+    return weight is not None and len(weight.shape) == 1 and len(prediction.shape) > 2
 
 
 def _expand(values: Any) -> Any:

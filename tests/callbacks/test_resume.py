@@ -1,5 +1,7 @@
 """Tests of `Resume`: a run that is stopped and started again ends as the uninterrupted run."""
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -277,6 +279,27 @@ def test_data_models_and_arguments_it_cannot_resume_are_rejected(stopped, tmp_pa
     other.compile("adam")
     with pytest.raises(ValueError, match="holds a run of another model"):
         other.fit(samples(), verbose=0, callbacks=[kd.callbacks.Resume(stopped)])
+
+
+def test_a_run_with_other_teachers_is_rejected_also_if_it_is_finished(stopped, tmp_path):
+    def fit(seed, folder, **kwargs):
+        model = distiller()
+        model.set_teachers(toy.mlp("teacher", seed=seed))
+        callbacks = [kd.callbacks.Resume(folder)]
+        return model.fit(samples(), verbose=0, callbacks=callbacks, **kwargs).history
+
+    with pytest.raises(ValueError, match="holds a run with other teachers. Give each run a folder"):
+        fit(2, stopped, epochs=3)
+    finished = fit(1, tmp_path)
+    with pytest.raises(ValueError, match="other teachers"):
+        fit(2, tmp_path)
+    assert fit(1, tmp_path) == finished
+    about = next(tmp_path.glob("*/about.json"))
+    content = json.loads(about.read_text())["content"]
+    assert len(content.pop("teachers")) == 1
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    about.write_text(json.dumps({"content": content, "digest": digest}))
+    assert fit(2, tmp_path) == finished  # A checkpoint of version 0.1 does not know them.
 
 
 KILLED = """

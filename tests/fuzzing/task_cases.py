@@ -171,7 +171,10 @@ class Training:
                 rows = np.where(known, rows, np.nan)
             elif not known.all():
                 return None
-            return self._as_outputs(rows.astype(dtype))
+            rows = rows.astype(dtype)
+            if case.task != "classes":  # Truncated integers and truth values are the labels then.
+                self.labels = np.where(self.known, rows, 0).astype("float64")
+            return self._as_outputs(rows)
         if case.task != "classes":
             return None
         labels = np.where(self.known, self.labels, -1)

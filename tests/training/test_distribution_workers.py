@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import keras_kd as kd
 from benchmarks.shared.processes import free_addresses
-from tests import replicas
+from tests import replicas, toy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Processes that wait for each other.
 
@@ -74,6 +74,20 @@ def test_two_workers_give_the_weights_of_one_process(workers):
     assert history.keys() == workers[0]["history"].keys()
     for name, values in history.items():
         np.testing.assert_allclose(values, workers[0]["history"][name], atol=1e-6)
+
+
+def test_each_worker_builds_its_shard_of_a_cache(workers, killed, tmp_path):
+    assert [worker["shard"] for worker in workers] == [[[0, 2], 7], [[1, 2], 6]]
+    merged = kd.KnowledgeCache.merge(killed[0] / "cache")
+    shard, samples = replicas.cache(tf.distribute.get_strategy(), tmp_path / "cache")
+    assert (shard, samples, len(merged)) == (None, 13, 13)
+    for file in ("inputs.npy", "0.teacher.output.npy", "0.teacher.hidden.npy"):
+        one, other = (np.load(path / file) for path in (merged.path, tmp_path / "cache"))
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    joined = merged.join(tf.data.Dataset.from_tensor_slices(toy.vectors(13)).batch(5))
+    distiller = kd.Distiller(toy.mlp("student"), merged.teachers)
+    distiller.compile("sgd", toy.sparse_loss(), run_eagerly=True)
+    assert np.isfinite(distiller.fit(joined, verbose=0).history["soft_targets"][0])
 
 
 def test_keras_alone_still_fails_on_two_workers(workers):

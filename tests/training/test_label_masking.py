@@ -527,3 +527,25 @@ def test_two_replicas_with_unequal_numbers_of_labels_give_the_weights_of_one_dev
     weights, history = map(float, result.stdout.split()[-2:])
     assert weights < 1e-5
     assert history < 1e-5
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_weight_per_sample_weighs_all_its_positions(missing):
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 2, 3, 4)).astype("float32"), rng.integers(0, 3, (6, 2, 3))
+    weights = rng.uniform(0.5, 2, 6).astype("float32")
+    net = keras.Sequential([keras.Input((2, 3, 4)), keras.layers.Dense(3)])
+    log_p = np.asarray(keras.ops.log_softmax(net(x)), "float64")
+    values = -np.take_along_axis(log_p, y[..., None], -1)[..., 0]
+    hits = log_p.argmax(-1) == y
+    known = np.ones(y.shape)
+    if missing:
+        known[0], known[1, 0] = 0, 0
+    y = np.where(known, y, kd.UNLABELED)
+    other = keras.models.clone_model(net)
+    model = distiller(net, other, [], rate=0.0, weighted_metrics=["accuracy"], metrics=None)
+    logs = model.fit(x, y, 6, sample_weight=weights, verbose=0).history
+    each = weights[:, None, None] * known
+    np.testing.assert_allclose(logs["student_loss"][0], (values * each).sum() / known.sum(), 1e-5)
+    np.testing.assert_allclose(logs["accuracy"][0], (hits * each).sum() / each.sum(), 1e-5)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+import keras_kd as kd
 from keras_kd.training.tensorflow_step import (
     after,
     check_if_not_finite,
@@ -29,6 +30,35 @@ def forward_of(model, y):
         return outputs, toy.sparse_loss()(y, outputs)
 
     return forward
+
+
+def normalized():
+    keras.utils.set_random_seed(0)
+    hidden = keras.layers.Dense(8, activation="relu")
+    norm = keras.layers.BatchNormalization(name="norm")
+    return keras.Sequential([keras.Input((5,)), hidden, norm, keras.layers.Dense(4)])
+
+
+@pytest.mark.slow
+def test_xla_gives_the_weights_and_the_statistics_of_batch_normalization():
+    x, y = toy.vectors(21)  # XLA compiles the step again for the last batch of 5.
+    weights, histories = [], []
+    for jit in (False, True):
+        losses = [kd.losses.SoftTargets(), kd.losses.Hint("hidden", "norm")]
+        model = kd.Distiller(normalized(), toy.mlp("teacher", seed=1), losses)
+        optimizer = keras.optimizers.Adam(0.01)
+        model.compile(optimizer, toy.sparse_loss(), metrics=["accuracy"], jit_compile=jit)
+        fit = {"batch_size": 8, "epochs": 3, "shuffle": False, "verbose": 0}
+        histories.append(model.fit(x, y, **fit).history)
+        assert model.jit_compile is jit
+        weights.append(model.get_weights())
+    norm = model.student.get_layer("norm")
+    assert np.abs(norm.moving_mean).max() > 0.01
+    assert np.abs(norm.moving_variance - 1).max() > 0.01
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(values, histories[1][name], rtol=1e-4, atol=1e-5)
 
 
 def scaled_adam():

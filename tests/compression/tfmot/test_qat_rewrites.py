@@ -235,19 +235,52 @@ def test_rewrites_are_listed_with_the_layers():
     assert list_layers(student)["scale"] == ("rewritten", "before the quantized part, in Keras 3")
 
 
+def check_strictly(student, operators, path):
+    """A student alone has the operators in this order, and smaller errors than among others."""
+    x = positive_input(student, 32)
+    expected = np.asarray(student(x))
+    model = prepare(student, x).wrapped.model
+    rounded, scale = np.asarray(model(x)), np.abs(expected).max()
+    file = kd.export.to_tflite(model, path / "q.tflite", "int8")
+    assert np.abs(rounded - expected).max() < 0.03 * scale, "rounding costs too much"
+    assert np.abs(file.predict(x) - rounded).max() < 0.02 * scale, "the file differs"
+    assert files.operators(file.path) == operators.split()
+
+
+#: Two patterns that are one among others, where the concatenation rescales the result.
+ALONE = {
+    **ON_IMAGES,
+    "operations": (lambda x: ops.relu(x + convolve(x) * 2.0), "CONV_2D MUL ADD"),
+    # Concatenated tensors have one scale, so the image is rescaled.
+    "concatenation": (
+        lambda x: layers.Concatenate()([x, convolve(x)]),
+        "QUANTIZE CONV_2D CONCATENATION",
+    ),
+}
+del ALONE["operations_and_concatenation"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({*ON_IMAGES} - {"operations_and_concatenation"}))
+@pytest.mark.parametrize("name", sorted(ALONE))
 def test_a_single_pattern_has_its_operators_in_order_and_small_errors(name, tmp_path):
-    make, operators = ON_IMAGES[name]
+    make, operators = ALONE[name]
     x = keras.Input(models.IMAGE, name="image")
     pooled = layers.GlobalAveragePooling2D()(make(x))
     student = models.randomized(keras.Model(x, layers.Dense(3)(pooled)))
-    data = positive_input(student, 32)
-    expected = np.asarray(student(data))
-    model = prepare(student, data).wrapped.model
-    rounded, scale = np.asarray(model(data)), np.abs(expected).max()
-    file = kd.export.to_tflite(model, tmp_path / "q.tflite", "int8")
-    assert np.abs(rounded - expected).max() < 0.03 * scale, "rounding costs too much"
-    assert np.abs(file.predict(data) - rounded).max() < 0.02 * scale, "the file differs"
-    head = ["MEAN", "FULLY_CONNECTED", "DEQUANTIZE"]
-    assert files.operators(file.path) == ["QUANTIZE", *operators.split(), *head]
+    check_strictly(student, f"QUANTIZE {operators} MEAN FULLY_CONNECTED DEQUANTIZE", tmp_path)
+
+
+#: Patterns that end in a vector, which is not flattened.
+VECTORS = ("norms_after_dense_layers", "nested_model_called_twice")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ON_OTHERS))
+def test_a_pattern_on_inputs_of_its_own_has_its_operators_in_order(name, tmp_path):
+    specs, make, operators = ON_OTHERS[name]
+    inputs = [keras.Input(**spec) for spec in specs]
+    flat = layers.Flatten()(make(*inputs))
+    student = models.randomized(keras.Model(inputs, layers.Dense(3)(flat)))
+    flatten = [] if name in VECTORS else ["RESHAPE"]
+    head = " ".join([*flatten, "FULLY_CONNECTED", "DEQUANTIZE"])
+    check_strictly(student, f"{operators} {head}", tmp_path)
