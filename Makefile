@@ -34,7 +34,7 @@ test-fast: install
 BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py $(wildcard \
 	tests/training/test_*_step.py tests/training/test_jax_*.py) \
 	tests/training/test_backend.py tests/training/test_single_replica.py
-NEEDS := keras numpy h5py hypothesis pytest pytest-timeout pytest-xdist
+NEEDS := keras numpy filelock h5py hypothesis pytest pytest-timeout pytest-xdist
 test-jax test-torch: test-%:
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/python -m pip install --quiet $* $(NEEDS)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    "name", ["export", "compression", "datasets", "report", "pseudo_label", "mix_unlabeled"]
+    "name", ["export", "compression", "datasets", "report", "pseudo_label", "keyed"]
 )
 def test_what_needs_tensorflow_says_so(name):
     with pytest.raises(ImportError, match=rf"keras_kd\.{name} needs TensorFlow.*pip install tens"):
