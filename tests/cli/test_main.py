@@ -57,7 +57,7 @@ def test_invalid_arguments_exit_with_2_before_any_work(run, tmp_path, line, mess
         ("export teacher.keras --out m.onnx", "ends in '.tflite'"),
         ("export teacher.keras --out deeper/m.tflite", "'deeper' does not exist"),
         ("benchmark none.tflite", "Received: 'none.tflite', which"),
-        ("benchmark student.keras", "TFL3"),
+        ("benchmark student.keras", "Received: 'student.keras', a file of a Keras model"),
         (f"{DISTILL} --data ./nothing", "Received: './nothing'"),
         (f"{DISTILL} --data ./wide", r"Received: samples of shape (9, 8, 1) in --data ./wide"),
         (f"{DISTILL} --train-split all", "Expected a split of 'digits'"),
