@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-fast docs benchmarks-quick lint format install clean
+.PHONY: demo test test-fast test-jax test-torch docs benchmarks-quick lint format install clean
 
 install: $(VENV)/installed
 
@@ -29,6 +29,17 @@ test: install
 SLOW := benchmarks cli compression docs examples export fuzzing litert report
 test-fast: install
 	$(PYTEST) -m "not slow and not dataset and not subprocess" $(SLOW:%=--ignore tests/%)
+
+# The other backends, each in an environment of its own without TensorFlow.
+BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py $(wildcard \
+	tests/training/test_*_step.py tests/training/test_jax_*.py) \
+	tests/training/test_backend.py tests/training/test_single_replica.py
+NEEDS := keras numpy filelock h5py hypothesis pytest pytest-timeout pytest-xdist
+test-jax test-torch: test-%:
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet $* $(NEEDS)
+	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest -n 2 $(BACKEND_TESTS)
+	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest -n 2 tests/losses -k golden
 
 # Without the theme's notice on the future of MkDocs.
 docs: install

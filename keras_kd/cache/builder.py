@@ -1,14 +1,14 @@
 """Building of a knowledge cache: one pass of the teachers, written block by block."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_kd.cache.keys import Dataset
+from keras_kd.cache.elements import TeacherBatch
 from keras_kd.cache.manifest import MANIFEST, Block, Manifest, damage_as_cache_error, read_json
 from keras_kd.cache.reader import Reader
 from keras_kd.cache.schema import DIGESTS, KEYS, CacheSchema
@@ -16,6 +16,7 @@ from keras_kd.cache.teacher_pass import TeacherPass, library_versions
 from keras_kd.cache.writer import RowWriter, check_disk_space, lock_folder, remove_build_files
 from keras_kd.files import write_json
 from keras_kd.teachers.knowledge import CacheError
+from keras_kd.training.batches import count_batches
 
 _BUILDING = "building.json"
 _PROBE_SAMPLES = 256
@@ -30,13 +31,13 @@ class BuildPlan:
     Attributes:
         schema: The schema of the cache.
         teacher_pass: The teachers.
-        batches: A data set of `TeacherBatch`.
+        batches: The batches, which are read twice.
         verbose: 1 to show the progress, 0 for silence.
     """
 
     schema: CacheSchema
     teacher_pass: TeacherPass
-    batches: Dataset
+    batches: Iterable[TeacherBatch]
     verbose: int
 
 
@@ -110,12 +111,12 @@ class _InputDigests:
         return np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
 
 
-def _probe_inputs(batches: Dataset) -> tuple[_InputDigests, int]:
+def _probe_inputs(batches: Iterable[TeacherBatch]) -> tuple[_InputDigests, int]:
     """Return the digests of the first samples of a data set, and the size of its first batch."""
     keys, digests = [], []
     for batch in batches:
-        keys.append(batch.keys.numpy())
-        digests.append(batch.digests.numpy())
+        keys.append(np.asarray(batch.keys))
+        digests.append(np.asarray(batch.digests))
         if sum(map(len, keys)) >= _PROBE_SAMPLES:
             break
     if not keys:
@@ -137,20 +138,18 @@ def _start(folder: Path, plan: BuildPlan, batch_size: int) -> None:
             )
         return
     remove_build_files(folder, *plan.schema.columns)
-    samples = batch_size * max(0, int(plan.batches.cardinality()))
+    samples = batch_size * (count_batches(plan.batches) or 0)
     check_disk_space(folder, samples * plan.schema.row_bytes)
     write_json(folder / _BUILDING, asdict(plan.schema))
 
 
 def _write_rows(folder: Path, writer: RowWriter, plan: BuildPlan, probe: _InputDigests) -> None:
     """Run the teachers on all samples that have no row yet."""
-    views, count = plan.schema.views, int(plan.batches.cardinality())
+    views, count = plan.schema.views, count_batches(plan.batches)
     written = _InputDigests(writer.read(KEYS), writer.read(DIGESTS))
-    bar = keras.utils.Progbar(
-        count if count >= 0 else None, verbose=plan.verbose, unit_name="batch"
-    )
+    bar = keras.utils.Progbar(count, verbose=plan.verbose, unit_name="batch")
     for batch in plan.batches:
-        keys, digests = batch.keys.numpy(), batch.digests.numpy()
+        keys, digests = np.asarray(batch.keys), np.asarray(batch.digests)
         _check_repeatable(folder, plan, probe.changed(keys, digests))
         _check_resumed(folder, written.changed(keys, digests))
         new = ~written.contains(keys)

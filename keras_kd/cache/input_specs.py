@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
 from keras import tree
 
-from keras_kd.cache.keys import check_dense
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import CacheError
 
@@ -16,7 +14,10 @@ Inputs = tuple[tuple[tuple[int | None, ...], str], ...]
 def sample_inputs(x: Any, batched: bool) -> Inputs:
     """Return the shape and dtype of each tensor of one sample."""
     parts = tree.flatten(x)
-    return tuple((tuple(part.shape)[1 if batched else 0 :], part.dtype.name) for part in parts)
+    return tuple(
+        (tuple(part.shape)[1 if batched else 0 :], getattr(part.dtype, "name", part.dtype))
+        for part in parts
+    )
 
 
 def input_names(x: Any) -> tuple[str, ...] | None:
@@ -47,6 +48,8 @@ def is_batched(x: Any, inputs: Inputs, owner: str) -> bool:
     Raises:
         CacheError: If they are neither.
     """
+    from keras_kd.cache.keys import check_dense
+
     check_dense(x, owner)
     has_axis = all(part.shape.rank for part in tree.flatten(x))
     if has_axis and _are_compatible(sample_inputs(x, batched=True), inputs):
@@ -65,7 +68,11 @@ def takes_batches(teachers: Sequence[BaseTeacher], x: Any) -> bool:
     Raises:
         CacheError: If the teachers accept neither.
     """
+    from keras_kd.cache.keys import check_dense
+
     check_dense(x, "KnowledgeCache.build")
+    for teacher in teachers:
+        teacher.check_batch(x)
     if _accepts(teachers[0], x):
         return True
     if _accepts(teachers[0], tree.map_structure(_add_batch_axis, x)):
@@ -78,13 +85,17 @@ def takes_batches(teachers: Sequence[BaseTeacher], x: Any) -> bool:
     )
 
 
-def _add_batch_axis(spec: tf.TensorSpec) -> tf.TensorSpec:
+def _add_batch_axis(spec: Any) -> Any:
+    import tensorflow as tf
+
     return tf.TensorSpec((None, *spec.shape), spec.dtype)
 
 
 def _accepts(teacher: BaseTeacher, x: Any) -> bool:
     """Return whether a teacher, with its preprocessing, accepts such a batch."""
     if teacher.preprocessing is not None:
+        import tensorflow as tf
+
         try:
             x = tf.function(teacher.preprocessing).get_concrete_function(x).structured_outputs
         except (ValueError, TypeError, IndexError):
@@ -101,9 +112,13 @@ def _accepts(teacher: BaseTeacher, x: Any) -> bool:
 
 def _are_compatible(one: Inputs, other: Inputs) -> bool:
     return len(one) == len(other) and all(
-        a[1] == b[1] and tf.TensorShape(a[0]).is_compatible_with(b[0])
+        a[1] == b[1] and len(a[0]) == len(b[0]) and all(map(_fits, a[0], b[0]))
         for a, b in zip(one, other, strict=True)
     )
+
+
+def _fits(one: int | None, other: int | None) -> bool:
+    return one is None or other is None or one == other
 
 
 def _format(inputs: Inputs) -> str:

@@ -1,11 +1,12 @@
 """Joining of cached teacher outputs to a data set: one lookup per batch."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from keras_kd.cache.elements import Augment, check_augment, split_element, split_key
 from keras_kd.cache.input_specs import is_batched, select_stored
 from keras_kd.cache.keys import (
     CHUNK,
@@ -17,20 +18,15 @@ from keras_kd.cache.keys import (
     key_numbers,
     keyed,
     number_batches,
-    split_element,
-    split_key,
 )
 from keras_kd.cache.reader import Reader
+from keras_kd.cache.row_lookup import RowLookup
 from keras_kd.cache.schema import CacheSchema, StoredTap
-from keras_kd.cache.top_k import restore_logits
-from keras_kd.cache.views import Augment, add_random_numbers, draw_views, make_views
+from keras_kd.cache.views import add_random_numbers, draw_views, make_views
 from keras_kd.teachers.knowledge import CacheError, JoinedInputs, tap_key, teacher_key
 from keras_kd.training.batches import as_samples_or_batches
 from keras_kd.training.graph_errors import marked
 from keras_kd.training.tf_data import disable_autotune
-
-#: After all samples were checked once, one batch in this many is checked again.
-_CHECK_INTERVAL = 16
 
 
 def join(
@@ -39,7 +35,7 @@ def join(
     """Return the data set with `JoinedInputs` in place of x; see `KnowledgeCache.join`."""
     dataset = as_samples_or_batches(dataset, "KnowledgeCache.join")
     schema, owner = reader.manifest.schema, f"KnowledgeCache '{reader.folder}'"
-    _check_augment(schema, augment, owner)
+    check_augment(reader, augment)
     x, key = split_key(split_element(dataset.element_spec)[0])
     batched = is_batched(select_stored(x, schema.input_names, owner), schema.inputs, owner)
     if key is None:
@@ -65,38 +61,6 @@ def _join_batches(
     return batches.map(
         lambda *element: add_outputs(None, element), num_parallel_calls=tf.data.AUTOTUNE
     )
-
-
-class RowLookup:
-    """Looks up the rows of one joined data set, batch by batch.
-
-    The digest of an input is compared when its sample first comes and in one batch of sixteen
-    later, because it takes as long as the rest of the lookup. Batches come from several threads,
-    which may at worst compare a digest once more.
-    """
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._checked = np.zeros(len(reader.digests), bool)
-        self._batches = 0
-
-    def take(self, keys: np.ndarray, views: np.ndarray) -> list[np.ndarray]:
-        """Return a batch's rows in the order of `Reader.values`, and whether to check its inputs.
-
-        Args:
-            keys: (batch,), the samples' keys.
-            views: (batch,), the index of each sample's view.
-        """
-        rows = self._reader.locate(keys, views)
-        self._batches += 1
-        check = self._batches % _CHECK_INTERVAL == 0 or not self._checked[rows].all()
-        return [*(values.take(rows, axis=0) for values in self._reader.values.values()), check]
-
-    def check(self, keys: np.ndarray, views: np.ndarray, digests: np.ndarray) -> bool:
-        """Raise a `CacheError` if the inputs of a batch are not those of the build."""
-        self._reader.check_inputs(keys, views, digests)
-        self._checked[self._reader.locate(keys, views)] = True
-        return True
 
 
 def _make_map(reader: Reader, augment: Augment | None) -> Callable[..., tuple]:
@@ -152,21 +116,8 @@ def _teacher_outputs(schema: CacheSchema, rows: dict[str, Any]) -> dict[str, dic
 
 def _tap_value(tap: StoredTap, schema: CacheSchema, rows: dict[str, Any]) -> Any:
     parts = [rows[file] for file in tap.columns(schema.dtype)]
-    value = parts[0] if tap.top_k is None else restore_logits(*parts, tap.shape[-1])
+    value = parts[0] if tap.top_k is None else _restore_logits(*parts, tap.shape[-1])
     return tf.cast(value, tap.dtype)
-
-
-def _check_augment(schema: CacheSchema, augment: Augment | None, owner: str) -> None:
-    if augment is not None and not callable(augment):
-        raise TypeError(f"{owner}: `augment` must be a function. Received: augment={augment!r}")
-    if (schema.views > 1) != (augment is not None):
-        reason = (
-            f"it has {schema.views} views of each sample, so pass the `augment` that made them"
-            if schema.views > 1
-            else "it was built without views, so its samples cannot be augmented. Build it with "
-            "`views` and `augment`"
-        )
-        raise CacheError(f"{owner}: {reason}. Received: augment={augment!r}")
 
 
 def _check_size(reader: Reader, dataset: Dataset, batched: bool) -> None:
@@ -183,3 +134,16 @@ def _check_size(reader: Reader, dataset: Dataset, batched: bool) -> None:
             f"KnowledgeCache '{reader.folder}': it has {reader.manifest.rows:,} samples. Received: "
             f"a data set of {count:,}. It was built with another data set."
         )
+
+
+def _restore_logits(values: Any, indices: Any, rest: Any, classes: int) -> Any:
+    """Do what `restore_logits` does in the graph of a data set."""
+    k = values.shape[-1]
+    shape = tf.concat([tf.shape(rest), [classes]], axis=0)
+    even = tf.broadcast_to((rest - math.log(classes - k))[..., tf.newaxis], shape)
+    flat = tf.reshape(even, (-1, classes))
+    rows = tf.range(tf.shape(flat)[0])[:, tf.newaxis] + tf.zeros((1, k), tf.int32)
+    columns = tf.reshape(tf.cast(indices, tf.int32), (-1, k))
+    at = tf.stack([rows, columns], axis=-1)
+    full = tf.tensor_scatter_nd_update(flat, at, tf.reshape(values, (-1, k)))
+    return tf.reshape(full, shape)

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 from keras import tree
 
+from keras_kd.cache.elements import split_element
 from keras_kd.teachers.knowledge import Keyed
 from keras_kd.training.batches import as_samples_or_batches
 
@@ -76,16 +77,6 @@ def assert_cardinality(dataset: Dataset, count: Any) -> Dataset:
     """Return the data set with a known number of elements; a negative number means unknown."""
     known = tf.data.experimental.assert_cardinality(count)
     return dataset.apply(known) if count >= 0 else dataset
-
-
-def split_element(element: Any) -> tuple[Any, tuple]:
-    """Return the inputs of a data set's element, or of its specification, and the rest."""
-    return (element[0], element[1:]) if type(element) is tuple else (element, ())
-
-
-def split_key(x: Any) -> tuple[Any, Any]:
-    """Return the inputs without their key, and the key or `None`."""
-    return (x.x, x.key) if isinstance(x, Keyed) else (x, None)
 
 
 def key_numbers(key: Any) -> Any:

@@ -8,23 +8,23 @@ from typing import Any
 
 import keras
 
+from keras_kd.cache.array_batches import open_arrays
+from keras_kd.cache.array_join import join_arrays
 from keras_kd.cache.builder import BuildPlan, block_rows, build
 from keras_kd.cache.cached_teacher import CachedTeacher
-from keras_kd.cache.input_specs import input_names, sample_inputs, takes_batches
-from keras_kd.cache.join import join
-from keras_kd.cache.keys import Dataset, is_infinite, split_element, split_key
+from keras_kd.cache.elements import Augment, check_augment
+from keras_kd.cache.input_specs import input_names, sample_inputs
 from keras_kd.cache.manifest import MANIFEST, Manifest
 from keras_kd.cache.reader import Reader, check_blocks
 from keras_kd.cache.schema import DTYPES, CacheSchema
 from keras_kd.cache.shards import merge_shards, resolve_shard, shard_folder
-from keras_kd.cache.teacher_pass import TeacherPass, teacher_batches
-from keras_kd.cache.views import Augment
+from keras_kd.cache.teacher_pass import TeacherPass
 from keras_kd.files import text_fields
 from keras_kd.models.tap_names import resolve_tap, tap_names
 from keras_kd.models.taps import Tap
-from keras_kd.teachers.knowledge import CacheError
 from keras_kd.teachers.teacher import Teacher, as_teachers
-from keras_kd.training.batches import as_samples_or_batches
+from keras_kd.training import backend
+from keras_kd.training.tf_data import is_dataset
 
 
 class KnowledgeCache:
@@ -70,7 +70,7 @@ class KnowledgeCache:
     def build(
         cls,
         teachers: keras.Model | Teacher | Sequence[keras.Model | Teacher],
-        dataset: Dataset,
+        dataset: Any,
         path: str | os.PathLike,
         taps: str | Sequence[str | None] | None = None,
         dtype: str = "float16",
@@ -125,7 +125,6 @@ class KnowledgeCache:
             OSError: If the disk is full.
         """
         teachers = as_teachers(teachers)
-        dataset = as_samples_or_batches(dataset, "KnowledgeCache.build")
         names = [
             resolve_tap(name, [t.original for t in teachers], "taps", "KnowledgeCache.build")
             for name in tap_names(taps, "taps", "KnowledgeCache.build")
@@ -133,23 +132,26 @@ class KnowledgeCache:
         _check_arguments(teachers, dataset, names, dtype, batch_size)
         _check_views(views, augment)
         shard = resolve_shard(shard)
-        x, _ = split_key(split_element(dataset.element_spec)[0])
-        batched = takes_batches(teachers, x)
-        batches = teacher_batches(dataset, batched, batch_size, shard, views, augment, seed)
-        teacher_pass = TeacherPass(teachers, names, batches.element_spec.x, dtype, top_k)
+        if _uses_tf_data(dataset):
+            from keras_kd.cache.dataset_batches import open_dataset
+
+            source = open_dataset(teachers, dataset, batch_size, shard, views, augment, seed)
+        else:
+            source = open_arrays(dataset, batch_size, shard, views)
+        teacher_pass = TeacherPass(teachers, names, source.inputs, dtype, top_k, source.example)
         schema = CacheSchema(
             teachers=teacher_pass.stored,
-            inputs=sample_inputs(x, batched),
+            inputs=sample_inputs(source.x, source.batched),
             dtype=dtype,
             views=views,
             seed=seed if views > 1 else None,
             shard=shard,
             block_rows=1,
-            input_names=input_names(x),
+            input_names=input_names(source.x),
         )
         schema = replace(schema, block_rows=block_rows(schema.row_bytes))
         folder = Path(path) if shard is None else shard_folder(Path(path), *shard)
-        build(BuildPlan(schema, teacher_pass, batches, verbose), folder)
+        build(BuildPlan(schema, teacher_pass, source.batches, verbose), folder)
         return cls(folder)
 
     @classmethod
@@ -192,11 +194,11 @@ class KnowledgeCache:
 
     def join(
         self,
-        dataset: Dataset,
+        dataset: Any,
         augment: Augment | None = None,
         seed: int | None = None,
         verify: bool = True,
-    ) -> Dataset:
+    ) -> Any:
         """Add the teacher outputs to a data set.
 
         Args:
@@ -212,7 +214,8 @@ class KnowledgeCache:
 
         Returns:
             A data set for `Distiller.fit` and `TeacherClass.fit`, with a tuple of x and the teacher
-            outputs in place of x.
+            outputs in place of x. On the JAX and PyTorch backends: arrays for arrays, as
+            `x, y = cache.join((x, y))`, and a `PyDataset` for batches.
 
         Raises:
             CacheError: If `augment` is missing or not allowed, the inputs have another shape or
@@ -220,11 +223,22 @@ class KnowledgeCache:
                 data set is read: if a sample's input is not the one that the teachers received
                 (checked when it first comes, and in one of sixteen batches later).
         """
-        joined = join(self._reader, dataset, augment, seed)
+        if _uses_tf_data(dataset):
+            from keras_kd.cache.join import join
+
+            joined = join(self._reader, dataset, augment, seed)
+        else:
+            check_augment(self._reader, augment)
+            joined = join_arrays(self._reader, dataset)
         if verify and not self._verified:
             check_blocks(self.path, self.manifest)
             self._verified = True
         return joined
+
+
+def _uses_tf_data(data: Any) -> bool:
+    """Whether data are read with `tf.data`, which other backends do only if they are such data."""
+    return backend.READS_TF_DATA or is_dataset(data)
 
 
 def _check_views(views: int, augment: Any) -> None:
@@ -267,9 +281,4 @@ def _check_arguments(
         raise ValueError(
             "KnowledgeCache.build: `batch_size` must be at least 1. "
             f"Received: batch_size={batch_size}"
-        )
-    if is_infinite(dataset):
-        raise CacheError(
-            "KnowledgeCache.build: the data set repeats indefinitely. Remove `repeat`, or call it "
-            "after `join`."
         )

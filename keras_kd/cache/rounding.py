@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from keras_kd.cache.schema import StoredTap
 from keras_kd.models.taps import Tap
@@ -18,8 +17,10 @@ _LARGEST_ERROR = 0.01
 _LARGEST_UNIT_ERROR = 0.05
 
 
-def rounding_moments(values: Any, kept: Any) -> tuple[Any, Any, Any, Any]:
-    """Compute what `RoundingCheck.add` takes, in a compiled graph.
+def rounding_moments(
+    values: np.ndarray, kept: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+    """Compute what `RoundingCheck.add` takes.
 
     Args:
         values: (batch, ..., units), what a teacher returned.
@@ -29,12 +30,12 @@ def rounding_moments(values: Any, kept: Any) -> tuple[Any, Any, Any, Any]:
         The number of rows, and for each unit the mean, the squared deviations from it and the
         squared rounding errors, summed: a scalar and three times (units,), in float64.
     """
-    units = values.shape[-1] if values.shape.rank > 1 else 1
-    values, kept = (tf.cast(tf.reshape(part, (-1, units)), tf.float64) for part in (values, kept))
-    mean = tf.reduce_mean(values, axis=0)
-    deviations = tf.reduce_sum(tf.square(values - mean), axis=0)
-    errors = tf.reduce_sum(tf.square(values - kept), axis=0)
-    return tf.cast(tf.shape(values)[0], tf.float64), mean, deviations, errors
+    units = values.shape[-1] if values.ndim > 1 else 1
+    values, kept = (part.reshape(-1, units).astype("float64") for part in (values, kept))
+    mean = values.mean(axis=0)
+    deviations = np.square(values - mean).sum(axis=0)
+    errors = np.square(values - kept).sum(axis=0)
+    return float(len(values)), mean, deviations, errors
 
 
 class RoundingCheck:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from keras_kd.cache.builder import write_manifest
 from keras_kd.cache.manifest import MANIFEST, Manifest
@@ -14,6 +13,7 @@ from keras_kd.cache.reader import check_blocks
 from keras_kd.cache.schema import KEYS, CacheSchema
 from keras_kd.cache.writer import RowWriter, check_disk_space, lock_folder, open_column
 from keras_kd.teachers.knowledge import CacheError
+from keras_kd.training import backend
 
 _SHARD = re.compile(r"part-(\d+)-of-(\d+)")
 
@@ -30,7 +30,7 @@ def resolve_shard(shard: Sequence[int] | None) -> tuple[int, int] | None:
         ValueError: If it is not (i, n) with i from 0 to n - 1.
     """
     if shard is None:
-        return _worker_shard()
+        return backend.worker_shard()
     i, n = (int(number) for number in shard)
     if not 0 <= i < n:
         raise ValueError(
@@ -126,14 +126,3 @@ def _common_schema(
             "its files, or move the shards to another folder."
         )
     return schema
-
-
-def _worker_shard() -> tuple[int, int] | None:
-    resolver = tf.distribute.get_strategy().cluster_resolver
-    if resolver is None:
-        return None
-    cluster = resolver.cluster_spec().as_dict()
-    tasks = [(kind, i) for kind in ("chief", "worker") for i in range(len(cluster.get(kind, ())))]
-    if len(tasks) < 2:
-        return None
-    return tasks.index((resolver.task_type, resolver.task_id)), len(tasks)

@@ -1,14 +1,13 @@
 """Compression of logits over many classes: the k largest ones and the mass of the others."""
 
 import math
-from typing import Any
 
-import tensorflow as tf
+import numpy as np
 
 from keras_kd.cache.schema import class_dtype
 
 
-def compress_logits(logits: Any, k: int) -> tuple[Any, Any, Any]:
+def compress_logits(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the k largest logits, their classes, and the log mass of the others.
 
     With the logits z in descending order, the mass of the others is Σ_{i>k} exp(z_i), so the
@@ -18,16 +17,22 @@ def compress_logits(logits: Any, k: int) -> tuple[Any, Any, Any]:
         Logits (..., k), classes (..., k) and log mass (...).
     """
     classes = logits.shape[-1]
-    values, indices = tf.math.top_k(logits, classes)
-    rest = tf.reduce_logsumexp(tf.cast(values[..., k:], tf.float32), axis=-1)
+    # Stable: of equal logits, that of the lower class comes first.
+    order = np.argsort(-logits.astype("float64"), axis=-1, kind="stable")
+    values = np.take_along_axis(logits, order, axis=-1)
+    others = values[..., k:].astype("float64")
+    largest = others[..., :1]
+    rest = np.log(np.exp(others - largest).sum(axis=-1)) + largest[..., 0]
     return (
         values[..., :k],
-        tf.cast(indices[..., :k], class_dtype(classes)),
-        tf.cast(rest, logits.dtype),
+        order[..., :k].astype(class_dtype(classes)),
+        rest.astype(logits.dtype),
     )
 
 
-def restore_logits(values: Any, indices: Any, rest: Any, classes: int) -> Any:
+def restore_logits(
+    values: np.ndarray, indices: np.ndarray, rest: np.ndarray, classes: int
+) -> np.ndarray:
     """Return all logits, with the mass of the others spread evenly.
 
     Args:
@@ -39,15 +44,10 @@ def restore_logits(values: Any, indices: Any, rest: Any, classes: int) -> Any:
     Returns:
         (batch, ..., classes) in the dtype of `values`.
     """
-    k = values.shape[-1]
-    shape = tf.concat([tf.shape(rest), [classes]], axis=0)
-    even = tf.broadcast_to((rest - math.log(classes - k))[..., tf.newaxis], shape)
-    flat = tf.reshape(even, (-1, classes))
-    rows = tf.range(tf.shape(flat)[0])[:, tf.newaxis] + tf.zeros((1, k), tf.int32)
-    columns = tf.reshape(tf.cast(indices, tf.int32), (-1, k))
-    at = tf.stack([rows, columns], axis=-1)
-    full = tf.tensor_scatter_nd_update(flat, at, tf.reshape(values, (-1, k)))
-    return tf.reshape(full, shape)
+    even = rest - np.array(math.log(classes - values.shape[-1]), rest.dtype)
+    full = np.repeat(even[..., np.newaxis], classes, axis=-1)
+    np.put_along_axis(full, indices.astype("int64"), values, axis=-1)
+    return full
 
 
 def check_top_k(k: int, shape: tuple[int, ...], activation: str | None, name: str) -> None:

@@ -1,16 +1,13 @@
 """Augmented views: the same key and view number always give the same pixels."""
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 from keras import tree
 
+from keras_kd.cache.elements import Augment
 from keras_kd.cache.keys import Dataset, key_numbers
 from keras_kd.teachers.knowledge import Keyed
-
-#: `augment(x, seed) -> x` for one sample; seed is int64 (2,), as for `tf.random.stateless_*`.
-Augment = Callable[[Any, Any], Any]
 
 
 def make_all_views(augment: Augment, seed: int, sample: Keyed, views: int) -> Keyed:

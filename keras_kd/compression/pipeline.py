@@ -24,6 +24,7 @@ from keras_kd.files import read_json, text_fields, write_json
 from keras_kd.models.copy import copy_model
 from keras_kd.models.user_warnings import warn_user
 from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
+from keras_kd.teachers.knowledge import joined_spec
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.keywords import explain_keywords, keyword_names, reject_unknown
 
@@ -221,9 +222,18 @@ def _arguments(stage: Stage, common: Mapping[str, Any]) -> dict[str, Any]:
         return {"quantization": "int8", **stage.arguments}
     merged = {**common, **stage.arguments}
     if merged["monitor"] == "auto":
-        validated = merged.get("validation_data") is not None and merged.get("loss") is not None
-        merged["monitor"] = "val_loss" if validated else None
+        merged["monitor"] = "val_loss" if _has_validation_loss(merged) else None
     return merged
+
+
+def _has_validation_loss(arguments: Mapping[str, Any]) -> bool:
+    """Return whether the history of a stage will have `val_loss`; see `Distiller`."""
+    validation = arguments.get("validation_data")
+    if validation is None or arguments.get("loss") is not None:
+        return validation is not None
+    teachers = as_teachers(arguments.get("teachers") or [])
+    cached = any(teacher.is_cached for teacher in teachers)
+    return bool(teachers) and (not cached or joined_spec(validation) is not None)
 
 
 def _export_data(common: Mapping[str, Any]) -> dict[str, Any]:

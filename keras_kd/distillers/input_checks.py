@@ -92,7 +92,7 @@ def _check_weights(weights: DenseSpec | None, shape: tuple) -> None:
 def batch_specs(x: Any, y: Any, weights: Any = None) -> tuple[Any, Any, Any] | None:
     """Return the specification of a batch, or `None` if only reading one would tell."""
     if not is_dataset(x):
-        return array_specs(x, y, weights)
+        return array_specs(unpack_batch(x)[0], y, weights)
     x, y, weights = element_parts(x)
     return unpack_batch(x)[0], y, weights
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from keras_kd.distillers.fit import check_ragged
 from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.summary import distiller_summary
@@ -70,6 +71,7 @@ class KerasInterface(backend.StepModel):
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student alone; see `keras.Model.evaluate`."""
+        check_ragged({"x": x})
         self.retrace_for_other_ranks("test_function", x, y)
         with backend.readable_errors():
             return super().evaluate(check_labels(x, y, self._label_reader), y, *args, **kwargs)

@@ -23,6 +23,8 @@ from keras_kd.litert.process import describe_exit
 
 #: Formats that need samples to determine the ranges of the activations.
 CALIBRATED = ("int8", "int16x8")
+#: Formats of float weights and float computation.
+FLOATS = ("float32", "float16")
 MODEL = "model"
 _REQUEST, _SAMPLES, _RESULT, _ERROR = "request.json", "samples.npz", "model.tflite", "error.txt"
 # Ops of Keras layers that convert without a crash, as tests and benchmarks show. (So do loops; only

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from keras_kd.export.conversion import FLOATS
 from keras_kd.export.metadata import Description, describe_content
 from keras_kd.export.output_scores import OutputScores
 from keras_kd.export.output_tasks import file_tasks, ignored_classes
@@ -162,6 +163,7 @@ def _make_scores(
             ignored[name],
             options.lenient,
             runner.signature in description.taps,
+            description.quantization in FLOATS,
         )
         for name, task in tasks.items()
     }

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_kd.export import calibration
-from keras_kd.export.conversion import CALIBRATED
+from keras_kd.export.conversion import CALIBRATED, FLOATS
 from keras_kd.export.metadata import Description, describe_content
 from keras_kd.export.options import MAIN, Options
 from keras_kd.export.output_scores import OutputScores
@@ -92,7 +92,8 @@ def layer_errors(
         with LiteRT(reference, "float32", inputs=names, keep_tensors=True) as exact:
             errors = _tensor_errors(reference, exact, quantized, x, batch or 1)
             tasks = file_tasks(quantized, content, description, model, outputs)
-            worst = _output_errors(exact, quantized, x, tasks)
+            floats = description.quantization in FLOATS
+            worst = _output_errors(exact, quantized, x, tasks, floats)
     layers = frozenset(layer.name for layer in model._flatten_layers(include_self=False))
     return _op_errors(reference, errors, worst, layers)
 
@@ -141,13 +142,17 @@ def _tensor_errors(
 
 
 def _output_errors(
-    exact: LiteRT, quantized: LiteRT, x: dict[str, np.ndarray], tasks: Mapping[str, OutputTask]
+    exact: LiteRT,
+    quantized: LiteRT,
+    x: dict[str, np.ndarray],
+    tasks: Mapping[str, OutputTask],
+    floats: bool,
 ) -> dict[str, float]:
     """Return the relative difference of each output, by tensor name."""
     expected, values = exact.run(x), quantized.run(x)
     errors = {}
     for name, task in tasks.items():
-        scores = OutputScores(task)
+        scores = OutputScores(task, floats=floats)
         scores.add(values[name], None, expected[name])
         errors[exact.output_tensors[name]] = scores.score().relative_difference
     return errors

@@ -10,9 +10,11 @@ from keras_kd.models.output_evidence import OutputTask
 from keras_kd.models.task import task_from_labels
 from keras_kd.training.label_arrays import LabelFormError
 
-# Floors of the spread that differences are divided by: for a column beside its own size, beside the
-# size of all columns, for any values (the rounding of float32), and for probabilities.
-_OWN_FLOOR, _COMMON_FLOOR, _ABSOLUTE_FLOOR, _PROBABILITY_FLOOR = 1e-3, 1e-4, 1e-6, 1e-2
+# Floors of the spread that differences are divided by: for a column beside its own size and beside
+# the size of all columns; in a file of floats, below them is the rounding of the computation.
+_FLOORS, _FLOAT_FLOORS = (1e-3, 1e-4), (1e-2, 1e-2)
+# Floors for any values, and for probabilities.
+_ABSOLUTE_FLOOR, _PROBABILITY_FLOOR = 1e-6, 1e-2
 _CONSTANT = 1e-6
 _COMPARISONS = ("agreement", "divergence")
 
@@ -31,6 +33,7 @@ class OutputScores:
             count. Defaults to `False`.
         features: Whether the output is a hidden layer, whose units are used together. Defaults to
             `False`.
+        floats: Whether the file computes in floats (float32 or float16). Defaults to `False`.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class OutputScores:
         ignore_class: int | None = None,
         lenient: bool = False,
         features: bool = False,
+        floats: bool = False,
     ) -> None:
         self.output = output
         #: Why the labels are not counted, `None` if they are.
@@ -52,7 +56,7 @@ class OutputScores:
         self._counter: ClassCounter | YesNoCounter | ValueCounter | None = None
         self._waiting: list[tuple] = []
         self._features = features
-        self._differences = Differences()
+        self._differences = Differences(_FLOAT_FLOORS if floats else _FLOORS)
         if indices or output.task:
             self._counter = self._make_counter("classes" if indices else output.task)
 
@@ -147,9 +151,14 @@ class OutputScores:
 
 
 class Differences:
-    """Differences of an output from the Keras model's, by column (the units of the last axis)."""
+    """Differences of an output from the Keras model's, by column (the units of the last axis).
 
-    def __init__(self) -> None:
+    Args:
+        floors: Floors of the spread of a column, beside its own size and that of all columns.
+    """
+
+    def __init__(self, floors: tuple[float, float] = _FLOORS) -> None:
+        self._floors = floors
         self._max = 0.0
         #: By column: values, absolute and squared differences, the model's values, their squares.
         self._sums: np.ndarray | float = 0.0
@@ -193,8 +202,9 @@ class Differences:
         count, total, total_squares = self._sums[[0, 3, 4]]
         size = np.sqrt(total_squares / count)
         spread = np.sqrt(np.maximum(total_squares / count - (total / count) ** 2, 0))
-        scale = np.where(spread > _CONSTANT * size, np.maximum(spread, _OWN_FLOOR * size), size)
-        common = _COMMON_FLOOR * np.sqrt(total_squares.sum() / count.sum())
+        own, common = self._floors
+        scale = np.where(spread > _CONSTANT * size, np.maximum(spread, own * size), size)
+        common = common * np.sqrt(total_squares.sum() / count.sum())
         return np.maximum(scale, _PROBABILITY_FLOOR if probabilities else common)
 
 

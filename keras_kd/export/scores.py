@@ -23,7 +23,8 @@ class Score(ShortRepr):
             0 for equal outputs and 1 for a column that is constant at its mean. For classes, and
             for a hidden layer, the standard deviation is that of all columns. A column that is
             constant in the model is divided by its size, and one that is tiny beside the others by
-            0.0001 of their size; probabilities are divided by at least 0.01, others by 1e-6.
+            0.0001 of their size (in float32 and float16, whose rounding is the rest, by 0.01);
+            probabilities are divided by at least 0.01, others by 1e-6.
         model_accuracy: Accuracy of the Keras model.
         task: `"classes"`, `"binary"` (one unit), `"labels"` (several independent ones), `"values"`
             (regression), or `None` if nothing tells.

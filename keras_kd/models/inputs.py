@@ -38,10 +38,15 @@ class ModelInputs:
 
     @property
     def named_shapes(self) -> dict[str, tuple] | None:
-        """Shape of each input by its key in a dict batch; `None` if a dict cannot be matched."""
+        """Shape of each input by its key in a dict batch, `outer/inner` in a nested one.
+
+        It is `None` if a dict cannot be matched.
+        """
+        if isinstance(self.structure, dict):
+            paths = tree.flatten_with_path(self.structure)
+            return {"/".join(map(str, path)): tuple(part.shape) for path, part in paths}
         keys = _keys(self.structure)
-        known = keys is not None and not any(isinstance(part, dict) for part in keys.values())
-        return {key: tuple(part.shape) for key, part in keys.items()} if known else None
+        return None if keys is None else {key: tuple(part.shape) for key, part in keys.items()}
 
     def parts(self, x: Any, owner: str) -> list[Any] | None:
         """Return the parts of a batch that the model takes, in the order of `shapes`.
@@ -145,7 +150,10 @@ def merge_inputs(models: Sequence[keras.Model]) -> Any:
     if not matched_by_key(several) or len(set(map(frozenset, named))) == 1:
         return tree.map_structure(_symbolic, several[0].structure)
     every = {key: part for keys in named for key, part in keys.items()}
-    return {key: _symbolic(part, key) for key, part in every.items()}
+    return {
+        key: tree.map_structure(_symbolic, part) if isinstance(part, dict) else _symbolic(part, key)
+        for key, part in every.items()
+    }
 
 
 def _symbolic(part: keras.KerasTensor, name: str | None = None) -> keras.KerasTensor:

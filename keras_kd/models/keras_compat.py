@@ -4,13 +4,15 @@ A test per function compares it with the public behavior it stands for and fails
 it also names the public API that would replace it.
 """
 
+import contextlib
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 from keras import tree
+from keras.src.backend.common import global_state
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
 
@@ -202,6 +204,17 @@ class CompatModel(keras.Model):
 
 def _none_if_optional(spec: Any) -> Any:
     return None if type(spec).__name__ == "OptionalSpec" else spec
+
+
+@contextlib.contextmanager
+def outside_stateless_scope() -> Iterator[None]:
+    """Let variables have their own values in a block within a `StatelessScope`."""
+    scope = global_state.get_global_attribute("stateless_scope")
+    global_state.set_global_attribute("stateless_scope", None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("stateless_scope", scope)
 
 
 class JaxCompatModel(CompatModel):

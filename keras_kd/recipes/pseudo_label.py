@@ -103,6 +103,8 @@ def pseudo_label(
     inputs, labels, total, size, highest = [], [], 0, None, 0.0
     for batch in as_batches(dataset, "pseudo_label", inputs=teachers[0].input_count):
         x = unpack_x_y(batch)[0]
+        for teacher in teachers:
+            teacher.check_batch(x)
         predicted, probability = (np.asarray(part) for part in predict(x))
         confident = probability >= threshold
         kept = confident.reshape(len(confident), -1).any(axis=1)

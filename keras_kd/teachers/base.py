@@ -82,6 +82,15 @@ class BaseTeacher(abc.ABC):
     def inputs(self) -> ModelInputs | None:
         """Its inputs; `None` if they are unknown."""
 
+    def check_batch(self, x: Any) -> None:
+        """Reject a dict batch, or its specification, that lacks what the teacher takes.
+
+        Raises:
+            ValueError: If a key is missing and there is no preprocessing, which might add it.
+        """
+        if self.inputs is not None and self.preprocessing is None:
+            self.inputs.parts(x, f"Teacher '{self.name}'")
+
     @property
     def input_count(self) -> int:
         """Number of its inputs; 1 if they are unknown."""

@@ -1,10 +1,10 @@
 """Digests that identify a teacher: of its weights, configuration and preprocessing."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -116,8 +116,7 @@ def preprocessing_digest(preprocessing: Callable[[Any], Any] | None, inputs: Any
         return ""
     digest, found, failure = hashlib.sha256(), 0, None
     for kind in range(KINDS):
-        make = functools.partial(_samples, kind=kind, rng=np.random.default_rng(kind))
-        samples = tree.map_structure(make, inputs)
+        samples = _make_samples(inputs, kind)
         try:
             parts = [ops.convert_to_numpy(part) for part in tree.flatten(preprocessing(samples))]
         except Exception as error:  # A table without such an index, or text that is no number.
@@ -135,6 +134,15 @@ def preprocessing_digest(preprocessing: Callable[[Any], Any] | None, inputs: Any
             f"that needs real samples into the data set (`dataset.map`). The cause: {failure}"
         ) from failure
     return f"{_VERSION}{digest.hexdigest()[:_LENGTH]}"
+
+
+def _make_samples(inputs: Any, kind: int) -> Any:
+    """Return made-up samples; those of an input of a dict do not depend on the other inputs."""
+    samples = []
+    for path, spec in tree.flatten_with_path(inputs):
+        seed = [kind, zlib.crc32(str(path).encode())] if path else kind
+        samples.append(_samples(spec, kind, np.random.default_rng(seed)))
+    return tree.pack_sequence_as(inputs, samples)
 
 
 def _samples(spec: Any, kind: int, rng: np.random.Generator) -> Any:

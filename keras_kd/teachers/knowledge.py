@@ -68,7 +68,12 @@ def unpack_batch(x: Any) -> tuple[Any, dict[str, dict[str, Any]] | None]:
 
 
 def joined_spec(dataset: Any) -> JoinedInputs | None:
-    """Return the `JoinedInputs` of a data set's element specification, or `None`."""
+    """Return the `JoinedInputs` of a data set's element specification, or `None`.
+
+    Arrays with teacher outputs stand for their own specification.
+    """
+    if isinstance(dataset, JoinedInputs):
+        return dataset
     spec = getattr(dataset, "element_spec", None)
     first = spec[0] if type(spec) is tuple and spec else spec
     return first if isinstance(first, JoinedInputs) else None

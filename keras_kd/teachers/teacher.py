@@ -12,7 +12,7 @@ import keras
 from keras_kd.models.copy import copy_model
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
-from keras_kd.models.inputs import ModelInputs, model_inputs
+from keras_kd.models.inputs import ModelInputs, model_inputs, select_inputs
 from keras_kd.models.keras_compat import detach
 from keras_kd.models.output_evidence import compiled_losses, declared_outputs
 from keras_kd.models.precision import cast_model
@@ -204,8 +204,12 @@ class Teacher(BaseTeacher):
         return Fingerprint(
             weights_digest(self.model),
             config_digest(self.model, self.outputs),
-            preprocessing_digest(self.preprocessing, inputs),
+            preprocessing_digest(None if self.preprocessing is None else self._prepare, inputs),
         )
+
+    def _prepare(self, x: Any) -> Any:
+        """Return the model's part of a preprocessed batch."""
+        return select_inputs(self.model, self.preprocessing(x))
 
     def watch(self, taps: Sequence[Tap]) -> "WatchedTeacher":
         """Return a callable that maps a batch to a dict from tap to tensor.

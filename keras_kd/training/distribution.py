@@ -207,6 +207,18 @@ def worker_index(strategy: tf.distribute.Strategy) -> int | None:
     return strategy.cluster_resolver.task_id or 0
 
 
+def worker_shard() -> tuple[int, int] | None:
+    """Return the index of this worker and their number, or `None` if there is one."""
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    if resolver is None:
+        return None
+    cluster = resolver.cluster_spec().as_dict()
+    tasks = [(kind, i) for kind in ("chief", "worker") for i in range(len(cluster.get(kind, ())))]
+    if len(tasks) < 2:
+        return None
+    return tasks.index((resolver.task_type, resolver.task_id)), len(tasks)
+
+
 def least_over_workers(strategy: tf.distribute.Strategy, number: int) -> int:
     """Return the smallest of the workers' numbers."""
     numbers = strategy.gather(strategy.run(lambda: tf.constant([number])), axis=0)

@@ -11,23 +11,26 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_kd.models.keras_compat import get_mask, set_mask
+from keras_kd.models.keras_compat import get_mask, outside_stateless_scope, set_mask
 from keras_kd.training.jax_model import StepModel
 from keras_kd.training.jax_scope import Scope, current
-from keras_kd.training.tf_data import readable_data_errors
+from keras_kd.training.tf_data import array_spec, readable_data_errors
 
 __all__ = [
     "FLOAT64",
+    "READS_TF_DATA",
     "SUPPORTS_JIT",
     "StepModel",
     "after",
     "assertion",
     "check_if_not_finite",
     "check_on_bad_batch",
+    "compile_teachers",
     "finite_assertions",
     "floating_parts",
     "gradient_step",
     "is_bad_batch",
+    "library_version",
     "outside_graph",
     "raise_failed_assertions",
     "readable_errors",
@@ -37,8 +40,10 @@ __all__ = [
     "without_gradients",
 ]
 
-#: The dtype of hyperparameters.
-FLOAT64 = "float64" if jax.config.jax_enable_x64 else "float32"
+#: The dtype of hyperparameters; JAX has no float64 by default, and Keras does not compute in it.
+FLOAT64 = "float32"
+#: Whether data in other forms are read with `tf.data`.
+READS_TF_DATA = False
 #: Whether a step can be compiled.
 SUPPORTS_JIT = True
 
@@ -96,6 +101,32 @@ def without_gradients() -> AbstractContextManager:
     return contextlib.nullcontext()
 
 
+def compile_teachers(
+    function: Callable[[Any], Any], inputs: Any, example: Callable[[], Any]
+) -> tuple[Callable[[Any], Any], Any]:
+    """Prepare a function of a batch that runs teachers outside of any training.
+
+    Args:
+        function: Maps a batch to a structure of tensors.
+        inputs: Specification of a batch; not used.
+        example: Returns a batch, from which the shapes are known.
+
+    Returns:
+        The function, which returns NumPy arrays, and the structure of their `DenseSpec`s.
+    """
+    compiled = jax.jit(function)
+
+    def run(x: Any) -> Any:
+        return tree.map_structure(np.asarray, compiled(tree.map_structure(np.asarray, x)))
+
+    return run, tree.map_structure(array_spec, run(example()))
+
+
+def library_version() -> dict[str, str]:
+    """Return the name and the version of the library behind Keras."""
+    return {"jax": jax.__version__}
+
+
 def after(assertions: Sequence[Any]) -> AbstractContextManager:
     """Run a block; JAX reports failed assertions after the step."""
     return contextlib.nullcontext()
@@ -106,9 +137,11 @@ def require_before(assertions: Sequence[Any], values: Any) -> Any:
     return values
 
 
-def outside_graph() -> AbstractContextManager:
-    """Run a block when the step is traced."""
-    return contextlib.nullcontext()
+@contextlib.contextmanager
+def outside_graph() -> Iterator[None]:
+    """Run a block once, when the step is traced, with the values that variables have outside."""
+    with outside_stateless_scope(), jax.ensure_compile_time_eval():
+        yield
 
 
 def variables_in_place(model: StepModel) -> AbstractContextManager:

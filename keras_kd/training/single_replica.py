@@ -28,6 +28,7 @@ __all__ = [
     "strategy_scope",
     "synchronize_statistics",
     "worker_index",
+    "worker_shard",
 ]
 
 
@@ -95,6 +96,10 @@ def stack_logs(logs: dict[str, Any]) -> dict[str, Any]:
 
 def worker_index(strategy: None) -> None:
     """Return `None`: there is one process."""
+
+
+def worker_shard() -> None:
+    """Return `None`: there is one worker."""
 
 
 def least_over_workers(strategy: None, number: int) -> int:

@@ -25,12 +25,15 @@ from keras_kd.training.distribution import (
     strategy_scope,
     synchronize_statistics,
     worker_index,
+    worker_shard,
 )
 from keras_kd.training.graph_errors import error_kind, marked, readable_errors
 from keras_kd.training.step import StepModel
+from keras_kd.training.tf_data import DenseSpec
 
 __all__ = [
     "FLOAT64",
+    "READS_TF_DATA",
     "SUPPORTS_JIT",
     "StepModel",
     "VariableSnapshot",
@@ -39,6 +42,7 @@ __all__ = [
     "check_if_not_finite",
     "check_on_bad_batch",
     "check_strategy",
+    "compile_teachers",
     "fill_empty_replica",
     "finite_assertions",
     "floating_parts",
@@ -48,6 +52,7 @@ __all__ = [
     "is_bad_batch",
     "is_built_in_scope",
     "least_over_workers",
+    "library_version",
     "marked",
     "outside_graph",
     "per_replica",
@@ -64,10 +69,13 @@ __all__ = [
     "variables_in_place",
     "without_gradients",
     "worker_index",
+    "worker_shard",
 ]
 
 #: The dtype of hyperparameters.
 FLOAT64 = "float64"
+#: Whether data in other forms are read with `tf.data`.
+READS_TF_DATA = True
 #: Whether a step can be compiled.
 SUPPORTS_JIT = True
 #: The kind of the errors of `finite_assertions`.
@@ -105,6 +113,31 @@ def update_variables(
 def without_gradients() -> AbstractContextManager:
     """Run a block; it is outside the gradient tape."""
     return contextlib.nullcontext()
+
+
+def compile_teachers(
+    function: Callable[[Any], Any], inputs: Any, example: Callable[[], Any] | None = None
+) -> tuple[Callable[[Any], Any], Any]:
+    """Compile a function of a batch that runs teachers outside of any training.
+
+    Args:
+        function: Maps a batch to a structure of tensors.
+        inputs: Specification of a batch.
+        example: Not used: the shapes are known without a run.
+
+    Returns:
+        The function, which returns NumPy arrays, and the structure of their `DenseSpec`s.
+    """
+    signature = tree.map_structure(_tensor_spec, inputs)
+    compiled = tf.function(function, input_signature=[signature])
+    outputs = compiled.get_concrete_function().structured_outputs
+    specs = tree.map_structure(lambda o: DenseSpec(tuple(o.shape), o.dtype.name), outputs)
+    return lambda x: tree.map_structure(lambda value: value.numpy(), compiled(x)), specs
+
+
+def library_version() -> dict[str, str]:
+    """Return the name and the version of the library behind Keras."""
+    return {"tensorflow": tf.__version__}  # Its metadata may be those of tensorflow-cpu.
 
 
 def after(assertions: Sequence[Any]) -> AbstractContextManager:
@@ -177,6 +210,10 @@ def floating_parts(structure: Any) -> list[Any]:
     found = [part.values if isinstance(part, tf.SparseTensor) else part for part in found]
     found = [part.flat_values if isinstance(part, tf.RaggedTensor) else part for part in found]
     return [part for part in found if part.dtype.is_floating]
+
+
+def _tensor_spec(spec: Any) -> tf.TensorSpec:
+    return tf.TensorSpec(spec.shape, spec.dtype)
 
 
 def _all_finite(values: list[Any]) -> Any:

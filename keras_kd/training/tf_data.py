@@ -96,7 +96,7 @@ def array_specs(x: Any, y: Any, weights: Any) -> tuple[Any, Any, Any] | None:
     if not parts or not all(_is_array(part) for part in parts):
         return None
     return tuple(
-        None if part is None else tree.map_structure(_array_spec, part) for part in (x, y, weights)
+        None if part is None else tree.map_structure(array_spec, part) for part in (x, y, weights)
     )
 
 
@@ -135,7 +135,7 @@ def dataset_from_batches(
     first = next(map(_as_element, batches), None)
     if first is None:
         raise ValueError(f"{owner}: the data must have at least one batch. Received: none")
-    specs = tree.map_structure(lambda part: _array_spec(np.asarray(part)), first)
+    specs = tree.map_structure(lambda part: array_spec(np.asarray(part)), first)
     spec = tree.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), specs)
     elements = functools.partial(map, _as_element, batches)
     dataset = tf.data.Dataset.from_generator(elements, output_signature=spec)
@@ -176,7 +176,8 @@ def _is_array(value: Any) -> bool:
     return tensor or isinstance(value, np.ndarray)
 
 
-def _array_spec(array: Any) -> DenseSpec:
+def array_spec(array: Any) -> DenseSpec:
+    """Return the specification of a batch of one array."""
     text = isinstance(array, np.ndarray) and array.dtype.kind in "USO"
     dtype = "string" if text else keras.backend.standardize_dtype(array.dtype)
     return DenseSpec((None, *array.shape[1:]), dtype)

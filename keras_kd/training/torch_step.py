@@ -7,24 +7,28 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 from keras import tree
 
 from keras_kd.training.step import StepModel
-from keras_kd.training.tf_data import readable_data_errors
+from keras_kd.training.tf_data import array_spec, readable_data_errors
 
 __all__ = [
     "FLOAT64",
+    "READS_TF_DATA",
     "SUPPORTS_JIT",
     "StepModel",
     "after",
     "assertion",
     "check_if_not_finite",
     "check_on_bad_batch",
+    "compile_teachers",
     "finite_assertions",
     "floating_parts",
     "gradient_step",
     "is_bad_batch",
+    "library_version",
     "outside_graph",
     "raise_failed_assertions",
     "readable_errors",
@@ -36,6 +40,8 @@ __all__ = [
 
 #: The dtype of hyperparameters.
 FLOAT64 = "float64"
+#: Whether data in other forms are read with `tf.data`.
+READS_TF_DATA = False
 #: Whether a step can be compiled; `torch.compile` does not see the hooks at the taps.
 SUPPORTS_JIT = False
 #: The kind of the errors of `finite_assertions`.
@@ -84,6 +90,34 @@ def update_variables(
 def without_gradients() -> AbstractContextManager:
     """Run a block that needs no gradients."""
     return torch.no_grad()
+
+
+def compile_teachers(
+    function: Callable[[Any], Any], inputs: Any, example: Callable[[], Any]
+) -> tuple[Callable[[Any], Any], Any]:
+    """Prepare a function of a batch that runs teachers outside of any training.
+
+    Args:
+        function: Maps a batch to a structure of tensors.
+        inputs: Specification of a batch; not used.
+        example: Returns a batch, from which the shapes are known.
+
+    Returns:
+        The function, which returns NumPy arrays, and the structure of their `DenseSpec`s.
+    """
+
+    def run(x: Any) -> Any:
+        with torch.no_grad():
+            x = tree.map_structure(lambda part: keras.ops.convert_to_tensor(np.asarray(part)), x)
+            outputs = function(x)
+        return tree.map_structure(keras.ops.convert_to_numpy, outputs)
+
+    return run, tree.map_structure(array_spec, run(example()))
+
+
+def library_version() -> dict[str, str]:
+    """Return the name and the version of the library behind Keras."""
+    return {"torch": torch.__version__}
 
 
 def after(assertions: Sequence[Any]) -> AbstractContextManager:

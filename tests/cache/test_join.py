@@ -197,3 +197,18 @@ def test_arrays_are_single_samples_and_lists_hold_batches(tmp_path):
         inputs, values = read_joined(joined)
         np.testing.assert_array_equal(inputs, x)
         np.testing.assert_allclose(values, right, atol=1e-6)
+
+
+def test_a_live_teacher_that_preprocesses_finds_its_outputs_among_more_keys(tmp_path):
+    x, y = toy.pairs(20)
+    teacher = kd.Teacher(toy.named("teacher"), preprocessing=lambda inputs: inputs)
+    image = tf.data.Dataset.from_tensor_slices(({"image": x["image"]}, y))
+    cache = build(teacher, image, tmp_path / "c", dtype="float32")
+    joined = cache.join(tf.data.Dataset.from_tensor_slices((x, y)).batch(20))
+    model = kd.Distiller(toy.named("student", seed=1), teacher)
+    model.compile(keras.optimizers.SGD(0.0))
+    live = kd.Distiller(model.student, teacher)
+    live.compile(keras.optimizers.SGD(0.0))
+    found = model.fit(joined, verbose=0).history
+    right = live.fit(x, batch_size=20, verbose=0).history
+    np.testing.assert_allclose(found["loss"], right["loss"], rtol=1e-5)

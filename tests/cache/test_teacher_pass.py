@@ -6,12 +6,11 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
-from keras_kd.cache.teacher_pass import TeacherPass, library_versions, teacher_batches
+from keras_kd.cache.teacher_pass import TeacherPass, library_versions
 from tests import toy
 
 SPEC = tf.TensorSpec((None, 5), "float32")
 X = np.random.default_rng(0).normal(size=(10, 5)).astype("float32")
-SAMPLES = tf.data.Dataset.from_tensor_slices((X, np.arange(10)))
 
 
 def run(model, taps=(None,), dtype="float32", top_k=None, **kwargs):
@@ -73,38 +72,6 @@ def test_a_tap_without_a_fixed_size_is_an_error():
     spec = tf.TensorSpec((None, None, 3))
     with pytest.raises(ValueError, match="whose size may differ between samples"):
         TeacherPass([kd.Teacher(model)], [None], spec, "float32", None)
-
-
-@pytest.mark.parametrize("batched", [False, True], ids=["samples", "batches"])
-def test_batches_have_keys_and_digests(batched):
-    data = SAMPLES.batch(3) if batched else SAMPLES
-    batches = list(teacher_batches(data, batched, batch_size=4))
-    assert [len(batch.keys) for batch in batches] == ([3, 3, 3, 1] if batched else [4, 4, 2])
-    np.testing.assert_array_equal(np.concatenate([b.keys for b in batches]), np.arange(10))
-    np.testing.assert_array_equal(np.concatenate([b.x for b in batches]), X)
-    assert len(np.unique(np.concatenate([b.digests for b in batches]))) == 10
-
-
-def test_a_shard_has_every_nth_sample():
-    batches = list(teacher_batches(SAMPLES.batch(5), True, batch_size=10, shard=(1, 3)))
-    np.testing.assert_array_equal(np.concatenate([b.keys for b in batches]), [1, 4, 7])
-
-
-def test_views_of_a_sample_are_consecutive():
-    augment = lambda x, seed: x + tf.random.stateless_uniform((5,), seed)  # noqa: E731
-    (batch,) = teacher_batches(SAMPLES, False, batch_size=99, views=2, augment=augment)
-    assert (batch.x.shape, batch.digests.shape) == ((20, 5), (10, 2))
-    x = batch.x.numpy().reshape(10, 2, 5)
-    assert (np.abs(x - X[:, None]) <= 1).all()
-    assert not (x[:, 0] == x[:, 1]).any()
-    chosen = np.arange(10) == 3
-    np.testing.assert_array_equal(batch.select(chosen, 2), x[3])
-
-
-def test_batches_are_not_autotuned():
-    """Otherwise the end of a build waits for the thread of the autotuning, up to 10 seconds."""
-    for batched, data in ((True, SAMPLES.batch(3)), (False, SAMPLES)):
-        assert teacher_batches(data, batched, 4).options().autotune.enabled is False
 
 
 def test_versions_are_recorded():

@@ -228,3 +228,23 @@ def test_stages_that_cannot_follow_each_other_are_rejected(tmp_path, which, mess
 def test_a_subclassed_student_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="which is subclassed"):
         run(tmp_path, student=models.subclassed())
+
+
+@pytest.mark.slow
+def test_without_labels_the_best_epoch_is_that_of_the_distillation_loss(tmp_path):
+    teacher, held_out = toy.cnn("teacher", filters=8, seed=1), toy.data(16, seed=1)[0]
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch: 50.0 * epoch)
+    diverging = Stage("distill", epochs=2, optimizer=keras.optimizers.SGD(0.0), callbacks=[rates])
+    arguments = {"loss": None, "metrics": None, "validation_data": (held_out,)}
+    result = run(tmp_path / "a", [diverging], toy.cnn("student"), teachers=teacher, **arguments)
+    best = kd.Distiller(result.model, teacher)
+    best.compile(run_eagerly=True)
+    losses = result.history["val_loss"]
+    assert losses[0] < losses[1] / 10
+    np.testing.assert_allclose(best.evaluate(held_out, verbose=0), min(losses), rtol=1e-4)
+    cache = kd.KnowledgeCache.build(teacher, toy.data(16)[0], tmp_path / "c", verbose=0)
+    joined = cache.join(toy.data(16)[0]).batch(8)
+    cached = {"teachers": cache.teachers, "data": joined, **arguments}
+    with pytest.warns(UserWarning, match="nothing to evaluate"):
+        result = run(tmp_path / "b", [Stage("distill", epochs=1)], toy.cnn("student"), **cached)
+    assert "val_loss" not in result.history

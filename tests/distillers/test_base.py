@@ -170,6 +170,28 @@ def test_in_float64_no_part_of_the_step_rounds_to_float32():
     np.testing.assert_allclose(moved, 2 * np.mean(own - target, axis=0), rtol=1e-11)
 
 
+@pytest.mark.parametrize("eager", [True, False])
+def test_float64_models_train_where_float32_is_the_default_type(eager):
+    """Keras computes the compiled loss in the default type, and the other terms in float64."""
+
+    def double(name, seed):
+        keras.utils.set_random_seed(seed)
+        stack = [keras.Input((5,), dtype="float64")]
+        stack += [layers.Dense(4, "tanh", dtype="float64", kernel_regularizer="l2", name="hidden")]
+        return keras.Sequential([*stack, layers.Dense(1, dtype="float64")], name=name)
+
+    x, student, teacher = toy.vectors()[0], double("student", 0), double("teacher", 1)
+    own, target = (np.asarray(model(x)) for model in (student, teacher))
+    penalty = float(ops.sum(student.losses))
+    model = distiller(
+        student, teacher, kd.losses.LogitsMSE(), loss="mse", metrics=["mae"], eager=eager
+    )
+    logs = model.fit(x, x[:, :1], batch_size=32, verbose=0).history
+    hard, soft = np.mean((own - x[:, :1]) ** 2), np.mean((own - target) ** 2)
+    np.testing.assert_allclose(logs["logits_mse"][0], soft, rtol=1e-5)
+    np.testing.assert_allclose(logs["loss"][0], 0.5 * hard + soft + penalty, rtol=1e-5)
+
+
 # Losses, metrics and callbacks.
 
 

@@ -142,6 +142,17 @@ def test_constant_and_tiny_columns_do_not_explode():
     assert found.relative_difference == pytest.approx(0.1, rel=1e-3)
 
 
+def test_in_a_file_of_floats_rounding_does_not_count():
+    expected = RNG.normal(size=(50, 2)) * [100, 1e-3] + [0, 12]
+    values = expected + np.array([0, 1e-4])
+    found = score(values, expected=expected, floats=True)
+    size = np.sqrt((expected**2).mean())
+    assert found.relative_difference == pytest.approx(1e-4 / (1e-2 * size), rel=1e-6)
+    assert score(values, expected=expected).relative_difference > 5e-3
+    broken = expected * np.array([1, 0])
+    assert score(broken, expected=expected, floats=True).relative_difference > 10
+
+
 def test_differences_from_zeros_have_an_absolute_floor():
     zeros = np.zeros((4, 3))
     assert score(zeros + 1e-9, expected=zeros).relative_difference == pytest.approx(1e-3)

@@ -5,15 +5,16 @@ import inspect
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 import keras_kd as kd
 from keras_kd import losses
 from keras_kd.losses.reduction import mean_per_sample
 from tests import toy
 from tests.golden_numbers import value_and_gradient
+from tests.gradients import compiled_value_and_gradient
 
 ON_LOGITS = {
     "soft_targets": losses.SoftTargets,
@@ -98,7 +99,7 @@ def test_large_logits_have_finite_values_and_gradients(name, dtype, seed, batch,
     if one_hot:
         teacher = np.where(np.eye(size)[rng.integers(0, size, batch)] > 0, 0.0, -1e4)
     labels = rng.integers(-1, size, batch)
-    teacher, student = tf.cast(teacher, dtype), tf.cast(student, dtype)
+    teacher, student = ops.cast(teacher, dtype), ops.cast(student, dtype)
     values, gradient = value_and_gradient(ON_LOGITS[name](), teacher, student, labels)
     assert values.dtype == "float32"
     assert values.shape == (batch,)
@@ -169,7 +170,7 @@ def test_features_of_norm_zero_have_finite_values_and_gradients(name, zeros, dty
     if zeros == "one sample":
         student[0] = 0
     values, gradient = value_and_gradient(
-        ON_FEATURES[name](), tf.cast(teacher, dtype), tf.cast(student, dtype), labels
+        ON_FEATURES[name](), ops.cast(teacher, dtype), ops.cast(student, dtype), labels
     )
     assert np.isfinite(values).all()
     assert np.isfinite(gradient.astype("float32")).all()
@@ -178,9 +179,9 @@ def test_features_of_norm_zero_have_finite_values_and_gradients(name, zeros, dty
 @each
 def test_half_precision_is_cast_to_float32_first(name):
     teacher, student, labels = example(name)
-    half = [tf.cast(x, "float16") for x in (teacher, student)]
+    half = [ops.cast(x, "float16") for x in (teacher, student)]
     values, _ = value_and_gradient(EVERY[name](), *half, labels)
-    expected, _ = value_and_gradient(EVERY[name](), *(tf.cast(x, "float32") for x in half), labels)
+    expected, _ = value_and_gradient(EVERY[name](), *(ops.cast(x, "float32") for x in half), labels)
     np.testing.assert_array_equal(values, expected)
 
 
@@ -202,14 +203,9 @@ def test_xla_compiles_it_with_a_gradient_for_every_sample(name):
     teacher, student = (x.astype("float32") for x in (teacher, student))
     loss = EVERY[name]()
 
-    @tf.function(jit_compile=True)
-    def compiled(student):
-        with tf.GradientTape() as tape:
-            tape.watch(student)
-            values = mean_per_sample(loss(teacher, student, labels))
-        return values, tape.gradient(values, student)
-
-    values, gradient = compiled(tf.constant(student))
+    values, gradient = compiled_value_and_gradient(
+        lambda student: mean_per_sample(loss(teacher, student, labels)), student
+    )
     expected, _ = value_and_gradient(loss, teacher, student, labels)
     np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-6)
     assert (np.abs(gradient).reshape(len(student), -1).max(axis=1) > 0).all()
@@ -272,7 +268,7 @@ def test_losses_that_relate_samples_reject_batches_of_one_but_allow_a_last_one()
     message = "relate the samples of a batch.*two or more"
     with pytest.raises(ValueError, match=message):
         model.fit(x, y, batch_size=1, verbose=0)
-    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(1, drop_remainder=True)
+    data = toy.batches(x, y, size=1)
     with pytest.raises(ValueError, match=message):
         model.fit(data, verbose=0)
     logs = model.fit(x, y, batch_size=4, verbose=0).history

@@ -82,7 +82,11 @@ def test_inputs_without_names_cannot_take_a_dict(keys):
 def test_nested_dicts_are_matched_at_every_level():
     inputs = {"scene": {"image": keras.Input((5,)), "depth": keras.Input((5,))}}
     model = keras.Model(inputs, layers.Add()(list(inputs["scene"].values())), name="m")
-    assert model_inputs(model).named_shapes is None
+    names = ["scene/depth", "scene/image"]
+    assert model_inputs(model).named_shapes == dict.fromkeys(names, (None, 5))
+    merged = merge_inputs([model, toy.named("other")])
+    assert set(merged) == {"scene", "image"}
+    assert merged["scene"]["depth"].shape == (None, 5)
     x = {"label": 0, "scene": {"depth": 1, "image": 2, "audio": 3}}
     assert select_inputs(model, x) == {"scene": {"image": 2, "depth": 1}}
     with pytest.raises(ValueError, match=r"needs \['depth'\].*\['image'\]"):

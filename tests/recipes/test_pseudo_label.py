@@ -151,3 +151,9 @@ def test_arrays_are_labeled_like_their_batches():
         assert (found.kept, found.total, found.classes) == (right.kept, 20, right.classes)
     with pytest.raises(TypeError, match="pseudo_label: the data must be"):
         kd.pseudo_label(teacher, None)
+
+
+def test_a_missing_input_is_named():
+    x, _ = toy.pairs(8)
+    with pytest.raises(ValueError, match=r"Teacher 't' takes .* needs \['image'\]"):
+        kd.pseudo_label(toy.named("t"), {"audio": x["audio"]})

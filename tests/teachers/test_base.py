@@ -32,3 +32,14 @@ def test_outputs_are_declared_for_all_or_for_each():
     declared.clear()
     assert teacher.outputs == {"logits": "values"}
     assert kd.Teacher(toy.mlp("t"), outputs="values").outputs == "values"
+
+
+def test_a_dict_batch_must_have_what_the_teacher_takes():
+    x = {"image": 1, "audio": 2}
+    teacher = kd.Teacher(toy.named("t", ("image", "depth")))
+    assert teacher.input_count == 2
+    with pytest.raises(ValueError, match=r"Teacher 't' takes .* needs \['depth'\]"):
+        teacher.check_batch(x)
+    teacher.preprocessing = lambda x: x
+    assert teacher.check_batch(x) is None
+    assert kd.Teacher(toy.named("t")).check_batch(x) is None

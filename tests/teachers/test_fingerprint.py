@@ -127,3 +127,11 @@ def test_a_preprocessing_of_an_earlier_version_is_named():
     assert named.startswith("preprocessing (or the version of keras_kd")
     assert new.differences(Fingerprint("w", "c", "s34")) == ["preprocessing"]
     assert new.differences(Fingerprint("w", "c", "")) == ["preprocessing"]
+
+
+def test_an_input_is_sampled_whatever_the_others_are():
+    specs = {key: keras.KerasTensor((None, 4)) for key in ("a", "b", "c")}
+    alone = {"b": specs["b"]}
+    one = preprocessing_digest(lambda x: {"b": x["b"]}, specs)
+    assert one == preprocessing_digest(lambda x: {"b": x["b"]}, alone)
+    assert one != preprocessing_digest(lambda x: {"b": x["a"]}, specs)
