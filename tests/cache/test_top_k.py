@@ -102,3 +102,10 @@ def test_binary_outputs_are_an_error(classes, activation, tmp_path):
     teacher = wide(classes, activation)
     with pytest.raises(ValueError, match="has binary outputs .* Pass top_k=None"):
         kd.KnowledgeCache.build(teacher, samples(), tmp_path / "c", top_k=1, verbose=0)
+
+
+@pytest.mark.parametrize(("activation", "outputs"), [(None, "values"), ("tanh", "auto")])
+def test_numbers_are_an_error(activation, outputs, tmp_path):
+    teacher = kd.Teacher(wide(4, activation), outputs=outputs)
+    with pytest.raises(ValueError, match="`top_k` needs the logits of several classes.*numbers"):
+        kd.KnowledgeCache.build(teacher, samples(), tmp_path / "c", top_k=2, verbose=0)
