@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.distillers.fit import check_ragged
+from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.summary import distiller_summary
 from keras_kd.files import text_fields
