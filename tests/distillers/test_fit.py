@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
-from keras_kd.distillers.fit import FitRun, fit_arguments, list_callbacks, run_fit
+from keras_kd.distillers.fit import FitRun, check_ragged, fit_arguments, list_callbacks, run_fit
+from keras_kd.training import backend
 from tests import toy
 from tests.distillers.bad_batches import (
     MARK,
@@ -262,3 +263,13 @@ def test_a_skipped_batch_changes_no_variable_and_draws_no_random_number(make, ea
         models.append(model)
     for one, other in zip(models[0].variables, models[1].variables, strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
+
+
+def test_ragged_batches_are_rejected_where_keras_would_fill_them_up(monkeypatch):
+    ragged = tf.data.Dataset.from_tensors(tf.ragged.constant([[1.0], [2.0, 3.0]]))
+    given = {"x": ragged, "validation_data": batches(), "y": None}
+    check_ragged(given)
+    monkeypatch.setattr(backend, "BACKEND", "jax")
+    with pytest.raises(ValueError, match=r"ragged parts in `x` on the backend 'jax'"):
+        check_ragged(given)
+    check_ragged({**given, "x": batches()})

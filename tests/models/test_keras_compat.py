@@ -224,3 +224,14 @@ def test_symbolic_building_on_one_device_is_that_of_keras():
     model.fit(np.ones((4, 3)), np.ones((4, 1)), batch_size=2, verbose=0)
     assert model.head.built
     assert {shape[1:] for shape in seen} == {(3,)}
+
+
+def test_variables_have_their_own_values_outside_a_stateless_scope():
+    """Remove `outside_stateless_scope` when Keras can leave a `StatelessScope` in public."""
+    variable = keras.Variable(1.0)
+    with keras.StatelessScope([(variable, 2.0)]) as scope:
+        variable.assign(3.0)
+        with keras_compat.outside_stateless_scope():
+            assert float(variable.value) == 1.0
+        assert float(variable.value) == 3.0
+    assert float(scope.get_current_value(variable)) == 3.0

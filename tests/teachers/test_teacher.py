@@ -8,6 +8,7 @@ from keras import ops
 import keras_kd as kd
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.teacher import Teacher, as_teachers, replicate_teacher
+from keras_kd.training import backend
 from tests import toy
 
 X, Y = toy.data()
@@ -91,3 +92,9 @@ def test_a_distiller_accepts_class_names(model):
         each.compile("sgd", loss=None, run_eagerly=True)
         logs.append(each.fit(X, batch_size=32, verbose=0).history)
     assert logs[0] == logs[1]
+
+
+def test_a_file_runs_on_the_tensorflow_backend_only(monkeypatch):
+    monkeypatch.setattr(backend, "BACKEND", "jax")
+    with pytest.raises(ValueError, match=r"needs the TensorFlow backend.*path='teacher\.tflite'"):
+        kd.Teacher.from_tflite("teacher.tflite")
