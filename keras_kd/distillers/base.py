@@ -27,7 +27,7 @@ from keras_kd.training.class_weights import ClassWeights
 from keras_kd.training.finite_checks import ON_BAD_BATCH, batch_values, teacher_values
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
 from keras_kd.training.keywords import explain_keywords
-from keras_kd.training.label_checks import check_labels
+from keras_kd.training.label_checks import check_labels, require_class_axis
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED, LabelReader, Labels
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
@@ -89,7 +89,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         self._label_losses = tuple(label_losses)
         self._trackers = LossTrackers(["loss", *label_losses, *objective.names])
         self._label_reader = LabelReader(None, objective.student.output_shapes)
-        self._label_masking = LabelMasking(objective.student.output_names)
+        self._label_masking = LabelMasking(objective.student.output_axes)
         self._class_weights = None
         self.built = True
 
@@ -149,7 +149,8 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             auto_scale_loss: Whether to scale the loss under `mixed_float16`. Defaults to `True`.
 
         Raises:
-            ValueError: If `steps_per_execution` is not 1 and bad batches are to be skipped.
+            ValueError: If `steps_per_execution` is not 1 and bad batches are to be skipped, or if
+                a loss over the classes reads another axis than the one that they are on.
         """
         if self.on_bad_batch == "skip" and steps_per_execution != 1:
             raise ValueError(
@@ -157,6 +158,8 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
                 "`steps_per_execution` must be 1. "
                 f"Received: steps_per_execution={steps_per_execution}"
             )
+        student = self.objective.student
+        require_class_axis(loss, student.output_shapes, student.output_axes)
         self.objective.set_tasks(loss)
         only_evaluated = [AGREEMENT] if loss is None else []
         names = ["loss", *self._label_losses, *self.objective.names, *only_evaluated]
@@ -172,10 +175,9 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             jit_compile,
             auto_scale_loss,
         )
-        student = self.objective.student
         tasks = {name: self.objective.task_of_labels(name) for name in student.output_names}
         self._label_reader = LabelReader(loss, student.output_shapes, tasks)
-        self._label_masking = LabelMasking(student.output_names)
+        self._label_masking = LabelMasking(student.output_axes)
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any

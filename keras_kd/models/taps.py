@@ -319,6 +319,11 @@ class TappedModel:
         """Names of the model's outputs, in order."""
         return list(self.output_shapes)
 
+    @property
+    def output_axes(self) -> dict[str, int]:
+        """The axis of the channels (or classes) of each output, by name."""
+        return {name: self.channel_axes[name] for name in self.output_shapes}
+
 
 def named_outputs(outputs: Any, names: Sequence[str] = ()) -> dict[str, Any]:
     """Return the outputs of a model by name: the keys of a dict, or `names`, or `output_0`, ..."""

@@ -24,7 +24,8 @@ MEANINGS = {
 #: The activation that makes probabilities of the logits, by task.
 ACTIVATIONS = {"classes": "softmax", "binary": "sigmoid", "labels": "sigmoid"}
 
-_CLASSES = (
+#: Losses over the classes of an output.
+CLASS_LOSSES = (
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
     "CategoricalGeneralizedCrossEntropy",
@@ -130,7 +131,7 @@ def task_from_loss(loss: Any, units: int) -> str | None:
         units: Size of the output's last axis.
     """
     name = loss_name(loss)
-    if name in _CLASSES:
+    if name in CLASS_LOSSES:
         return "classes"
     if name in _YES_OR_NO:
         return "binary" if units == 1 else "labels"
@@ -163,7 +164,7 @@ def loss_name(loss: Any) -> str | None:
     if loss is None or (isinstance(loss, str) and loss.lower() in ("crossentropy", "ce")):
         return None
     found = keras.losses.get(loss)
-    for name in (*_CLASSES, *_YES_OR_NO, *_VALUES):
+    for name in (*CLASS_LOSSES, *_YES_OR_NO, *_VALUES):
         kind = getattr(keras.losses, name, None)
         if kind is not None and (isinstance(found, kind) or _is_function_of(found, kind)):
             return name

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_kd.models.task import CLASS_LOSSES, loss_name
 from keras_kd.training import backend
 from keras_kd.training.labels import (
     UNLABELED,
@@ -15,6 +16,7 @@ from keras_kd.training.labels import (
     OutputReader,
     per_output,
     replace_missing,
+    row_axis,
 )
 from keras_kd.training.tf_data import is_dataset
 
@@ -59,6 +61,29 @@ def sample_weights(structure: Any, name: str | None, names: Sequence[str]) -> An
         return None
     total = functools.reduce(ops.add, given)
     return (total + (len(names) - len(given))) / len(names)
+
+
+def require_class_axis(loss: Any, shapes: dict[str, Sequence], axes: dict[str, int]) -> None:
+    """Reject a loss over the classes of an output that are on another axis than it reads.
+
+    Args:
+        loss: The loss as passed to `compile`, by output or for all.
+        shapes: Shape of each output, by name.
+        axes: The axis of the classes of each output, by name.
+
+    Raises:
+        ValueError: If the classes are not on the axis of the loss.
+    """
+    for name, axis in axes.items():
+        own, rank = per_output(loss, name, list(axes)), len(shapes[name])
+        kind = loss_name(own)
+        if kind in CLASS_LOSSES and row_axis(own) % rank != axis:
+            raise ValueError(
+                f"The classes of the output '{name}' are on axis {axis} (channels_first), but its "
+                f"loss computes over another. Received: {kind} with axis={row_axis(own)}. Pass "
+                f"axis={axis} where the loss has that argument, with one-hot labels of the same "
+                "layout, or end the model in keras.layers.Permute with the classes last."
+            )
 
 
 def _mean_per_sample(weights: Any) -> Any:

@@ -1,7 +1,6 @@
 """The compiled loss and the compiled metrics of the labeled samples (or pixels, or elements)."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,7 +17,13 @@ from keras_kd.models.taps import named_outputs
 from keras_kd.training import backend
 from keras_kd.training.element_metrics import is_mean_over_elements, takes_element_weights
 from keras_kd.training.label_checks import CANNOT_OMIT
-from keras_kd.training.labels import Labels, OutputLabels, mask_weights, per_output
+from keras_kd.training.labels import (
+    Labels,
+    OutputLabels,
+    mask_weights,
+    per_output,
+    row_axis,
+)
 
 _MEANS = ("sum_over_batch_size", "mean")
 
@@ -32,11 +37,12 @@ class LabelMasking:
     get weights of 0 for what is missing.
 
     Args:
-        names: Names of the outputs.
+        channel_axes: The axis of the channels (or classes) of each output, by name.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = list(names)
+    def __init__(self, channel_axes: dict[str, int]) -> None:
+        self.names = list(channel_axes)
+        self._channel_axes = channel_axes
 
     def loss(
         self, compiled: Any, labels: Labels, y_pred: Any, sample_weight: Any, share: Any = None
@@ -85,7 +91,11 @@ class LabelMasking:
             with backend.outside_graph():  # The variables do not belong to the step.
                 compiled.build(y, y_pred)
         weights = [per_output(sample_weight, name, self.names) for name in labels.outputs]
-        whole = not any(map(_lacks_axes, weights, [outputs[name] for name in labels.outputs]))
+        whole = not any(
+            _lacks_axes(weight, outputs[name])
+            or self._is_beside_channels(name, weight, outputs[name])
+            for name, weight in zip(labels.outputs, weights, strict=True)
+        )
         if whole and all(found.known is None for found in labels.outputs.values()):
             compiled.update_state(y, y_pred, sample_weight)
             return
@@ -94,7 +104,7 @@ class LabelMasking:
             given = per_output(sample_weight, name, self.names)
             for metrics, weight in ((plain, None), (weighted, given)):
                 for metric in metrics:
-                    self._update_metric(metric, labels.outputs[name], prediction, weight)
+                    self._update_metric(name, metric, labels.outputs[name], prediction, weight)
 
     def _output_loss(
         self,
@@ -108,18 +118,21 @@ class LabelMasking:
         """Compute the loss of one output."""
         mask, is_mean = get_mask(prediction), loss.reduction in _MEANS
         if found.known is None:
+            labels = found.filled
+            if found.per_element and self._is_beside_channels(name, weight, prediction):
+                labels, prediction, weight = self._expand(name, loss, labels, prediction, weight)
             if mask is not None:
                 share = backend.replica_share(ops.sum(mask_weights(mask)))[0]
             if (
                 _lacks_axes(weight, prediction)
                 and type(loss).__call__ is keras.losses.Loss.__call__
             ):
-                values = loss.call(*_as_passed_to_loss(loss, found.filled, prediction))
+                values = loss.call(*_as_passed_to_loss(loss, labels, prediction))
                 weight = _to_rank(weight, len(values.shape))
-            return loss(found.filled, prediction, _multiply(weight, share if is_mean else None))
+            return loss(labels, prediction, _multiply(weight, share if is_mean else None))
         labels, known, values = found.filled, found.known, None
         if found.per_element:
-            labels, prediction = _expand(labels), _expand(prediction)
+            labels, prediction, weight = self._expand(name, loss, labels, prediction, weight)
         rank = 0  # Of a loss that returns only its mean.
         if type(loss).__call__ is keras.losses.Loss.__call__:
             values = loss.call(*_as_passed_to_loss(loss, labels, prediction))
@@ -143,12 +156,32 @@ class LabelMasking:
         # XLA drops the assertion that no value is partly labeled.
         return value if partly is False else ops.where(partly, float("nan"), value)
 
+    def _expand(
+        self, name: str, loss: Any, labels: Any, prediction: Any, weight: Any
+    ) -> tuple[Any, Any, Any]:
+        """Return labels, predictions and weights for which a loss returns each element's value."""
+        if self._is_beside_channels(name, weight, prediction):
+            weight = ops.expand_dims(weight, self._channel_axes[name])
+        axis = row_axis(loss)
+        return ops.expand_dims(labels, axis), ops.expand_dims(prediction, axis), weight
+
+    def _is_beside_channels(self, name: str, weight: Any, prediction: Any) -> bool:
+        """Whether a weight per position is given for channels that are not on the last axis."""
+        rank = len(prediction.shape)
+        return (
+            weight is not None
+            and self._channel_axes[name] != rank - 1
+            and len(weight.shape) == rank - 1
+        )
+
     def _update_metric(
-        self, metric: Any, found: OutputLabels, prediction: Any, weight: Any
+        self, name: str, metric: Any, found: OutputLabels, prediction: Any, weight: Any
     ) -> None:
         """Update one metric with the known labels of an output."""
         labels, known, partly = found.filled, found.known, False
         if known is None:
+            if self._is_beside_channels(name, weight, prediction) and is_mean_over_elements(metric):
+                labels, prediction, weight = self._expand(name, None, labels, prediction, weight)
             if _lacks_axes(weight, prediction) and isinstance(
                 metric, keras.metrics.MeanMetricWrapper
             ):
@@ -158,7 +191,7 @@ class LabelMasking:
             return
         what, mask, values = f"metric '{metric.name}'", get_mask(prediction), None
         if found.per_element and is_mean_over_elements(metric):
-            labels, prediction = _expand(labels), _expand(prediction)
+            labels, prediction, weight = self._expand(name, None, labels, prediction, weight)
         elif found.per_element and not takes_element_weights(metric):
             known, partly = _reduce_rank(known, len(known.shape) - 1, what, "whole row of labels")
         if type(metric).update_state is keras.metrics.MeanMetricWrapper.update_state:
@@ -214,11 +247,6 @@ def _lacks_axes(weight: Any, prediction: Any) -> bool:
     Keras does not broadcast it to values of a loss or metric per position.
     """
     return weight is not None and len(weight.shape) == 1 and len(prediction.shape) > 2
-
-
-def _expand(values: Any) -> Any:
-    """Add an axis of one element: the mean over it is the value of each element."""
-    return ops.expand_dims(values, -1)
 
 
 def _reduce_rank(mask: Any, rank: int, what: str, one: str | None = None) -> tuple[Any, Any]:

@@ -64,7 +64,8 @@ class OutputLabels:
         filled: The labels, with a valid number where one is missing.
         known: Boolean tensor, false where a label is missing: (batch, ...), or (batch, ..., units)
             if `per_element`. `None` if no label can be missing.
-        per_element: Whether single elements of a row may be missing. Defaults to `False`.
+        per_element: Whether the labels are rows, and the loss is the mean of a value of each of
+            their elements, so that a single one may be missing. Defaults to `False`.
     """
 
     given: Any
@@ -184,6 +185,7 @@ class OutputReader:
         #: The class that the loss ignores, or `None`.
         self.ignore_class = ignored_class(loss)
         self._per_element = self.shape[-1] != 1 and (loss is None or is_per_element(loss))
+        self._axis = row_axis(loss)
         either = isinstance(loss, str) and loss.lower() in _ANY_CROSSENTROPY
         #: Whether -1 is no label, in labels of any type, in integers, in integer class indices.
         self._coded = either or of_indices or kind in _PROBABILITIES
@@ -204,16 +206,16 @@ class OutputReader:
         given, labels = labels, ops.convert_to_tensor(labels)
         require_known_rank(labels, self.name)
         rows, column = self._form(labels)
+        per_element = rows and self._per_element
         known = self._known(labels, rows)
         if known is None:
-            return OutputLabels(given, labels)
-        per_element = rows and self._per_element
+            return OutputLabels(given, labels, per_element=per_element)
         if rows and not per_element:
-            known = ops.any(known, axis=-1, keepdims=True)
+            known = ops.any(known, axis=self._axis, keepdims=True)
         dtype = keras.backend.standardize_dtype(labels.dtype)
         filled = ops.where(known, labels, np.asarray(1 if self.ignore_class == 0 else 0, dtype))
         if column or (rows and not per_element):
-            known = known[..., 0]
+            known = ops.squeeze(known, -1 if column else self._axis)
         if self.ignore_class not in (None, UNLABELED):
             given = _drop_ignored(labels, self.ignore_class)
         return OutputLabels(given, filled, known, per_element)
@@ -242,11 +244,13 @@ class OutputReader:
 
 
 def is_per_element(loss: Any) -> bool:
-    """Whether a loss is the mean over the last axis of a value of each element."""
-    if loss_name(loss) not in PER_ELEMENT:
-        return False
-    loss = keras.losses.get(loss)
-    return not isinstance(loss, keras.losses.Loss) or loss.get_config().get("axis", -1) == -1
+    """Whether a loss is the mean over the rows of a value of each element."""
+    return loss_name(loss) in PER_ELEMENT
+
+
+def row_axis(loss: Any) -> int:
+    """Return the axis of the classes (or labels) in the tensors of a loss: `axis`, or the last."""
+    return loss.get_config().get("axis", -1) if isinstance(loss, keras.losses.Loss) else -1
 
 
 def ignored_class(loss: Any) -> int | None:

@@ -106,8 +106,10 @@ class Checkpoints:
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(16, 5)).astype("float32"), rng.integers(0, 4, 16)
         self.data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
-        network = [keras.Input((5,)), keras.layers.Dense(4)]
-        self.model = kd.Distiller(keras.Sequential(network), keras.Sequential(network))
+        student, teacher = (
+            keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)]) for _ in range(2)
+        )
+        self.model = kd.Distiller(student, teacher)
         self.model.compile("sgd")
         callbacks = [kd.callbacks.Resume(folder / "intact")]
         self.model.fit(self.data, epochs=3, verbose=0, callbacks=callbacks)

@@ -62,7 +62,7 @@ def test_masked_steps_of_sequences_do_not_count():
     values = layer.adversarial_loss(0, masked)
     np.testing.assert_array_equal(get_mask(values), real)
     np.testing.assert_allclose(values, np.logaddexp(0, -other), rtol=1e-5)
-    (loss,) = layer.train([keras.ops.convert_to_tensor(chunk)], [masked], None)
+    (loss,) = layer.train_step([keras.ops.convert_to_tensor(chunk)], [masked], None)
     each = (np.logaddexp(0, -one) + np.logaddexp(0, other)) / 2
     expected = np.mean([each[i, steps].mean() for i, steps in enumerate(real)])
     np.testing.assert_allclose(loss, expected, rtol=1e-5)

@@ -191,3 +191,29 @@ def test_fit_accepts_the_class_that_the_loss_ignores():
     x, _ = toy.data(8)
     logs = model.fit(x, np.full((8, 6, 6), 255), verbose=0).history
     assert logs["student_loss"] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "accepted"),
+    [
+        ("kl_divergence", False),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), False),
+        (SPARSE(from_logits=True), False),
+        (keras.losses.CategoricalCrossentropy(from_logits=True, axis=1), True),
+        (keras.losses.CategoricalFocalCrossentropy(from_logits=True, axis=-3), True),
+        ("mse", True),
+    ],
+)
+def test_a_loss_over_classes_must_read_their_axis(loss, accepted):
+    student, teacher = (
+        keras.Sequential(
+            [keras.Input((3, 4, 4)), layers.Conv2D(4, 1, data_format="channels_first")]
+        )
+        for _ in range(2)
+    )
+    model = kd.Distiller(student, teacher, "logits_mse")
+    if accepted:
+        model.compile("sgd", loss)
+        return
+    with pytest.raises(ValueError, match=r"are on axis 1 \(channels_first\).*with axis=-1"):
+        model.compile("sgd", loss)

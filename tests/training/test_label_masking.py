@@ -549,3 +549,50 @@ def test_a_weight_per_sample_weighs_all_its_positions(missing):
     each = weights[:, None, None] * known
     np.testing.assert_allclose(logs["student_loss"][0], (values * each).sum() / known.sum(), 1e-5)
     np.testing.assert_allclose(logs["accuracy"][0], (hits * each).sum() / each.sum(), 1e-5)
+
+
+# Channels on the first axis.
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", ["binary", "mse"])
+def test_channels_first_elements_are_masked_and_weighted_per_position(name, weighted):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 3, 2, 5)).astype("float32")
+    y = rng.integers(0, 2, (4, 2, 2, 5)).astype("float32")
+    y[0], y[1, 1, 0, 3] = NAN, NAN
+    weight = rng.uniform(0.5, 2, (4, 2, 5)).astype("float32") if weighted else None
+    student, teacher = (
+        keras.Sequential(
+            [keras.Input((3, 2, 5)), layers.Conv2D(2, 1, data_format="channels_first")]
+        )
+        for _ in range(2)
+    )
+    z, known = student.predict(x, verbose=0), ~np.isnan(y)
+    values = np.logaddexp(0, z) - y * z if name == "binary" else (z - y) ** 2
+    weights = known if weight is None else known * weight[:, None]
+    expected = np.nansum(values * weights) / known.sum()
+    binary = keras.losses.BinaryCrossentropy(from_logits=True, axis=1)
+    model = kd.Distiller(student, teacher, "logits_mse")
+    model.compile(keras.optimizers.SGD(0.0), binary if name == "binary" else "mse")
+    history = model.fit(x, y, 4, sample_weight=weight, verbose=0).history
+    np.testing.assert_allclose(history["student_loss"], [expected], rtol=1e-5)
+
+
+def test_a_weight_per_position_fits_channels_first_labels_of_which_none_can_be_missing():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 3, 2, 5)).astype("float32"), rng.integers(0, 9, (4, 2, 2, 5))
+    weight = rng.uniform(0.5, 2, (4, 2, 5)).astype("float32")
+    student, teacher = (
+        keras.Sequential(
+            [keras.Input((3, 2, 5)), layers.Conv2D(2, 1, data_format="channels_first")]
+        )
+        for _ in range(2)
+    )
+    expected = np.mean((student.predict(x, verbose=0) - y) ** 2 * weight[:, None])
+    model = kd.Distiller(student, teacher, "logits_mse")
+    model.compile(keras.optimizers.SGD(0.0), "mse", weighted_metrics=["mse"])
+    history = model.fit(x, y, 4, sample_weight=weight, verbose=0).history
+    np.testing.assert_allclose(history["student_loss"], [expected], rtol=1e-5)
+    total = expected * weight.size / weight.sum()
+    np.testing.assert_allclose(history["mse"], [total], rtol=1e-5)

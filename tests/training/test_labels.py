@@ -202,7 +202,7 @@ def test_each_output_gets_its_part_of_a_structure(structure, name, names, expect
         ("mse", True),
         (keras.losses.Huber(), True),
         (keras.losses.binary_crossentropy, True),
-        (keras.losses.BinaryCrossentropy(axis=1), False),
+        (keras.losses.BinaryCrossentropy(axis=1), True),
         (ROWS, False),
         ("cosine_similarity", False),
         (own_loss, False),
