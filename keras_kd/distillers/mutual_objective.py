@@ -178,6 +178,10 @@ class JoinedStudents:
             objective.student.model.name: next(iter(objective.student.output_shapes.values()))
             for objective in objectives
         }
+        self.output_axes = {
+            objective.student.model.name: next(iter(objective.student.output_axes.values()))
+            for objective in objectives
+        }
 
     def for_inference(self) -> "JoinedStudents":
         """Return the same students in inference mode."""
