@@ -5,6 +5,23 @@ from pathlib import Path
 
 import pytest
 
+#: Files that take longest. They start first, so that no process works on one while others idle.
+LONGEST = (
+    "test_arguments",
+    "test_snippets",
+    "test_task_matrix",
+    "test_conformance",
+    "examples/test_teacher_class",
+    "test_resume",
+    "test_qat_rewrites",
+    "test_distribution",
+    "test_label_masking",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.path.with_suffix("").as_posix().endswith(LONGEST))
+
 
 @pytest.fixture
 def tfds_set():
