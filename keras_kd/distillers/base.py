@@ -149,21 +149,20 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             auto_scale_loss: Whether to scale the loss under `mixed_float16`. Defaults to `True`.
 
         Raises:
-            ValueError: If `steps_per_execution` is not 1 and bad batches are to be skipped, or if
-                a loss over the classes reads another axis than the one that they are on.
+            ValueError: If bad batches are to be skipped and `steps_per_execution` is not 1, or if a
+                loss over the classes reads another axis than theirs.
         """
         if self.on_bad_batch == "skip" and steps_per_execution != 1:
             raise ValueError(
-                f"{type(self).__name__}: on_bad_batch='skip' checks each step, so "
-                "`steps_per_execution` must be 1. "
-                f"Received: steps_per_execution={steps_per_execution}"
+                f"{type(self).__name__}: on_bad_batch='skip' checks each step, so `steps_per_execution` "
+                f"must be 1. Received: steps_per_execution={steps_per_execution}"
             )
         student = self.objective.student
         require_class_axis(loss, student.output_shapes, student.output_axes)
         self.objective.set_tasks(loss)
         only_evaluated = [AGREEMENT] if loss is None else []
-        names = ["loss", *self._label_losses, *self.objective.names, *only_evaluated]
-        self._trackers = LossTrackers(names)
+        names = [*self._label_losses, *self.objective.names, *only_evaluated]
+        self._trackers = LossTrackers(["loss", *names])
         super().compile(
             optimizer,
             loss,
