@@ -154,8 +154,8 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         """
         if self.on_bad_batch == "skip" and steps_per_execution != 1:
             raise ValueError(
-                f"{type(self).__name__}: on_bad_batch='skip' checks each step, so `steps_per_execution` "
-                f"must be 1. Received: steps_per_execution={steps_per_execution}"
+                f"{type(self).__name__}: on_bad_batch='skip' checks each step, so it needs "
+                f"steps_per_execution=1. Received: steps_per_execution={steps_per_execution}"
             )
         student = self.objective.student
         require_class_axis(loss, student.output_shapes, student.output_axes)
