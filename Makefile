@@ -19,7 +19,7 @@ demo: install
 
 # Three processes of one TensorFlow thread each: on two cores, one works while others wait for
 # their child processes. A file's tests stay together.
-PYTEST := TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: install
 	$(PYTEST)
