@@ -196,13 +196,3 @@ def test_an_invalid_option_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="Expected 10 labels for output"):
         to_tflite(models.cnn(), tmp_path / "m.tflite", labels=["a", "b"])
     assert not list(tmp_path.iterdir())
-
-
-def test_a_free_number_of_steps_is_that_of_the_calibration(tmp_path):
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(4), keras.layers.Dense(2)])
-    x = np.random.default_rng(0).normal(size=(16, 5, 3)).astype("float32")
-    file = to_tflite(model, tmp_path / "m.tflite", "int8", x)
-    np.testing.assert_allclose(file.predict(x), model.predict(x, verbose=0), atol=0.05)
-    (given,) = Interpreter(str(file.path)).get_input_details()
-    assert tuple(given["shape"]) == (1, 5, 3)
