@@ -13,6 +13,7 @@ MODULES = {
     "choosing_defaults": "benchmarks.accuracy.choosing_defaults",
     "cifar100_resnet": "benchmarks.accuracy.cifar100_resnet",
     "cifar100_vgg": "benchmarks.accuracy.cifar100_vgg",
+    "compatibility": "benchmarks.export.compatibility",
     "compression": "benchmarks.export.compression",
     "epoch_ends": "benchmarks.speed.epoch_ends",
     "export_formats": "benchmarks.export.formats",

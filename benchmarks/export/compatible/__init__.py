@@ -1,0 +1,1 @@
+"""Models of the compatibility table, built from scratch with small sizes."""
