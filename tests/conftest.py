@@ -1,5 +1,6 @@
 """What tests of every room share."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -17,6 +18,22 @@ LONGEST = (
     "test_distribution",
     "test_label_masking",
 )
+
+
+def pytest_configure():
+    """Iterate over every data set without autotuning, whose thread ends seconds after the data."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return
+    import tensorflow as tf
+
+    iterate = tf.data.Dataset.__iter__
+
+    def iterate_untuned(dataset):
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return iterate(dataset.with_options(options))
+
+    tf.data.Dataset.__iter__ = iterate_untuned
 
 
 def pytest_collection_modifyitems(items):

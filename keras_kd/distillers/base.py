@@ -175,7 +175,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             auto_scale_loss,
         )
         tasks = {name: self.objective.task_of_labels(name) for name in student.output_names}
-        self._label_reader = LabelReader(loss, student.output_shapes, tasks)
+        self._label_reader = LabelReader(loss, student.output_shapes, tasks, student.output_axes)
         self._label_masking = LabelMasking(student.output_axes)
 
     def fit(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import tree
 
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.inputs import ModelInputs, matched_by_key, model_inputs
@@ -92,8 +93,11 @@ def check_batch(owner: str, inputs: ModelInputs | None, x: Any) -> None:
         x: Specification of a batch.
 
     Raises:
-        ValueError: If a key is missing in a dict batch, or a shape differs.
+        ValueError: If a key is missing in a dict batch, a shape differs, or the batch is text and
+            the model takes numbers.
     """
+    if inputs is not None and inputs.declared:
+        _check_not_text(owner, inputs, x)
     parts = None if inputs is None else inputs.parts(x, owner)
     if parts is None:
         return
@@ -107,6 +111,18 @@ def check_batch(owner: str, inputs: ModelInputs | None, x: Any) -> None:
         spec = dense_spec(part)
         if spec is not None:
             _check_shape(owner, spec.shape, shape)
+
+
+def _check_not_text(owner: str, inputs: ModelInputs, x: Any) -> None:
+    takes_text = any(part.dtype == "string" for part in tree.flatten(inputs.structure))
+    # Of a dict, other entries than the model's may be text.
+    specs = [] if isinstance(x, dict) else [dense_spec(part) for part in tree.flatten(x)]
+    if not takes_text and any(spec is not None and spec.dtype == "string" for spec in specs):
+        raise ValueError(
+            f"{owner} takes numbers, {_describe(inputs)}. Received: `x` of text. Convert it first; "
+            "the preprocessor of a KerasHub task does: dataset.map(task.preprocessor), or "
+            "fit(task.preprocessor(x), y)."
+        )
 
 
 def _check_shape(owner: str, shape: tuple, own: tuple) -> None:

@@ -18,7 +18,7 @@ from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.litert import signature as signatures
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.models.graph import require_built
-from keras_kd.models.inputs import select_inputs
+from keras_kd.models.inputs import predict_batch
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.models.user_warnings import warn_user
 from keras_kd.training.batches import as_batches, unpack_x_y
@@ -189,9 +189,7 @@ def _expected_outputs(
         return {outputs[0]: keras.ops.convert_to_numpy(value)}
     samples = len(tree.flatten(x)[0])
     # A model created under tf.distribute returns the outputs of every replica.
-    found = tree.map_structure(
-        lambda value: value[:samples], model.predict_on_batch(select_inputs(model, x))
-    )
+    found = tree.map_structure(lambda value: value[:samples], predict_batch(model, x))
     names, values = signatures.output_names(model, found), tree.flatten(found)
     # A re-created model may have other names; then the order decides, if it is known.
     if (

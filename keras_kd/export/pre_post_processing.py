@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_kd.litert.signature import Signature, output_names
 from keras_kd.models.graph import OpaqueModelError, open_graph
+from keras_kd.models.inputs import predict_batch
 from keras_kd.models.layouts import Layouts
 from keras_kd.models.logits import inspect_output
 
@@ -168,7 +169,7 @@ def require_logits(model: keras.Model, final_ops: Mapping[str, str], inputs: Sig
     checked = [name for name, op in final_ops.items() if op != "argmax"]
     if not checked:
         return
-    outputs = model.predict_on_batch(inputs.random_batch())
+    outputs = predict_batch(model, inputs.random_batch())
     names = output_names(model, outputs)
     values = dict(zip(names, keras.tree.flatten(outputs), strict=True))
     kinds = model_heads(model)

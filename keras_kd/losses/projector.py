@@ -16,13 +16,13 @@ def auto_projector(
 ) -> keras.layers.Layer | None:
     """Create the smallest linear map from the student's shape to the teacher's shape.
 
-    Vectors and sequences get a dense layer, maps a 1×1 convolution. Maps of another size are
-    average-pooled if the student's size is a multiple of the teacher's, and resized bilinearly
-    otherwise. Sequences of another length are average-pooled or repeated.
+    Vectors and sequences get a dense layer, maps and volumes a 1×1 convolution. Maps of another
+    size are average-pooled if the student's size is a multiple of the teacher's, and resized
+    bilinearly otherwise. Sequences and volumes of another size are average-pooled or repeated.
 
     Args:
-        teacher_shape: (batch, features), (batch, time, features) or (batch, height, width,
-            channels).
+        teacher_shape: (batch, features), (batch, time, features), (batch, height, width, channels)
+            or, of volumes and videos, (batch, depth or time, height, width, channels).
         student_shape: Shape of the student's tap, of the same rank.
         name: Name of the projector.
 
@@ -32,10 +32,10 @@ def auto_projector(
     Raises:
         ValueError: If there is no such map.
     """
-    if len(teacher_shape) != len(student_shape) or len(teacher_shape) not in (2, 3, 4):
+    if len(teacher_shape) != len(student_shape) or len(teacher_shape) not in (2, 3, 4, 5):
         raise ValueError(
-            "a projector maps (batch, features), (batch, time, features) or (batch, height, width, "
-            "channels) to the same rank"
+            "a projector maps (batch, features), (batch, time, features), (batch, height, width, "
+            "channels) or (batch, depth, height, width, channels) to the same rank"
         )
     if None in (teacher_shape[-1], student_shape[-1]):
         raise ValueError("the last axis of both taps must be known")
@@ -46,6 +46,8 @@ def auto_projector(
         return keras.layers.Dense(channels, name=name)
     if len(teacher_shape) == 3:
         return _sequence_projector(teacher_shape, student_shape, name)
+    if len(teacher_shape) == 5:
+        return _volume_projector(teacher_shape, student_shape, name)
     return _map_projector(teacher_shape, student_shape, name)
 
 
@@ -133,4 +135,23 @@ def _map_projector(teacher_shape: tuple, student_shape: tuple, name: str) -> ker
             steps.insert(0, keras.layers.AveragePooling2D(factors, name=f"{name}_pooling", **_LAST))
         else:
             steps.append(keras.layers.Resizing(*target, interpolation="bilinear", **_LAST))
+    return steps[0] if len(steps) == 1 else keras.Sequential(steps, name=name)
+
+
+def _volume_projector(teacher_shape: tuple, student_shape: tuple, name: str) -> keras.layers.Layer:
+    steps = []
+    if teacher_shape[-1] != student_shape[-1]:
+        steps.append(keras.layers.Dense(teacher_shape[-1], name=f"{name}_convolution"))
+    target, size = teacher_shape[1:4], student_shape[1:4]
+    # An unknown size agrees with any.
+    sizes = [(t, s) if None not in (t, s) else (1, 1) for t, s in zip(target, size, strict=True)]
+    if any(t % s and s % t for t, s in sizes):
+        raise ValueError("along each axis, one size must be a multiple of the other")
+    shrink = tuple(max(s // t, 1) for t, s in sizes)
+    grow = tuple(max(t // s, 1) for t, s in sizes)
+    if max(shrink) > 1:
+        pooling = keras.layers.AveragePooling3D(shrink, name=f"{name}_pooling", **_LAST)
+        steps.insert(0, pooling)
+    if max(grow) > 1:
+        steps.append(keras.layers.UpSampling3D(grow, name=f"{name}_repetition", **_LAST))
     return steps[0] if len(steps) == 1 else keras.Sequential(steps, name=name)

@@ -14,18 +14,36 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.models.keras_compat import CompatModel, run_graph, unwrap_message
+from keras_kd.models.keras_compat import (
+    CompatModel,
+    call_ranks,
+    get_mask,
+    run_graph,
+    set_mask,
+    unwrap_message,
+)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer or `keras.ops` operation in a graph."""
+    """One call of a layer or `keras.ops` operation in a graph.
+
+    Attributes:
+        path: The layer's name, `outer/inner` inside nested models.
+        layer: The layer or operation.
+        args: Positional arguments.
+        kwargs: Arguments by name.
+        outputs: What it returned, as a flat list.
+        order: For each model of the path, the rank of the call among those of the same layer, in
+            the order in which the code made them.
+    """
 
     path: str
     layer: Any
     args: tuple
     kwargs: dict[str, Any]
     outputs: list[keras.KerasTensor]
+    order: tuple[int, ...] = ()
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
@@ -41,7 +59,9 @@ class Graph:
         inputs: Symbolic inputs, in the structure of the model's inputs.
         outputs: Symbolic outputs, in the structure of the model's outputs.
         output_names: The names that Keras gives the outputs.
-        calls: The calls of each layer in order, by its path (`outer/inner` inside nested models).
+        calls: The calls of each layer in the order in which they run, by its path (`outer/inner`
+            inside nested models).
+        runs: The same by the id of the layer, which may have several paths.
         makers: The innermost call that produced a tensor, by the tensor's id.
         traced: Paths of the custom layers and subclassed models that were traced.
     """
@@ -50,13 +70,14 @@ class Graph:
     outputs: Any = None
     output_names: list[str] = field(default_factory=list)
     calls: dict[str, list[Call]] = field(default_factory=dict)
+    runs: dict[int, list[Call]] = field(default_factory=dict)
     makers: dict[int, Call] = field(default_factory=dict)
     traced: list[str] = field(default_factory=list)
 
-    def record(self, path: str, layer: Any, args: tuple, kwargs: dict, outputs: Any) -> None:
+    def record(self, call: Call) -> None:
         """Add one call."""
-        call = Call(path, layer, args, kwargs, tree.flatten(outputs))
-        self.calls.setdefault(path, []).append(call)
+        self.calls.setdefault(call.path, []).append(call)
+        self.runs.setdefault(id(call.layer), []).append(call)
         for tensor in call.outputs:
             self.makers.setdefault(id(tensor), call)
 
@@ -118,27 +139,46 @@ class _Reader:
         self.training = training
         self.graph = Graph(inputs=None)
 
-    def replay(self, functional: keras.Model, inputs: Any, prefix: str) -> Any:
+    def replay(
+        self, functional: keras.Model, inputs: Any, prefix: str, order: tuple[int, ...] = ()
+    ) -> Any:
+        ranks = call_ranks(functional)
+
         # A `training` that Keras stored in a call is kept: the outermost call overrides it.
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            return self.call(layer, args, kwargs, prefix + layer.name)
+            place = (*order, next(ranks[id(layer)]))
+            return self.call(layer, args, kwargs, prefix + layer.name, place)
 
         # `clone_model` would replace the intermediate tensors.
         return run_graph(functional, inputs, call)
 
-    def call(self, layer: Any, args: tuple, kwargs: dict, path: str) -> Any:
+    def call(self, layer: Any, args: tuple, kwargs: dict, path: str, order: tuple) -> Any:
         wanted = any(name.startswith(path + "/") for name in self.inside)
-        # A mask passed to the nested model would be lost.
-        if is_graph(layer) and (wanted or kwargs.get("mask") is None):
+        if is_graph(layer):
             inner = keras.Model(*_inputs_and_outputs(layer), name=layer.name)
-            outputs = self.replay(inner, _tensors((args, kwargs)), path + "/")
+            outputs = self.replay_masked(inner, args, kwargs, path + "/", order)
         elif wanted and isinstance(layer, keras.layers.Layer):
             self.graph.traced.append(path)
             inner = self.trace(layer, args, kwargs)
-            outputs = self.replay(inner, _tensors((args, kwargs)), path + "/")
+            outputs = self.replay(inner, _tensors((args, kwargs)), path + "/", order)
         else:
             outputs = layer(*args, **kwargs)
-        self.graph.record(path, layer, args, kwargs, outputs)
+        self.graph.record(Call(path, layer, args, kwargs, tree.flatten(outputs), order))
+        return outputs
+
+    def replay_masked(
+        self, functional: keras.Model, args: tuple, kwargs: dict, prefix: str, order: tuple
+    ) -> Any:
+        """Replay a nested model with the masks of its call, as Keras runs it."""
+        others = {name: value for name, value in kwargs.items() if name != "mask"}
+        inputs = _tensors((args, others))
+        before = [get_mask(x) for x in inputs]
+        for x, mask in zip(inputs, tree.flatten(kwargs.get("mask")), strict=False):
+            if mask is not None:
+                set_mask(x, mask)
+        outputs = self.replay(functional, inputs, prefix, order)
+        for x, mask in zip(inputs, before, strict=True):
+            set_mask(x, mask)
         return outputs
 
     def trace(self, layer: keras.layers.Layer, args: tuple, kwargs: dict) -> keras.Model:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from keras import ops
+from keras import ops, tree
 
 from keras_kd.models.graph import with_activation
 
@@ -37,10 +37,16 @@ class Hook:
         layer: A layer or operation of the model.
         target: `"output"` or `"input"` of its call, or `"preactivation"`, the input of its
             activation.
+        index: Position of the tensor in the output, as a flat list. Defaults to 0.
+        position: Which of the layer's calls it is, in the order in which they run. Defaults to 0.
+        calls: How often the layer runs in one call of the model. Defaults to 1.
     """
 
     layer: Any
     target: str
+    index: int = 0
+    position: int = 0
+    calls: int = 1
 
     @property
     def owner(self) -> Any:
@@ -89,19 +95,22 @@ class Recorder:
         """Return the captured tensor.
 
         Raises:
-            ValueError: If the layer did not run exactly once.
+            ValueError: If the layer did not run as often as expected.
         """
         captured = self.captured.get((id(hook.owner), hook.attribute), [])
         if hook.owner is not hook.layer:
             # A layer in a `TimeDistributed` runs once per time step.
-            return ops.stack([inputs for inputs, _ in captured], axis=1)
-        if len(captured) != 1:
+            steps = len(captured) // hook.calls
+            own = captured[hook.position * steps : (hook.position + 1) * steps]
+            return ops.stack([inputs for inputs, _ in own], axis=1)
+        if len(captured) != hook.calls:
             raise ValueError(
                 f"The layer '{hook.layer.name}' ran {len(captured)} times in one call of the "
-                "model, so its output is ambiguous. Tap a layer that runs once."
+                f"model, where {hook.calls} was expected, so its output is ambiguous. Tap a layer "
+                "that runs once."
             )
-        inputs, outputs = captured[0]
-        return outputs if hook.target == "output" else inputs
+        inputs, outputs = captured[hook.position]
+        return tree.flatten(outputs)[hook.index] if hook.target == "output" else inputs
 
 
 def _install(hook: Hook) -> None:

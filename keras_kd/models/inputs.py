@@ -124,6 +124,20 @@ def call_model(model: keras.Model, x: Any, **arguments: Any) -> Any:
         raise ValueError(_missing_message(f"'{model.name}'", missing[:1], x)) from error
 
 
+def predict_batch(model: keras.Model, x: Any) -> Any:
+    """Return the outputs of a model in inference, as NumPy arrays.
+
+    Args:
+        model: A built model.
+        x: A batch of what its `call` takes.
+
+    Raises:
+        ValueError: If a key is missing in a dict batch.
+    """
+    # A KerasHub task applies its preprocessor in methods of its own class.
+    return keras.Model.predict_on_batch(model, select_inputs(model, x))
+
+
 def matched_by_key(several: Sequence[ModelInputs]) -> bool:
     """Return whether models that get the same batch each take their part of it by key.
 

@@ -152,7 +152,7 @@ def _inspect(graph: Graph, tensor: keras.KerasTensor, known: dict[int, OutputKin
 def _inspect_call(graph: Graph, call: Call | None, known: dict[int, OutputKind]) -> OutputKind:
     if call is None:
         return OutputKind("unknown", None)
-    if _changes_layout(call.layer):
+    if changes_layout(call.layer):
         found = _inspect(graph, call.inputs[0], known)
         whole = found.kind != "softmax" or _keeps_classes(graph, call)
         return found if whole else OutputKind("unknown", call)
@@ -170,7 +170,7 @@ def trace_logits(graph: Graph, tensor: keras.KerasTensor) -> tuple[Call, list[Ca
         The call that computes the probabilities, and the calls that change their layout, in order.
     """
     call = graph.maker(tensor)
-    if not _changes_layout(call.layer):
+    if not changes_layout(call.layer):
         return call, []
     origin, layout_calls = trace_logits(graph, call.inputs[0])
     return origin, [*layout_calls, call]
@@ -281,7 +281,8 @@ def _is_layer(layer: Any) -> bool:
     return isinstance(layer, keras.layers.Layer)
 
 
-def _changes_layout(layer: Any) -> bool:
+def changes_layout(layer: Any) -> bool:
+    """Return whether a layer or operation changes the layout of its input only."""
     if isinstance(layer, keras.layers.Activation):
         return layer.activation is keras.activations.linear  # A cast, under mixed precision.
     return isinstance(layer, _LAYOUT_LAYERS) or (

@@ -6,26 +6,11 @@ from dataclasses import dataclass
 import keras
 
 from keras_kd.files import ShortRepr, text_table
-from keras_kd.models.graph import Call, Graph, open_graph, require_built
+from keras_kd.models.graph import Graph, open_graph, require_built
 from keras_kd.models.layouts import Layouts, shape_with_channels_last
+from keras_kd.models.learned_places import LearnedPlaces
+from keras_kd.models.tap_places import Place, has_known_order, list_places
 
-# Layout changes, dropout and input preprocessing: their outputs are not paired.
-_NOT_PAIRED = (
-    keras.layers.InputLayer,
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Permute,
-    keras.layers.Identity,
-    keras.layers.Rescaling,
-    keras.layers.Normalization,
-    keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.GaussianNoise,
-    keras.layers.GaussianDropout,
-)
 #: Lines in the `repr` of a list of taps.
 _SHOWN_LINES = 14
 
@@ -79,8 +64,10 @@ class TapList(tuple):
 def taps(model: keras.Model) -> TapList:
     """List the taps of a model with their shapes and depths.
 
-    Layers inside nested Functional and Sequential models are listed as `outer/inner`. A layer that
-    is called several times, or returns several tensors, is ambiguous as a tap and is not listed.
+    Layers inside nested Functional and Sequential models are listed as `outer/inner`. Of a layer
+    that is called several times, `layer@0` is the first call in the order of the model's code; of
+    one that returns several tensors, `layer:0` is the first tensor. The calls of a layer cannot be
+    told apart, and are not listed, where a subclassed model or a custom layer makes them.
 
     Args:
         model: A built `keras.Model` whose graph can be read.
@@ -97,17 +84,7 @@ def taps(model: keras.Model) -> TapList:
         >>> [tap.name for tap in kd.taps(teacher)]
     """
     require_built(model, "The model")
-    graph = open_graph(model)
-    depths, layouts = _depths(graph), Layouts(graph)
-    deepest = max(depths.values(), default=1)
-    found = []
-    for path, calls in graph.calls.items():
-        if len(calls) == 1 and _can_tap(calls[0]):
-            (tensor,) = calls[0].outputs
-            depth, kind = depths[id(tensor)], type(calls[0].layer).__name__
-            place = depth, depth / max(deepest, 1), layouts.channel_axis(tensor)
-            found.append(TapInfo(path, kind, tuple(tensor.shape), *place))
-    return TapList(sorted(found, key=lambda tap: tap.depth))
+    return TapList(tap for tap, _ in _list_taps(open_graph(model)))
 
 
 def pair_taps(teacher: keras.Model, student: keras.Model, n: int = 3) -> list[tuple[str, str]]:
@@ -117,7 +94,8 @@ def pair_taps(teacher: keras.Model, student: keras.Model, n: int = 3) -> list[tu
     its stages, evenly spaced and including the last one; in a model with a single stage (a
     transformer, a perceptron) they are evenly spaced over its depth. Each is paired with the
     teacher's tap of the same rank and nearest resolution at the most similar position in its
-    stage. Outputs are not paired.
+    stage. Places before the first layer with learned weights (preprocessing, augmentation, lookups)
+    are not paired, nor are outputs, or the logits that become an output without further weights.
 
     Args:
         teacher: A built `keras.Model`.
@@ -153,6 +131,19 @@ def pair_taps(teacher: keras.Model, student: keras.Model, n: int = 3) -> list[tu
     return list(pairs.items())
 
 
+def _list_taps(graph: Graph) -> list[tuple[TapInfo, Place]]:
+    """Return the taps of a graph in order of depth, each with its place."""
+    depths, layouts = _depths(graph), Layouts(graph)
+    deepest = max(depths.values(), default=1)
+    found = []
+    for place in _tappable(graph):
+        depth, kind = depths[id(place.tensor)], type(place.call.layer).__name__
+        position = depth, depth / max(deepest, 1), layouts.channel_axis(place.tensor)
+        info = TapInfo(place.name, kind, tuple(place.tensor.shape), *position)
+        found.append((info, place))
+    return sorted(found, key=lambda one: one[0].depth)
+
+
 def _depths(graph: Graph) -> dict[int, int]:
     """Return the length of the longest path to each tensor, by the tensor's id."""
     depths = {}
@@ -171,23 +162,27 @@ def _depth(graph: Graph, tensor: keras.KerasTensor, depths: dict[int, int]) -> i
     return depths[id(tensor)]
 
 
-def _can_tap(call: Call) -> bool:
-    return (
-        isinstance(call.layer, keras.layers.Layer)
-        and not isinstance(call.layer, keras.layers.InputLayer)
-        and len(call.outputs) == 1
-        and len(call.outputs[0].shape) >= 2
-    )
+def _tappable(graph: Graph) -> list[Place]:
+    """Return the places that can be tapped: tensors of layers that have an axis of channels."""
+    return [
+        place
+        for path in graph.calls
+        for place in list_places(graph, path)
+        if isinstance(place.call.layer, keras.layers.Layer)
+        and not isinstance(place.call.layer, keras.layers.InputLayer)
+        and len(place.tensor.shape) >= 2
+        and has_known_order(graph, place.call)
+    ]
 
 
 def _hidden_taps(model: keras.Model) -> list[tuple[TapInfo, float]]:
     """Return the hidden taps worth pairing, each with its position in its stage, from 0 to 1."""
-    every = taps(model)
-    last = max((tap.depth for tap in every), default=0)
-    not_paired = {kind.__name__ for kind in _NOT_PAIRED}
+    require_built(model, "The model")
+    graph = open_graph(model)
+    learned = LearnedPlaces(graph)
     stages = {}
-    for tap in every:
-        if tap.depth < last and tap.layer not in not_paired and tap.channel_axis is not None:
+    for tap, place in _list_taps(graph):
+        if place in learned and tap.channel_axis is not None:
             stages.setdefault((len(tap.shape), tap.positions), []).append(tap)
     found = []
     for stage in stages.values():

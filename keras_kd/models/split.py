@@ -4,7 +4,8 @@ import keras
 from keras import tree
 
 from keras_kd.models.graph import Graph, open_graph
-from keras_kd.models.taps import named_outputs, single_tensor
+from keras_kd.models.tap_places import find_place
+from keras_kd.models.taps import named_outputs
 
 
 def locate_layer(model: keras.Model, graph: Graph, tap: str) -> keras.KerasTensor:
@@ -13,7 +14,8 @@ def locate_layer(model: keras.Model, graph: Graph, tap: str) -> keras.KerasTenso
     Raises:
         ValueError: If the tap does not exist or is ambiguous.
     """
-    return single_tensor(model, graph.calls, tap, named_outputs(graph.outputs, graph.output_names))
+    outputs = named_outputs(graph.outputs, graph.output_names)
+    return find_place(model, graph, tap, outputs).tensor
 
 
 def model_after(model: keras.Model, tap: str, name: str) -> keras.Model:

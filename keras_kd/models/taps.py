@@ -1,7 +1,6 @@
 """Taps: named tensors in a model, all read in one forward pass."""
 
 import copy
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +36,7 @@ from keras_kd.models.logits import (
     log_probabilities,
     trace_logits,
 )
+from keras_kd.models.tap_places import find_place, has_known_order, hook_at
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class Tap:
     """A named tensor in a model.
 
     Args:
-        name: A layer's name, `outer/inner` inside a nested model, an output's name, or `None` for
-            the model's single output. Defaults to `None`.
+        name: A layer's name, `outer/inner` inside a nested model, `layer@1` for the second call of
+            a shared layer, `layer:1` for the second tensor that a layer returns, an output's name,
+            or `None` for the model's single output. Defaults to `None`.
         logits: Whether to recover the logits if the tensor is probabilities. Defaults to `False`.
     """
 
@@ -232,10 +233,11 @@ class TappedModel:
         if self.activations.get(tap) and tap not in self._converted:
             origin, layout_calls = trace_logits(graph, tensor)
             target = "input" if input_is_logits(origin) else "preactivation"
-            return TapSource(Hook(origin.layer, target), tuple(layout_calls))
+            return TapSource(hook_at(graph, origin, target), tuple(layout_calls))
         if self._is_output(tap):
             return TapSource()
-        return TapSource(Hook(graph.calls[tap.name][0].layer, "output"))
+        place = find_place(self.model, graph, tap.name, {})
+        return TapSource(hook_at(graph, place.call, "output", place.index))
 
     def _is_output(self, tap: Tap) -> bool:
         return tap.name is None or tap.name in self.output_shapes
@@ -283,7 +285,7 @@ class TappedModel:
             return _single(self.model, outputs)
         if tap.name in outputs:
             return outputs[tap.name]
-        return single_tensor(self.model, graph.calls, tap.name, outputs)
+        return find_place(self.model, graph, tap.name, outputs).tensor
 
     def _read_outputs_only(
         self, cause: OpaqueModelError
@@ -337,8 +339,9 @@ def named_outputs(outputs: Any, names: Sequence[str] = ()) -> dict[str, Any]:
 def _can_hook(graph: Graph, tensor: keras.KerasTensor) -> bool:
     """Return whether hooks can capture the logits; they cannot in the ops of a traced `call`."""
     origin, layout_calls = trace_logits(graph, tensor)
-    return not graph.traced or all(
-        isinstance(call.layer, keras.layers.Layer) for call in (origin, *layout_calls)
+    return not graph.traced or (
+        has_known_order(graph, origin)
+        and all(isinstance(call.layer, keras.layers.Layer) for call in (origin, *layout_calls))
     )
 
 
@@ -360,28 +363,3 @@ def _output_at(model: keras.Model, named: dict[str, Any], tap: Tap) -> Any:
             f"does not run on symbolic tensors. Received: tap={tap}"
         )
     return named[tap.name]
-
-
-def single_tensor(
-    model: keras.Model, calls: dict[str, list[Call]], name: str, outputs: dict[str, Any]
-) -> keras.KerasTensor:
-    """Return the only tensor of a layer.
-
-    Raises:
-        ValueError: If there is no such layer, or it returns more than one tensor.
-    """
-    found = calls.get(name)
-    if found is None:
-        known = [*calls, *outputs]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[-3:]
-        raise ValueError(
-            f"'{model.name}' has no layer or output '{name}'. Did you mean one of "
-            f"{', '.join(repr(n) for n in near)}?"
-        )
-    tensors = [tensor for call in found for tensor in call.outputs]
-    if len(tensors) > 1:
-        raise ValueError(
-            f"'{name}' of '{model.name}' returns {len(tensors)} tensors (it is called "
-            f"{len(found)} times), so the tap is ambiguous. Tap a layer that returns one."
-        )
-    return tensors[0]

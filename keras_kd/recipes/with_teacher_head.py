@@ -6,7 +6,7 @@ import keras
 
 from keras_kd.losses.projector import resolve_projector
 from keras_kd.models.graph import open_graph, require_built
-from keras_kd.models.split import model_after
+from keras_kd.models.split import locate_layer, model_after
 from keras_kd.models.tap_names import resolve_tap, tap_name
 from keras_kd.models.taps import Tap, TappedModel
 
@@ -62,7 +62,7 @@ def with_teacher_head(
     shapes, axes = zip(*(_channels_last(model, tap) for model, tap in ends), strict=True)
     body = open_graph(student, inside=[student_tap])
     body.require_runnable(student)
-    features = _move_axis(body.calls[student_tap][0].outputs[0], axes[1], -1)
+    features = _move_axis(locate_layer(student, body, student_tap), axes[1], -1)
     features = _projector(*shapes)(features)
     head = model_after(teacher, teacher_tap, "teacher_head")
     head.trainable = False

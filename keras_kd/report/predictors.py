@@ -12,7 +12,7 @@ from keras_kd.export.pre_post_processing import model_heads
 from keras_kd.export.score_counters import are_distributions, log_odds, log_probabilities
 from keras_kd.litert import signature as signatures
 from keras_kd.litert.interpreter import LiteRT, read_tflite
-from keras_kd.models.inputs import model_inputs, select_inputs
+from keras_kd.models.inputs import model_inputs, predict_batch
 from keras_kd.models.output_evidence import OutputTask
 
 
@@ -138,8 +138,7 @@ class Predictor:
             )
         else:
             size = len(tree.flatten(x)[0])
-            own = select_inputs(self._model, x)
-            outputs = [value[:size] for value in tree.flatten(self._model.predict_on_batch(own))]
+            outputs = [value[:size] for value in tree.flatten(predict_batch(self._model, x))]
         if len(outputs) != 1:
             raise ValueError(
                 f"Expected models with one output. Received: '{self.name}' with {len(outputs)}. "

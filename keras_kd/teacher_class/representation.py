@@ -7,12 +7,13 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_kd.models.graph import Call, built_inputs, open_graph, with_activation
+from keras_kd.models.graph import Call, Graph, built_inputs, open_graph, with_activation
 from keras_kd.models.hooks import Hook, Recorder
 from keras_kd.models.inputs import call_model
 from keras_kd.models.logits import ACTIVATED
 from keras_kd.models.split import locate_layer, model_after, require_single_path
 from keras_kd.models.tap_names import resolve_tap, tap_name
+from keras_kd.models.tap_places import hook_at
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import (
@@ -67,7 +68,7 @@ class Representation:
         self._final_activation = function
         self._tapped = TappedModel(model, [Tap(layer)])
         _require_channels_last(self._tapped, layer)
-        self._hook = _preactivation_hook(call.layer) if mimic == "preactivation" else None
+        self._hook = _preactivation_hook(graph, call) if mimic == "preactivation" else None
 
     @property
     def units(self) -> int:
@@ -304,9 +305,10 @@ def _activation(call: Call | None) -> Any:
     return layer.activation
 
 
-def _preactivation_hook(layer: Any) -> Hook:
+def _preactivation_hook(graph: Graph, call: Call) -> Hook:
     """Return the hook that captures the input of a layer's activation."""
-    return Hook(layer, "input" if isinstance(layer, _ACTIVATION_LAYERS) else "preactivation")
+    only = isinstance(call.layer, _ACTIVATION_LAYERS)
+    return hook_at(graph, call, "input" if only else "preactivation")
 
 
 def _is_idempotent(function: Any) -> bool:

@@ -122,6 +122,7 @@ class LabelReader:
         loss: The loss as passed to `compile`, by output or for all.
         shapes: Shape of each output, by name.
         tasks: Task of each output, by name; `None` where it is not known. Defaults to `None`.
+        axes: The axis of the channels (or classes) of each output, by name. Defaults to the last.
     """
 
     def __init__(
@@ -129,12 +130,16 @@ class LabelReader:
         loss: Any,
         shapes: dict[str, tuple[int | None, ...]],
         tasks: dict[str, str | None] | None = None,
+        axes: dict[str, int] | None = None,
     ) -> None:
         self.names = list(shapes)
         losses, tasks = {name: per_output(loss, name, self.names) for name in shapes}, tasks or {}
         self._with_loss = [name for name, one in losses.items() if one is not None]
         self.outputs = {
-            name: OutputReader(name, shape, losses[name], tasks.get(name))
+            name: OutputReader(
+                *(name, shape, losses[name], tasks.get(name)),
+                channels_last=axes is None or axes[name] == len(shape) - 1,
+            )
             for name, shape in shapes.items()
         }
 
@@ -169,10 +174,17 @@ class OutputReader:
         shape: Shape of the predictions, (batch, ..., units).
         loss: The compiled loss of the output in any form, or `None`.
         task: The task of the output; `None` if it is not known. Defaults to `None`.
+        channels_last: Whether the last axis of the predictions is the channels (or classes).
+            Defaults to `True`.
     """
 
     def __init__(
-        self, name: str, shape: Sequence[int | None], loss: Any, task: str | None = None
+        self,
+        name: str,
+        shape: Sequence[int | None],
+        loss: Any,
+        task: str | None = None,
+        channels_last: bool = True,
     ) -> None:
         self.name = name
         self.shape = tuple(shape)
@@ -184,7 +196,8 @@ class OutputReader:
         self.classes = self.shape[-1] if of_indices else None
         #: The class that the loss ignores, or `None`.
         self.ignore_class = ignored_class(loss)
-        self._per_element = self.shape[-1] != 1 and (loss is None or is_per_element(loss))
+        elements = self.shape[-1] != 1 or not channels_last
+        self._per_element = elements and (loss is None or is_per_element(loss))
         self._axis = row_axis(loss)
         either = isinstance(loss, str) and loss.lower() in _ANY_CROSSENTROPY
         #: Whether -1 is no label, in labels of any type, in integers, in integer class indices.

@@ -132,6 +132,12 @@ def mixed_precision():
     return keras.Model(inputs, layers.Dense(3, dtype="float32")(x))
 
 
+def masked_nested():
+    inner = keras.Sequential([keras.Input((7, 4)), layers.LSTM(3)], name="inner")
+    x = keras.Input((7,), dtype="int32")
+    return keras.Model(x, inner(layers.Embedding(9, 4, mask_zero=True)(x)))
+
+
 REGULARIZERS = {
     "kernel_regularizer": keras.regularizers.L1L2(0.01, 0.02),
     "bias_regularizer": "l2",
@@ -315,12 +321,6 @@ def subclassed():
     return model
 
 
-def masked_nested():
-    inner = keras.Sequential([keras.Input((7, 4)), layers.LSTM(3)], name="inner")
-    x = keras.Input((7,), dtype="int32")
-    return keras.Model(x, inner(layers.Embedding(9, 4, mask_zero=True)(x)))
-
-
 def grouped():
     x = keras.Input((5, 4))
     return keras.Model(x, layers.GroupQueryAttention(4, 4, 2)(x, x))
@@ -333,7 +333,7 @@ REJECTED = {
         lambda: of(Subclassed(name="sub"), VECTOR),
         "'sub' (Subclassed) is a subclassed model",
     ),
-    "nested with a mask": (masked_nested, "'inner' (Sequential) is a subclassed model or receives"),
+    "nested with a mask": (masked_nested, "'inner' (Sequential) receives a mask, so its layers"),
     "custom layer": (
         lambda: of(Scale(name="own"), VECTOR),
         "'own' (Scale) is a custom layer. Pass",

@@ -1,5 +1,6 @@
 """Models that cannot share a batch, and batches that lack an input, are rejected."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -120,3 +121,16 @@ def test_fit_names_the_model_and_the_missing_key_before_training():
         model.fit(tf.data.Dataset.from_tensor_slices(({"audio": x["audio"]}, y)).batch(8))
     for one, other in zip(before, student.weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_text_is_rejected_where_a_model_takes_numbers():
+    text = tf.TensorSpec((None,), tf.string)
+    inputs = model_inputs(toy.named("student", ("audio", "image")))
+    message = r"student takes numbers, \{'audio'.*`x` of text.*dataset.map\(task.preprocessor\)"
+    with pytest.raises(ValueError, match=message):
+        check_batch("The student", inputs, text)
+    check_batch("The student", inputs, {"audio": SPEC, "image": SPEC, "title": text})
+    x = layers.Input((1,), dtype="string")
+    lookup = layers.StringLookup(vocabulary=["a", "b"])(x)
+    model = keras.Model(x, layers.Embedding(4, 2)(lookup))
+    check_batch("The student", model_inputs(model), tf.TensorSpec((None, 1), tf.string))

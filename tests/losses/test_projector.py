@@ -16,6 +16,14 @@ from keras_kd.losses.projector import PairProjectors, auto_projector, resolve_pr
         ((None, 4, 4, 5), (None, 4, 4, 3), [layers.Dense]),
         ((None, 4, 4, 5), (None, 8, 4, 3), [layers.AveragePooling2D, layers.Dense]),
         ((None, 4, 4, 5), (None, 6, 3, 5), [layers.Resizing]),
+        ((None, 2, 4, 4, 5), (None, 2, 4, 4, 3), [layers.Dense]),
+        ((None, 2, 4, 4, 5), (None, 4, 4, 4, 3), [layers.AveragePooling3D, layers.Dense]),
+        ((None, 6, 4, 4, 5), (None, 3, 2, 4, 5), [layers.UpSampling3D]),
+        (
+            (None, 6, 2, 4, 5),
+            (None, 3, 4, 4, 3),
+            [layers.AveragePooling3D, layers.Dense, layers.UpSampling3D],
+        ),
     ],
 )
 def test_the_smallest_projector_gives_the_teachers_shape(teacher_shape, student_shape, kinds):
@@ -37,12 +45,23 @@ def test_equal_shapes_need_no_projector():
         ((None, 5), (None, 4, 5), "to the same rank"),
         ((None, 5), (None, None), "the last axis of both taps must be known"),
         ((None, 4, 5), (None, 6, 5), "one sequence length must be a multiple of the other"),
+        ((None, 4, 4, 4, 5), (None, 6, 4, 4, 5), "one size must be a multiple of the other"),
+        ((None, 2, 4, 4, 4, 5), (None, 2, 4, 4, 4, 3), "to the same rank"),
         ((None, 4, 4, 5), (None, None, 8, 5), "heights and widths of both taps must be known"),
     ],
 )
 def test_shapes_without_a_projector_are_rejected(teacher_shape, student_shape, message):
     with pytest.raises(ValueError, match=message):
         auto_projector(teacher_shape, student_shape, "projector")
+
+
+def test_volumes_are_pooled_projected_and_repeated():
+    projector = auto_projector((None, 4, 2, 1, 2), (None, 2, 4, 1, 3), "projector")
+    x = np.random.default_rng(0).normal(size=(2, 2, 4, 1, 3)).astype("float32")
+    found = projector(x)
+    kernel, bias = map(np.asarray, projector.layers[1].weights)
+    pooled = x.reshape(2, 2, 2, 2, 1, 3).mean(3)
+    np.testing.assert_allclose(found, np.repeat(pooled @ kernel + bias, 2, axis=1), rtol=1e-5)
 
 
 def test_a_custom_layer_must_return_the_teachers_shape():

@@ -17,6 +17,7 @@ from keras_kd.models.graph import (
     require_built,
     with_activation,
 )
+from keras_kd.models.keras_compat import get_mask
 from tests import toy
 
 
@@ -53,6 +54,23 @@ def test_nested_models_are_expanded_and_calls_have_paths():
     assert graph.maker(head.inputs[0]).path == "inner/head"
     assert graph.maker(keras.tree.flatten(graph.inputs)[0]) is None
     assert not graph.traced
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_a_nested_model_with_a_mask_is_opened(explicit):
+    inner_inputs = [keras.Input((4, 3)), keras.Input((4, 3))]
+    x = layers.Add(name="sum")(inner_inputs)
+    inner = keras.Model(inner_inputs, layers.LSTM(2, name="lstm")(x), name="inner")
+    ids = keras.Input((4,), dtype="int32")
+    embedded = layers.Embedding(5, 3, mask_zero=not explicit, name="embedding")(ids)
+    given = {"mask": [keras.ops.not_equal(ids, 0)] * 2} if explicit else {}
+    outputs = layers.Dense(2)(inner([embedded, layers.Rescaling(2.0)(embedded)], **given))
+    graph = open_graph(keras.Model(ids, outputs))
+    assert {"inner/sum", "inner/lstm"} <= set(graph.calls)
+    (summed,) = graph.calls["inner/sum"][0].outputs
+    assert get_mask(summed) is not None
+    (source,) = graph.calls["embedding"][0].outputs
+    assert (get_mask(source) is None) == explicit  # The mask is one of the nested call.
 
 
 def test_a_custom_layer_is_traced_only_for_a_tap_inside_it():

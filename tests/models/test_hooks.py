@@ -62,6 +62,35 @@ def test_recorders_of_other_threads_capture_nothing(model):
     assert "call" not in hook.layer.__dict__
 
 
+def test_one_call_and_one_tensor_are_captured():
+    lstm = layers.LSTM(2, return_state=True, name="lstm")
+    inputs = keras.Input((3, 5))
+    model = keras.Model(inputs, [*lstm(inputs), *lstm(layers.ReLU()(inputs))])
+    steps = np.stack([X, 2 * X, 3 * X], axis=1)
+    hooks = [Hook(lstm, "output", index=2, position=1, calls=2), Hook(lstm, "input", calls=2)]
+    with Recorder(hooks) as recorder:
+        ran = model(steps)
+    runs = [np.asarray(ran[2]), np.asarray(ran[5])]
+    found = np.asarray(recorder.value(hooks[0]))
+    assert any(np.array_equal(found, run) for run in runs)
+    assert recorder.value(hooks[1]).shape == (2, 3, 5)
+    with pytest.raises(ValueError, match="'lstm' ran 2 times in one call of the model, where 3"):
+        recorder.value(Hook(lstm, "output", calls=3))
+
+
+def test_each_call_of_a_wrapped_layer_has_its_own_steps():
+    inputs = keras.Input((3, 5))
+    wrapped = layers.TimeDistributed(layers.Dense(5, activation="softmax"))
+    model = keras.Model(inputs, wrapped(wrapped(inputs)))
+    hooks = [Hook(wrapped, "preactivation", position=i, calls=2) for i in range(2)]
+    steps = np.stack([X, 2 * X, 3 * X], axis=1)
+    with Recorder(hooks) as recorder:
+        outputs = model(steps)
+    first, second = (keras.ops.softmax(recorder.value(hook)) for hook in hooks)
+    np.testing.assert_allclose(first, wrapped(steps), rtol=1e-5)
+    np.testing.assert_allclose(second, outputs, rtol=1e-5)
+
+
 def test_a_layer_that_runs_twice_is_ambiguous(model):
     hook = Hook(model.get_layer("hidden"), "output")
     with Recorder([hook]) as recorder:

@@ -13,6 +13,7 @@ from keras_kd.models.inputs import (
     matched_by_key,
     merge_inputs,
     model_inputs,
+    predict_batch,
     select_inputs,
 )
 from tests import toy
@@ -169,3 +170,19 @@ def test_inputs_of_several_models_are_merged():
     }
     assert merge_inputs([image, image]).shape == (None, 5)
     assert merge_inputs([toy.mlp("c"), toy.mlp("d")]).shape == (None, 5)
+
+
+def test_a_batch_is_predicted_without_the_methods_of_the_class():
+    class Task(keras.Model):
+        """Preprocesses in `predict_on_batch`, as a KerasHub task does."""
+
+        def predict_on_batch(self, x):
+            return super().predict_on_batch(x * 0)
+
+    inputs = keras.Input((5,), name="image")
+    model = Task(inputs, layers.Dense(2)(inputs))
+    x = X["image"]
+    np.testing.assert_allclose(predict_batch(model, x), model(x), rtol=1e-6)
+    found = predict_batch(model, X)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, model(x), rtol=1e-6)

@@ -51,11 +51,12 @@ def test_every_listed_tap_can_be_used():
         assert TappedModel(model, [Tap(tap.name)]).shapes[Tap(tap.name)] == tap.shape
 
 
-def test_a_layer_that_is_called_twice_is_not_listed():
+def test_each_call_of_a_layer_is_listed():
     inputs = keras.Input((4,))
     twice = layers.Dense(4, name="twice")
     model = keras.Model(inputs, layers.Dense(2, name="head")(twice(twice(inputs))))
-    assert [tap.name for tap in kd.taps(model)] == ["head"]
+    found = [(tap.name, tap.depth) for tap in kd.taps(model)]
+    assert found == [("twice@0", 1), ("twice@1", 2), ("head", 3)]
 
 
 def test_the_list_prints_as_a_table():
@@ -97,6 +98,19 @@ def test_the_pairs_fit_a_hint():
     student = _network("student", 1, (4, 8), size=16)
     model = kd.Distiller(student, teacher, kd.losses.Hint(taps=kd.pair_taps(teacher, student)))
     assert len(model.projectors["hint"].projectors) == 3
+
+
+def test_augmentation_lookups_and_disguised_logits_are_not_paired():
+    def augmented(name, blocks):
+        x = inputs = keras.Input((16, 16, 3))
+        x = layers.RandomZoom(0.1)(layers.Rescaling(2.0)(layers.RandomFlip()(x)))
+        for i in range(blocks):
+            x = layers.Conv2D(4, 3, padding="same", activation="relu", name=f"conv{i}")(x)
+        x = layers.Dense(5, name="logits")(layers.GlobalAveragePooling2D(name="features")(x))
+        return keras.Model(inputs, layers.Softmax()(x), name=name)
+
+    pairs = kd.pair_taps(augmented("teacher", 4), augmented("student", 2), n=9)
+    assert pairs == [("conv3", "conv1"), ("features", "features")]
 
 
 def test_models_without_a_common_rank_are_rejected():

@@ -108,7 +108,21 @@ def open_student(model: keras.Model) -> Graph:
             f"Received: '{model.name}' ({type(model).__name__}), which is subclassed. Build it "
             "with the functional API: keras.Model(inputs, outputs)."
         )
-    return open_graph(model)
+    graph = open_graph(model)
+    for calls in graph.calls.values():
+        for call in calls:
+            _reject_mask(call)
+    return graph
+
+
+def _reject_mask(call: Call) -> None:
+    """Reject a nested model that is called with a mask, which tf_keras may compute otherwise."""
+    masks = tree.flatten(call.kwargs.get("mask"))
+    if is_graph(call.layer) and any(mask is not None for mask in masks):
+        raise ValueError(
+            f"'{call.path}' ({type(call.layer).__name__}) receives a mask, so its layers cannot be "
+            "converted one by one. Build it without a mask, or with its layers in the outer model."
+        )
 
 
 def convert_student(student: keras.Model, custom: Custom | None) -> ConvertedModel:

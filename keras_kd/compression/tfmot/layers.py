@@ -165,8 +165,8 @@ def _check_convertible(layer: keras.layers.Layer, path: str) -> None:
     """Reject layers that are not part of Keras, and weights other than float32."""
     if isinstance(layer, keras.Model):
         raise ValueError(
-            f"{_describe(layer, path)} is a subclassed model or receives a mask, so its layers "
-            "cannot be converted one by one. Build it with the functional API, without a mask."
+            f"{_describe(layer, path)} is a subclassed model, so its layers cannot be converted "
+            "one by one. Build it with the functional API."
         )
     if not type(layer).__module__.startswith("keras."):
         raise ValueError(

@@ -50,7 +50,12 @@ class TfKerasTappedModel(TappedModel):
     def _find_tensor(self, hook: Hook) -> Any:
         """Return the tensor of the tf_keras model that corresponds to a hook of the Keras 3 one."""
         graph = self._wrapped.converted.graph
-        call = next(c for calls in graph.calls.values() for c in calls if c.layer is hook.layer)
+        call = graph.runs[id(hook.layer)][hook.position]
+        if hook.calls > 1:
+            raise ValueError(
+                f"The layer '{call.path}' of '{self.model.name}' is called {hook.calls} times, and "
+                "a single call cannot be tapped in tf_keras. Tap a layer that is called once."
+            )
         layers = self._wrapped.converted.layers.get(call.path)
         if layers is None or (hook.target == "preactivation" and len(layers) < 2):
             raise ValueError(
@@ -61,7 +66,7 @@ class TfKerasTappedModel(TappedModel):
             return self._find_output(graph.maker(call.inputs[0]), call.inputs[0])
         if hook.target == "preactivation":
             return self._output(layers[0].name, 0, 1, 0)
-        return self._find_output(call, call.outputs[0])
+        return self._find_output(call, call.outputs[hook.index])
 
     def _find_output(self, call: Call, tensor: keras.KerasTensor) -> Any:
         """Return the tf_keras tensor of an output of a call."""

@@ -54,3 +54,18 @@ def test_a_layer_inside_another_one_cannot_be_tapped():
     model = keras.Model(x, layers.GlobalAveragePooling1D()(outputs), name="student")
     with pytest.raises(ValueError, match="steps/"):
         tap_both(model, [Tap("steps/inner")])
+
+
+def test_one_call_of_several_cannot_be_tapped():
+    shared, x = layers.Dense(5, name="shared"), keras.Input((5,))
+    model = keras.Model(x, layers.Dense(2)(shared(shared(x))), name="student")
+    with pytest.raises(ValueError, match="'shared' of 'student' is called 2 times, and a single"):
+        tap_both(model, [Tap("shared@0")])
+
+
+def test_one_tensor_of_several():
+    x = keras.Input((4, 5))
+    steps, state = layers.SimpleRNN(3, return_sequences=True, return_state=True, name="rnn")(x)
+    joined = layers.Concatenate()([layers.GlobalAveragePooling1D()(steps), state])
+    model = keras.Model(x, layers.Dense(2, name="head")(joined), name="student")
+    assert_same_taps(model, [Tap("rnn:0"), Tap("rnn:1")])

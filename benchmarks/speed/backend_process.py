@@ -1,0 +1,103 @@
+"""Process that times training on one Keras backend, and measures the teacher's share of memory."""
+
+import json
+import sys
+
+import keras
+import numpy as np
+from keras import distillation
+
+import keras_kd as kd
+from benchmarks.shared.step_networks import BATCH, SHAPES, STUDENTS, TEACHERS
+from benchmarks.shared.timing import seconds_in_turns
+from benchmarks.shared.training import build_cnn, sparse_loss
+
+IMAGES = "28×28×1"
+BATCHES = 8
+
+
+def student():
+    return build_cnn("student", *STUDENTS[IMAGES], SHAPES[IMAGES])
+
+
+def teacher():
+    return build_cnn("teacher", *TEACHERS[IMAGES], SHAPES[IMAGES], seed=1)
+
+
+def samples():
+    rng = np.random.default_rng(0)
+    count = BATCHES * BATCH
+    return rng.random((count, *SHAPES[IMAGES]), "float32"), rng.integers(0, 10, count)
+
+
+def fit_runner(model):
+    """Return a function that trains for some steps with `fit`, from arrays."""
+    model.compile("adam", sparse_loss())
+    x, y = samples()
+
+    def run(count):
+        part = slice(count * BATCH)
+        model.fit(x[part], y[part], batch_size=BATCH, shuffle=False, verbose=0)
+
+    return run
+
+
+def forward_runner(model):
+    """Return a function that runs a model on some batches."""
+    x, _ = samples()
+    return lambda count: [model.predict_on_batch(x[:BATCH]) for _ in range(count)]
+
+
+def measure_steps(turns, count):
+    """Return the ratios of our step and Keras's to the student's step and the teacher's pass."""
+    keras_distiller = distillation.Distiller(
+        teacher=teacher(),
+        student=student(),
+        distillation_losses=distillation.LogitsDistillation(),
+    )
+    times = seconds_in_turns(
+        {
+            "student": fit_runner(student()),
+            "teacher": forward_runner(teacher()),
+            "ours": fit_runner(kd.Distiller(student(), teacher())),
+            "keras": fit_runner(keras_distiller),
+        },
+        turns,
+        count,
+    )
+    bound = times["student"] + times["teacher"]
+    milliseconds = {f"{name}_ms": 1e3 * float(np.median(one)) for name, one in times.items()}
+    ratios = {name: float(np.median(times[name] / bound)) for name in ("ours", "keras")}
+    return {**ratios, **milliseconds}
+
+
+def teacher_copies():
+    """Return how often the teacher's weights are in memory during a step on JAX."""
+    import jax
+
+    class Count(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.found = sum(array.nbytes for array in jax.live_arrays())
+
+    def count(model):
+        model.compile("adam", sparse_loss())
+        x, y = samples()
+        callback, before = Count(), sum(array.nbytes for array in jax.live_arrays())
+        model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[callback])
+        return callback.found - before
+
+    alone = count(student())
+    one, big = student(), teacher()
+    size = sum(weight.value.nbytes for weight in big.weights)
+    return (count(kd.Distiller(one, big)) - alone) / size + 1
+
+
+def main(turns, count):
+    metrics = measure_steps(turns, count)
+    if keras.config.backend() == "jax":
+        metrics["teacher_copies"] = teacher_copies()
+    print(json.dumps(metrics))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
