@@ -197,7 +197,7 @@ class Training(ShortRepr):
         same = ("weighting", "noise", "combine", "class_names", "student_outputs")
         return {
             "teachers": self.teachers,
-            "losses": self.terms,
+            "losses": None if self.terms and self.losses is None else self.terms,
             "student_loss_weight": weight,
             **{name: getattr(self, name) for name in (*same, "augment", "same_view")},
         }
