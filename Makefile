@@ -33,8 +33,9 @@ test-fast: install
 # The other backends, each in an environment of its own without TensorFlow.
 BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py $(wildcard \
 	tests/training/test_*_step.py tests/training/test_jax_*.py) \
-	tests/training/test_backend.py tests/training/test_single_replica.py
-NEEDS := keras numpy filelock h5py hypothesis pytest pytest-timeout pytest-xdist
+	tests/training/test_backend.py tests/training/test_loaders.py tests/training/test_single_replica.py \
+	tests/training/test_step_errors.py
+NEEDS := keras numpy filelock grain h5py hypothesis pytest pytest-timeout pytest-xdist
 test-jax test-torch: test-%:
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/python -m pip install --quiet $* $(NEEDS)

@@ -36,6 +36,11 @@ class CachedTeacher(BaseTeacher):
         return self.stored.parameters
 
     @property
+    def output_names(self) -> list[str]:
+        """Names of the stored outputs; those of an only output have none."""
+        return [tap.name for tap in self.stored.taps if tap.name and tap.serves != "values"]
+
+    @property
     def inputs(self) -> None:
         """`None`: the inputs are those that the cache was built with."""
         return

@@ -73,14 +73,15 @@ def takes_batches(teachers: Sequence[BaseTeacher], x: Any) -> bool:
     check_dense(x, "KnowledgeCache.build")
     for teacher in teachers:
         teacher.check_batch(x)
-    if _accepts(teachers[0], x):
+    first = teachers[0].parts[0]
+    if _accepts(first, x):
         return True
-    if _accepts(teachers[0], tree.map_structure(_add_batch_axis, x)):
+    if _accepts(first, tree.map_structure(_add_batch_axis, x)):
         return False
     received = ", ".join(f"{part.dtype.name} {tuple(part.shape)}" for part in tree.flatten(x))
     raise CacheError(
-        f"KnowledgeCache.build: teacher '{teachers[0].name}' takes batches of shape "
-        f"{teachers[0].inputs.shapes}, so the data set must return x, (x, y) or (x, y, "
+        f"KnowledgeCache.build: teacher '{first.name}' takes batches of shape "
+        f"{first.inputs.shapes}, so the data set must return x, (x, y) or (x, y, "
         f"sample_weight) with such x, as single samples or batches. Received: x of {received}"
     )
 

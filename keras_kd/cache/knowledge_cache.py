@@ -95,7 +95,8 @@ class KnowledgeCache:
                 list holds batches.
             path: A folder; created if it does not exist.
             taps: The layers or outputs to store, by name; `None` for the output. The logits of an
-                output are stored, and the values of a hidden layer. Defaults to the output.
+                output are stored, and the values of a hidden layer. Defaults to the output, or to
+                all outputs of the first teacher.
             dtype: `"float16"`, or `"float32"` for exact values. A build stops if rounding costs
                 more than 1 % of the standard deviation of the values. Defaults to `"float16"`.
             top_k: Number of logits of an output to store, the largest ones, with the mass of the
@@ -125,6 +126,8 @@ class KnowledgeCache:
             OSError: If the disk is full.
         """
         teachers = as_teachers(teachers)
+        if taps is None and teachers and len(teachers[0].output_names) > 1:
+            taps = teachers[0].output_names
         names = [
             resolve_tap(name, [t.original for t in teachers], "taps", "KnowledgeCache.build")
             for name in tap_names(taps, "taps", "KnowledgeCache.build")

@@ -1,24 +1,73 @@
 """The losses of an argument `losses`, and how they follow the task of their output."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
+
+import keras
 
 from keras_kd.losses import DistillationLoss, LogitsMSE, SoftTargets
 from keras_kd.losses import get as get_loss
+from keras_kd.models.graph import is_graph
 from keras_kd.models.output_evidence import compiled_losses
-from keras_kd.models.taps import Tap
+from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.models.task import Evidence, decide_task, require_task
 from keras_kd.teachers.base import BaseTeacher
+from keras_kd.teachers.output_teachers import OutputTeachers
+from keras_kd.teachers.teacher import as_teachers
 
 _NAMES = {SoftTargets: "soft_targets", LogitsMSE: "logits_mse"}
 
 
-def as_losses(losses: Any) -> list[DistillationLoss]:
-    """Return the distillation losses of an argument `losses`; `None` means one by the task."""
+def as_losses(
+    losses: Any, student: keras.Model | None = None, teachers: Any = None
+) -> list[DistillationLoss]:
+    """Return the distillation losses of an argument `losses`.
+
+    Args:
+        losses: The argument; `None` means one loss per output, by its task.
+        student: The student, for the names of its outputs. Defaults to `None`: it has one.
+        teachers: The teachers, or `None` for now. Defaults to `None`.
+
+    Raises:
+        ValueError: If the student has several outputs, and a teacher does not have them.
+    """
     if losses is None:
-        return [_mark_default(SoftTargets())]
+        return [_mark_default(loss) for loss in _default_losses(student, teachers)]
     several = losses if isinstance(losses, (list, tuple)) else [losses]
     return [get_loss(loss) for loss in several]
+
+
+def _default_losses(student: keras.Model | None, teachers: Any) -> list[DistillationLoss]:
+    """Return a loss for each output of the student, or of those that have a teacher."""
+    teachers = [] if teachers is None else as_teachers(teachers)
+    by_output = [one for one in teachers if isinstance(one, OutputTeachers)]
+    if student is None or (not by_output and is_graph(student) and len(student.outputs) == 1):
+        return [SoftTargets()]
+    names = TappedModel(student, []).output_names
+    if len(names) == 1 and not by_output:
+        return [SoftTargets()]
+    if by_output:
+        names = [name for name in names if name in by_output[0].teachers]
+    for teacher in teachers:
+        _check_outputs(teacher, names)
+    return [
+        SoftTargets(teacher_tap=name, student_tap=name, name=f"soft_targets_{name}")
+        for name in names
+    ]
+
+
+def _check_outputs(teacher: BaseTeacher, names: Sequence[str]) -> None:
+    """Reject a teacher that lacks some of the student's outputs."""
+    missing = [name for name in names if name not in teacher.output_names]
+    if missing:
+        raise ValueError(
+            f"Without `losses`, each output of the student, {list(names)}, learns the teacher's "
+            f"output of the same name. Received: teacher '{teacher.name}' with the outputs "
+            f"{teacher.output_names}. Give the outputs (or their layers) the same names; pass a "
+            "teacher for each output, teachers={'OUTPUT': model}; or pass losses, such as "
+            f"kd.losses.SoftTargets(teacher_tap='NAME', student_tap={missing[0]!r})."
+        )
 
 
 def copy_loss(
@@ -61,7 +110,7 @@ def loss_for_task(loss: DistillationLoss, task: str | None) -> DistillationLoss:
     kind = LogitsMSE if task == "values" else SoftTargets
     if loss.is_default and type(loss) is not kind:
         taps = {"teacher_tap": loss.teacher_tap, "student_tap": loss.student_tap}
-        name = loss.name.replace(_NAMES[type(loss)], _NAMES[kind])
+        name = loss.name.replace(_NAMES[type(loss)], _NAMES[kind], 1)
         loss = _mark_default(kind(weight=float(loss.weight), name=name, **taps))
     if task is not None:
         loss.set_task(task)
@@ -70,6 +119,8 @@ def loss_for_task(loss: DistillationLoss, task: str | None) -> DistillationLoss:
 
 def compiled_loss(teacher: BaseTeacher, tap: Tap) -> Any:
     """Return the loss that a teacher's model is compiled with at an output, `None` for none."""
+    if isinstance(teacher, OutputTeachers):
+        return compiled_loss(*teacher.route(tap))
     if teacher.model is None:
         return None
     names = teacher.output_names

@@ -78,7 +78,7 @@ class DistillationObjective(Objective):
     ) -> None:
         super().__init__(name="objective", autocast=False)
         check_arguments(weighting, noise, class_names, student_outputs)
-        self.terms = as_losses(losses)
+        self.terms = as_losses(losses, student, teachers)
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
@@ -134,8 +134,8 @@ class DistillationObjective(Objective):
         self.connect([[at_taps(tap, member.shapes) for tap in taps] for member in ensemble.members])
 
     def _check_shared_weights(self, teacher: Teacher) -> None:
-        if not self.during and self.student.trains_model:
-            check_shared_weights(teacher, self.student.model)
+        for part in () if self.during or not self.student.trains_model else teacher.parts:
+            check_shared_weights(part, self.student.model)
 
     def _units(self) -> dict[Tap, int]:
         """Return, by the teachers' taps of logits, the student's units that they may become."""

@@ -1,6 +1,6 @@
 """Distillation from one or several frozen teachers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -53,10 +53,14 @@ class Distiller(BaseDistiller):
 
     Args:
         student: The model to train, built: Functional, Sequential or subclassed.
-        teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either.
+        teachers: A trained `keras.Model`, a `kd.Teacher`, or a list of either. A dictionary has a
+            teacher for each output of the student; the teacher's tap `"OUTPUT/LAYER"` is a layer of
+            one of them.
         losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to `None`,
-            the loss for the task of the output, which `compile` decides: `kd.losses.SoftTargets()`
+            a loss for each output by its task, which `compile` decides: `kd.losses.SoftTargets()`
             for classes, a yes-or-no question or labels, `kd.losses.LogitsMSE()` for a regression.
+            Several outputs learn the teacher's outputs of the same names; `summary()` lists the
+            losses.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `0.5`.
         weighting: Weights of several teachers per sample, one of `kd.weighting`. Defaults to
             `kd.weighting.Uniform()`.
@@ -98,7 +102,10 @@ class Distiller(BaseDistiller):
     def __init__(
         self,
         student: keras.Model,
-        teachers: keras.Model | Teacher | Sequence[keras.Model | Teacher],
+        teachers: keras.Model
+        | Teacher
+        | Mapping[str, keras.Model | Teacher]
+        | Sequence[keras.Model | Teacher],
         losses: str | DistillationLoss | Sequence[str | DistillationLoss] | None = None,
         student_loss_weight: float = 0.5,
         weighting: Weighting | None = None,
@@ -133,7 +140,11 @@ class Distiller(BaseDistiller):
 
     # A property's setter would not do: Keras tracks whatever is assigned to an attribute.
     def set_teachers(
-        self, teachers: keras.Model | Teacher | Sequence[keras.Model | Teacher]
+        self,
+        teachers: keras.Model
+        | Teacher
+        | Mapping[str, keras.Model | Teacher]
+        | Sequence[keras.Model | Teacher],
     ) -> None:
         """Set the teachers, for example of a distiller that was loaded from a file.
 

@@ -1,6 +1,7 @@
 """The interface between a distiller and its objective."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ class Objective(keras.layers.Layer):
         projectors: By loss (and teacher, if there are several) the trained maps between taps.
         noise: A `LogitNoise` or `None`.
         teachers: The frozen teachers.
+        tasks: The task of each output with a loss on logits, once compiled.
     """
 
     student: Any
@@ -32,6 +34,7 @@ class Objective(keras.layers.Layer):
     names: Sequence[str] = ()
     noise: LogitNoise | None  # No default: on PyTorch it would hide the value of an instance.
     teachers: tuple[BaseTeacher, ...] = ()
+    tasks: Mapping[str, str | None] = MappingProxyType({})
 
     def set_tasks(self, compiled: Any) -> None:
         """Adapt the losses to the tasks of their outputs; `compile` calls this.

@@ -94,7 +94,7 @@ class SelfDistiller(BaseDistiller):
         copy = copy_model(student)
         copy.trainable = False
         teacher = Teacher(copy, outputs=student_outputs, name=f"{student.name} (earlier)")
-        losses = as_losses(losses)
+        losses = as_losses(losses, student, teacher)
         for loss in losses:
             loss.resolve_taps([student], [student])
         objective = DistillationObjective(student, losses, teacher, student_outputs, noise=noise)

@@ -33,12 +33,12 @@ def check_inputs(teacher: BaseTeacher, student: keras.Model) -> None:
     Raises:
         ValueError: If the shapes of their inputs differ and there is no preprocessing.
     """
-    if teacher.preprocessing is not None:
-        return
     own = model_inputs(student)
-    if not inputs_agree(teacher.inputs, own):
+    for part in teacher.parts:
+        if part.preprocessing is not None or inputs_agree(part.inputs, own):
+            continue
         raise ValueError(
-            f"Teacher '{teacher.name}' takes inputs of shape {_describe(teacher.inputs)} and the "
+            f"Teacher '{part.name}' takes inputs of shape {_describe(part.inputs)} and the "
             f"student '{student.name}' {_describe(own)}. Convert the student's inputs for the "
             "teacher: kd.Teacher(model, preprocessing=...). To pass each model its own inputs, "
             "give them names and pass dict batches."
@@ -80,8 +80,9 @@ def list_inputs(
     own = [] if augmented else [(f"The student '{student.name}'", model_inputs(student))]
     idle = joined or (augmented and distiller.same_view)
     idle = idle or not (training or distiller.compiled_loss_fn is None)
-    teachers = [t for t in distiller.teachers if t.preprocessing is None and not idle]
-    return [*own, *((f"Teacher '{teacher.name}'", teacher.inputs) for teacher in teachers)]
+    parts = [] if idle else [part for one in distiller.teachers for part in one.parts]
+    live = [part for part in parts if part.preprocessing is None]
+    return [*own, *((f"Teacher '{part.name}'", part.inputs) for part in live)]
 
 
 def check_batch(owner: str, inputs: ModelInputs | None, x: Any) -> None:

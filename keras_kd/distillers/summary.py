@@ -1,7 +1,7 @@
 """The table that `Distiller.summary()` prints."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -27,7 +27,8 @@ def distiller_summary(distiller: Any, print_fn: Callable[[str], None] = print) -
         rows.append(("projector", projector.name, _size(projector.weights), trained, key))
     for name, loss in zip(distiller.objective.names, losses, strict=True):
         pairs = ", ".join(f"{one} -> {other}" for one, other in _pairs(loss))
-        rows.append(("loss", name, "", "", f"{pairs}, weight {float(loss.weight):g}"))
+        what = f"{pairs}, weight {float(loss.weight):g}{_task(distiller.objective.tasks, loss)}"
+        rows.append(("loss", name, "", "", what))
     print_fn(f'Distiller "{distiller.name}"')
     for line in text_table(_COLUMNS, rows, right=(2, 3)).splitlines():
         print_fn(line)
@@ -44,6 +45,13 @@ def _pairs(loss: Any) -> list[tuple[str, str]]:
     if isinstance(loss.teacher_tap, (list, tuple)):
         return list(zip(loss.teacher_tap, loss.student_tap, strict=True))
     return [(_tap(loss.teacher_tap), _tap(loss.student_tap))]
+
+
+def _task(tasks: Mapping[str, str | None], loss: Any) -> str:
+    """Return the end of a row: the task that a loss on logits is for, once compiled."""
+    name = loss.student_tap or next(iter(tasks), None)
+    task = tasks.get(name) if loss.on_logits and isinstance(name, str) else None
+    return "" if task is None else f", for {task}"
 
 
 def _size(weights: Sequence[keras.Variable]) -> str:

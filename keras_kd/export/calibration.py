@@ -1,6 +1,6 @@
 """Samples from which the converter determines the ranges of activations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ def take_samples(data: Any, inputs: signature.Signature, limit: int) -> dict[str
             "Expected calibration data of at least one sample. Received: no samples. Check that "
             "the data set is not empty or exhausted."
         )
+    _check_sizes(parts)
     return {
         name: np.concatenate([part[name] for part in parts]).astype(spec.dtype.as_numpy_dtype)
         for name, spec in inputs.specs.items()
@@ -77,6 +78,17 @@ def full_batches(arrays: Mapping[str, np.ndarray], size: int) -> Iterator[dict[s
     for start in range(0, count, size):
         rows = np.arange(start, start + size) % count
         yield {name: array[rows] for name, array in arrays.items()}
+
+
+def _check_sizes(parts: Sequence[Mapping[str, np.ndarray]]) -> None:
+    for name in parts[0]:
+        shapes = list(dict.fromkeys(part[name].shape[1:] for part in parts))
+        if len(shapes) > 1:
+            raise ValueError(
+                f"Expected calibration samples of one size. Received: samples of the shapes "
+                f"{shapes} for input '{name}'. Pad or resize them to one, which the application "
+                "uses too."
+            )
 
 
 def _check_finite(arrays: Mapping[str, np.ndarray], start: int) -> None:

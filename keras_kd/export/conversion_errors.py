@@ -1,15 +1,22 @@
 """Readable errors for models that cannot be converted."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
+from keras import tree
 
 from keras_kd.export.conversion import ConversionError, missing_ops
 from keras_kd.export.options import Options
 from keras_kd.export.saved_model import TracedModel
 from keras_kd.litert.signature import Signature, free_sizes_remedy
+from keras_kd.models.random_state import seed_states
 
 _LOOKUPS = ("LookupTableFind", "LookupTableFindV2", "LookupTableSize", "LookupTableSizeV2")
+#: Ops that draw random numbers.
+_RANDOM = re.compile("Random|Multinomial|TruncatedNormal")
 
 
 def reject_lookups(model: keras.Model, traced: TracedModel) -> None:
@@ -21,14 +28,50 @@ def reject_lookups(model: keras.Model, traced: TracedModel) -> None:
     paths = traced.layers_with(*_LOOKUPS)
     if not paths:
         return
-    layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
-    names = dict.fromkeys(path.split("/")[0] for path in paths)
-    found = [f"{type(layers[n]).__name__} '{n}'" if n in layers else f"'{n}'" for n in names]
+    found = _name_layers(model, [path.split("/")[0] for path in paths])
     raise ValueError(
-        f"Expected layers that LiteRT can run. Received: model '{model.name}' with "
-        f"{', '.join(found)}, which looks values up in a table. Apply this layer to the data, in "
-        "the application too, and export the part of the model behind it: "
+        f"Expected layers that LiteRT can run. Received: model '{model.name}' with {found}, which "
+        "looks values up in a table. Apply this layer to the data, in the application too, and "
+        "export the part of the model behind it: "
         "keras.Model(layer.output, model.output), built on its numbers as the input."
+    )
+
+
+def reject_random_outputs(model: keras.Model, inputs: Signature, traced: TracedModel) -> None:
+    """Reject a model whose outputs vary from call to call, which no file can be compared with.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    paths = traced.layers_with(*filter(_RANDOM.search, traced.ops))
+    if not paths or not _varies(model, inputs.random_batch()):
+        return
+    raise ValueError(
+        f"Expected a model that returns the same outputs for the same inputs. Received: model "
+        f"'{model.name}', whose outputs vary from call to call: "
+        f"{_name_layers(model, [path.split('/')[-1] for path in paths])} draws random numbers in "
+        "inference too. Call the layer without `training=True`, so that it is inactive there, or "
+        "pass the random numbers as an input."
+    )
+
+
+def _varies(model: keras.Model, x: Any) -> bool:
+    """Return whether two calls of a model differ; its random state is kept."""
+    states = seed_states([model])
+    before = [state.numpy() for state in states]
+    first, second = (tree.flatten(model(x, training=False)) for _ in range(2))
+    for state, value in zip(states, before, strict=True):
+        state.assign(value)
+    pairs = zip(first, second, strict=True)
+    return any(not np.array_equal(one, other, equal_nan=True) for one, other in pairs)
+
+
+def _name_layers(model: keras.Model, names: Sequence[str]) -> str:
+    """Return the classes and names of layers, as far as the model has them."""
+    layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
+    return ", ".join(
+        f"{type(layers[name]).__name__} '{name}'" if name in layers else f"'{name}'"
+        for name in dict.fromkeys(names)
     )
 
 

@@ -157,13 +157,11 @@ def _trace_model(
 def _call_message(model: keras.Model, specs: Mapping[str, tf.TensorSpec], error: Exception) -> str:
     """Return the message for a subclassed model that does not take its recorded inputs."""
     received = ", ".join(f"{name}: {spec.dtype.name} {spec.shape}" for name, spec in specs.items())
-    # Keras prints the cause in bold.
-    cause = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
     return (
         f"Expected inputs that '{model.name}' can be called with; a subclassed model does not "
         f"record their dtypes. Received: {received}. Pass `input_signature`, the `tf.TensorSpec`s "
         "of its inputs, such as input_signature=tf.TensorSpec((None, 8), 'int32'). Cause: "
-        f"{cause[1] if cause else first_line(error)}"
+        f"{first_line(error)}"
     )
 
 

@@ -12,17 +12,24 @@ import numpy as np
 from keras_kd.export import calibration as calibration_data
 from keras_kd.export import pre_post_processing, saved_model
 from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert
-from keras_kd.export.conversion_errors import conversion_error, reject_lookups
+from keras_kd.export.conversion_errors import (
+    conversion_error,
+    reject_lookups,
+    reject_random_outputs,
+)
 from keras_kd.export.evaluation import ScoreOptions
 from keras_kd.export.metadata import Description, embed_description
 from keras_kd.export.options import Options
 from keras_kd.export.pre_post_processing import Normalization, Processing
 from keras_kd.export.saved_model import TracedModel
+from keras_kd.export.tensorflow_process import run_on_tensorflow
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import Verification
 from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
 from keras_kd.files import atomic_write, require_writable
 from keras_kd.litert.signature import Signature, infer_signature
+from keras_kd.models.keras_compat import nested_layers
+from keras_kd.training.backend import BACKEND
 
 
 def to_tflite(
@@ -59,7 +66,9 @@ def to_tflite(
 
     The file is written completely or not at all. LiteRT, and the conversion of uncommon ops, run in
     child processes, because they can crash. A mixed-precision model is converted in float32. For
-    int8 and int16x8, recurrent layers are unrolled.
+    int8 and int16x8, recurrent layers are unrolled; if the number of their steps is free, the file
+    takes inputs of the size of the calibration samples. On JAX and PyTorch, a child process with
+    TensorFlow loads and converts the model, and the file is verified against the model itself.
 
     Args:
         model: A built Functional, Sequential or subclassed `keras.Model`.
@@ -179,11 +188,16 @@ def convert_model(
         ValueError: If the model cannot be converted.
         RuntimeError: If the converter fails.
     """
+    if BACKEND != "tensorflow":
+        return run_on_tensorflow(convert_model, model, inputs, options, samples, loops)
     normalization = pre_post_processing.parse_normalization(
         options.normalization, inputs.specs, options.raw_inputs
     )
+    if samples is not None and any(isinstance(x, keras.layers.RNN) for x in nested_layers(model)):
+        inputs = inputs.with_sizes_of(samples)  # Unrolling needs a fixed number of steps.
     traced = _trace(model, inputs, options, normalization, loops)
     reject_lookups(model, traced)
+    reject_random_outputs(model, inputs, traced)
     if traced.quantization_aware:
         samples = None
     elif samples is None and options.quantization in CALIBRATED:

@@ -34,6 +34,14 @@ class Signature:
         """Return named tensors in the structure that the model is called with."""
         return tree.pack_sequence_as(self.structure, [tensors[name] for name in self.names])
 
+    def with_sizes_of(self, arrays: Mapping[str, np.ndarray]) -> "Signature":
+        """Return the signature with free sizes, except the batch, fixed to those of arrays."""
+        fixed = [
+            tf.TensorSpec((None, *arrays[name].shape[1:]), spec.dtype, spec.name)
+            for name, spec in self.specs.items()
+        ]
+        return Signature(tree.pack_sequence_as(self.structure, fixed), self.names)
+
     def random_batch(self, size: int = 8) -> Any:
         """Return a batch of made-up samples in the structure that the model is called with."""
         specs = {n: (s.shape, s.dtype.as_numpy_dtype) for n, s in self.specs.items()}

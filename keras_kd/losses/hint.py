@@ -85,8 +85,8 @@ class Hint(DistillationLoss):
             return
         if teacher is None:
             raise ValueError(
-                "Hint: taps='auto' needs a teacher to choose the pairs. Pass the teachers to "
-                "`Distiller`, or pass the pairs: Hint(taps=kd.pair_taps(teacher, student))."
+                "Hint: taps='auto' needs a teacher with a Keras model to choose the pairs. Pass it "
+                "to `Distiller`, or pass the pairs: Hint(taps=kd.pair_taps(teacher, student))."
             )
         self._set_pairs(pair_taps(teacher, student))
 

@@ -14,7 +14,14 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_kd.models.keras_compat import CompatModel, call_ranks, get_mask, run_graph, set_mask
+from keras_kd.models.keras_compat import (
+    CompatModel,
+    call_ranks,
+    get_mask,
+    run_graph,
+    set_mask,
+    unwrap_message,
+)
 
 
 @dataclass(frozen=True)
@@ -272,7 +279,7 @@ def is_graph(model: Any) -> bool:
 
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or the name of its class."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (unwrap_message(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _inputs_and_outputs(model: keras.Model) -> tuple[Any, Any]:

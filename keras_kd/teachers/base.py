@@ -66,6 +66,15 @@ class BaseTeacher(abc.ABC):
         return text_fields(type(self).__name__, {**fields, "classes": self.classes})
 
     @property
+    def parts(self) -> tuple["BaseTeacher", ...]:
+        """The teachers that run: itself, or one for each output."""
+        return (self,)
+
+    def unused_outputs(self, taps: Sequence[Tap]) -> list[str]:
+        """Return the outputs whose teacher has none of the taps; see `OutputTeachers`."""
+        return []
+
+    @property
     def variables(self) -> list[keras.Variable]:
         """The variables of its model and of its preprocessing, each once."""
         parts = (self.model, self.preprocessing)
@@ -76,6 +85,11 @@ class BaseTeacher(abc.ABC):
     @abc.abstractmethod
     def parameters(self) -> int:
         """Number of its weights, counted as scalars."""
+
+    @property
+    @abc.abstractmethod
+    def output_names(self) -> list[str]:
+        """Names of its outputs, in order."""
 
     @property
     @abc.abstractmethod

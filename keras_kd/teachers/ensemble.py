@@ -76,6 +76,7 @@ class Ensemble:
         self._merges_classes = any(column is not None for column in self.columns)
         self._classes = classes
         self.weighting.check(len(self.teachers))
+        self._check_used(watched)
         self._check_heads()
         self._check_noise()
         if self._merges_classes:
@@ -280,6 +281,16 @@ class Ensemble:
                 labels = kind == "sigmoid" and member.shapes[tap][-1] > 1
                 if labels or kind == "values":
                     self.check_task(tap, "labels" if labels else "values")
+
+    def _check_used(self, taps: Sequence[Tap]) -> None:
+        """Reject a dictionary of teachers of which no loss uses one."""
+        for teacher in self.teachers:
+            if unused := teacher.unused_outputs(taps):
+                raise ValueError(
+                    f"Distiller: no loss uses the teachers of the outputs {unused}. Pass a "
+                    "dictionary of teachers by the names of the student's outputs, and losses for "
+                    f"each of these. Received: losses at the taps {[tap.name for tap in taps]}"
+                )
 
     def _check_noise(self) -> None:
         hidden = {tap.name for member in self.members for tap in member.shapes if tap.name}

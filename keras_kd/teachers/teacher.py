@@ -25,6 +25,7 @@ from keras_kd.teachers.fingerprint import (
     preprocessing_digest,
     weights_digest,
 )
+from keras_kd.teachers.output_teachers import OutputTeachers
 from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
 from keras_kd.training import backend
 
@@ -224,6 +225,7 @@ class Teacher(BaseTeacher):
 
 # A user may check `isinstance(teacher, kd.Teacher)` for the result of `from_outputs`.
 Teacher.register(PrecomputedTeacher)
+Teacher.register(OutputTeachers)
 
 
 class WatchedTeacher:
@@ -248,11 +250,20 @@ class WatchedTeacher:
 def as_teachers(teachers: Any) -> list[BaseTeacher]:
     """Return a list of teachers from a model, a teacher, or a list of either.
 
+    A dictionary of models or teachers by output counts as one teacher; see `OutputTeachers`.
+
     Raises:
-        TypeError: If an element is neither.
+        TypeError: If an element is none of these.
+        ValueError: If a dictionary is empty, or has teachers that cannot run.
     """
     several = teachers if isinstance(teachers, (list, tuple)) else [teachers]
-    return [t if isinstance(t, BaseTeacher) else Teacher(t) for t in several]
+    return [_as_teacher(one) for one in several]
+
+
+def _as_teacher(teacher: Any) -> BaseTeacher:
+    if isinstance(teacher, Mapping):
+        return OutputTeachers({name: _as_teacher(one) for name, one in teacher.items()})
+    return teacher if isinstance(teacher, BaseTeacher) else Teacher(teacher)
 
 
 def replicate_teacher(teacher: BaseTeacher) -> BaseTeacher:
@@ -264,6 +275,9 @@ def replicate_teacher(teacher: BaseTeacher) -> BaseTeacher:
     Raises:
         ValueError: If the model cannot be copied.
     """
+    if isinstance(teacher, OutputTeachers):
+        parts = {name: replicate_teacher(one) for name, one in teacher.teachers.items()}
+        return OutputTeachers(parts)
     if teacher.model is None or backend.is_built_in_scope(teacher.model.variables):
         return teacher
     replicated = copy.copy(teacher)

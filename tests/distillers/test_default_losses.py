@@ -199,3 +199,122 @@ def test_numbers_after_a_sigmoid_are_compared_as_declared():
     declared = kd.Teacher(teacher, outputs="values")
     found = history(kd.Distiller(student, declared, student_outputs="values"), "mse", X[:, :4])
     np.testing.assert_allclose(found["logits_mse"], [value], rtol=1e-5)
+
+
+def three_outputs(name, units, seed):
+    """Two inputs; outputs of classes, labels and numbers."""
+    keras.utils.set_random_seed(seed)
+    inputs = {"image": keras.Input((4, 4, 1), name="image"), "code": keras.Input((3,), name="code")}
+    x = keras.layers.Concatenate()([keras.layers.Flatten()(inputs["image"]), inputs["code"]])
+    x = keras.layers.Dense(units, activation="relu", name="joined")(x)
+    heads = {"kind": 5, "tags": 3, "size": 2}
+    outputs = {key: keras.layers.Dense(count, name=key)(x) for key, count in heads.items()}
+    return keras.Model(inputs, outputs, name=name)
+
+
+def three_labels():
+    rng = np.random.default_rng(0)
+    x = {"image": rng.normal(size=(16, 4, 4, 1)), "code": rng.normal(size=(16, 3))}
+    x = {key: value.astype("float32") for key, value in x.items()}
+    y = {
+        "kind": rng.integers(0, 5, 16),
+        "tags": rng.integers(0, 2, (16, 3)).astype("float32"),
+        "size": rng.normal(size=(16, 2)).astype("float32"),
+    }
+    return x, y
+
+
+THREE = {"kind": toy.sparse_loss(), "tags": BINARY, "size": "mse"}
+NAMES = ["soft_targets_kind", "soft_targets_tags", "logits_mse_size"]
+
+
+@pytest.fixture(scope="module")
+def three():
+    """The distiller of two inputs and three outputs by default, its history, and the data."""
+    student, teacher = three_outputs("student", 6, 0), three_outputs("teacher", 12, 1)
+    distiller = kd.Distiller(student, teacher)
+    distiller.compile(keras.optimizers.SGD(0.0), THREE)
+    x, y = three_labels()
+    return distiller, distiller.fit(x, y, batch_size=16, verbose=0).history, x, y
+
+
+def test_each_of_several_outputs_has_the_loss_of_its_task(three):
+    distiller, found, x, y = three
+    t, s = (one.predict(x, verbose=0) for one in (distiller.teachers[0].model, distiller.student))
+    right = {
+        "soft_targets_kind": soft_classes(t["kind"], s["kind"]),
+        "soft_targets_tags": soft_sigmoids(t["tags"], s["tags"]),
+        "logits_mse_size": squared(t["size"], s["size"]),
+    }
+    for name, value in right.items():
+        np.testing.assert_allclose(found[name], [value], rtol=1e-5)
+    log_q = s["kind"] - np.log(np.exp(s["kind"]).sum(-1, keepdims=True))
+    q = sigmoid(s["tags"])
+    hard = {
+        "kind_loss": -log_q[np.arange(16), y["kind"]].mean(),
+        "tags_loss": -(y["tags"] * np.log(q) + (1 - y["tags"]) * np.log(1 - q)).mean(),
+        "size_loss": squared(y["size"], s["size"]),
+    }
+    for name, value in hard.items():
+        np.testing.assert_allclose(found[name], [value], rtol=1e-5)
+    total = 0.5 * sum(hard.values()) + sum(right.values())
+    np.testing.assert_allclose(found["loss"], [total], rtol=1e-5)
+
+
+def test_the_summary_shows_what_was_chosen(three):
+    lines = []
+    three[0].summary(print_fn=lines.append)
+    rows = [" ".join(line.split()) for line in lines if line.startswith("loss")]
+    assert rows == [
+        "loss soft_targets_kind kind -> kind, weight 1, for classes",
+        "loss soft_targets_tags tags -> tags, weight 1, for labels",
+        "loss logits_mse_size size -> size, weight 1, for values",
+    ]
+
+
+def test_a_hint_beside_the_defaults_has_the_mean_of_the_weights_by_output(three):
+    distiller, _, x, y = three
+    student, teacher = distiller.student, distiller.teachers[0].model
+    rng = np.random.default_rng(1)
+    weights = {name: rng.random(16) for name in THREE}
+    hint = kd.losses.Hint("joined", "joined", projector=keras.layers.Identity())
+    same = three_outputs("other", 6, 2)
+    own = kd.Distiller(student, same, [*as_losses(None, student, same), hint])
+    own.compile(keras.optimizers.SGD(0.0), THREE, run_eagerly=True)
+    found = own.fit(x, y, sample_weight=weights, batch_size=16, verbose=0).history
+    taps = [keras.Model(m.inputs, m.get_layer("joined").output)(x) for m in (same, student)]
+    each = ((np.asarray(taps[0]) - np.asarray(taps[1])) ** 2).mean(-1)
+    mean = sum(weights.values()) / 3
+    np.testing.assert_allclose(found["hint"], [(each * mean).mean()], rtol=1e-5)
+    t, s = (one.predict(x, verbose=0)["size"] for one in (same, student))
+    right = (((t - s) ** 2).mean(-1) * weights["size"]).mean()
+    np.testing.assert_allclose(found["logits_mse_size"], [right], rtol=1e-5)
+    assert list(own.objective.names) == [*NAMES, "hint"]
+    assert teacher is not same
+
+
+def test_self_distillation_has_a_loss_for_each_output(three):
+    _, _, x, y = three
+    own = kd.SelfDistiller(three_outputs("student", 6, 0), decay=0.9)
+    own.compile(keras.optimizers.SGD(0.0), THREE, run_eagerly=True)
+    found = own.fit(x, y, batch_size=16, verbose=0).history
+    assert {name: found[name] for name in NAMES} == {name: [0.0] for name in NAMES}
+
+
+def test_a_saved_distiller_keeps_the_losses_of_its_outputs(three, tmp_path):
+    distiller, found, x, y = three
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = keras.models.load_model(tmp_path / "distiller.keras")
+    loaded.set_teachers(distiller.teachers)
+    again = loaded.fit(x, y, batch_size=16, verbose=0).history
+    np.testing.assert_allclose(again["loss"], found["loss"], rtol=1e-6)
+    for name in NAMES:
+        np.testing.assert_allclose(again[name], found[name], rtol=1e-6)
+
+
+def test_a_teacher_without_an_output_of_the_student_is_rejected(three):
+    distiller = three[0]
+    teacher = distiller.teachers[0].model
+    part = keras.Model(teacher.inputs, {"kind": teacher.output["kind"]}, name="part")
+    with pytest.raises(ValueError, match=r"'part' with the outputs \['kind'\].*'OUTPUT': model"):
+        kd.Distiller(distiller.student, part)

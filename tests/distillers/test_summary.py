@@ -17,7 +17,7 @@ def test_the_table_has_a_row_for_each_teacher_student_projector_and_loss():
     assert f"teacher (frozen) big {teacher.count_params()} 0 output, hidden, head" in rows
     assert f"student small {student.count_params()} {trained} output, hidden, head" in rows
     assert "projector hint_projector 54 54 hint" in rows
-    assert "loss soft_targets output -> output, weight 1" in rows
+    assert "loss soft_targets output -> output, weight 1, for classes" in rows
     assert "loss hint_2 head -> head, weight 1" in rows
 
 

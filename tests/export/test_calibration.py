@@ -1,5 +1,6 @@
 """Calibration samples: taken from data of any form, or rejected."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -105,3 +106,9 @@ def test_raw_samples_of_bytes_cover_all_values(io_dtype, rows):
     np.testing.assert_allclose(raw["x"][:2], [[25.5, 51], [102, 204]], rtol=1e-6)
     assert [len(array) for array in raw.values()] == [rows, rows]
     assert raw["x"].max() == (255 if rows == 3 else 204)
+
+
+def test_samples_of_several_sizes_are_rejected():
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(3)])
+    with pytest.raises(ValueError, match=r"of one size. Received: .*\(5, 2\), \(6, 2\)\] for"):
+        take([(np.zeros((1, 5, 2)),), (np.zeros((1, 6, 2)),)], model=model)

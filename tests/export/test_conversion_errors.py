@@ -74,14 +74,15 @@ def test_a_size_that_is_free_is_fixed_by_the_input_signature(tmp_path):
     np.testing.assert_allclose(file.predict(data), model.predict_on_batch(data), atol=1e-5)
 
 
-def test_recurrent_layers_of_free_length_name_the_input_signature(tmp_path):
+def test_recurrent_layers_of_free_length_take_that_of_the_calibration(tmp_path):
     model = keras.Sequential([layers.Input((None, 4)), layers.LSTM(3), layers.Dense(2)])
-    message = r"input_signature=tf.TensorSpec\(\(None, LENGTH, 4\), 'float32'\) for 'input_0'"
-    with pytest.raises(ValueError, match=message):
-        to_tflite(model, tmp_path / "m.tflite", "int8", models.SERIES)
     signature = tf.TensorSpec((None, 6, 4), "float32")
-    file = to_tflite(model, tmp_path / "m.tflite", "int8", models.SERIES, input_signature=signature)
-    assert file.verification.relative_difference < 0.2
+    files = [
+        to_tflite(model, tmp_path / "m.tflite", "int8", models.SERIES, input_signature=given)
+        for given in (None, signature)
+    ]
+    assert files[0].verification == files[1].verification
+    assert files[0].verification.relative_difference < 0.2
 
 
 @pytest.mark.parametrize("shape", [(None, 3), (None, None, 3)])
@@ -160,3 +161,49 @@ def test_other_errors_of_the_converter_are_one_line(text, message):
     assert isinstance(error, RuntimeError)
     assert message in str(error)
     assert "\n" not in str(error)
+
+
+class Drawing(layers.Layer):
+    """Adds random numbers, the same in each call if `seed` is fixed."""
+
+    def __init__(self, fixed):
+        super().__init__(name="drawing")
+        self.seed = 7 if fixed else keras.random.SeedGenerator(7)
+
+    def call(self, x):
+        return x + keras.random.normal((4,), seed=self.seed)
+
+
+class MonteCarloDropout(layers.Dropout):
+    """Dropout that is active in inference."""
+
+    def call(self, x):
+        return super().call(x, training=True)
+
+
+def with_layer(call):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((4,))
+    return keras.Model(x, layers.Dense(3)(call(layers.Dense(4)(x))), name="noisy")
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        (MonteCarloDropout(0.5, name="drop"), "MonteCarloDropout 'drop'"),
+        (Drawing(fixed=False), "Drawing 'drawing'"),
+    ],
+)
+def test_a_layer_that_draws_random_numbers_in_inference_is_named(call, found, tmp_path):
+    model = with_layer(call)
+    states = [variable.numpy() for variable in model.variables]
+    with pytest.raises(ValueError, match=f"'noisy', whose outputs vary from call.*{found} draws"):
+        to_tflite(model, tmp_path / "m.tflite")
+    assert not list(tmp_path.iterdir())
+    after = [variable.numpy() for variable in model.variables]
+    assert all(np.array_equal(*pair) for pair in zip(states, after, strict=True))
+
+
+def test_dropout_that_is_inactive_in_inference_is_converted(tmp_path):
+    file = to_tflite(with_layer(layers.Dropout(0.5)), tmp_path / "m.tflite")
+    assert file.size
