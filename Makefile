@@ -31,9 +31,8 @@ test-fast: install
 	$(PYTEST) -m "not slow and not dataset and not subprocess" $(SLOW:%=--ignore tests/%)
 
 # The other backends, each in an environment of its own without TensorFlow.
-BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py $(wildcard \
-	tests/training/test_*_step.py tests/training/test_jax_*.py) \
-	tests/training/test_backend.py tests/training/test_loaders.py tests/training/test_single_replica.py \
+BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py \
+	$(wildcard tests/training/test_jax_*.py) tests/training/test_torch_step.py tests/training/test_backend.py tests/training/test_loaders.py tests/training/test_single_replica.py \
 	tests/training/test_step_errors.py
 NEEDS := keras numpy filelock grain h5py hypothesis pytest pytest-timeout pytest-xdist
 # Most of the time would go to XLA, for programs that run a few times.
