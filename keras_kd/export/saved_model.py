@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from keras import tree
 
+from keras_kd.export.conversion import saved_names
 from keras_kd.export.pre_post_processing import Processing
 from keras_kd.litert import signature
 from keras_kd.litert.signature import free_sizes_remedy
@@ -67,7 +68,10 @@ class TracedModel:
         """Write the graphs as a SavedModel for the converter."""
         module = tf.Module()
         module.variables_ = self.variables
-        tf.saved_model.save(module, str(folder), signatures=self.functions)
+        functions = dict(
+            zip(saved_names(tuple(self.functions)), self.functions.values(), strict=True)
+        )
+        tf.saved_model.save(module, str(folder), signatures=functions)
 
     def _nodes(self) -> Iterator[Any]:
         for function in self.functions.values():

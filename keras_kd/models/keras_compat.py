@@ -20,9 +20,9 @@ from keras.src.trainers.data_adapters import data_adapter_utils
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from keras.src.trainers.data_adapters.torch_data_loader_adapter import TorchDataLoaderAdapter
 
-#: What Keras writes around the message of an error in the `call` of a layer.
+#: What Keras writes around the message of an error in the `call` of a layer; AutoGraph indents it.
 _RAISED_IN_A_LAYER = re.compile(
-    r"Exception encountered when calling .*?\n\n\x1b\[1m(.*)\x1b\[0m\n\nArguments received by ",
+    r"Exception encountered when calling .*?\n\s*\x1b\[1m(.*)\x1b\[0m\s*Arguments received by ",
     re.DOTALL,
 )
 

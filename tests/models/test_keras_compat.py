@@ -248,6 +248,8 @@ def test_the_message_of_an_error_in_a_layer_is_found():
     with pytest.raises(ValueError, match="Exception encountered") as raised:
         layer(keras.ops.ones((2, 3)))
     assert keras_compat.unwrap_message(raised.value) == "two\nlines"
+    indented = ValueError("in user code:\n\n    " + str(raised.value).replace("\n", "\n    "))
+    assert keras_compat.unwrap_message(indented) == "two\n    lines"
     assert keras_compat.unwrap_message(ValueError("two\nlines")) == "two\nlines"
 
 
