@@ -31,15 +31,19 @@ test-fast: install
 	$(PYTEST) -m "not slow and not dataset and not subprocess" $(SLOW:%=--ignore tests/%)
 
 # The other backends, each in an environment of its own without TensorFlow.
-BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py $(wildcard \
-	tests/training/test_*_step.py tests/training/test_jax_*.py) \
-	tests/training/test_backend.py tests/training/test_single_replica.py
-NEEDS := keras numpy filelock h5py hypothesis pytest pytest-timeout pytest-xdist
+BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py \
+	$(wildcard tests/training/test_jax_*.py) tests/training/test_torch_step.py tests/training/test_backend.py tests/training/test_loaders.py tests/training/test_single_replica.py \
+	tests/training/test_step_errors.py
+NEEDS := keras numpy filelock grain h5py hypothesis pytest pytest-timeout pytest-xdist
+# Most of the time would go to XLA, for programs that run a few times.
+BACKEND = KERAS_BACKEND=$* JAX_COMPILATION_CACHE_DIR=$(VENV)-$*/cache \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1 \
+	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 test-jax test-torch: test-%:
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/python -m pip install --quiet $* $(NEEDS)
-	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest -n 2 $(BACKEND_TESTS)
-	KERAS_BACKEND=$* $(VENV)-$*/bin/python -m pytest -n 2 tests/losses -k golden
+	$(BACKEND) $(VENV)-$*/bin/python -m pytest -n 2 $(BACKEND_TESTS)
+	$(BACKEND) $(VENV)-$*/bin/python -m pytest -n 2 tests/losses -k golden
 
 # Without the theme's notice on the future of MkDocs.
 docs: install

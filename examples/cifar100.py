@@ -7,40 +7,46 @@ teachers are trained first, with the same recipe, and kept in `--out`; a stopped
 
     python examples/cifar100.py --pair vgg --method kd
     python examples/cifar100.py --pair resnet --method screened --strategy mirrored
+    KERAS_BACKEND=jax python examples/cifar100.py --data cifar100.npz
     python examples/cifar100.py --quick        # only checks that it runs
 
-Needs a GPU for the full length, and the TFDS data set `cifar100`.
+Needs a GPU for the full length, and the TFDS data set `cifar100` or a `.npz` file with its images.
+The backend may be any of Keras; the export to int8 needs TensorFlow to be installed.
 """
 
 import argparse
+import contextlib
+import importlib.util
 import json
 from pathlib import Path
 
 import keras
-import tensorflow as tf
+from cifar100_data import load_data
 from cifar100_networks import build_network
 
 import keras_kd as kd
 
 PAIRS = {"vgg": ("vgg13", "vgg8"), "resnet": ("resnet32x4", "resnet8x4")}
 METHODS = ("alone", "kd", "dkd", "average", "screened")
-EPOCHS, BATCH, RATE = 240, 64, 0.05
+EPOCHS, RATE = 240, 0.05
 DROPS = (150, 180, 210)
 BETA = {"vgg": 6.0, "resnet": 8.0}  # Of decoupled distillation, as in mdistiller.
-MEAN, STDDEV = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 
 
 def main(arguments=None):
     options = parse(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    strategy = tf.distribute.get_strategy()
+    scope, replicas = contextlib.nullcontext(), 1
     if options.strategy == "mirrored":
+        import tensorflow as tf
+
         strategy = tf.distribute.MirroredStrategy()
-    train, test = load_data(options)
+        scope, replicas = strategy.scope(), strategy.num_replicas_in_sync
+    train, test = load_data(options.data, options.seed, options.quick)
     large, small = PAIRS[options.pair]
     several = {"alone": 0, "average": options.teachers, "screened": options.teachers}
     count = several.get(options.method, 1)
-    with strategy.scope():
+    with scope:
         teachers = [load_teacher(large, i, train, test, options) for i in range(count)]
         keras.utils.set_random_seed(options.seed)
         student = build_network(small)
@@ -48,12 +54,13 @@ def main(arguments=None):
         name = f"{small}_{options.method}_{options.seed}"
         history = fit(model, name, train, test, options)
     row = {
+        "backend": keras.config.backend(),
         "pair": options.pair,
         "method": options.method,
         "seed": options.seed,
         "epochs": options.epochs,
         "teachers": len(teachers),
-        "replicas": strategy.num_replicas_in_sync,
+        "replicas": replicas,
         "accuracy": history["val_accuracy"][-1],
         **export(student, options.out / name, train, test),
     }
@@ -67,6 +74,7 @@ def parse(arguments):
     parser.add_argument("--method", choices=METHODS, default="kd")
     parser.add_argument("--teachers", type=int, default=3, help="number for average and screened")
     parser.add_argument("--strategy", choices=("single", "mirrored"), default="single")
+    parser.add_argument("--data", type=Path, help=".npz of images; without it, TFDS is used")
     parser.add_argument(
         "--epochs", type=int, default=EPOCHS, help="learning rate drops scale with it"
     )
@@ -74,36 +82,16 @@ def parse(arguments):
     parser.add_argument("--out", type=Path, default=Path("build/cifar100"))
     parser.add_argument("--quick", action="store_true", help="one epoch on 16 images")
     options = parser.parse_args(arguments)
+    if options.strategy == "mirrored" and keras.config.backend() != "tensorflow":
+        parser.error(
+            "--strategy mirrored needs KERAS_BACKEND=tensorflow; on JAX, call "
+            "keras.distribution.set_distribution(keras.distribution.DataParallel())"
+        )
     if options.quick:
         options.epochs = 1
         options.teachers = min(options.teachers, 2)
         options.out = options.out / "quick"
     return options
-
-
-def load_data(options):
-    """Return normalized training and test data; training images are augmented in each epoch.
-
-    The crops and flips depend on the seed and the epoch only.
-    """
-    size, splits = (8, ("train[:16]", "test[:16]")) if options.quick else (BATCH, ("train", "test"))
-    train = kd.datasets.load("cifar100", splits[0], batch_size=None, seed=options.seed)
-    seeds = tf.data.Dataset.random(options.seed, rerandomize_each_iteration=True).batch(2)
-    train = tf.data.Dataset.zip(train, seeds).map(augment, tf.data.AUTOTUNE)
-    test = kd.datasets.load("cifar100", splits[1], batch_size=4 * size).map(normalize)
-    return train.batch(size).prefetch(tf.data.AUTOTUNE), test.prefetch(tf.data.AUTOTUNE)
-
-
-def augment(sample, seed):
-    image, label = sample
-    image = tf.pad(image, ((4, 4), (4, 4), (0, 0)))
-    image = tf.image.stateless_random_crop(image, (32, 32, 3), seed)
-    image = tf.image.stateless_random_flip_left_right(image, seed)
-    return normalize(image, label)
-
-
-def normalize(image, label):
-    return (image - MEAN) / STDDEV, label
 
 
 def load_teacher(name, number, train, test, options):
@@ -129,7 +117,7 @@ def build_distiller(student, teachers, options):
 
 
 def fit(model, name, train, test, options):
-    steps = int(train.cardinality())
+    steps = len(train)
     drops = [round(drop * options.epochs / EPOCHS) * steps - 1 for drop in DROPS]
     rates = [RATE, RATE / 10, RATE / 100, RATE / 1000]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
@@ -153,6 +141,9 @@ def warmup(epoch):
 def export(student, path, train, test):
     """Save the student, export it to int8 and return the metrics of the file."""
     student.save(f"{path}.keras")
+    if importlib.util.find_spec("tensorflow") is None:
+        print("The student is not exported: this needs TensorFlow, which is not installed.")
+        return {"parameters": student.count_params()}
     file = kd.export.to_tflite(student, f"{path}.tflite", "int8", calibration=train)
     result = kd.export.evaluate(file, test, student)
     return {

@@ -12,6 +12,7 @@ from keras_kd.cache.farmhash import fingerprint64
 from keras_kd.teachers.knowledge import CacheError
 from keras_kd.training import backend
 from keras_kd.training.batches import as_batches, count_batches
+from keras_kd.training.loaders import Loader
 from keras_kd.training.tf_data import array_spec
 
 #: Strings have digests and keys below it, as in `tf.strings.to_hash_bucket_fast`.
@@ -36,7 +37,7 @@ def open_arrays(data: Any, batch_size: int, shard: Any, views: int) -> Source:
     return Source(inputs, True, batches, inputs, lambda: first.x)
 
 
-class TeacherBatches:
+class TeacherBatches(Loader):
     """The batches for the teachers of a cache.
 
     Args:
@@ -45,11 +46,7 @@ class TeacherBatches:
     """
 
     def __init__(self, batches: Iterable[Any]) -> None:
-        self._batches = batches
-        self._count = count_batches(batches)
-
-    def __len__(self) -> int:
-        return self._count
+        super().__init__(batches, count_batches(batches))
 
     def __iter__(self) -> Iterator[TeacherBatch]:
         first = 0

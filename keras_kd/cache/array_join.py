@@ -1,6 +1,6 @@
 """Joining of cached teacher outputs to arrays and to a `PyDataset`, without `tf.data`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ from keras_kd.cache.schema import StoredTap
 from keras_kd.cache.top_k import restore_logits
 from keras_kd.teachers.knowledge import CacheError, JoinedInputs, tap_key, teacher_key
 from keras_kd.training.batches import ArrayBatches, as_batches, count_batches
+from keras_kd.training.loaders import Loader
 from keras_kd.training.tf_data import array_spec
 
 
@@ -23,13 +24,15 @@ def join_arrays(reader: Reader, data: Any) -> Any:
     """Return data with `JoinedInputs` in place of x; see `KnowledgeCache.join`.
 
     Returns:
-        The same arrays, or a `PyDataset` of batches.
+        The same arrays, a `PyDataset` of batches, or a `JoinedLoader` for a loader.
 
     Raises:
         CacheError: If the samples are not those of the build.
         TypeError: If the data have another form.
     """
     batches = as_batches(data, "KnowledgeCache.join", again=True)
+    if isinstance(batches, Loader):
+        return JoinedLoader(reader, batches)
     if not isinstance(batches, ArrayBatches):
         return JoinedBatches(reader, batches)
     join = _Join(reader)
@@ -81,6 +84,32 @@ class JoinedBatches(keras.utils.PyDataset):
     def element_spec(self) -> tuple:
         """Specification of a batch, of the inputs only."""
         return (tree.map_structure(array_spec, self[0][0]),)
+
+
+class JoinedLoader(Loader):
+    """Batches of a loader with the teacher outputs of a cache; samples without keys are numbered.
+
+    Args:
+        reader: The cache.
+        batches: The batches of a loader.
+    """
+
+    def __init__(self, reader: Reader, batches: Loader) -> None:
+        super().__init__(batches, batches.num_batches)
+        self._join = _Join(reader)
+
+    def __iter__(self) -> Iterator[tuple]:
+        first = 0
+        for batch in self._batches:
+            x, rest = split_element(batch)
+            joined = self._join(x, first)
+            first += len(tree.flatten(x)[0])
+            yield (joined, *rest)
+
+    @property
+    def element_spec(self) -> tuple:
+        """Specification of a batch, of the inputs only."""
+        return (tree.map_structure(array_spec, next(iter(self))[0]),)
 
 
 class _Join:

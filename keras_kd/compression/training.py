@@ -19,6 +19,7 @@ from keras_kd.distillers.loss_taps import choose_taps, student_tap
 from keras_kd.files import ShortRepr
 from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
+from keras_kd.training import backend
 from keras_kd.training.batches import (
     ArrayBatches,
     as_batches,
@@ -63,7 +64,8 @@ class Training(ShortRepr):
         verbose: As for `keras.Model.fit`. Defaults to `"auto"`.
 
     Raises:
-        ValueError: If there is neither a teacher nor a loss, or a number is out of range.
+        ValueError: If there is neither a teacher nor a loss, a number is out of range, or the
+            backend is not TensorFlow.
         TypeError: If the optimizer is not a Keras 3 optimizer.
     """
 
@@ -91,6 +93,7 @@ class Training(ShortRepr):
     terms: list = field(init=False)
 
     def __post_init__(self) -> None:
+        backend.require_tensorflow("Students are compressed with tf_keras", "kd.compression")
         distills = self.teachers is not None
         object.__setattr__(self, "terms", as_losses(self.losses) if distills else [])
         if isinstance(self.data, list) and all(isinstance(part, tuple) for part in self.data):

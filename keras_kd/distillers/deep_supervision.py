@@ -17,6 +17,7 @@ from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.layouts import from_channels_last
 from keras_kd.models.random_state import seed_states
+from keras_kd.models.tap_names import plain_name
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import ACTIVATIONS
 from keras_kd.teachers.teacher import Teacher
@@ -179,6 +180,5 @@ def _at_each(loss: DistillationLoss, exits: dict[str, Any]) -> list[Distillation
     if not loss.on_logits:
         return [loss]
     return [
-        copy_loss(loss, student_tap=name, name=f"{name.replace('/', '_')}_{loss.name}")
-        for name in exits
+        copy_loss(loss, student_tap=name, name=f"{plain_name(name)}_{loss.name}") for name in exits
     ]

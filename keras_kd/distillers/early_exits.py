@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.layouts import from_channels_last, shape_with_channels_last
-from keras_kd.models.tap_names import resolve_tap, tap_names
+from keras_kd.models.tap_names import plain_name, resolve_tap, tap_names
 from keras_kd.models.taps import Tap, TappedModel
 
 Exits = Sequence[str] | Mapping[str, keras.layers.Layer]
@@ -105,7 +105,7 @@ def build_exits(
 
 def _exit(name: str, tapped: TappedModel, wanted: tuple, policy: Any) -> keras.layers.Layer:
     """Return the default exit from a tap to logits of a shape, both with the channels last."""
-    own, classes, shape = f"{name.replace('/', '_')}_exit", wanted[-1], tapped.shapes[Tap(name)]
+    own, classes, shape = f"{plain_name(name)}_exit", wanted[-1], tapped.shapes[Tap(name)]
     first, ends_first = (
         tapped.channel_axes[tap] < len(tapped.shapes[tap]) - 1
         for tap in (Tap(name), Tap(None, logits=True))

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import tensorflow as tf
 
 from keras_kd.export.calibration import full_batches
 from keras_kd.files import read_json, write_json
+from keras_kd.litert.flatbuffer import rename_signatures
 from keras_kd.litert.process import describe_exit
 
 #: Formats that need samples to determine the ranges of the activations.
@@ -100,6 +102,16 @@ def convert(
     return (folder / _RESULT).read_bytes()
 
 
+def saved_names(signatures: Sequence[str]) -> list[str]:
+    """Return the names of signatures in a SavedModel: in their order, by which they are sorted.
+
+    The converter sorts them by name, and the first one becomes the main graph.
+    """
+    if len(signatures) == 1:
+        return list(signatures)
+    return [f"{position:03}_{name}" for position, name in enumerate(signatures)]
+
+
 def missing_ops(error: ConversionError) -> list[str]:
     """Return the ops that LiteRT lacks, if the converter failed for that reason."""
     return sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor", str(error))))
@@ -107,11 +119,11 @@ def missing_ops(error: ConversionError) -> list[str]:
 
 def _convert(model: Path, request: Request, samples: dict[str, np.ndarray] | None) -> bytes:
     converter = _converter(model, request)
+    names, several = saved_names(request.signatures), len(request.signatures) > 1
     if samples is not None:
-        several = len(request.signatures) > 1
         converter.representative_dataset = lambda: (
             (key, batch) if several else batch
-            for key in request.signatures
+            for key in names
             for batch in full_batches(samples, request.batch_size)
         )
     with warnings.catch_warnings():
@@ -119,14 +131,15 @@ def _convert(model: Path, request: Request, samples: dict[str, np.ndarray] | Non
         warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         try:
-            return converter.convert()
+            content = converter.convert()
         except Exception as error:  # The converter raises many types.
             raise ConversionError(str(error)) from error
+    return rename_signatures(content, dict(zip(names, request.signatures, strict=True)))
 
 
 def _converter(model: Path, request: Request) -> tf.lite.TFLiteConverter:
     converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(model), signature_keys=list(request.signatures)
+        str(model), signature_keys=saved_names(request.signatures)
     )
     ops = tf.lite.OpsSet
     builtins = {

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from keras import tree
 
+from keras_kd.export.conversion import saved_names
 from keras_kd.export.pre_post_processing import Processing
 from keras_kd.litert import signature
 from keras_kd.litert.signature import free_sizes_remedy
@@ -67,7 +68,10 @@ class TracedModel:
         """Write the graphs as a SavedModel for the converter."""
         module = tf.Module()
         module.variables_ = self.variables
-        tf.saved_model.save(module, str(folder), signatures=self.functions)
+        functions = dict(
+            zip(saved_names(tuple(self.functions)), self.functions.values(), strict=True)
+        )
+        tf.saved_model.save(module, str(folder), signatures=functions)
 
     def _nodes(self) -> Iterator[Any]:
         for function in self.functions.values():
@@ -157,13 +161,11 @@ def _trace_model(
 def _call_message(model: keras.Model, specs: Mapping[str, tf.TensorSpec], error: Exception) -> str:
     """Return the message for a subclassed model that does not take its recorded inputs."""
     received = ", ".join(f"{name}: {spec.dtype.name} {spec.shape}" for name, spec in specs.items())
-    # Keras prints the cause in bold.
-    cause = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
     return (
         f"Expected inputs that '{model.name}' can be called with; a subclassed model does not "
         f"record their dtypes. Received: {received}. Pass `input_signature`, the `tf.TensorSpec`s "
         "of its inputs, such as input_signature=tf.TensorSpec((None, 8), 'int32'). Cause: "
-        f"{cause[1] if cause else first_line(error)}"
+        f"{first_line(error)}"
     )
 
 

@@ -22,12 +22,14 @@ from keras_kd.export.metadata import Description, embed_description
 from keras_kd.export.options import Options
 from keras_kd.export.pre_post_processing import Normalization, Processing
 from keras_kd.export.saved_model import TracedModel
+from keras_kd.export.tensorflow_process import run_on_tensorflow
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import Verification
 from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
 from keras_kd.files import atomic_write, require_writable
 from keras_kd.litert.signature import Signature, infer_signature
 from keras_kd.models.keras_compat import nested_layers
+from keras_kd.training.backend import BACKEND
 
 
 def to_tflite(
@@ -65,7 +67,8 @@ def to_tflite(
     The file is written completely or not at all. LiteRT, and the conversion of uncommon ops, run in
     child processes, because they can crash. A mixed-precision model is converted in float32. For
     int8 and int16x8, recurrent layers are unrolled; if the number of their steps is free, the file
-    takes inputs of the size of the calibration samples.
+    takes inputs of the size of the calibration samples. On JAX and PyTorch, a child process with
+    TensorFlow loads and converts the model, and the file is verified against the model itself.
 
     Args:
         model: A built Functional, Sequential or subclassed `keras.Model`.
@@ -185,6 +188,8 @@ def convert_model(
         ValueError: If the model cannot be converted.
         RuntimeError: If the converter fails.
     """
+    if BACKEND != "tensorflow":
+        return run_on_tensorflow(convert_model, model, inputs, options, samples, loops)
     normalization = pre_post_processing.parse_normalization(
         options.normalization, inputs.specs, options.raw_inputs
     )

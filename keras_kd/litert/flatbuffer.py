@@ -63,16 +63,25 @@ def add_metadata(content: bytes, entries: Mapping[str, bytes], files: Mapping[st
         buffer.data = np.frombuffer(value, "uint8")
         model.metadata.append(entry)
         model.buffers.append(buffer)
-    builder = _AlignedBuilder(len(content) + sum(map(len, entries.values())) + 1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
+    packed = _pack(model, len(content) + sum(map(len, entries.values())))
     if not files:
-        return bytes(builder.Output())
-    stream = io.BytesIO(bytes(builder.Output()))
+        return packed
+    stream = io.BytesIO(packed)
     with zipfile.ZipFile(stream, "a") as archive:  # Appends to the model.
         for name, text in files.items():
             # A fixed date, so that the same model gives the same bytes.
             archive.writestr(zipfile.ZipInfo(name), text)
     return stream.getvalue()
+
+
+def rename_signatures(content: bytes, names: Mapping[str, str]) -> bytes:
+    """Return a .tflite model with other names of its signatures: from the present to the new."""
+    if all(old == new for old, new in names.items()):
+        return content
+    model = parse(content)
+    for signature in model.signatureDefs:
+        signature.signatureKey = names[signature.signatureKey.decode()].encode()
+    return _pack(model, len(content))
 
 
 def parse(content: bytes) -> Any:
@@ -95,6 +104,12 @@ def parse(content: bytes) -> Any:
             f"Expected a .tflite model. Received: {len(content)} bytes that cannot be read "
             f"({error}). Export the model again."
         ) from error
+
+
+def _pack(model: Any, size: int) -> bytes:
+    builder = _AlignedBuilder(size + 1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:

@@ -47,8 +47,8 @@ class FeatureLoss(DistillationLoss):
         """Check the shapes and return `None`."""
         if not self._can_compare(teacher_shape, student_shape):
             expected = (
-                "maps (batch, height, width, channels) or sequences (batch, time, features) of "
-                "known size"
+                "maps (batch, height, width, channels), volumes or sequences (batch, time, "
+                "features) of known size"
                 if self.by_position
                 else "features (batch, ...)"
             )

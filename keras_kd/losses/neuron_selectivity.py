@@ -1,5 +1,6 @@
 """Neuron selectivity transfer (NST)."""
 
+import math
 from typing import Any
 
 import keras
@@ -59,7 +60,7 @@ def _points(features: Any) -> Any:
     """Return (batch, positions, channels) with L2-normalized channels."""
     channels, sizes = features.shape[-1], features.shape[1:-1]
     if len(sizes) > 1:
-        count = -1 if None in sizes else sizes[0] * sizes[1]
+        count = -1 if None in sizes else math.prod(sizes)
         features = ops.reshape(features, (ops.shape(features)[0], count, channels))
     return l2_normalize(features, axis=1)
 

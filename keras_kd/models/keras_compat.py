@@ -7,6 +7,7 @@ it also names the public API that would replace it.
 import contextlib
 import functools
 import operator
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,50 @@ import keras
 from keras import tree
 from keras.src.backend.common import global_state
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
+from keras.src.trainers import data_adapters
+from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+from keras.src.trainers.data_adapters.torch_data_loader_adapter import TorchDataLoaderAdapter
+
+#: What Keras writes around the message of an error in the `call` of a layer; AutoGraph indents it.
+_RAISED_IN_A_LAYER = re.compile(
+    r"Exception encountered when calling .*?\n\s*\x1b\[1m(.*)\x1b\[0m\s*Arguments received by ",
+    re.DOTALL,
+)
+
+
+def unwrap_message(error: Exception) -> str:
+    """Return an error's message without the arguments that Keras adds if a layer raises it."""
+    found = _RAISED_IN_A_LAYER.search(str(error))
+    return found[1] if found else str(error)
+
+
+def is_loader(value: Any) -> bool:
+    """Whether `fit` takes a value as a loader of Grain or PyTorch; Keras tells it nowhere else."""
+    return data_adapters.is_grain_dataset(value) or data_adapters.is_torch_dataloader(value)
+
+
+def loader_length(loader: Any) -> int | None:
+    """Return the number of batches of a loader, or `None` if `fit` does not know it either."""
+    if data_adapters.is_torch_dataloader(loader):
+        return TorchDataLoaderAdapter(loader).num_batches
+    return None
+
+
+class BatchAdapter(DataAdapter):
+    """Batches that can be read again, as data for `fit`; Keras has no public base class."""
+
+    def get_numpy_iterator(self) -> Iterator[Any]:
+        """Return an iterator over tuples."""
+        return (batch if type(batch) is tuple else (batch,) for batch in self)
+
+    def get_jax_iterator(self) -> Iterator[Any]:
+        """Return the same for the loop of JAX."""
+        return self.get_numpy_iterator()
+
+    def get_torch_dataloader(self) -> Any:
+        """Return a loader of tensors for the loop of PyTorch."""
+        return data_adapter_utils.get_torch_dataloader(self.get_numpy_iterator())
 
 
 def get_mask(value: Any) -> Any:
@@ -51,33 +96,6 @@ def nested_layers(model: keras.Model, include_self: bool = True) -> list[keras.l
 def run_graph(functional: keras.Model, inputs: Any, call: Callable[..., Any]) -> Any:
     """Run the graph of a Functional model with `call(layer, *args, **kwargs)` at every node."""
     return functional._run_through_graph(inputs, call_fn=call)
-
-
-def call_ranks(functional: keras.Model) -> dict[int, Iterator[int]]:
-    """Return the ranks of the calls of each layer, in the order in which `run_graph` makes them.
-
-    Keras runs the calls of a shared layer by their depth; the rank of a call is its place in the
-    order in which the code of the model made them.
-
-    Args:
-        functional: A Functional model.
-
-    Returns:
-        By the id of the layer or operation, its ranks.
-    """
-    nodes = functional._nodes_by_depth
-    by_layer = {}
-    for depth in sorted(nodes, reverse=True):
-        for node in nodes[depth]:
-            by_layer.setdefault(id(node.operation), []).append(node)
-    return {layer: iter(_ranks(several)) for layer, several in by_layer.items()}
-
-
-def _ranks(nodes: list[Any]) -> list[int]:
-    if len(nodes) == 1:
-        return [0]
-    numbers = [nodes[0].operation._inbound_nodes.index(node) for node in nodes]
-    return [sorted(numbers).index(number) for number in numbers]
 
 
 def metric_values(metric: keras.metrics.MeanMetricWrapper, labels: Any, outputs: Any) -> Any:

@@ -49,13 +49,15 @@ class LearnedPlaces:
         self._outputs: set[int] = set()
         for tensor in tree.flatten(graph.outputs):
             self._mark_output(tensor)
+        self._used = _used_tensors(graph)
 
     def __contains__(self, place: Place) -> bool:
         tensor = place.tensor
         return (
             not isinstance(place.call.layer, _NOT_PAIRED)
             and "float" in tensor.dtype
-            and id(tensor) not in self._outputs
+            and self._graph.maker(tensor) is place.call  # And not the nested model around it.
+            and id(tensor) in self._used - self._outputs
             and self._is_behind_weights(tensor)
         )
 
@@ -98,6 +100,18 @@ class LearnedPlaces:
     def _is_prediction(self, tensor: keras.KerasTensor) -> bool:
         """Return whether a tensor may be logits or probabilities, which can be averaged last."""
         return inspect_output(self._graph, tensor).kind in _PREDICTIONS
+
+
+def _used_tensors(graph: Graph) -> set[int]:
+    """Return the ids of the tensors on which an output depends."""
+    used, pending = set(), tree.flatten(graph.outputs)
+    while pending:
+        tensor = pending.pop()
+        if id(tensor) not in used:
+            used.add(id(tensor))
+            call = graph.maker(tensor)
+            pending += call.inputs if call else []
+    return used
 
 
 def has_learned_weights(layer: Any) -> bool:

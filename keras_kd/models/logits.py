@@ -58,6 +58,8 @@ COMPUTE_AND_ACTIVATE = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
+# Layers of KerasHub, which need not be installed, that apply `activation` last.
+_HUB_ACTIVATED = ("MaskedLMHead",)
 #: Layers that apply `activation` last.
 ACTIVATED = (*COMPUTE_AND_ACTIVATE, keras.layers.Activation)
 
@@ -231,7 +233,7 @@ def _activation_kind(call: Call) -> str:
         return "unknown"  # With an unknown number of steps, the wrapped layer runs in a loop.
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
-    if isinstance(layer, ACTIVATED):
+    if isinstance(layer, ACTIVATED) or _is_hub_head(layer):
         return _ACTIVATION_KINDS.get(layer.activation, "unknown")
     return _layer_kind(layer) if _is_layer(layer) else _operation_kind(layer)
 
@@ -275,6 +277,11 @@ def _operation_kind(operation: Any) -> str:
     if name in ("softmax", "sigmoid", "logsoftmax"):
         return {"logsoftmax": "logits"}.get(name, name)
     return "values" if name in _VALUE_OPS else "unknown"
+
+
+def _is_hub_head(layer: Any) -> bool:
+    kind = type(layer)
+    return kind.__name__ in _HUB_ACTIVATED and kind.__module__.startswith("keras_hub.")
 
 
 def _is_layer(layer: Any) -> bool:

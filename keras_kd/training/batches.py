@@ -7,13 +7,15 @@ from typing import Any
 import keras
 from keras import tree
 
+from keras_kd.models.keras_compat import is_loader
+from keras_kd.training.loaders import Loader
 from keras_kd.training.tf_data import dataset_from_batches, dataset_from_samples, is_dataset
 
 #: Samples in a batch of arrays.
 BATCH_SIZE = 128
 _FORMS = (
-    "a `tf.data.Dataset` of batches, arrays such as (x, y), a `keras.utils.PyDataset` or a list of "
-    "batches"
+    "a `tf.data.Dataset` of batches, arrays such as (x, y), a `keras.utils.PyDataset`, a loader of "
+    "Grain or PyTorch, or a list of batches"
 )
 
 
@@ -24,8 +26,8 @@ def as_batches(
 
     Args:
         data: A `tf.data.Dataset` of batches; arrays, as x, (x, y) or (x, y, sample_weight), where x
-            is an array, or a dict or a list of several; a `keras.utils.PyDataset`; or another
-            iterable of batches.
+            is an array, or a dict or a list of several; a `keras.utils.PyDataset`; a loader of
+            Grain or PyTorch; or another iterable of batches.
         owner: What takes the data, for messages.
         batch_size: Samples per batch of arrays. Defaults to 128.
         inputs: Number of the model's inputs: a list of so many arrays is one x, if it is not 1.
@@ -41,6 +43,8 @@ def as_batches(
     """
     if is_dataset(data):
         return data
+    if is_loader(data):
+        return Loader.of(data)
     if _is_arrays(data, inputs):
         return ArrayBatches(data, owner, batch_size)
     endless = isinstance(data, keras.utils.PyDataset) and data.num_batches is None
@@ -83,7 +87,7 @@ def count_batches(batches: Iterable[Any]) -> int | None:
     if is_dataset(batches):
         count = int(batches.cardinality())
         return count if count >= 0 else None
-    if isinstance(batches, keras.utils.PyDataset):
+    if isinstance(batches, (keras.utils.PyDataset, Loader)):
         return batches.num_batches
     return len(batches) if isinstance(batches, Sized) else None
 

@@ -11,9 +11,11 @@ import keras
 import numpy as np
 from keras import tree
 
+from keras_kd.models.graph import first_line
 from keras_kd.models.keras_compat import get_mask, outside_stateless_scope, set_mask
 from keras_kd.training.jax_model import StepModel
 from keras_kd.training.jax_scope import Scope, current
+from keras_kd.training.step_errors import unwrapped_errors
 from keras_kd.training.tf_data import array_spec, readable_data_errors
 
 __all__ = [
@@ -40,6 +42,12 @@ __all__ = [
     "without_gradients",
 ]
 
+#: The errors of functions that need the values of arrays while JAX traces them.
+_NEEDS_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 #: The dtype of hyperparameters; JAX has no float64 by default, and Keras does not compute in it.
 FLOAT64 = "float32"
 #: Whether data in other forms are read with `tf.data`.
@@ -204,9 +212,21 @@ def is_bad_batch(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]:
-    """Run a block; only errors of a `tf.data.Dataset` need a translation."""
-    with readable_data_errors(position):
-        yield
+    """Raise the errors of a block without what `tf.data`, Keras and JAX add to their messages.
+
+    Raises:
+        ValueError: If the step, or a function of the user in it, raised one.
+        TypeError: If such a function needs the values of a batch, which a compiled step has not.
+    """
+    try:
+        with unwrapped_errors(), readable_data_errors(position):
+            yield
+    except _NEEDS_VALUES as error:
+        raise TypeError(
+            "A step of the JAX backend is compiled, so the functions in it (`augment`, losses, "
+            "metrics, layers) must compute with keras.ops, without NumPy and without an `if` on "
+            f"values. The cause: {first_line(error)}"
+        ) from error
 
 
 def floating_parts(structure: Any) -> list[Any]:

@@ -2,12 +2,13 @@
 
 import functools
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops, tree
 
+from keras_kd.models.keras_compat import is_loader
 from keras_kd.models.task import CLASS_LOSSES, loss_name
 from keras_kd.training import backend
 from keras_kd.training.labels import (
@@ -18,6 +19,7 @@ from keras_kd.training.labels import (
     replace_missing,
     row_axis,
 )
+from keras_kd.training.loaders import Loader
 from keras_kd.training.tf_data import is_dataset
 
 #: End of the message for a loss or metric that gets labels some of which are missing.
@@ -110,14 +112,15 @@ def check_labels(x: Any, y: Any, reader: LabelReader) -> Any:
         return x
     # Inside a generator the error becomes one of a graph, where the mark finds the message.
     check = functools.partial(_check_arrays, ranges, reader.names, backend.marked)
-    if is_dataset(x):
-        if not isinstance(x.element_spec, tuple) or len(x.element_spec) < 2:
-            return x
+    if is_dataset(x) and isinstance(x.element_spec, tuple) and len(x.element_spec) > 1:
         return x.map(lambda *batch: _check_tensors(ranges, reader.names, batch)).prefetch(-1)
+    loader = Loader.of(x) if is_loader(x) else x
+    if isinstance(loader, Loader):
+        return loader.map(lambda batch: _checked(batch, check))
     if isinstance(x, keras.utils.PyDataset):
         return _CheckedDataset(x, check)
     if isinstance(x, types.GeneratorType):
-        return _check_generator(x, check)
+        return (_checked(batch, check) for batch in x)
     _check_arrays(ranges, reader.names, str, (x, y))
     return x
 
@@ -167,10 +170,9 @@ class _CheckedDataset(keras.utils.PyDataset):
         self._dataset.on_epoch_end()
 
 
-def _check_generator(batches: Iterator, check: Callable[[Any], None]) -> Iterator:
-    for batch in batches:
-        check(batch)
-        yield batch
+def _checked(batch: Any, check: Callable[[Any], None]) -> Any:
+    check(batch)
+    return batch
 
 
 def _check_arrays(

@@ -12,6 +12,7 @@ import torch
 from keras import tree
 
 from keras_kd.training.step import StepModel
+from keras_kd.training.step_errors import unwrapped_errors
 from keras_kd.training.tf_data import array_spec, readable_data_errors
 
 __all__ = [
@@ -178,13 +179,13 @@ def is_bad_batch(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def readable_errors(position: Callable[[], str] | None = None) -> Iterator[None]:
-    """Add the position to the message of a failed assertion.
+    """Add the position to the message of a failed assertion, and omit what Keras adds to others.
 
     Raises:
-        ValueError: If an assertion failed.
+        ValueError: If an assertion failed, or a function of the user raised one.
     """
     try:
-        with readable_data_errors(position):
+        with unwrapped_errors(), readable_data_errors(position):
             yield
     except FailedAssertionError as error:
         where = "" if position is None else f" This was {position()}."

@@ -108,3 +108,18 @@ def test_a_tap_without_a_default_exit_is_named():
 def flat(inputs):
     small = layers.Conv2D(4, 3, name="small")(inputs)
     return layers.Conv2DTranspose(3, 3, name="map")(small)
+
+
+def test_an_exit_at_one_tensor_of_a_layer(tmp_path):
+    x = keras.Input((4, 5))
+    sequence, state = layers.SimpleRNN(6, return_sequences=True, return_state=True, name="rnn")(x)
+    joined = layers.Concatenate()([layers.GlobalMaxPooling1D()(sequence), state])
+    student = keras.Model(x, layers.Dense(3, name="head")(joined), name="student")
+    model = kd.DeepSupervision(student, ["rnn:1"])
+    model.compile(keras.optimizers.SGD(0.1), toy.sparse_loss(), run_eagerly=True)
+    data = np.random.default_rng(0).normal(size=(4, 4, 5)).astype("float32"), np.arange(4) % 3
+    assert "rnn_1_soft_targets" in model.fit(*data, verbose=0).history
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -8,6 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Its snippet runs together with its shell commands, in tests/cli/test_main.py.
 RUN_ELSEWHERE = "docs/command-line.md"
+#: Pages that need an optional package.
+PACKAGES = {"docs/keras-hub.md": "keras_hub"}
 
 
 def snippets(page):
@@ -29,6 +31,8 @@ def runs_within_another_page(page):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if not runs_within_another_page(page)])
 def test_the_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
+    if page in PACKAGES:
+        pytest.importorskip(PACKAGES[page], reason=f"{PACKAGES[page]} is not installed")
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for snippet in PAGES[page]:

@@ -10,7 +10,7 @@ from keras import layers
 from keras_kd import datasets
 from keras_kd.export import evaluate, to_tflite
 from keras_kd.litert.cost import cost
-from keras_kd.litert.flatbuffer import flex_ops
+from keras_kd.litert.flatbuffer import flex_ops, main_signature
 from tests.export import models
 
 
@@ -137,6 +137,14 @@ def test_a_file_has_several_signatures(tmp_path):
         file.predict(models.IMAGES), file.predict(models.IMAGES, signature="classify")
     )
     assert file.size < 1.5 * models.export(models.cnn, "int8").size  # The weights are shared.
+
+
+def test_the_first_signature_is_the_main_graph_whatever_its_name(tmp_path):
+    model, taps = models.cnn(), {"serving_default": None, "embed": "flatten"}
+    file = to_tflite(model, tmp_path / "m.tflite", "int8", models.IMAGES, signatures=taps)
+    assert main_signature(file.path.read_bytes()) == "serving_default"
+    assert file.predict(models.IMAGES).shape == (40, 10)
+    assert evaluate(file, [models.IMAGES], model=model).relative_difference < 0.1
 
 
 def test_recurrent_layers_are_loops_in_float_formats(tmp_path):

@@ -28,6 +28,13 @@ def test_metadata_and_files_are_read_back():
         assert archive.read("labels.txt") == b"a\nb"
 
 
+def test_signatures_are_renamed():
+    content = models.content(models.cnn)
+    assert flatbuffer.rename_signatures(content, {"serving_default": "serving_default"}) is content
+    renamed = flatbuffer.rename_signatures(content, {"serving_default": "classify"})
+    assert flatbuffer.main_signature(renamed) == "classify"
+
+
 def test_tensor_buffers_are_aligned():
     model = schema.Model.GetRootAs(models.content(models.cnn, "int8"))
     offsets = []

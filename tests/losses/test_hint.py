@@ -115,6 +115,30 @@ def test_the_mask_of_the_students_sequence_reaches_the_loss(width, eager):
     np.testing.assert_allclose(logs["hint"][0], steps[:, :3].mean(), rtol=1e-5)
 
 
+def _video(name, filters, strides, seed):
+    keras.utils.set_random_seed(seed)
+    x = inputs = keras.Input((4, 6, 6, 1))
+    x = layers.Conv3D(filters, 3, strides=strides, padding="same", name="conv")(x)
+    x = layers.ConvLSTM2D(filters, 3, padding="same", return_sequences=True, name="frames")(x)
+    x = layers.GlobalAveragePooling3D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(3, name="logits")(x), name=name)
+
+
+def test_videos_of_other_sizes_are_projected():
+    teacher, student = _video("teacher", 5, (1, 2, 2), 1), _video("student", 3, 2, 0)
+    x = np.random.default_rng(0).normal(size=(4, 4, 6, 6, 1)).astype("float32")
+    model = kd.Distiller(student, teacher, Hint("frames", "frames"))
+    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss(), run_eagerly=True)
+    logs = model.fit(x, np.zeros(4, int), verbose=0).history
+    target, own = (
+        np.asarray(keras.Model(m.input, m.get_layer("frames").output)(x))
+        for m in (teacher, student)
+    )
+    kernel, bias = map(np.asarray, model.projectors["hint"].layers[0].weights)
+    projected = np.repeat(own @ kernel + bias, 2, axis=1)
+    np.testing.assert_allclose(logs["hint"], [np.mean((target - projected) ** 2)], rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -41,3 +41,13 @@ def test_the_order_of_the_students_channels_does_not_matter():
     one, _ = value_and_gradient(loss, teacher, student)
     other, _ = value_and_gradient(loss, teacher, student[..., ::-1].copy())
     np.testing.assert_allclose(one, other)
+
+
+def test_volumes_are_compared_by_position():
+    teacher, student = np.random.default_rng(0).normal(size=(2, 3, 2, 4, 4, 5))
+    loss = NeuronSelectivity("a", "b")
+    flat = loss(teacher.reshape(3, 32, 5), student.reshape(3, 32, 5))
+    np.testing.assert_allclose(loss(teacher, student), flat, rtol=1e-6)
+    pooled = teacher.reshape(3, 2, 2, 2, 4, 5).mean(3)
+    small = student[:, :, :2]
+    np.testing.assert_allclose(loss(teacher, small), loss(pooled, small), rtol=1e-5)

@@ -62,36 +62,6 @@ def test_running_a_graph_calls_every_layer_as_the_model_does():
     np.testing.assert_array_equal(outputs, model(x))
 
 
-def test_the_ranks_of_calls_are_the_order_of_the_code():
-    """Remove `call_ranks` when the graph of a Functional model tells the order of its calls."""
-    a, b = keras.Input((3,)), keras.Input((3,))
-    shared = layers.Dense(3, name="shared")
-    first, second = shared(a), shared(layers.ReLU()(b))
-    model = keras.Model([a, b], layers.Add(name="sum")([layers.ELU()(second), first]))
-    ranks, called = keras_compat.call_ranks(model), []
-
-    def call(layer, *args, **kwargs):
-        called.append((layer.name, next(ranks[id(layer)])))
-        return layer(*args, **kwargs)
-
-    x = np.eye(3, dtype="float32")
-    own = {0: shared(x), 1: shared(2 * x)}
-    captured = []
-
-    def record(layer, *args, **kwargs):
-        outputs = layer(*args, **kwargs)
-        captured.extend([outputs] if layer is shared else [])
-        return outputs
-
-    keras_compat.run_graph(model, [x, 2 * x], record)
-    keras_compat.run_graph(model, [x, 2 * x], call)
-    order = [rank for name, rank in called if name == "shared"]
-    assert order == [1, 0]
-    assert ("sum", 0) in called
-    for rank, outputs in zip(order, captured, strict=True):
-        np.testing.assert_array_equal(outputs, own[rank])
-
-
 def test_the_mean_of_the_metric_values_is_the_metric():
     """Remove `metric_values` when a metric that is a mean returns its values per sample."""
     y, outputs = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], "float32")
@@ -265,3 +235,57 @@ def test_variables_have_their_own_values_outside_a_stateless_scope():
             assert float(variable.value) == 1.0
         assert float(variable.value) == 3.0
     assert float(scope.get_current_value(variable)) == 3.0
+
+
+def test_the_message_of_an_error_in_a_layer_is_found():
+    """Remove `unwrap_message` when Keras keeps the message of an error that a layer raises."""
+
+    class Failing(layers.Layer):
+        def call(self, x):
+            raise ValueError("two\nlines")
+
+    layer = Failing()
+    with pytest.raises(ValueError, match="Exception encountered") as raised:
+        layer(keras.ops.ones((2, 3)))
+    assert keras_compat.unwrap_message(raised.value) == "two\nlines"
+    indented = ValueError("in user code:\n\n    " + str(raised.value).replace("\n", "\n    "))
+    assert keras_compat.unwrap_message(indented) == "two\n    lines"
+    assert keras_compat.unwrap_message(ValueError("two\nlines")) == "two\nlines"
+
+
+def test_batches_are_read_as_keras_reads_a_generator():
+    """Remove `BatchAdapter` when Keras reads an iterable of batches once per epoch."""
+
+    class Batches(keras_compat.BatchAdapter):
+        num_batches = 2
+
+        def __iter__(self):
+            yield (np.ones((2, 5)), np.zeros(2, int))
+            yield (np.zeros((1, 5)), np.ones(1, int))
+
+        def get_tf_dataset(self):
+            import tensorflow as tf
+
+            one = tf.data.Dataset.from_tensor_slices(next(self.get_numpy_iterator())).batch(2)
+            return one.concatenate(tf.data.Dataset.from_tensor_slices(list(self)[1]).batch(2))
+
+    weights = []
+    twice = (batch for batch in [*Batches(), *Batches()])
+    for data, steps in ((twice, 2), (Batches(), None)):
+        model = toy.mlp("model")
+        model.compile("sgd", toy.sparse_loss())
+        model.fit(data, epochs=2, steps_per_epoch=steps, verbose=0, shuffle=False)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_only_loaders_are_loaders():
+    """Remove `is_loader` and `loader_length` when Keras tells in public which data `fit` takes."""
+    torch_like = type("DataLoader", (), {"__module__": "torch.utils.data.dataloader"})()
+    grain_like = type("MapDataset", (), {"__module__": "grain._src.python.dataset"})()
+    assert keras_compat.is_loader(torch_like)
+    assert keras_compat.is_loader(grain_like)
+    assert keras_compat.loader_length(grain_like) is None
+    for other in (np.ones(3), [np.ones(3)], toy.Batches((np.ones(3),), 1), None):
+        assert not keras_compat.is_loader(other)

@@ -93,6 +93,21 @@ def test_the_features_of_a_model_without_a_head_are_places():
     assert found == [f"{kind}{i}" for i in range(3) for kind in ("conv", "add", "relu")]
 
 
+def test_a_nested_model_is_no_place_beside_its_last_layer():
+    x = keras.Input((5,))
+    inner = keras.Model(x, layers.Dense(3, name="last")(x), name="inner")
+    inputs = keras.Input((5,))
+    assert learned(inputs, layers.Dense(2)(inner(inputs))) == ["inner/last"]
+
+
+def test_a_branch_that_no_output_uses_is_no_place():
+    x = keras.Input((5,))
+    hidden = layers.Dense(3, name="hidden")(x)
+    inner = keras.Model(x, [hidden, layers.Dense(4, name="pooled")(hidden)], name="inner")
+    inputs = keras.Input((5,))
+    assert learned(inputs, layers.Dense(2)(inner(inputs)[0])) == ["inner/hidden"]
+
+
 def test_statistics_of_the_data_and_counters_are_not_learned():
     conv, norm = layers.Dense(2), layers.Normalization()
     for layer in (conv, norm):

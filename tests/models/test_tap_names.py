@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.models.tap_names import resolve_tap, tap_name, tap_names
+from keras_kd.models.tap_names import plain_name, resolve_tap, tap_name, tap_names
 from tests import toy
 
 
@@ -50,6 +50,10 @@ def test_the_path_of_a_layer_is_found_in_nested_models():
     assert resolve("hidden", model) == "hidden"
     assert resolve(hidden, None) == "hidden"
     assert type(resolve(hidden, None)) is str
+
+
+def test_the_plain_name_of_a_tap_can_be_part_of_a_name():
+    assert plain_name("inner/lstm@1:2") == "inner_lstm_1_2"
 
 
 def test_a_layer_of_another_model_is_rejected():

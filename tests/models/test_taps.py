@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
+from keras_kd.models.keras_compat import get_mask
 from keras_kd.models.taps import Tap, TappedModel
 from tests import toy
 
@@ -85,6 +86,24 @@ def test_a_mask_reaches_the_following_layers():
     outputs, _ = run(model, ["embedding"], tokens)
     np.testing.assert_array_equal(outputs, model(tokens))
     assert not np.allclose(outputs[0], model(np.array([[1, 2, 3, 9, 9]]))[0])
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_a_tap_inside_a_nested_model_that_is_called_with_a_mask(explicit):
+    x = keras.Input((5, 4))
+    hidden = layers.LSTM(3, return_sequences=True, name="steps")(x)
+    inner = keras.Model(x, layers.LSTM(3, name="last")(hidden), name="inner")
+    ids = keras.Input((5,), dtype="int32")
+    embedding = layers.Embedding(10, 4, mask_zero=not explicit, name="embedding")
+    given = {"mask": ops.not_equal(ids, 0)} if explicit else {}
+    model = keras.Model(ids, layers.Dense(2)(inner(embedding(ids), **given)), name="m")
+    tokens = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]])
+    outputs, (steps,) = run(model, ["inner/steps"], tokens)
+    np.testing.assert_allclose(outputs, model(tokens), rtol=1e-6)
+    embedded = keras.ops.take(embedding.embeddings, tokens, axis=0)
+    expected = inner.get_layer("steps")(embedded, mask=tokens != 0)
+    np.testing.assert_allclose(steps, expected, rtol=1e-5)
+    np.testing.assert_array_equal(get_mask(steps), tokens != 0)
 
 
 def test_several_inputs_and_outputs_as_dicts():

@@ -16,6 +16,7 @@ from keras_kd.compression.tfmot.parity import check_parity
 from keras_kd.compression.tfmot.rewrites import Replacements
 from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import Call, Graph, is_graph, open_graph, require_built
+from keras_kd.training.backend import require_tensorflow
 
 
 def to_tf_keras(model: keras.Model, custom: Custom | None = None, fuse_relu: bool = True) -> Any:
@@ -40,8 +41,8 @@ def to_tf_keras(model: keras.Model, custom: Custom | None = None, fuse_relu: boo
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
-        ValueError: If the model is subclassed or not built, a layer cannot be converted exactly, or
-            the outputs of the two models differ.
+        ValueError: If the model is subclassed or not built, a layer cannot be converted exactly,
+            the outputs of the two models differ, or the backend is not TensorFlow.
         ImportError: If tf_keras is not installed.
 
     Example:
@@ -50,6 +51,7 @@ def to_tf_keras(model: keras.Model, custom: Custom | None = None, fuse_relu: boo
         ...     student, custom={Scale: lambda layer: TfKerasScale(layer.units)}
         ... )
     """
+    require_tensorflow("tf_keras runs on TensorFlow", "to_tf_keras")
     replacements = Replacements()
     graph = open_student(model)
     rewrites.split_activations(graph, replacements)
