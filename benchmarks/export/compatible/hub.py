@@ -25,7 +25,7 @@ _DECODER = {
 }
 _FNET = {key: value for key, value in _TRANSFORMER.items() if key != "num_heads"}
 _RESNET = {
-    "input_conv_filters": [8],
+    "input_conv_filters": [64],
     "input_conv_kernel_sizes": [3],
     "stackwise_num_filters": [64, 64],
     "stackwise_num_blocks": [1, 1],
