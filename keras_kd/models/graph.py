@@ -16,7 +16,6 @@ from keras import tree
 
 from keras_kd.models.keras_compat import (
     CompatModel,
-    call_ranks,
     get_mask,
     run_graph,
     set_mask,
@@ -34,8 +33,6 @@ class Call:
         args: Positional arguments.
         kwargs: Arguments by name.
         outputs: What it returned, as a flat list.
-        order: For each model of the path, the rank of the call among those of the same layer, in
-            the order in which the code made them.
     """
 
     path: str
@@ -43,7 +40,6 @@ class Call:
     args: tuple
     kwargs: dict[str, Any]
     outputs: list[keras.KerasTensor]
-    order: tuple[int, ...] = ()
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
@@ -139,36 +135,29 @@ class _Reader:
         self.training = training
         self.graph = Graph(inputs=None)
 
-    def replay(
-        self, functional: keras.Model, inputs: Any, prefix: str, order: tuple[int, ...] = ()
-    ) -> Any:
-        ranks = call_ranks(functional)
-
+    def replay(self, functional: keras.Model, inputs: Any, prefix: str) -> Any:
         # A `training` that Keras stored in a call is kept: the outermost call overrides it.
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            place = (*order, next(ranks[id(layer)]))
-            return self.call(layer, args, kwargs, prefix + layer.name, place)
+            return self.call(layer, args, kwargs, prefix + layer.name)
 
         # `clone_model` would replace the intermediate tensors.
         return run_graph(functional, inputs, call)
 
-    def call(self, layer: Any, args: tuple, kwargs: dict, path: str, order: tuple) -> Any:
+    def call(self, layer: Any, args: tuple, kwargs: dict, path: str) -> Any:
         wanted = any(name.startswith(path + "/") for name in self.inside)
         if is_graph(layer):
             inner = keras.Model(*_inputs_and_outputs(layer), name=layer.name)
-            outputs = self.replay_masked(inner, args, kwargs, path + "/", order)
+            outputs = self.replay_masked(inner, args, kwargs, path + "/")
         elif wanted and isinstance(layer, keras.layers.Layer):
             self.graph.traced.append(path)
             inner = self.trace(layer, args, kwargs)
-            outputs = self.replay(inner, _tensors((args, kwargs)), path + "/", order)
+            outputs = self.replay(inner, _tensors((args, kwargs)), path + "/")
         else:
             outputs = layer(*args, **kwargs)
-        self.graph.record(Call(path, layer, args, kwargs, tree.flatten(outputs), order))
+        self.graph.record(Call(path, layer, args, kwargs, tree.flatten(outputs)))
         return outputs
 
-    def replay_masked(
-        self, functional: keras.Model, args: tuple, kwargs: dict, prefix: str, order: tuple
-    ) -> Any:
+    def replay_masked(self, functional: keras.Model, args: tuple, kwargs: dict, prefix: str) -> Any:
         """Replay a nested model with the masks of its call, as Keras runs it."""
         others = {name: value for name, value in kwargs.items() if name != "mask"}
         inputs = _tensors((args, others))
@@ -176,7 +165,7 @@ class _Reader:
         for x, mask in zip(inputs, tree.flatten(kwargs.get("mask")), strict=False):
             if mask is not None:
                 set_mask(x, mask)
-        outputs = self.replay(functional, inputs, prefix, order)
+        outputs = self.replay(functional, inputs, prefix)
         for x, mask in zip(inputs, before, strict=True):
             set_mask(x, mask)
         return outputs

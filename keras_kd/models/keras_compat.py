@@ -98,33 +98,6 @@ def run_graph(functional: keras.Model, inputs: Any, call: Callable[..., Any]) ->
     return functional._run_through_graph(inputs, call_fn=call)
 
 
-def call_ranks(functional: keras.Model) -> dict[int, Iterator[int]]:
-    """Return the ranks of the calls of each layer, in the order in which `run_graph` makes them.
-
-    Keras runs the calls of a shared layer by their depth; the rank of a call is its place in the
-    order in which the code of the model made them.
-
-    Args:
-        functional: A Functional model.
-
-    Returns:
-        By the id of the layer or operation, its ranks.
-    """
-    nodes = functional._nodes_by_depth
-    by_layer = {}
-    for depth in sorted(nodes, reverse=True):
-        for node in nodes[depth]:
-            by_layer.setdefault(id(node.operation), []).append(node)
-    return {layer: iter(_ranks(several)) for layer, several in by_layer.items()}
-
-
-def _ranks(nodes: list[Any]) -> list[int]:
-    if len(nodes) == 1:
-        return [0]
-    numbers = [nodes[0].operation._inbound_nodes.index(node) for node in nodes]
-    return [sorted(numbers).index(number) for number in numbers]
-
-
 def metric_values(metric: keras.metrics.MeanMetricWrapper, labels: Any, outputs: Any) -> Any:
     """Return the values whose mean a metric is."""
     return metric._fn(labels, outputs, **metric._fn_kwargs)

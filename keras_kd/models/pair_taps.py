@@ -65,9 +65,10 @@ def taps(model: keras.Model) -> TapList:
     """List the taps of a model with their shapes and depths.
 
     Layers inside nested Functional and Sequential models are listed as `outer/inner`. Of a layer
-    that is called several times, `layer@0` is the first call in the order of the model's code; of
-    one that returns several tensors, `layer:0` is the first tensor. The calls of a layer cannot be
-    told apart, and are not listed, where a subclassed model or a custom layer makes them.
+    that is called several times, `layer@0` is the first call in the order in which the model runs
+    them: by depth, and at the same depth in the order in which a later layer takes them. Of one
+    that returns several tensors, `layer:0` is the first tensor. The calls of a layer cannot be told
+    apart, and are not listed, where a subclassed model or a custom layer makes them.
 
     Args:
         model: A built `keras.Model` whose graph can be read.

@@ -1,8 +1,8 @@
 """Places of taps: which tensor of which call of a layer a name stands for.
 
 A layer that is called once and returns one tensor is a tap by its path. `path@1` is the second call
-of a layer, in the order in which the code of the model makes its calls; `path:1` is the second
-tensor that a call returns; `path@1:0` is both.
+of a layer, in the order in which the model runs them; `path:1` is the second tensor that a call
+returns; `path@1:0` is both. The order of the code is not used: a copy of a model does not have it.
 """
 
 import difflib
@@ -39,8 +39,8 @@ class Place:
 
 
 def list_places(graph: Graph, path: str) -> list[Place]:
-    """Return the tensors of a layer in the order of its calls, as the code makes them."""
-    calls = sorted(graph.calls[path], key=lambda call: call.order)
+    """Return the tensors of a layer in the order of its calls."""
+    calls = graph.calls[path]
     return [
         Place(
             path + f"@{number}" * (len(calls) > 1) + f":{index}" * (len(call.outputs) > 1),
@@ -73,8 +73,7 @@ def find_place(model: keras.Model, graph: Graph, name: str, outputs: dict[str, A
             f"'{model.name}' has no layer or output '{name}'. Did you mean one of "
             f"{', '.join(repr(n) for n in near)}?"
         )
-    places = list_places(graph, path)
-    calls = sorted(graph.calls[path], key=lambda call: call.order)
+    places, calls = list_places(graph, path), graph.calls[path]
     call = None if number is None else calls[number] if number < len(calls) else ()
     found = [
         place

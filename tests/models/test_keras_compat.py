@@ -62,36 +62,6 @@ def test_running_a_graph_calls_every_layer_as_the_model_does():
     np.testing.assert_array_equal(outputs, model(x))
 
 
-def test_the_ranks_of_calls_are_the_order_of_the_code():
-    """Remove `call_ranks` when the graph of a Functional model tells the order of its calls."""
-    a, b = keras.Input((3,)), keras.Input((3,))
-    shared = layers.Dense(3, name="shared")
-    first, second = shared(a), shared(layers.ReLU()(b))
-    model = keras.Model([a, b], layers.Add(name="sum")([layers.ELU()(second), first]))
-    ranks, called = keras_compat.call_ranks(model), []
-
-    def call(layer, *args, **kwargs):
-        called.append((layer.name, next(ranks[id(layer)])))
-        return layer(*args, **kwargs)
-
-    x = np.eye(3, dtype="float32")
-    own = {0: shared(x), 1: shared(2 * x)}
-    captured = []
-
-    def record(layer, *args, **kwargs):
-        outputs = layer(*args, **kwargs)
-        captured.extend([outputs] if layer is shared else [])
-        return outputs
-
-    keras_compat.run_graph(model, [x, 2 * x], record)
-    keras_compat.run_graph(model, [x, 2 * x], call)
-    order = [rank for name, rank in called if name == "shared"]
-    assert order == [1, 0]
-    assert ("sum", 0) in called
-    for rank, outputs in zip(order, captured, strict=True):
-        np.testing.assert_array_equal(outputs, own[rank])
-
-
 def test_the_mean_of_the_metric_values_is_the_metric():
     """Remove `metric_values` when a metric that is a mean returns its values per sample."""
     y, outputs = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], "float32")

@@ -6,7 +6,9 @@ import pytest
 from keras import layers
 
 import keras_kd as kd
+from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import open_graph
+from keras_kd.models.precision import cast_model
 from keras_kd.models.tap_places import find_place, has_known_order, hook_at, list_places
 from keras_kd.models.taps import Tap, TappedModel
 from tests import toy
@@ -17,7 +19,7 @@ STEPS = RNG.normal(size=(3, 4, 5)).astype("float32")
 
 
 def siamese(name="siamese"):
-    """A shared encoder on two inputs; the second one runs first, as the graph has it."""
+    """A shared encoder on two inputs; the call that is made last runs first."""
     keras.utils.set_random_seed(0)
     a, b = keras.Input((5,), name="a"), keras.Input((5,), name="b")
     shared = layers.Dense(4, activation="softmax", name="shared")
@@ -44,15 +46,27 @@ def values(model, names, x, logits=False):
     return [np.asarray(found[tap]) for tap in taps]
 
 
-def test_the_calls_of_a_shared_layer_are_numbered_in_the_order_of_the_code():
+def test_the_calls_of_a_shared_layer_are_numbered_as_they_run():
     model = siamese()
     shared = model.get_layer("shared")
     first, second = values(model, ["shared@0", "shared@1"], [A, B])
-    np.testing.assert_allclose(first, shared(A), rtol=1e-5)
-    np.testing.assert_allclose(second, shared(2 * B), rtol=1e-5)
-    logits = values(model, ["shared@1"], [A, B], logits=True)[0]
+    np.testing.assert_allclose(first, shared(2 * B), rtol=1e-5)
+    np.testing.assert_allclose(second, shared(A), rtol=1e-5)
+    logits = values(model, ["shared@0"], [A, B], logits=True)[0]
     kernel, bias = map(np.asarray, shared.weights)
     np.testing.assert_allclose(logits, 2 * B @ kernel + bias, rtol=1e-4, atol=1e-5)
+
+
+def test_copies_and_files_have_the_same_taps(tmp_path):
+    model = siamese()
+    model.save(tmp_path / "model.keras")
+    others = copy_model(model), cast_model(model, "float32"), keras.models.clone_model(model)
+    others[2].set_weights(model.get_weights())
+    for other in (*others, keras.models.load_model(tmp_path / "model.keras")):
+        for found, expected in zip(
+            *(values(one, ["shared@0", "shared@1"], [A, B]) for one in (other, model)), strict=True
+        ):
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_each_tensor_of_a_layer_is_a_tap():
@@ -109,7 +123,7 @@ def test_every_listed_tap_can_be_used_and_trained_on():
         assert [tapped.shapes[Tap(tap.name)] for tap in listed] == [tap.shape for tap in listed]
     teacher, student = siamese("teacher"), siamese("student")
     student.set_weights([weight * 0.5 for weight in student.get_weights()])
-    hint = kd.losses.Hint("shared@1", "shared@0")
+    hint = kd.losses.Hint("shared@0", "shared@1")
     distiller = kd.Distiller(student, teacher, hint, student_loss_weight=0.0)
     distiller.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     expected = np.mean(
