@@ -34,7 +34,7 @@ def test_pseudo_labels_are_those_of_the_teacher(data):
 
 
 def test_a_mixture_of_labeled_and_unlabeled_samples_trains_a_distiller():
-    mixed = kd.mix_unlabeled(data_set(), data_set())
+    mixed = kd.mix_unlabeled(data_set(), data_set(), ratio=1.0)
     model = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", units=12, seed=1))
     model.compile("sgd", toy.sparse_loss(), run_eagerly=True)
     assert np.isfinite(model.fit(mixed, verbose=0).history["loss"]).all()
