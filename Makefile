@@ -32,8 +32,9 @@ test-fast: install
 
 # The other backends, each in an environment of its own without TensorFlow.
 BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py \
-	$(wildcard tests/training/test_jax_*.py) tests/training/test_torch_step.py tests/training/test_backend.py tests/training/test_loaders.py tests/training/test_single_replica.py \
-	tests/training/test_step_errors.py
+	$(wildcard tests/training/test_jax_*.py) \
+	$(foreach name,torch_step backend loaders single_replica step_errors,tests/training/test_$(name).py)
+GOLDEN := $(shell grep -l golden tests/losses/*.py)
 NEEDS := keras numpy filelock grain h5py hypothesis pytest pytest-timeout pytest-xdist
 # Most of the time would go to XLA, for programs that run a few times.
 BACKEND = KERAS_BACKEND=$* JAX_COMPILATION_CACHE_DIR=$(VENV)-$*/cache \
@@ -43,7 +44,7 @@ test-jax test-torch: test-%:
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/python -m pip install --quiet $* $(NEEDS)
 	$(BACKEND) $(VENV)-$*/bin/python -m pytest -n 2 $(BACKEND_TESTS)
-	$(BACKEND) $(VENV)-$*/bin/python -m pytest -n 2 tests/losses -k golden
+	$(BACKEND) $(VENV)-$*/bin/python -m pytest -n 2 $(GOLDEN) -k golden
 
 # Without the theme's notice on the future of MkDocs.
 docs: install

@@ -16,6 +16,7 @@ from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.teachers.teacher_tasks import as_output, common_output, single_evidence
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.training import backend
 from keras_kd.training.batches import as_batches, unpack_x_y
 from keras_kd.training.labels import UNLABELED
 
@@ -105,7 +106,7 @@ def pseudo_label(
         x = unpack_x_y(batch)[0]
         for teacher in teachers:
             teacher.check_batch(x)
-        predicted, probability = (np.asarray(part) for part in predict(x))
+        predicted, probability = map(ops.convert_to_numpy, predict(x))
         confident = probability >= threshold
         kept = confident.reshape(len(confident), -1).any(axis=1)
         inputs.append(tree.map_structure(lambda part, kept=kept: np.asarray(part)[kept], x))
@@ -145,7 +146,6 @@ def _make_predict(ensemble: Ensemble, task: str) -> Callable[[Any], tuple[Any, A
     """Return a function from a batch to the predicted labels and their probabilities."""
     squash = ops.softmax if task == "classes" else ops.sigmoid
 
-    @tf.function(reduce_retracing=True)
     def predict(x: Any) -> tuple[Any, Any]:
         knowledge = ensemble(x)
         parts = [
@@ -159,7 +159,14 @@ def _make_predict(ensemble: Ensemble, task: str) -> Callable[[Any], tuple[Any, A
             probability = probability[..., 0]
         return probability > 0.5, ops.maximum(probability, 1 - probability)
 
-    return predict
+    if backend.BACKEND == "tensorflow":
+        return tf.function(predict, reduce_retracing=True)
+
+    def predict_arrays(x: Any) -> tuple[Any, Any]:
+        with backend.without_gradients():
+            return predict(tree.map_structure(np.asarray, x))
+
+    return predict_arrays
 
 
 def _weighted_mean(parts: Sequence[Any], weights: Any) -> Any:

@@ -92,6 +92,14 @@ def test_the_layers_of_a_backbone_are_taps(teacher, x):
     np.testing.assert_allclose(outputs, teacher(x), rtol=1e-6)
 
 
+def test_each_output_of_a_backbone_is_a_tap(teacher, x):
+    taps = Tap("backbone:0"), Tap("backbone:1")
+    found = TappedModel(teacher, taps)(x)[1]
+    expected = teacher.backbone(keys(teacher, x))
+    for tap, key in zip(taps, ("pooled_output", "sequence_output"), strict=True):
+        np.testing.assert_allclose(found[tap], expected[key], rtol=1e-5, atol=1e-6)
+
+
 def test_a_student_of_another_family_takes_its_own_keys(teacher, student, x):
     taps = "backbone/transformer_layer_1", "backbone/transformer_layer_0"
     losses = [kd.losses.SoftTargets(temperature=1), kd.losses.Hint(*taps, name="hint")]
