@@ -19,7 +19,10 @@ demo: install
 
 # Three processes of one TensorFlow thread each: on two cores, one works while others wait for
 # their child processes. A file's tests stay together.
-PYTEST := TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# XLA's optimizations take longer than the few steps that they make faster.
+XLA := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+PYTEST := TF_NUM_INTRAOP_THREADS=1 $(XLA) $(BIN)/python -m pytest -n 3 --dist loadfile \
+	--no-loadscope-reorder
 
 test: install
 	$(PYTEST)
@@ -36,10 +39,9 @@ BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py \
 	$(foreach name,torch_step backend loaders single_replica step_errors,tests/training/test_$(name).py)
 GOLDEN := $(shell grep -l golden tests/losses/*.py)
 NEEDS := keras numpy filelock grain h5py hypothesis pytest pytest-timeout pytest-xdist
-# Most of the time would go to XLA, for programs that run a few times.
-BACKEND = KERAS_BACKEND=$* JAX_COMPILATION_CACHE_DIR=$(VENV)-$*/cache \
-	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1 \
-	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# Several tests compile the same program.
+BACKEND = $(XLA) KERAS_BACKEND=$* JAX_COMPILATION_CACHE_DIR=$(VENV)-$*/cache \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 test-jax test-torch: test-%:
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/python -m pip install --quiet $* $(NEEDS)
