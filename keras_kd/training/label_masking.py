@@ -116,20 +116,9 @@ class LabelMasking:
         share: Any,
     ) -> Any:
         """Compute the loss of one output."""
-        mask, is_mean = get_mask(prediction), loss.reduction in _MEANS
         if found.known is None:
-            labels = found.filled
-            if found.per_element and self._is_beside_channels(name, weight, prediction):
-                labels, prediction, weight = self._expand(name, loss, labels, prediction, weight)
-            if mask is not None:
-                share = backend.replica_share(ops.sum(mask_weights(mask)))[0]
-            if (
-                _lacks_axes(weight, prediction)
-                and type(loss).__call__ is keras.losses.Loss.__call__
-            ):
-                values = loss.call(*_as_passed_to_loss(loss, labels, prediction))
-                weight = _to_rank(weight, len(values.shape))
-            return loss(labels, prediction, _multiply(weight, share if is_mean else None))
+            return self._whole_loss(name, loss, found, prediction, weight, share)
+        mask, is_mean = get_mask(prediction), loss.reduction in _MEANS
         labels, known, values = found.filled, found.known, None
         if found.per_element:
             labels, prediction, weight = self._expand(name, loss, labels, prediction, weight)
@@ -155,6 +144,27 @@ class LabelMasking:
             value = loss(labels, prediction, _multiply(known_weights, weight))
         # XLA drops the assertion that no value is partly labeled.
         return value if partly is False else ops.where(partly, float("nan"), value)
+
+    def _whole_loss(
+        self,
+        name: str,
+        loss: keras.losses.Loss,
+        found: OutputLabels,
+        prediction: Any,
+        weight: Any,
+        share: Any,
+    ) -> Any:
+        """Compute the loss of one output of which no label can be missing."""
+        labels, mask = found.filled, get_mask(prediction)
+        if found.per_element and self._is_beside_channels(name, weight, prediction):
+            labels, prediction, weight = self._expand(name, loss, labels, prediction, weight)
+        if mask is not None:
+            share = backend.replica_share(ops.sum(mask_weights(mask)))[0]
+        if _lacks_axes(weight, prediction) and type(loss).__call__ is keras.losses.Loss.__call__:
+            values = loss.call(*_as_passed_to_loss(loss, labels, prediction))
+            weight = _to_rank(weight, len(values.shape))
+        share = share if loss.reduction in _MEANS else None
+        return loss(labels, prediction, _multiply(weight, share))
 
     def _expand(
         self, name: str, loss: Any, labels: Any, prediction: Any, weight: Any
