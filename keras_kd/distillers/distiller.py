@@ -155,7 +155,7 @@ class Distiller(BaseDistiller):
             TypeError: If one is neither a `keras.Model` nor a `kd.Teacher`.
             ValueError: If they do not match the student or the losses.
         """
-        projectors = self.objective.projectors
+        projectors, self._compared = self.objective.projectors, False
         with backend.strategy_scope(self):
             self.objective.set_teachers(teachers)
         check_same_view(self.augment is not None and self.same_view, self.teachers)
