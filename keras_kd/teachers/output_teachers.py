@@ -170,6 +170,6 @@ def _check(teachers: Mapping[str, BaseTeacher]) -> None:
                 "`classes` is not supported for teachers by output. Received: "
                 f"classes={one.classes} of teacher '{one.name}' for the output '{name}'. If it has "
                 "all classes of that output, select and order its columns instead: "
-                "keras.Model(model.inputs, keras.ops.take(model.outputs[0], COLUMNS, axis=-1)), as a "
-                "kd.Teacher with `outputs` 'logits' or 'probabilities'."
+                "keras.Model(model.inputs, keras.ops.take(model.outputs[0], COLUMNS, axis=-1)), as "
+                "a kd.Teacher with `outputs` 'logits' or 'probabilities'."
             )
