@@ -173,6 +173,8 @@ def _check(teachers: Mapping[str, BaseTeacher]) -> None:
         if one.classes is not None:
             raise ValueError(
                 "`classes` is not supported for teachers by output. Received: "
-                f"classes={one.classes} of teacher '{one.name}' for the output '{name}'. Pass a "
-                "list of teachers, or teachers with the student's classes."
+                f"classes={one.classes} of teacher '{one.name}' for the output '{name}'. If it has "
+                "all classes of that output, select and order its columns instead: "
+                "keras.Model(model.inputs, keras.ops.take(model.outputs[0], COLUMNS, axis=-1)), as "
+                "a kd.Teacher with `outputs` 'logits' or 'probabilities'."
             )
