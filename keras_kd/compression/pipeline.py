@@ -24,7 +24,11 @@ from keras_kd.files import read_json, text_fields, write_json
 from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import require_built
 from keras_kd.models.user_warnings import warn_user
-from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
+from keras_kd.recipes.fingerprints import (
+    Fingerprints,
+    has_content,
+    has_preprocessed_samples,
+)
 from keras_kd.teachers.knowledge import joined_spec
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.keywords import explain_keywords, keyword_names, reject_unknown
@@ -169,7 +173,7 @@ def _make_folders(
     stages: Sequence[Stage], student: keras.Model, directory: Path, common: Mapping[str, Any]
 ) -> list[StageFolder]:
     """Return the folder of each stage; what it depends on is described before any training."""
-    fingerprints = Fingerprints(input_specs(common["data"]))
+    fingerprints = Fingerprints(common["data"])
     folders, before = [], {"student": fingerprints.describe(student)}
     for number, stage in enumerate(stages, 1):
         arguments = _arguments(stage, common)
@@ -202,6 +206,14 @@ def _warn_of_unknown_data(folders: Sequence[StageFolder]) -> None:
                 "could be compared with its data, because the samples come in random order or "
                 "differ each time. Pass another directory if they are others."
             )
+        if not has_preprocessed_samples(described.get("teachers")):
+            warn_user(
+                f"The finished stage in '{folder.path}' is reused. The preprocessing of its "
+                "teachers could be compared on made-up samples only, because those of the data "
+                "differ each time. Pass another directory if it is another one."
+            )
+            unknown = True
+        if unknown:
             return
 
 

@@ -14,6 +14,7 @@ from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.output_teachers import OutputTeachers
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training import backend
@@ -127,7 +128,7 @@ class Distiller(BaseDistiller):
         objective = DistillationObjective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
-        _warn_if_swapped(student, objective.teachers)
+        _warn_if_swapped(student, objective.teachers, objective.student.output_names)
         check_same_view(augment is not None and same_view, objective.teachers)
         super().__init__(
             student,
@@ -171,7 +172,7 @@ class Distiller(BaseDistiller):
             TypeError: If one is neither a `keras.Model` nor a `kd.Teacher`.
             ValueError: If they do not match the student or the losses.
         """
-        projectors = self.objective.projectors
+        projectors, self._compared = self.objective.projectors, False
         with backend.strategy_scope(self):
             self.objective.set_teachers(teachers)
         check_same_view(self.augment is not None and self.same_view, self.teachers)
@@ -216,8 +217,13 @@ class Distiller(BaseDistiller):
         return distiller
 
 
-def _warn_if_swapped(student: keras.Model, teachers: Sequence[Teacher]) -> None:
+def _warn_if_swapped(
+    student: keras.Model, teachers: Sequence[Teacher], outputs: Sequence[str]
+) -> None:
     """Warn of a student that is larger than all its teachers together."""
+    by_output = [one for one in teachers if isinstance(one, OutputTeachers)]
+    if any(set(outputs) - set(one.output_names) for one in by_output):
+        return  # The student has outputs of which no teacher has the weights.
     sizes = [teacher.parameters for teacher in teachers]  # 0 for precomputed outputs.
     own, others = student.count_params(), sum(sizes)
     if all(sizes) and 0 < others < own:
