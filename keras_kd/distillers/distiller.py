@@ -14,11 +14,13 @@ from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.noise import LogitNoise
+from keras_kd.teachers.output_teachers import OutputTeachers
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.keywords import explain_keywords
+from keras_kd.training.weight_rule import KeepZeros, pruned_variables
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -81,6 +83,9 @@ class Distiller(BaseDistiller):
         on_bad_batch: What to do if a batch, or a teacher's output for it, has NaN or infinite
             values: `"raise"` an error that names it, or `"skip"` the batch, which then changes
             nothing but `skipped_batches` in the history. Defaults to `"raise"`.
+        preserve_sparsity: Whether weights of the student that are zero when `fit` starts stay zero,
+            in kernels with at least 10 % zeros: those that `kd.compression.prune` has pruned.
+            Defaults to `False`.
         name: Name of the model. Defaults to `None`.
 
     Raises:
@@ -116,13 +121,14 @@ class Distiller(BaseDistiller):
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         same_view: bool = False,
         on_bad_batch: str = "raise",
+        preserve_sparsity: bool = False,
         name: str | None = None,
     ) -> None:
         require_built(student, "The student")
         objective = DistillationObjective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )
-        _warn_if_swapped(student, objective.teachers)
+        _warn_if_swapped(student, objective.teachers, objective.student.output_names)
         check_same_view(augment is not None and same_view, objective.teachers)
         super().__init__(
             student,
@@ -133,6 +139,17 @@ class Distiller(BaseDistiller):
             on_bad_batch=on_bad_batch,
             name=name,
         )
+        self.preserve_sparsity = preserve_sparsity
+        if preserve_sparsity:
+            self.weight_rule = KeepZeros(())  # Until the zeros are known.
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Compile the step; see `keras.Model.make_train_function`."""
+        if self.preserve_sparsity:
+            before = self.weight_rule
+            self.weight_rule = KeepZeros(pruned_variables(self.student.trainable_variables))
+            force = force or self.weight_rule != before
+        super().make_train_function(force)
 
     def target_models(self) -> list[keras.Model | None]:
         """Return the models of the teachers; see `KerasInterface`."""
@@ -155,7 +172,7 @@ class Distiller(BaseDistiller):
             TypeError: If one is neither a `keras.Model` nor a `kd.Teacher`.
             ValueError: If they do not match the student or the losses.
         """
-        projectors = self.objective.projectors
+        projectors, self._compared = self.objective.projectors, False
         with backend.strategy_scope(self):
             self.objective.set_teachers(teachers)
         check_same_view(self.augment is not None and self.same_view, self.teachers)
@@ -180,6 +197,7 @@ class Distiller(BaseDistiller):
             "augment": keras.saving.serialize_keras_object(self.augment),
             "same_view": self.same_view,
             "on_bad_batch": self.on_bad_batch,
+            "preserve_sparsity": self.preserve_sparsity,
             "teacher_shapes": objective.teacher_shapes,
             "name": self.name,
         }
@@ -199,8 +217,13 @@ class Distiller(BaseDistiller):
         return distiller
 
 
-def _warn_if_swapped(student: keras.Model, teachers: Sequence[Teacher]) -> None:
+def _warn_if_swapped(
+    student: keras.Model, teachers: Sequence[Teacher], outputs: Sequence[str]
+) -> None:
     """Warn of a student that is larger than all its teachers together."""
+    by_output = [one for one in teachers if isinstance(one, OutputTeachers)]
+    if any(set(outputs) - set(one.output_names) for one in by_output):
+        return  # The student has outputs of which no teacher has the weights.
     sizes = [teacher.parameters for teacher in teachers]  # 0 for precomputed outputs.
     own, others = student.count_params(), sum(sizes)
     if all(sizes) and 0 < others < own:

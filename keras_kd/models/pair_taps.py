@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import keras
 
 from keras_kd.files import ShortRepr, text_table
-from keras_kd.models.graph import Graph, open_graph, require_built
+from keras_kd.models.graph import Graph, is_graph, open_graph, require_built
+from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.layouts import Layouts, shape_with_channels_last
 from keras_kd.models.learned_places import LearnedPlaces
 from keras_kd.models.tap_places import Place, has_known_order, list_places
@@ -165,15 +166,31 @@ def _depth(graph: Graph, tensor: keras.KerasTensor, depths: dict[int, int]) -> i
 
 def _tappable(graph: Graph) -> list[Place]:
     """Return the places that can be tapped: tensors of layers that have an axis of channels."""
+    parts = _parts_of_layers(graph)
     return [
         place
         for path in graph.calls
         for place in list_places(graph, path)
         if isinstance(place.call.layer, keras.layers.Layer)
         and not isinstance(place.call.layer, keras.layers.InputLayer)
+        and id(place.call.layer) not in parts
         and len(place.tensor.shape) >= 2
         and has_known_order(graph, place.call)
     ]
+
+
+def _parts_of_layers(graph: Graph) -> set[int]:
+    """Return the ids of the layers that another layer holds, which may call them too.
+
+    Such as the embedding of tokens, which the head of a language model calls again.
+    """
+    layers = [calls[0].layer for calls in graph.calls.values()]
+    return {
+        id(part)
+        for layer in layers
+        if isinstance(layer, keras.layers.Layer) and not is_graph(layer)
+        for part in nested_layers(layer, include_self=False)
+    }
 
 
 def _hidden_taps(model: keras.Model) -> list[tuple[TapInfo, float]]:

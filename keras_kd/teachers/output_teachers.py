@@ -84,6 +84,11 @@ class OutputTeachers(BaseTeacher):
             f"s{digest_of(preprocessing)}" if any(preprocessing.values()) else "",
         )
 
+    def prepare(self, x: Any) -> dict[str, Any]:
+        """Return a batch after each preprocessing, by output."""
+        named = self.teachers.items()
+        return {name: one.prepare(x) for name, one in named if one.preprocessing is not None}
+
     def evidence(self) -> dict[str, Evidence]:
         """Return what is known of each output."""
         found = {}
@@ -168,6 +173,8 @@ def _check(teachers: Mapping[str, BaseTeacher]) -> None:
         if one.classes is not None:
             raise ValueError(
                 "`classes` is not supported for teachers by output. Received: "
-                f"classes={one.classes} of teacher '{one.name}' for the output '{name}'. Pass a "
-                "list of teachers, or teachers with the student's classes."
+                f"classes={one.classes} of teacher '{one.name}' for the output '{name}'. If it has "
+                "all classes of that output, select and order its columns instead: "
+                "keras.Model(model.inputs, keras.ops.take(model.outputs[0], COLUMNS, axis=-1)), as "
+                "a kd.Teacher with `outputs` 'logits' or 'probabilities'."
             )

@@ -205,17 +205,33 @@ def test_the_shared_embedding_of_a_language_model_is_two_taps():
     assert TappedModel(model, [Tap(None, logits=True)]).kinds[Tap(None, logits=True)] == "logits"
 
 
+def masked(depth, seed, activation=None):
+    """A language model of three masked positions, and its inputs."""
+    task = hub.BertMaskedLM(backbone=hub.BertBackbone(**sizes(depth, 8), name="backbone"))
+    task.get_layer("mlm_head").activation = keras.activations.get(activation)
+    x = {**TOKENS, "segment_ids": np.zeros((4, 8), int), "mask_positions": [[0, 1, 2]] * 4}
+    return stirred(task, seed), {key: np.asarray(value) for key, value in x.items()}
+
+
+def test_pairs_of_a_masked_language_model_can_be_tapped():
+    (teacher, x), (student, _) = masked(2, 1), masked(1, 2)
+    names = {tap.name for tap in kd.taps(student)}
+    assert "backbone/transformer_layer_0" in names
+    assert "backbone/token_embedding" not in names  # The head calls it again.
+    hint = kd.losses.Hint(taps="auto")
+    _, history = distill(student, teacher, hint, x, RNG.integers(0, 10, (4, 3)))
+    assert len(hint.teacher_tap) == len(hint.student_tap) == 3
+    values = []
+    for tap, other in zip(hint.teacher_tap, hint.student_tap, strict=True):
+        hidden, expected = Tap(other), Tap(tap)
+        one, two = TappedModel(teacher, [expected])(x)[1], TappedModel(student, [hidden])(x)[1]
+        values.append(np.mean((one[expected] - two[hidden]) ** 2))
+    np.testing.assert_allclose(history["hint"], [np.mean(values)], rtol=1e-4)
+
+
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_weights_of_a_masked_language_model_weigh_its_masked_positions(activation):
-    def masked(depth, seed):
-        backbone = hub.BertBackbone(**sizes(depth, 8), name="backbone")
-        task = hub.BertMaskedLM(backbone=backbone)
-        task.get_layer("mlm_head").activation = keras.activations.get(activation)
-        return stirred(task, seed)
-
-    teacher, student = masked(2, 1), masked(1, 2)
-    x = {**TOKENS, "segment_ids": np.zeros((4, 8), int), "mask_positions": [[0, 1, 2]] * 4}
-    x = {key: np.asarray(value) for key, value in x.items()}
+    (teacher, x), (student, _) = masked(2, 1, activation), masked(1, 2, activation)
     labels, weights = (
         RNG.integers(0, 10, (4, 3)),
         np.array([[1, 1, 0]] * 3 + [[1, 0, 0]], "float32"),

@@ -59,6 +59,22 @@ def test_each_call_of_a_layer_is_listed():
     assert found == [("twice@0", 1), ("twice@1", 2), ("head", 3)]
 
 
+def test_a_layer_that_another_layer_calls_again_is_not_listed():
+    class Head(layers.Layer):
+        def __init__(self, shared, **kwargs):
+            super().__init__(**kwargs)
+            self.shared = shared
+
+        def call(self, x):
+            return self.shared(x)
+
+    inputs, shared = keras.Input((4,)), layers.Dense(4, name="shared")
+    hidden = layers.Dense(4, name="hidden")(shared(inputs))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(Head(shared, name="head")(hidden)))
+    assert [tap.name for tap in kd.taps(model)] == ["hidden", "head", "out"]
+    assert kd.pair_taps(model, model) == [("hidden", "hidden"), ("head", "head")]
+
+
 def test_the_list_prints_as_a_table():
     lines = str(kd.taps(toy.cnn("model"))).splitlines()
     assert lines[0].split() == ["tap", "layer", "shape", "depth"]

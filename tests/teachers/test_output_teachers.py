@@ -1,5 +1,7 @@
 """A teacher for each output of a student."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -86,6 +88,30 @@ def test_a_cache_gives_the_values_of_the_live_teachers(tmp_path):
         distiller.compile(keras.optimizers.SGD(0.0), LOSSES, run_eagerly=True)
         history = distiller.fit(cache.join(toy.batches(X, Y, size=12)), verbose=0).history
         np.testing.assert_allclose(history["loss"], live["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_columns_of_a_teacher_of_more_classes_can_be_selected(kind):
+    activation = "softmax" if kind == "probabilities" else None
+    more, columns = toy.mlp("more", classes=6, activation=activation), [5, 0, 2, 3]
+    chosen = keras.Model(more.inputs, keras.ops.take(more.outputs[0], columns, axis=-1))
+    model = student()
+    _, history = train(model, {"kind": kd.Teacher(chosen, outputs=kind)})
+    scores = more.predict(X, verbose=0)[:, columns]
+    t, s = np.log(scores) if activation else scores, model.predict(X, verbose=0)["kind"]
+    p, q = (np.exp(z / 4) / np.exp(z / 4).sum(-1, keepdims=True) for z in (t, s))
+    soft = 16 * (p * np.log(p / q)).sum(-1).mean()
+    np.testing.assert_allclose(history["soft_targets_kind"], [soft], rtol=1e-4)
+
+
+@pytest.mark.parametrize("names", [["kind", "size"], ["kind"]])
+def test_a_larger_student_warns_only_if_every_output_has_a_teacher(names):
+    small = {"kind": toy.mlp("a", units=1, classes=4), "size": toy.mlp("b", units=1, classes=2)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kd.Distiller(student(), {name: small[name] for name in names})
+    messages = [str(one.message) for one in caught]
+    assert any("is larger than its teacher" in one for one in messages) == (len(names) == 2)
 
 
 def test_several_outputs_of_a_teacher_are_found_by_name():
