@@ -28,6 +28,7 @@ from keras_kd.export.verification import Verification
 from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
 from keras_kd.files import atomic_write, require_writable
 from keras_kd.litert.signature import Signature, infer_signature
+from keras_kd.models.activation_range import activation_ranges
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.training.backend import BACKEND
 
@@ -199,6 +200,7 @@ def convert_model(
     reject_lookups(model, traced)
     reject_random_outputs(model, inputs, traced)
     if traced.quantization_aware:
+        _check_rounding(model, options)
         samples = None
     elif samples is None and options.quantization in CALIBRATED:
         calibration_data.take_samples(None, inputs, 1)  # Raises the error for missing data.
@@ -267,6 +269,27 @@ def _trace(
             "unroll the loop."
         )
     return traced
+
+
+def _check_rounding(model: keras.Model, options: Options) -> None:
+    """Check that the file can round as the model of a quantization-aware training does.
+
+    Raises:
+        ValueError: If its ranges are not known, or its weights were rounded per channel.
+    """
+    ranges = activation_ranges(model)
+    unknown = [layer.name for layer in ranges if not layer.is_calibrated]
+    if unknown:
+        raise ValueError(
+            f"Expected a model with known ranges. Received: '{model.name}', whose ranges "
+            f"{unknown[:3]} were never set. Train it with `kd.compression.quantize_aware`, or load "
+            "its weights."
+        )
+    if ranges and not options.per_channel:
+        raise ValueError(
+            f"Expected per_channel=True for '{model.name}', which was trained with one scale per "
+            "channel. Received: per_channel=False. Omit `per_channel`."
+        )
 
 
 def _convert(

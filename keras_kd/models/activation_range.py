@@ -28,8 +28,8 @@ class ActivationRange(keras.layers.Identity):
     """
 
     def __init__(self, fixed: tuple[float, float] | None = None, **kwargs: Any) -> None:
-        self.fixed = None if fixed is None else tuple(fixed)  # Identity builds itself.
         super().__init__(**kwargs)
+        self.fixed = None if fixed is None else tuple(fixed)
         #: Whether calls extend the range to their values instead of rounding them.
         self.observing = False
 
@@ -59,7 +59,9 @@ class ActivationRange(keras.layers.Identity):
     @property
     def is_calibrated(self) -> bool:
         """Whether the range is known."""
-        return self.fixed is not None or bool(ops.convert_to_numpy(self.observed).any())
+        if self.fixed is not None or not self.built:
+            return self.fixed is not None
+        return bool(ops.convert_to_numpy(self.observed).any())
 
     @property
     def step(self) -> float:

@@ -78,7 +78,8 @@ def _emit_call(emit: Emitter, call: Call, args: tuple, kwargs: dict) -> object:
     decompose = decomposition(call)
     if decompose is not None:
         return decompose(emit, call, *args, **kwargs)
-    if isinstance(call.layer, COMPUTE_AND_ACTIVATE):
+    splits = isinstance(call.layer, COMPUTE_AND_ACTIVATE)
+    if splits and not isinstance(call.layer, keras.layers.EinsumDense):
         return copy_kernel(emit, call, *args)
     return emit.copy(call)(*args, **kwargs)
 

@@ -1,6 +1,6 @@
 """Build the model for quantization-aware training from a student."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from keras_kd.compression.qat.placement import Placement, place_ranges
 from keras_kd.compression.qat.primitive import PrimitiveModel, make_primitive
 from keras_kd.compression.qat.rounded_layers import ROUNDED, RoundedKernel
 from keras_kd.compression.tfmot.convert import call_arguments, sort_calls
-from keras_kd.models.activation_range import ActivationRange, activation_ranges
+from keras_kd.models.activation_range import ActivationRange
 from keras_kd.models.copy import copy_layer
 from keras_kd.models.graph import Call, open_graph
 
@@ -29,12 +29,10 @@ class Rounding:
     """How kernels are rounded.
 
     Attributes:
-        bits: Bits per weight.
         keep_zeros: Whether zeros are preserved in pruned kernels.
         keep_clusters: Whether equal weights of clustered kernels stay equal.
     """
 
-    bits: int = 8
     keep_zeros: bool = True
     keep_clusters: bool = True
 
@@ -54,7 +52,7 @@ def build_quantized(
         skip: Paths of layers to leave in float. Defaults to none.
 
     Raises:
-        ValueError: If the student cannot be rebuilt, or no layer can be quantized.
+        ValueError: If the student cannot be rebuilt.
     """
     primitive = make_primitive(student, keep, skip)
     floats = [name for name, path in primitive.origins.items() if path in skip]
@@ -62,36 +60,7 @@ def build_quantized(
     placement = place_ranges(graph, floats)
     build = _Build(placement, rounding)
     model = build.run(student.name)
-    plans = _list_layers(primitive, placement, build.notes, skip)
-    plans.require("quantized", student.name)
-    return model, plans
-
-
-def calibrate(model: keras.Model, batches: Iterable[Any]) -> None:
-    """Set the ranges of a quantized model to the values that it has on batches of inputs."""
-    ranges = activation_ranges(model)
-    for layer in ranges:
-        layer.observing = True
-    for x in batches:
-        model(x, training=False)
-    for layer in ranges:
-        layer.observing = False
-        layer.calibrate()
-
-
-def round_biases(model: keras.Model) -> None:
-    """Round the biases of a trained model to the 32-bit integers that LiteRT adds."""
-    graph = open_graph(model)
-    for calls in graph.calls.values():
-        layer = calls[0].layer
-        if isinstance(layer, RoundedKernel) and len(calls) == 1 and layer.has_bias:
-            call = calls[0]
-            while call is not None and not isinstance(call.layer, ActivationRange):
-                call = graph.maker(call.inputs[0]) if call.inputs else None
-            if call is not None:
-                step = call.layer.step * np.ravel(layer.scale())
-                bias = keras.ops.convert_to_numpy(layer.bias)
-                layer.bias.assign(np.round(bias / step) * step)
+    return model, _list_layers(primitive, placement, build.notes, skip)
 
 
 def rounded_kernels(model: keras.Model) -> list[np.ndarray]:
@@ -177,7 +146,7 @@ class _Build:
             return copy_layer(layer, name=name)
         rounded = ROUNDED[type(layer)]
         kernel = np.asarray(getattr(layer, rounded.kernel_name))
-        options, notes = {"bits": self.rounding.bits}, []
+        options, notes = {}, []
         if self.rounding.keep_zeros and is_pruned([kernel]):
             options["keep_zeros"] = True
             notes.append(f"{zero_fraction([kernel]):.0%} zeros preserved")

@@ -121,6 +121,14 @@ class RoundedKernel:
         with keras.StatelessScope(state_mapping=[*values, (self.float_kernel, kernel)]):
             return super().call(inputs)
 
+    def save_own_variables(self, store: Any) -> None:
+        """Save all weights; layers of Keras only save those that they know."""
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load all weights."""
+        keras.layers.Layer.load_own_variables(self, store)
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         own = {"bits": self.bits, "keep_zeros": self.keep_zeros, "clusters": self.clusters}
