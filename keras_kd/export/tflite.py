@@ -30,6 +30,7 @@ from keras_kd.files import atomic_write, require_writable
 from keras_kd.litert.signature import Signature, infer_signature
 from keras_kd.models.activation_range import activation_ranges
 from keras_kd.models.keras_compat import nested_layers
+from keras_kd.models.rounded_layers import has_dense_scales
 from keras_kd.training.backend import BACKEND
 
 
@@ -206,15 +207,16 @@ def convert_model(
         calibration_data.take_samples(None, inputs, 1)  # Raises the error for missing data.
     if samples is not None and options.raw_inputs:
         samples = calibration_data.denormalize(samples, normalization, options.io_dtype)
+    dense = has_dense_scales(model)
     try:
-        content = _convert(model.name, traced, options, inputs, samples)
+        content = _convert(model.name, traced, options, inputs, samples, dense)
     except RuntimeError:
         if options.batch_size is None:
             raise
         # The converter can fail for a batch of a fixed size where a free one works.
         free = dataclasses.replace(options, batch_size=None)
         traced = _trace(model, inputs, free, normalization, loops)
-        content = _convert(model.name, traced, free, inputs, samples)
+        content = _convert(model.name, traced, free, inputs, samples, dense)
     if options.quantization in WEIGHT_ONLY:
         content = quantize_weights(content, options.quantization)
     description = Description(
@@ -298,6 +300,7 @@ def _convert(
     options: Options,
     inputs: Signature,
     samples: Mapping[str, np.ndarray] | None,
+    per_channel_dense: bool,
 ) -> bytes:
     """Run the converter.
 
@@ -309,7 +312,9 @@ def _convert(
         traced.save(Path(folder) / MODEL)
         try:
             request = dataclasses.replace(
-                options.request, quantization_aware=traced.quantization_aware
+                options.request,
+                quantization_aware=traced.quantization_aware,
+                per_channel_dense=per_channel_dense,
             )
             return convert(Path(folder), traced.ops, request, samples)
         except ConversionError as error:

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.compression.qat.rounded_layers import RoundedKernel
 from keras_kd.models.activation_range import ActivationRange, activation_ranges
 from keras_kd.models.graph import open_graph
+from keras_kd.models.rounded_layers import RoundedKernel
 
 #: Minimum number of samples for the ranges, as for the calibration of an int8 export.
 SAMPLES = 300

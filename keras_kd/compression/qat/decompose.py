@@ -17,6 +17,8 @@ from keras_kd.compression.qat.folding import has_last_axis, scale_and_shift
 from keras_kd.models.copy import copy_layer
 from keras_kd.models.graph import Call
 from keras_kd.models.keras_compat import get_mask
+
+
 def decomposition(call: Call) -> Callable[..., Any] | None:
     """Return the function that decomposes a call, `None` if its layer stays one layer."""
     layer = call.layer
@@ -217,7 +219,9 @@ def _attention(emit: Emitter, call: Call, query: Any, value: Any, key: Any = Non
 
     def project(name: str, dense: Any, x: Any, factor: float = 1.0) -> Any:
         weights = [np.float64(weight) * factor for weight in dense.weights]
-        weights = [w.reshape(w.shape[0], -1) if i == 0 else w.ravel() for i, w in enumerate(weights)]
+        weights = [
+            w.reshape(w.shape[0], -1) if i == 0 else w.ravel() for i, w in enumerate(weights)
+        ]
         made = {"units": weights[0].shape[1], "use_bias": dense.bias is not None}
         made |= {"trainable": layer.trainable, "dtype": "float32"}
         x = emit.layer(path, name, keras.layers.Dense, weights, **made)(x)
@@ -234,9 +238,7 @@ def _attention(emit: Emitter, call: Call, query: Any, value: Any, key: Any = Non
     if layer.dropout:
         scores = emit.layer(path, "dropout", keras.layers.Dropout, rate=layer.dropout)(scores)
     x = ops.transpose(ops.matmul(scores, value), (0, 2, 1, 3))
-    x = emit.layer(
-        path, "joined", keras.layers.Reshape, target_shape=(-1, heads * x.shape[-1])
-    )(x)
+    x = emit.layer(path, "joined", keras.layers.Reshape, target_shape=(-1, heads * x.shape[-1]))(x)
     kernel, *bias = [np.asarray(weight) for weight in layer.output_dense.weights]
     weights = [kernel.reshape(-1, kernel.shape[-1]), *bias]
     made = {"units": kernel.shape[-1], "use_bias": bool(bias), "trainable": layer.trainable}
@@ -247,7 +249,9 @@ def _is_plain_attention(call: Call) -> bool:
     """Return whether attention is over one axis, without masks, and returns its output only."""
     layer = call.layer
     masked = any(get_mask(x) is not None for x in call.inputs)
-    extra = {name for name, value in call.kwargs.items() if value is not None and value is not False}
+    extra = {
+        name for name, value in call.kwargs.items() if value is not None and value is not False
+    }
     return (
         not masked
         and not layer.get_config().get("use_gate")

@@ -5,17 +5,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.compression.qat.rounded_layers import ROUNDED
 from keras_kd.models.activation_range import SIGMOID, TANH
 from keras_kd.models.graph import Call
 from keras_kd.models.keras_compat import get_mask
+from keras_kd.models.rounded_layers import ROUNDED
 
 #: In front of the quantized part, these layers only prepare the input.
 PREPROCESSING = tuple(
     getattr(keras.layers, name)
     for name in dir(keras.layers)
-    if name in ("CenterCrop", "Normalization", "Rescaling", "Resizing")
-    or name.startswith("Random")
+    if name in ("CenterCrop", "Normalization", "Rescaling", "Resizing") or name.startswith("Random")
 )
 _layers = keras.layers
 # The output has the values of the input.

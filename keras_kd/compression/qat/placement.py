@@ -7,7 +7,7 @@ import keras
 from keras import tree
 
 from keras_kd.compression.qat import layer_kinds
-from keras_kd.compression.qat.layer_kinds import fixed_range, is_real, layer_kind
+from keras_kd.compression.qat.layer_kinds import is_real, layer_kind
 from keras_kd.compression.tfmot.convert import sort_calls
 from keras_kd.models.graph import Call, Graph
 

@@ -13,12 +13,11 @@ from keras_kd.compression.layer_plan import LayerPlan, LayerPlans
 from keras_kd.compression.qat.layer_kinds import fixed_range
 from keras_kd.compression.qat.placement import Placement, place_ranges
 from keras_kd.compression.qat.primitive import PrimitiveModel, make_primitive
-from keras_kd.compression.qat.rounded_layers import ROUNDED, RoundedKernel
 from keras_kd.compression.tfmot.convert import call_arguments, sort_calls
 from keras_kd.models.activation_range import ActivationRange
 from keras_kd.models.copy import copy_layer
 from keras_kd.models.graph import Call, open_graph
-
+from keras_kd.models.rounded_layers import ROUNDED, RoundedKernel
 
 #: Added to a tensor, it changes no float but zero; a sum with zero would be optimized away.
 _NOTHING = 1e-30
@@ -83,6 +82,12 @@ class _Build:
         self._layers: dict[str, Any] = {}
         self._ranges: dict[int, ActivationRange] = {}
         self._tensors: dict[int, Any] = {}
+        # Values of a dense kernel stay few in the file only if they have one scale.
+        self._dense_per_tensor = rounding.keep_clusters and any(
+            isinstance(calls[0].layer, keras.layers.Dense)
+            and _has_clusters(_kernel(calls[0].layer))
+            for calls in placement.graph.calls.values()
+        )
         self._finish: list[Callable[[], None]] = []
         outputs = tree.flatten(placement.graph.outputs)
         # The range of an output has the name of the output.
@@ -144,9 +149,9 @@ class _Build:
         layer = call.layer
         if self.placement.kinds[id(call)] != "kernel":
             return copy_layer(layer, name=name)
-        rounded = ROUNDED[type(layer)]
-        kernel = np.asarray(getattr(layer, rounded.kernel_name))
-        options, notes = {}, []
+        kernel, options, notes = _kernel(layer), {}, []
+        if isinstance(layer, keras.layers.Dense):
+            options["per_tensor"] = self._dense_per_tensor
         if self.rounding.keep_zeros and is_pruned([kernel]):
             options["keep_zeros"] = True
             notes.append(f"{zero_fraction([kernel]):.0%} zeros preserved")
@@ -154,7 +159,11 @@ class _Build:
             options["clusters"] = np.unique(kernel).size
             notes.append(f"{options['clusters']} values preserved")
         self.notes[call.path] = ", ".join(notes)
-        return rounded.from_config({**layer.get_config(), **options, "name": name})
+        return ROUNDED[type(layer)].from_config({**layer.get_config(), **options, "name": name})
+
+
+def _kernel(layer: keras.layers.Layer) -> np.ndarray:
+    return np.asarray(getattr(layer, ROUNDED[type(layer)].kernel_name))
 
 
 def _has_clusters(kernel: np.ndarray) -> bool:

@@ -71,9 +71,9 @@ def test_layers_of_sequences(case):
     "step",
     [
         lambda x: layers.MultiHeadAttention(2, 4, name="layer")(x, x, use_causal_mask=True),
-        lambda x: layers.MultiHeadAttention(2, 4, name="layer")(
-            x, x, return_attention_scores=True
-        )[0],
+        lambda x: layers.MultiHeadAttention(2, 4, name="layer")(x, x, return_attention_scores=True)[
+            0
+        ],
         layers.EinsumDense("abc,bd->adc", (5, None), name="layer"),
         layers.EinsumDense("abc,bcd->abd", (6, 5), name="layer"),
         layers.BatchNormalization(axis=1, name="layer"),

@@ -49,7 +49,7 @@ def test_a_concatenation_shares_a_range_with_its_inputs():
         y = layers.MaxPooling2D(1, name="pool")(y)
         return layers.Concatenate(name="join")([y, x])
 
-    placement, ranges = place(join)
+    _, ranges = place(join)
     assert ranges["conv"] == ranges["x"]
     assert ranges["join"] is ranges["pool"] is None  # They have the values of their inputs.
 

@@ -11,6 +11,10 @@ from tests.compression import files, models, runs
 from tests.compression.runs import count_values, count_zeros, wide
 
 
+def quantize(student, **kwargs):
+    return runs.quantize(student, engine="tfmot", **kwargs)
+
+
 def trained_kernel(result, name):
     layer = next(layer for layer in result.model.layers if hasattr(layer, "adopted"))
     return next(v.numpy() for v in layer.adopted if v.path == f"{name}_kernel")
@@ -24,7 +28,7 @@ def kernels_in_file(result, student, tmp_path):
 
 
 def test_zeros_of_a_pruned_student_are_preserved(pruned):
-    result = runs.quantize(pruned.model)
+    result = quantize(pruned.model)
     zeros = sum(count_zeros(pruned.model.get_layer(name).kernel) for name in runs.KERNELS)
     # The depthwise kernel, which is quantized and was not pruned, counts too.
     assert result.history["sparsity"] == [zeros / (36 + 288 + 384 + 48 + 72)]
@@ -32,7 +36,7 @@ def test_zeros_of_a_pruned_student_are_preserved(pruned):
 
 
 def test_values_of_a_clustered_student_are_preserved(clustered):
-    result = runs.quantize(clustered.model)
+    result = quantize(clustered.model)
     assert count_values(trained_kernel(result, "dense")) == 8
     # A convolution has one scale per channel, and so values per channel.
     assert all(count_values(kernel) == 8 for kernel in trained_kernel(result, "second").T)
@@ -41,7 +45,7 @@ def test_values_of_a_clustered_student_are_preserved(clustered):
 
 def test_zeros_and_values_are_preserved_together_in_model_and_file(pruned_and_clustered, tmp_path):
     student = pruned_and_clustered.model
-    result = runs.quantize(student, optimizer=keras.optimizers.SGD(0.5))
+    result = quantize(student, optimizer=keras.optimizers.SGD(0.5))
     kernels = kernels_in_file(result, student, tmp_path)
     for name, kernel in kernels.items():
         assert count_zeros(kernel) >= count_zeros(student.get_layer(name).kernel)
@@ -58,9 +62,7 @@ def test_zeros_and_values_are_preserved_together_in_model_and_file(pruned_and_cl
 
 
 def test_zeros_and_values_are_not_preserved_on_request(pruned_and_clustered):
-    result = runs.quantize(
-        pruned_and_clustered.model, preserve_sparsity=False, preserve_clusters=False
-    )
+    result = quantize(pruned_and_clustered.model, preserve_sparsity=False, preserve_clusters=False)
     assert result.history["sparsity"][-1] < 0.3
     assert count_values(trained_kernel(result, "dense")) > 30
     assert runs.actions(result)["dense"][1] == "weights"
@@ -70,7 +72,7 @@ def test_zeros_and_values_are_not_preserved_on_request(pruned_and_clustered):
 def validated():
     student = wide()
     student.get_layer("second").trainable = False
-    result = runs.quantize(student, validation_data=toy.data(64, seed=1), metrics=["accuracy"])
+    result = quantize(student, validation_data=toy.data(64, seed=1), metrics=["accuracy"])
     return student, result
 
 
@@ -111,7 +113,7 @@ def test_tapped_layers_are_neither_fused_nor_folded():
         kd.losses.Hint("relu", "relu"),
         kd.losses.Hint("conv", "conv"),
     ]
-    result = runs.quantize(student, teachers=toy.cnn("teacher", seed=1), losses=losses)
+    result = quantize(student, teachers=toy.cnn("teacher", seed=1), losses=losses)
     assert {"hint", "hint_2", "soft_targets"} < set(result.history)
     assert runs.actions(result)["relu"][0] == "quantized"
 
@@ -121,12 +123,12 @@ def test_a_student_without_quantized_kernels_has_no_sparsity():
         [keras.Input((8, 3)), layers.Conv1D(4, 3), layers.ReLU(), layers.GlobalAveragePooling1D()]
     )
     x = np.ones((8, 8, 3), "float32")
-    assert runs.quantize(student, data=(x, np.zeros(8))).history["sparsity"] == [0.0]
+    assert quantize(student, data=(x, np.zeros(8))).history["sparsity"] == [0.0]
 
 
 def test_recurrent_layers_and_students_without_weights_are_rejected():
     student = models.of(layers.LSTM(4, name="lstm"), models.SERIES)
     with pytest.raises(ValueError, match="'lstm' .LSTM.: a loop over time steps cannot be convert"):
-        runs.quantize(student)
+        quantize(student)
     with pytest.raises(ValueError, match="has no layer that can be quantized"):
-        runs.quantize(models.of(layers.Flatten(), models.IMAGE))
+        quantize(models.of(layers.Flatten(), models.IMAGE))

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_kd.models.keras_compat import nested_layers
+
 
 def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
     """Return the distance of two rounded weights, in a symmetric range.
@@ -35,6 +37,8 @@ class RoundedKernel:
         keep_zeros: Whether weights that are zero when `preserve` is called stay zero. Defaults to
             `False`.
         clusters: Number of values that the weights take, or `None` for any. Defaults to `None`.
+        per_tensor: Whether all weights share a scale, as those of dense layers can. Defaults to
+            `False`.
         **kwargs: As for the layer.
     """
 
@@ -47,12 +51,14 @@ class RoundedKernel:
         bits: int = 8,
         keep_zeros: bool = False,
         clusters: int | None = None,
+        per_tensor: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.bits = bits
         self.keep_zeros = keep_zeros
         self.clusters = clusters
+        self.per_tensor = per_tensor
 
     def build(self, input_shape: Any) -> None:
         """Create the weights."""
@@ -87,7 +93,8 @@ class RoundedKernel:
     @property
     def scale_axes(self) -> tuple[int, ...]:
         """The axes of the kernel that share a scale in LiteRT."""
-        return tuple(range(len(self.float_kernel.shape) - 1))
+        rank = len(self.float_kernel.shape)
+        return tuple(range(rank if self.per_tensor else rank - 1))
 
     def preserve(self) -> None:
         """Take over which weights are zero, and which are equal, from the kernel."""
@@ -131,8 +138,8 @@ class RoundedKernel:
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        own = {"bits": self.bits, "keep_zeros": self.keep_zeros, "clusters": self.clusters}
-        return {**super().get_config(), **own}
+        own = ("bits", "keep_zeros", "clusters", "per_tensor")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 class _PerTensor(RoundedKernel):
@@ -169,6 +176,12 @@ def _rounded(layer: type, mixin: type) -> type:
     name = f"Rounded{layer.__name__}"
     made = type(name, (mixin, layer), {"__module__": __name__, "__doc__": mixin.__doc__})
     return keras.saving.register_keras_serializable(package="keras_kd")(made)
+
+
+def has_dense_scales(model: keras.Model) -> bool:
+    """Return whether dense layers of a model have one scale per channel, or there are none."""
+    layers = [layer for layer in nested_layers(model) if isinstance(layer, RoundedKernel)]
+    return not any(layer.per_tensor for layer in layers)
 
 
 #: The rounded layer of each Keras layer.

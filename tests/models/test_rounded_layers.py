@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_kd.compression.qat.rounded_layers import ROUNDED, round_kernel
+from keras_kd.models.rounded_layers import ROUNDED, round_kernel
 
 RNG = np.random.default_rng(0)
 
