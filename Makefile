@@ -36,7 +36,7 @@ test-fast: install
 # The other backends, each in an environment of its own without TensorFlow.
 BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py \
 	$(wildcard tests/training/test_jax_*.py) \
-	$(foreach name,torch_step backend loaders single_replica step_errors,tests/training/test_$(name).py)
+	$(foreach name,torch_step backend loaders single_replica step_errors weight_rule,tests/training/test_$(name).py)
 GOLDEN := $(shell grep -l golden tests/losses/*.py)
 NEEDS := keras numpy filelock grain h5py hypothesis pytest pytest-timeout pytest-xdist
 # Several tests compile the same program.

@@ -1,5 +1,6 @@
 """What tests of every room share."""
 
+import gc
 import importlib.util
 import os
 from pathlib import Path
@@ -38,6 +39,12 @@ def pytest_configure():
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.with_suffix("").as_posix().endswith(LONGEST))
+
+
+def pytest_collection_finish():
+    """Leave out what was imported in later garbage collections; each conversion runs a full one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

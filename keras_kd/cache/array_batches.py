@@ -79,7 +79,7 @@ def key_numbers(key: Any, first: int, size: int) -> np.ndarray:
     if key is None:
         return np.arange(first, first + size)
     key = as_arrays(key)
-    return _hash_strings(key) if key.dtype.kind in "OSU" else key.astype("int64")
+    return hash_strings(key) if key.dtype.kind in "OSU" else key.astype("int64")
 
 
 def input_digests(x: Any) -> np.ndarray:
@@ -95,12 +95,14 @@ def input_digests(x: Any) -> np.ndarray:
 
 
 def _bytes_per_sample(part: np.ndarray) -> np.ndarray:
-    part = _hash_strings(part) if part.dtype.kind in "OSU" else part
+    part = hash_strings(part) if part.dtype.kind in "OSU" else part
     part = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("<"), copy=False))
     return part.reshape(len(part), -1).view("uint8").reshape(len(part), -1)
 
 
-def _hash_strings(texts: np.ndarray) -> np.ndarray:
+def hash_strings(texts: np.ndarray) -> np.ndarray:
+    """Return a number for each string, int64, as `tf.strings.to_hash_bucket_fast`."""
+
     def number(text: Any) -> int:
         content = text if isinstance(text, bytes) else str(text).encode()
         return int(fingerprint64(np.frombuffer(content, "uint8")[np.newaxis])[0] % _BUCKETS)

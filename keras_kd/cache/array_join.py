@@ -14,7 +14,13 @@ from keras_kd.cache.reader import Reader
 from keras_kd.cache.row_lookup import RowLookup
 from keras_kd.cache.schema import StoredTap
 from keras_kd.cache.top_k import restore_logits
-from keras_kd.teachers.knowledge import CacheError, JoinedInputs, tap_key, teacher_key
+from keras_kd.teachers.knowledge import (
+    PREPARED,
+    CacheError,
+    JoinedInputs,
+    tap_key,
+    teacher_key,
+)
 from keras_kd.training.batches import ArrayBatches, as_batches, count_batches
 from keras_kd.training.loaders import Loader
 from keras_kd.training.tf_data import array_spec
@@ -133,8 +139,11 @@ class _Join:
         values = dict(zip(self._reader.values, rows, strict=True))
         outputs = {
             teacher_key(number, teacher.name, teacher.fingerprint): {
-                tap_key(tap.name, tap.serves): _tap_value(tap, schema.dtype, values)
-                for tap in teacher.taps
+                **{
+                    tap_key(tap.name, tap.serves): _tap_value(tap, schema.dtype, values)
+                    for tap in teacher.taps
+                },
+                **({PREPARED: values[teacher.prepared]} if teacher.prepared else {}),
             }
             for number, teacher in enumerate(schema.teachers)
         }

@@ -50,17 +50,17 @@ def build(plan: BuildPlan, folder: Path) -> None:
         OSError: If the disk is full; a second call resumes the build.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    probe, batch_size = _probe_inputs(plan.batches)
+    probe, first = _probe_inputs(plan.batches)
     # A complete cache is only read, so it needs no lock.
-    if _is_complete(folder, plan, probe):
+    if _is_complete(folder, plan, probe, first):
         return
     with lock_folder(folder):
-        if _is_complete(folder, plan, probe):
+        if _is_complete(folder, plan, probe, first):
             return  # Another process has built it in the meantime.
-        _start(folder, plan, batch_size)
+        _start(folder, plan, len(first.keys))
         writer = RowWriter(folder, plan.schema.columns, plan.schema.block_rows)
         try:
-            _write_rows(folder, writer, plan, probe)
+            _write_rows(folder, writer, plan, probe, first)
             write_manifest(folder, plan.schema, writer, writer.finish())
         except OSError as error:
             raise OSError(
@@ -111,10 +111,11 @@ class _InputDigests:
         return np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
 
 
-def _probe_inputs(batches: Iterable[TeacherBatch]) -> tuple[_InputDigests, int]:
-    """Return the digests of the first samples of a data set, and the size of its first batch."""
-    keys, digests = [], []
+def _probe_inputs(batches: Iterable[TeacherBatch]) -> tuple[_InputDigests, TeacherBatch]:
+    """Return the digests of the first samples of a data set, and its first batch."""
+    keys, digests, first = [], [], None
     for batch in batches:
+        first = first or batch
         keys.append(np.asarray(batch.keys))
         digests.append(np.asarray(batch.digests))
         if sum(map(len, keys)) >= _PROBE_SAMPLES:
@@ -122,7 +123,7 @@ def _probe_inputs(batches: Iterable[TeacherBatch]) -> tuple[_InputDigests, int]:
     if not keys:
         raise CacheError("KnowledgeCache: the data set is empty. Received: no samples")
     _check_unique(np.concatenate(keys))
-    return _InputDigests(np.concatenate(keys), np.concatenate(digests)), len(keys[0])
+    return _InputDigests(np.concatenate(keys), np.concatenate(digests)), first
 
 
 def _start(folder: Path, plan: BuildPlan, batch_size: int) -> None:
@@ -130,7 +131,7 @@ def _start(folder: Path, plan: BuildPlan, batch_size: int) -> None:
     if (folder / _BUILDING).exists():
         with damage_as_cache_error(folder / _BUILDING):
             started = CacheSchema.from_json(read_json(folder / _BUILDING))
-        if started != plan.schema:
+        if started != plan.schema or started.columns != plan.schema.columns:
             raise CacheError(
                 f"KnowledgeCache '{folder}': an unfinished build there has other "
                 f"{started.differences(plan.schema)}. Resume it with its own arguments, choose "
@@ -143,10 +144,14 @@ def _start(folder: Path, plan: BuildPlan, batch_size: int) -> None:
     write_json(folder / _BUILDING, asdict(plan.schema))
 
 
-def _write_rows(folder: Path, writer: RowWriter, plan: BuildPlan, probe: _InputDigests) -> None:
+def _write_rows(
+    folder: Path, writer: RowWriter, plan: BuildPlan, probe: _InputDigests, first: TeacherBatch
+) -> None:
     """Run the teachers on all samples that have no row yet."""
     views, count = plan.schema.views, count_batches(plan.batches)
     written = _InputDigests(writer.read(KEYS), writer.read(DIGESTS))
+    _check_resumed(folder, written.changed(np.asarray(first.keys), np.asarray(first.digests)))
+    _check_resumed_preprocessing(folder, writer, plan, first)
     bar = keras.utils.Progbar(count, verbose=plan.verbose, unit_name="batch")
     for batch in plan.batches:
         keys, digests = np.asarray(batch.keys), np.asarray(batch.digests)
@@ -198,7 +203,7 @@ def write_manifest(
     remove_build_files(folder, _BUILDING, *([KEYS] if indexed else []))
 
 
-def _is_complete(folder: Path, plan: BuildPlan, probe: _InputDigests) -> bool:
+def _is_complete(folder: Path, plan: BuildPlan, probe: _InputDigests, first: TeacherBatch) -> bool:
     """Return whether the cache is complete; raise an error if it is another one."""
     if not (folder / MANIFEST).exists():
         return False
@@ -209,7 +214,17 @@ def _is_complete(folder: Path, plan: BuildPlan, probe: _InputDigests) -> bool:
             f"{manifest.schema.differences(plan.schema)}. Choose another path, or delete the "
             "folder to build a new one."
         )
-    probe.check_cache(Reader(folder, manifest))
+    reader = Reader(folder, manifest)
+    probe.check_cache(reader)
+    views = plan.schema.views
+    keys = np.repeat(np.asarray(first.keys), views)
+    rows = reader.locate(keys, np.arange(len(keys)) % views)
+    plan.teacher_pass.check_preprocessing(
+        manifest.schema.teachers,
+        first.x,
+        lambda file: reader.values[file].take(rows, axis=0),
+        f"KnowledgeCache '{folder}'",
+    )
     return True
 
 
@@ -234,6 +249,27 @@ def _check_resumed(folder: Path, changed: np.ndarray) -> None:
             f"sample with key {changed[0]}. Resume it with the same data set, choose another path, "
             "or delete the folder."
         )
+
+
+def _check_resumed_preprocessing(
+    folder: Path, writer: RowWriter, plan: BuildPlan, first: TeacherBatch
+) -> None:
+    """Reject a preprocessing that returns other values than in the interrupted build."""
+    views, written = plan.schema.views, writer.read(KEYS)
+    order = np.argsort(written, kind="stable")
+    keys = written[order]
+    known = np.isin(first.keys, keys)
+    if not known.any():
+        return
+    rows = order[np.searchsorted(keys, np.asarray(first.keys)[known])]
+
+    def read(file: str) -> np.ndarray:
+        values = writer.read(file)[rows]
+        return values if views == 1 else values.reshape(-1, *values.shape[2:])
+
+    plan.teacher_pass.check_preprocessing(
+        plan.schema.teachers, first.select(known, views), read, f"KnowledgeCache '{folder}'"
+    )
 
 
 def _check_unique(keys: np.ndarray) -> None:

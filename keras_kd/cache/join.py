@@ -23,7 +23,13 @@ from keras_kd.cache.reader import Reader
 from keras_kd.cache.row_lookup import RowLookup
 from keras_kd.cache.schema import CacheSchema, StoredTap
 from keras_kd.cache.views import add_random_numbers, draw_views, make_views
-from keras_kd.teachers.knowledge import CacheError, JoinedInputs, tap_key, teacher_key
+from keras_kd.teachers.knowledge import (
+    PREPARED,
+    CacheError,
+    JoinedInputs,
+    tap_key,
+    teacher_key,
+)
 from keras_kd.training.batches import as_samples_or_batches
 from keras_kd.training.graph_errors import marked
 from keras_kd.training.tf_data import disable_autotune
@@ -108,7 +114,8 @@ def _marking_errors(function: Callable) -> Callable:
 def _teacher_outputs(schema: CacheSchema, rows: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         teacher_key(number, teacher.name, teacher.fingerprint): {
-            tap_key(tap.name, tap.serves): _tap_value(tap, schema, rows) for tap in teacher.taps
+            **{tap_key(t.name, t.serves): _tap_value(t, schema, rows) for t in teacher.taps},
+            **({PREPARED: rows[teacher.prepared]} if teacher.prepared else {}),
         }
         for number, teacher in enumerate(schema.teachers)
     }

@@ -68,6 +68,9 @@ class Manifest:
         fields = asdict(self)
         if self.schema.input_names is None:
             del fields["schema"]["input_names"]
+        for teacher in fields["schema"]["teachers"]:
+            if teacher["prepared"] is None:
+                del teacher["prepared"]
         value = {
             "format": FORMAT,
             "version": VERSION,

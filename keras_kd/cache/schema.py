@@ -70,6 +70,8 @@ class StoredTeacher:
         parameters: Number of its weights.
         fingerprint: Text of its `Fingerprint`.
         taps: Its stored taps.
+        prepared: The file that `cache.prepared` reads to compare its preprocessing; `None` without
+            one, or if it cannot be compared.
     """
 
     name: str
@@ -77,6 +79,8 @@ class StoredTeacher:
     parameters: int
     fingerprint: str
     taps: tuple[StoredTap, ...]
+    # Not compared, so that a cache of an earlier version is complete.
+    prepared: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,8 @@ class CacheSchema:
         for teacher in self.teachers:
             for tap in teacher.taps:
                 columns.update(tap.columns(self.dtype))
+            if teacher.prepared is not None:
+                columns[teacher.prepared] = ((2,), "float64")
         if self.views == 1:
             return columns
         return {
@@ -140,6 +146,8 @@ class CacheSchema:
                 ]
                 if one.taps != two.taps:
                     parts.append(f"taps of teacher '{one.name}'")
+                if one.prepared != two.prepared:
+                    parts.append(f"samples to compare the preprocessing of '{one.name}' with")
         return ", ".join(parts) or "classes of the teachers"
 
     @classmethod
@@ -197,19 +205,24 @@ def _parse_teacher(value: dict[str, Any]) -> StoredTeacher:
         parameters=parse_int(value["parameters"]),
         fingerprint=str(value["fingerprint"]),
         taps=tuple(_parse_tap(tap) for tap in value["taps"]),
+        prepared=None if value.get("prepared") is None else _parse_file(value["prepared"]),
     )
 
 
+def _parse_file(value: str) -> str:
+    if not _FILE.fullmatch(value):
+        raise ValueError(f"the file name {value!r} is not allowed")
+    return value
+
+
 def _parse_tap(value: dict[str, Any]) -> StoredTap:
-    if not _FILE.fullmatch(value["file"]):
-        raise ValueError(f"the file name {value['file']!r} is not allowed")
     tap = StoredTap(
         name=None if value["name"] is None else str(value["name"]),
         serves=_parse_choice(value["serves"], SERVES),
         activation=_parse_choice(value["activation"], ACTIVATIONS),
         shape=tuple(parse_int(size, 1) for size in value["shape"]),
         dtype=str(np.dtype(value["dtype"])) if value["dtype"] != "bfloat16" else "bfloat16",
-        file=value["file"],
+        file=_parse_file(value["file"]),
         top_k=None if value["top_k"] is None else parse_int(value["top_k"], 1),
     )
     for column in tap.columns("float32").values():

@@ -115,7 +115,7 @@ def _common_schema(
     schema = replace(manifests[0].schema, shard=None)
     for shard, manifest in zip(shards, manifests, strict=True):
         other = replace(manifest.schema, shard=None)
-        if other != schema:
+        if other != schema or other.columns != schema.columns:
             raise CacheError(
                 f"KnowledgeCache '{path}': the shards do not match: '{shard.name}' has other "
                 f"{schema.differences(other)} than '{shards[0].name}'. Build it again."

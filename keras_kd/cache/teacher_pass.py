@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_kd.cache.prepared import check_rows, is_comparable, prepare_numbers
 from keras_kd.cache.rounding import RoundingCheck, rounding_moments
 from keras_kd.cache.schema import StoredTap, StoredTeacher
 from keras_kd.cache.top_k import check_top_k, compress_logits
@@ -28,8 +29,8 @@ class TeacherPass:
         inputs: Specification of a batch of inputs.
         dtype: The dtype of the stored values.
         top_k: Number of logits of an output to keep, or `None`.
-        example: Returns a batch, where only a run tells what the teachers return. Defaults to
-            `None`.
+        example: Returns a batch, where only a run tells what the teachers return, or whether their
+            preprocessing can be compared. Defaults to `None`.
 
     Raises:
         ValueError: If a tap does not exist, has no fixed size, or does not fit `top_k`.
@@ -44,7 +45,7 @@ class TeacherPass:
         top_k: int | None,
         example: Callable[[], Any] | None = None,
     ) -> None:
-        self._dtype = dtype
+        self._dtype, self._teachers = dtype, teachers
         self._choices = [[_choose_tap(teacher, name) for name in taps] for teacher in teachers]
         self._members = [
             teacher.watch([tap for tap, _, _ in choices])
@@ -62,8 +63,11 @@ class TeacherPass:
                     _stored_tap(teacher, *choice, spec, files.pop(0), top_k)
                     for choice, spec in zip(choices, outputs, strict=True)
                 ),
+                prepared=_prepared_file(number, teacher, example),
             )
-            for teacher, choices, outputs in zip(teachers, self._choices, specs, strict=True)
+            for number, (teacher, choices, outputs) in enumerate(
+                zip(teachers, self._choices, specs, strict=True)
+            )
         )
         self._rounding = [
             RoundingCheck(teacher.name, tap, dtype)
@@ -94,7 +98,20 @@ class TeacherPass:
             for tap, value in zip(teacher.taps, values, strict=True):
                 parts = [value] if tap.top_k is None else compress_logits(value, tap.top_k)
                 files.update(zip(tap.columns(self._dtype), parts, strict=True))
+        for teacher, stored in zip(self._teachers, self.stored, strict=True):
+            if stored.prepared is not None:
+                files[stored.prepared] = prepare_numbers(teacher, x).values
         return files
+
+    def check_preprocessing(
+        self,
+        stored: Sequence[StoredTeacher],
+        x: Any,
+        read: Callable[[str], np.ndarray],
+        owner: str,
+    ) -> None:
+        """Compare the preprocessing of the teachers with stored rows; see `check_rows`."""
+        check_rows(self._teachers, stored, x, read, owner)
 
     def check_rounding(self) -> None:
         """Check the rounding of all values so far.
@@ -164,6 +181,13 @@ def _stored_tap(
         # Only classes have a rest, so the logits must not be read as those of sigmoids.
         activation = "softmax" if activation in (None, "probabilities") else activation
     return StoredTap(tap.name, serves, activation, shape, spec.dtype, file, top_k)
+
+
+def _prepared_file(number: int, teacher: Teacher, example: Callable[[], Any] | None) -> str | None:
+    """Return the file for the preprocessing of a teacher, `None` if it cannot be compared."""
+    if not teacher.has_preprocessing or example is None or not is_comparable(teacher, example()):
+        return None
+    return f"{number}.{_slug(teacher.name)}.preprocessing.npy"
 
 
 def _size_message(teacher: str, tap: Tap, shape: tuple) -> str:

@@ -20,6 +20,7 @@ class LogAtEpochEnd(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Add the values to the logs."""
+        _ = self.model  # On JAX, this moves the values of the loop into the variables.
         values = self.function()
         if logs is not None:
             logs.update(values)
@@ -53,6 +54,7 @@ class KeepBest(keras.callbacks.Callback):
         """Store the weights if they are the best so far."""
         if "loss" not in (logs or {}):
             return  # The data ended before this epoch.
+        _ = self.model  # As above.
         if self.monitor not in logs:
             raise ValueError(
                 f"`monitor` must be an entry of the history: {sorted(logs)}. Received: "

@@ -1,23 +1,30 @@
 """Clustering: the weights of each kernel share a few trained values."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from keras_kd.compression.kernels import get_kernels, is_pruned, zero_fraction
-from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, resolve_skip
-from keras_kd.compression.tfmot.clustering import (
-    INITIALIZATIONS,
-    ClusterOptions,
-    wrap_for_clustering,
+from keras_kd.compression.engines import check_engine
+from keras_kd.compression.kernels import (
+    Kernel,
+    LayerKernels,
+    is_pruned,
+    list_kernels,
+    zero_fraction,
 )
-from keras_kd.compression.tfmot.convert import convert_student, to_keras
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result, resolve_skip
+from keras_kd.compression.tfmot.cluster import cluster_in_tf_keras
+from keras_kd.compression.tfmot.clustering import ClusterOptions
 from keras_kd.compression.tfmot.layers import Custom
-from keras_kd.compression.tfmot.wrapper import wrap
+from keras_kd.compression.trained_clusters import INITIALIZATIONS, Clustering, TrainedClusters
 from keras_kd.compression.training import Training
+from keras_kd.models.copy import copy_model
+from keras_kd.models.graph import require_built
 from keras_kd.training.keywords import explain_keywords
 
 
@@ -32,30 +39,33 @@ def cluster(
     per_channel: bool = False,
     preserve_sparsity: bool = True,
     skip: Sequence[str] = (),
+    engine: str = "native",
     custom: Custom | None = None,
     **training: Any,
 ) -> Result:
     """Cluster the weights of a student, so that each kernel has only a few different values.
 
-    Each weight takes the nearest value, and both values and assignments are trained. Kernels of
-    dense and convolutional layers, the pointwise kernels of separable layers, embeddings, recurrent
-    kernels, and those of attention are clustered. Biases, batch norms, and depthwise kernels are
-    not. A clustered file has the same size and compresses better.
+    Each weight takes the nearest value, and both values and assignments are trained. The kernels
+    that `prune` prunes are clustered. Biases, normalizations, and depthwise kernels are not. A
+    clustered file has the same size and compresses better.
 
     Args:
-        student: A built and trained Functional or Sequential `keras.Model`, which is not changed.
+        student: A built and trained `keras.Model`, which is not changed. A subclassed one needs a
+            `get_config` with which it can be copied.
         clusters: Number of different values in a kernel, at least 2, or 3 if zeros are preserved.
             Defaults to 16.
         data: Training data; see `kd.compression.Training`.
         epochs: Number of epochs.
         start: Initialization of the values: `"kmeans++"`, `"density"`, `"linear"`, or `"random"`.
             Defaults to `"kmeans++"`.
-        per_channel: Whether each output channel of a two-dimensional convolution has its own
-            values, as int8 files have a scale per channel. Defaults to `False`.
+        per_channel: Whether each output channel of a convolution (with `engine="tfmot"` of a
+            two-dimensional one) has its own values, as int8 files have a scale per channel.
+            Defaults to `False`.
         preserve_sparsity: Whether pruned kernels (with at least 10 % zeros) keep their zeros.
             Defaults to `True`.
         skip: Layers not to cluster, or their names. Defaults to none.
-        custom: As for `to_tf_keras`. Defaults to `None`.
+        engine: As for `prune`. Defaults to `"native"`.
+        custom: For `engine="tfmot"`, as for `to_tf_keras`. Defaults to `None`.
         **training: Other arguments of `kd.compression.Training`: `optimizer`, `loss`, `metrics`,
             `teachers`, `losses`, `student_loss_weight`, `weighting`, `noise`, `validation_data`,
             `callbacks`, `batch_size`, `monitor`, `verbose`, ...
@@ -65,9 +75,9 @@ def cluster(
         largest number of values in a kernel) and `sparsity`.
 
     Raises:
-        ValueError: If an argument is out of range, a layer cannot be converted to tf_keras, or no
-            layer can be clustered.
-        ImportError: If tensorflow-model-optimization is not installed.
+        ValueError: If an argument is out of range, the student cannot be copied (or, with
+            `engine="tfmot"`, converted to tf_keras), or no layer can be clustered.
+        ImportError: If tensorflow-model-optimization is needed and not installed.
 
     Example:
         >>> result = kd.compression.cluster(
@@ -76,28 +86,30 @@ def cluster(
         >>> len(np.unique(result.model.get_layer("logits").kernel))
         16
     """
+    require_built(student, "The student")
     plan = Training(data=data, epochs=epochs, **training)
     _check(clusters, start)
-    requested = ClusterOptions(clusters, start, preserve_sparsity, per_channel)
-    converted = convert_student(student, custom)
-    skip = resolve_skip(skip, student, converted.layers)
-    planned = [
-        _plan(layer, requested, path in skip)
-        for path, chain in converted.layers.items()
-        for layer in chain
-    ]
-    layers = LayerPlans(layer_plan for layer_plan, _ in planned)
+    check_engine(engine, custom=custom)
+    if engine == "tfmot":
+        requested = ClusterOptions(clusters, start, preserve_sparsity, per_channel)
+        return cluster_in_tf_keras(student, requested, plan, skip, custom)
+    plan.require_plain_weights()
+    model = copy_model(student)
+    listed = list_kernels(model)
+    skip = resolve_skip(skip, student, [one.path for one in listed])
+    requested = _Requested(clusters, start, preserve_sparsity, per_channel)
+    planned = [_plan(one, requested, one.path in skip) for one in listed]
+    layers = LayerPlans(layer for layer, _ in planned)
     layers.announce("clustered", student.name, plan.verbose)
-    options = {layer_plan.name: chosen for layer_plan, chosen in planned if chosen is not None}
-    clustered = wrap_for_clustering(converted, options)
+    clusterings = [one for _, chosen in planned for one in chosen]
+    rule = TrainedClusters(clusterings)
+    rule.start()
 
     def measure() -> dict[str, float]:
-        clustered.update()
-        sparsity = zero_fraction(clustered.kernels)
-        return {"clusters": clustered.count_values(), "sparsity": sparsity}
+        sparsity = zero_fraction(one.kernel.value for one in clusterings)
+        return {"clusters": rule.count_values(), "sparsity": sparsity}
 
-    history = plan.fit(wrap(student, converted, clustered.model), measure)
-    return Result(to_keras(clustered.strip(), student), history, layers)
+    return Result(model, plan.distill(model, rule, measure), layers)
 
 
 def _check(clusters: Any, start: str) -> None:
@@ -111,58 +123,62 @@ def _check(clusters: Any, start: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Requested:
+    """The arguments of `cluster`."""
+
+    clusters: int
+    start: str
+    preserve_sparsity: bool
+    per_channel: bool
+
+    def adapt(self, kernel: Kernel) -> tuple[Clustering, int]:
+        """Return how a kernel is clustered, and how many weights its values are computed from.
+
+        These are the weights of the kernel or of its smallest channel, without preserved zeros.
+        """
+        per_channel = self.per_channel and kernel.is_convolution
+        preserve = self.preserve_sparsity and is_pruned([kernel.value])
+        clustering = Clustering(kernel, self.clusters, self.start, preserve, per_channel)
+        if preserve:
+            least = int(_count_weights(clustering).min())
+            # If a channel is all zeros, the channels share their values.
+            clustering = dataclasses.replace(clustering, per_channel=per_channel and least > 0)
+        weights = int(_count_weights(clustering).min())
+        clusters = min(self.clusters, weights + 1) if preserve else self.clusters
+        return dataclasses.replace(clustering, clusters=clusters), weights
+
+
+def _count_weights(clustering: Clustering) -> np.ndarray:
+    """Return how many weights share the values of each row."""
+    rows = ops.convert_to_numpy(clustering.rows(ops.convert_to_tensor(clustering.kernel.variable)))
+    counted = rows != 0 if clustering.preserve_zeros else np.ones_like(rows)
+    return np.count_nonzero(counted, axis=1)
+
+
 def _plan(
-    layer: Any, requested: ClusterOptions, skipped: bool
-) -> tuple[LayerPlan, ClusterOptions | None]:
-    """Return what clustering does to a tf_keras layer, and its options if it is clustered."""
-    kind = type(layer).__name__
-    kernels = get_kernels(layer)
-    if not layer.weights:
-        reason = "no weights"
-    elif not kernels:
-        reason = f"tensorflow-model-optimization does not cluster {kind}"
-    elif skipped:
-        reason = "skipped"
-    elif not layer.trainable:
-        reason = "frozen"
-    else:
-        options, weights = _adapt_options(kernels.values(), kind, requested)
-        if options.preserve_zeros and requested.clusters < 3:
-            raise ValueError(
-                "`clusters` must be at least 3 if zeros are preserved, as in the pruned layer "
-                f"'{layer.name}'. Received: clusters={requested.clusters}. Alternatively, pass "
-                "preserve_sparsity=False."
-            )
-        if weights > (1 if options.preserve_zeros else requested.clusters):
-            zeros = f", {zero_fraction(kernels.values()):.0%} zeros preserved"
-            reason = " and ".join(kernels) + (zeros if options.preserve_zeros else "")
-            return LayerPlan(layer.name, kind, "clustered", reason), options
-        reason = f"{weights} weights are not more than {requested.clusters} values"
-    return LayerPlan(layer.name, kind, "left", reason), None
-
-
-def _adapt_options(
-    kernels: Collection[np.ndarray], kind: str, requested: ClusterOptions
-) -> tuple[ClusterOptions, int]:
-    """Return the options of a layer, and how many weights its values are computed from.
-
-    The number of weights is that of the smallest kernel or channel, without preserved zeros.
-    """
-    per_channel = requested.per_channel and kind == "Conv2D"
-    preserve_zeros = requested.preserve_zeros and is_pruned(kernels)
-    if preserve_zeros:
-        channels = [np.count_nonzero(k.reshape(-1, k.shape[-1]), axis=0) for k in kernels]
-        least = min(counts.min() for counts in channels)
-        # If a channel is all zeros, the channels share their values.
-        per_channel = per_channel and least > 0
-        weights = least if per_channel else min(map(np.count_nonzero, kernels))
-    else:
-        weights = min(np.size(k) // (k.shape[-1] if per_channel else 1) for k in kernels)
-    options = dataclasses.replace(
-        requested,
-        # With zero as one of the values, tfmot cannot find more values than there are weights.
-        clusters=min(requested.clusters, int(weights) + 1),
-        preserve_zeros=preserve_zeros,
-        per_channel=per_channel,
-    )
-    return options, int(weights)
+    one: LayerKernels, requested: _Requested, skipped: bool
+) -> tuple[LayerPlan, list[Clustering]]:
+    """Return what clustering does to a layer, and how its kernels are clustered."""
+    if one.reason or skipped:
+        return one.plan("left", one.reason or "skipped"), []
+    adapted = [requested.adapt(kernel) for kernel in one.kernels]
+    if requested.clusters < 3 and any(clustering.preserve_zeros for clustering, _ in adapted):
+        raise ValueError(
+            "`clusters` must be at least 3 if zeros are preserved, as in the pruned layer "
+            f"'{one.path}'. Received: clusters={requested.clusters}. Alternatively, pass "
+            "preserve_sparsity=False."
+        )
+    clusterings = [
+        clustering
+        for clustering, weights in adapted
+        if weights > (1 if clustering.preserve_zeros else requested.clusters)
+    ]
+    if not clusterings:
+        most = max(weights for _, weights in adapted)
+        reason = f"{most} weights are not more than {requested.clusters} values"
+        return one.plan("left", reason), []
+    reason = " and ".join(clustering.kernel.name for clustering in clusterings)
+    if zeros := [c.kernel.value for c in clusterings if c.preserve_zeros]:
+        reason += f", {zero_fraction(zeros):.0%} zeros preserved"
+    return one.plan("clustered", reason), clusterings

@@ -22,11 +22,17 @@ from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.files import read_json, text_fields, write_json
 from keras_kd.models.copy import copy_model
+from keras_kd.models.graph import require_built
 from keras_kd.models.user_warnings import warn_user
-from keras_kd.recipes.fingerprints import Fingerprints, has_content, input_specs
+from keras_kd.recipes.fingerprints import (
+    Fingerprints,
+    has_content,
+    has_preprocessed_samples,
+)
 from keras_kd.teachers.knowledge import joined_spec
 from keras_kd.teachers.teacher import as_teachers
 from keras_kd.training.keywords import explain_keywords, keyword_names, reject_unknown
+from keras_kd.training.weight_rule import KeepZeros, pruned_variables
 
 _FILE, _FACTS = "student.tflite", "file.json"
 _SAMPLES = 300  # For the calibration of an export.
@@ -36,7 +42,8 @@ _DATA = ("data", "validation_data")
 
 def _distill(student: keras.Model, **training: Any) -> Result:
     model = copy_model(student)
-    return Result(model, Training(**training).distill(model), LayerPlans())
+    rule = KeepZeros(pruned_variables(model.trainable_variables))
+    return Result(model, Training(**training).distill(model, rule), LayerPlans())
 
 
 #: By technique, the function that runs a stage, and what else it gets its arguments from.
@@ -100,7 +107,8 @@ def pipeline(
         stages: The stages, such as `[Stage("distill", epochs=20), Stage("prune", epochs=10),
             Stage("quantize_aware", epochs=5), Stage("export")]`. Only an `"export"` can follow
             `"quantize_aware"`, and it must be the last stage.
-        student: A built Functional or Sequential `keras.Model`, which is not changed.
+        student: A built `keras.Model`, which is not changed. Stages with `engine="tfmot"` need a
+            Functional or Sequential one.
         directory: Where to store the stages; created if it does not exist.
         data: Training data of all stages that do not set their own; see `kd.compression.Training`.
             It also calibrates an export.
@@ -131,7 +139,9 @@ def pipeline(
         >>> result.file.size
     """
     _check(stages)
-    open_student(student)  # Rejects a student that no stage supports.
+    require_built(student, "The student")
+    if any(_runs_in_tf_keras(stage) for stage in stages):
+        open_student(student)  # Rejects a student that cannot be converted.
     common = {"data": data, "monitor": monitor, **training}
     _resolve_layers(stages, student, common)
     folders = _make_folders(stages, student, Path(directory), common)
@@ -163,7 +173,7 @@ def _make_folders(
     stages: Sequence[Stage], student: keras.Model, directory: Path, common: Mapping[str, Any]
 ) -> list[StageFolder]:
     """Return the folder of each stage; what it depends on is described before any training."""
-    fingerprints = Fingerprints(input_specs(common["data"]))
+    fingerprints = Fingerprints(common["data"])
     folders, before = [], {"student": fingerprints.describe(student)}
     for number, stage in enumerate(stages, 1):
         arguments = _arguments(stage, common)
@@ -196,6 +206,14 @@ def _warn_of_unknown_data(folders: Sequence[StageFolder]) -> None:
                 "could be compared with its data, because the samples come in random order or "
                 "differ each time. Pass another directory if they are others."
             )
+        if not has_preprocessed_samples(described.get("teachers")):
+            warn_user(
+                f"The finished stage in '{folder.path}' is reused. The preprocessing of its "
+                "teachers could be compared on made-up samples only, because those of the data "
+                "differ each time. Pass another directory if it is another one."
+            )
+            unknown = True
+        if unknown:
             return
 
 
@@ -214,6 +232,10 @@ def _check(stages: Sequence[Stage]) -> None:
                 "Only an export can follow 'quantize_aware', and nothing can follow 'export'. "
                 f"Received: '{after}' after '{before}'"
             )
+
+
+def _runs_in_tf_keras(stage: Stage) -> bool:
+    return stage.technique == "quantize_aware" or stage.arguments.get("engine") == "tfmot"
 
 
 def _arguments(stage: Stage, common: Mapping[str, Any]) -> dict[str, Any]:

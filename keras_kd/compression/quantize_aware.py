@@ -7,16 +7,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.compression.kernels import get_kernels, is_clustered, is_pruned, zero_fraction
+from keras_kd.compression.kernels import is_clustered, is_pruned, zero_fraction
 from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result
 from keras_kd.compression.tfmot import rewrites
 from keras_kd.compression.tfmot.convert import convert_graph, open_student
 from keras_kd.compression.tfmot.converted_model import ConvertedModel
 from keras_kd.compression.tfmot.initial_ranges import SAMPLES, set_initial_ranges
+from keras_kd.compression.tfmot.kernels import get_kernels
 from keras_kd.compression.tfmot.layers import Custom
 from keras_kd.compression.tfmot.qat_plan import QuantizationPlan, plan_layer
 from keras_kd.compression.tfmot.qat_rewrites import rewrite_for_qat
 from keras_kd.compression.tfmot.quantized_model import QuantizedModel, quantize
+from keras_kd.compression.tfmot.training import fit_in_tf_keras
 from keras_kd.compression.tfmot.wrapper import WrappedModel, wrap
 from keras_kd.compression.training import Training
 from keras_kd.training.keywords import explain_keywords
@@ -83,7 +85,7 @@ def quantize_aware(
     prepared = prepare_student(student, plan, preserve_sparsity, preserve_clusters, custom)
     prepared.layers.announce("quantized", student.name, plan.verbose)
     prepared.set_initial_ranges(plan.sample_batches(SAMPLES))
-    history = plan.fit(prepared.wrapped, prepared.measure)
+    history = fit_in_tf_keras(plan, prepared.wrapped, prepared.measure)
     return Result(prepared.wrapped.model, history, prepared.layers)
 
 

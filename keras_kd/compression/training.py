@@ -1,6 +1,5 @@
 """Training of students during a compression, with `Distiller`."""
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,18 +7,14 @@ from typing import Any
 import keras
 
 from keras_kd.compression.callbacks import KeepBest, LogAtEpochEnd
-from keras_kd.compression.tfmot.callbacks import adapt_callbacks
-from keras_kd.compression.tfmot.taps import TfKerasTappedModel
-from keras_kd.compression.tfmot.wrapper import WrappedModel
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.default_losses import as_losses
-from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.distiller import Distiller
+from keras_kd.distillers.fit import list_callbacks
 from keras_kd.distillers.loss_taps import choose_taps, student_tap
 from keras_kd.files import ShortRepr
 from keras_kd.models.declaration import Declaration
 from keras_kd.teachers.knowledge import unpack_batch
-from keras_kd.training import backend
 from keras_kd.training.batches import (
     ArrayBatches,
     as_batches,
@@ -28,6 +23,7 @@ from keras_kd.training.batches import (
     unpack_x_y,
 )
 from keras_kd.training.optimizers import copy_optimizer
+from keras_kd.training.weight_rule import WeightRule
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -55,8 +51,8 @@ class Training(ShortRepr):
         augment: As for `Distiller`. Defaults to `None`.
         same_view: As for `Distiller`. Defaults to `False`.
         validation_data: As for `keras.Model.fit`. Defaults to `None`.
-        callbacks: Callbacks of keras, or of tf_keras, which get the tf_keras model. Defaults to
-            none.
+        callbacks: Callbacks of keras; with `engine="tfmot"` also of tf_keras, which get the
+            tf_keras model. Defaults to none.
         batch_size: Samples per batch if `data` contains arrays. Defaults to 32.
         steps_per_epoch: Steps per epoch, for a dataset of unknown length. Defaults to `None`.
         monitor: The entry of the history whose best epoch determines the weights, such as
@@ -64,8 +60,7 @@ class Training(ShortRepr):
         verbose: As for `keras.Model.fit`. Defaults to `"auto"`.
 
     Raises:
-        ValueError: If there is neither a teacher nor a loss, a number is out of range, or the
-            backend is not TensorFlow.
+        ValueError: If there is neither a teacher nor a loss, or a number is out of range.
         TypeError: If the optimizer is not a Keras 3 optimizer.
     """
 
@@ -93,7 +88,6 @@ class Training(ShortRepr):
     terms: list = field(init=False)
 
     def __post_init__(self) -> None:
-        backend.require_tensorflow("Students are compressed with tf_keras", "kd.compression")
         distills = self.teachers is not None
         object.__setattr__(self, "terms", as_losses(self.losses) if distills else [])
         if isinstance(self.data, list) and all(isinstance(part, tuple) for part in self.data):
@@ -142,6 +136,18 @@ class Training(ShortRepr):
             )
         return self.epochs * count
 
+    def require_plain_weights(self) -> None:
+        """Check that the optimizer does not replace the weights by their averages.
+
+        Raises:
+            ValueError: If it does: averages have other zeros and other values.
+        """
+        if isinstance(self.optimizer, keras.optimizers.Optimizer) and self.optimizer.use_ema:
+            raise ValueError(
+                "`optimizer` must not replace the weights by their moving averages, which have "
+                "other zeros and other values. Received: an optimizer with use_ema=True"
+            )
+
     def sample_batches(self, count: int) -> Iterator[Any]:
         """Yield the x of the first batches, until they contain at least `count` samples."""
         seen = 0
@@ -158,39 +164,41 @@ class Training(ShortRepr):
         data = (self.data,) if isinstance(self.data, list) else self.data
         return as_batches(data, "`data`", self.batch_size, again=again)
 
-    def fit(
+    def distill(
         self,
-        wrapped: WrappedModel,
+        student: keras.Model,
+        rule: WeightRule | None = None,
         measure: Callable[[], dict[str, float]] = dict,
         ready: Callable[[], bool] = lambda: True,
     ) -> dict[str, list[float]]:
-        """Train a student that runs in tf_keras and return the history.
-
-        Args:
-            wrapped: The student; its weights are changed.
-            measure: Called at the end of each epoch; returns values for the history.
-            ready: Returns whether an epoch counts for `monitor`.
-        """
-        distiller = _distiller_in_tf_keras(wrapped, **self._distiller_arguments)
-        # XLA does not support the operations of tensorflow-model-optimization in a step.
-        self._compile(distiller, jit_compile=False)
-        best = self._keep_best(wrapped.layer.variables, ready)
-        adapted = adapt_callbacks(self.callbacks, wrapped.layer.tf_keras_model)
-        return self._fit(distiller, [LogAtEpochEnd(measure), *best, *adapted])
-
-    def distill(self, student: keras.Model) -> dict[str, list[float]]:
-        """Train a Keras 3 student without compressing it and return the history.
+        """Train a student and return the history.
 
         Args:
             student: The student; its weights are changed.
+            rule: What some weights obey after each update. Defaults to `None`.
+            measure: Called at the end of each epoch; returns values for the history. Defaults to no
+                values.
+            ready: Returns whether an epoch counts for `monitor`. Defaults to always.
+
+        Raises:
+            TypeError: If a callback is not one of Keras 3.
         """
-        distiller = Distiller(student, **self._distiller_arguments)
-        self._compile(distiller)
-        best = self._keep_best(student.variables)
-        return self._fit(distiller, [*best, *adapt_callbacks(self.callbacks)])
+        distiller = Distiller(student, **self.distiller_arguments)
+        distiller.weight_rule = rule
+        self.compile(distiller)
+        callbacks = list_callbacks(self.callbacks)
+        wrong = [one for one in callbacks if not isinstance(one, keras.callbacks.Callback)]
+        if wrong:
+            raise TypeError(
+                "`callbacks` must be callbacks of keras, or of tf_keras if the student runs in "
+                f"tf_keras (engine='tfmot'). Received: {wrong[0]!r} (of type "
+                f"{type(wrong[0]).__name__})"
+            )
+        return self.fit(distiller, student.variables, callbacks, measure, ready)
 
     @property
-    def _distiller_arguments(self) -> dict[str, Any]:
+    def distiller_arguments(self) -> dict[str, Any]:
+        """The arguments of a distiller, except the student."""
         weight = self.student_loss_weight
         if weight is None:
             weight = 0.5 if self.terms else 1.0
@@ -202,19 +210,30 @@ class Training(ShortRepr):
             **{name: getattr(self, name) for name in (*same, "augment", "same_view")},
         }
 
-    def _compile(self, distiller: BaseDistiller, **kwargs: Any) -> None:
+    def compile(self, distiller: BaseDistiller, **kwargs: Any) -> None:
+        """Compile a distiller with a fresh optimizer."""
         metrics = list(self.metrics) if isinstance(self.metrics, tuple) else self.metrics
         optimizer = copy_optimizer(self.optimizer)
         distiller.compile(optimizer, self.loss, metrics=metrics or None, **kwargs)
 
-    def _keep_best(
-        self, variables: Sequence[keras.Variable], ready: Callable[[], bool] = lambda: True
-    ) -> list[keras.callbacks.Callback]:
-        return [] if self.monitor is None else [KeepBest(variables, self.monitor, ready)]
-
-    def _fit(
-        self, distiller: BaseDistiller, callbacks: Sequence[keras.callbacks.Callback]
+    def fit(
+        self,
+        distiller: BaseDistiller,
+        variables: Sequence[keras.Variable],
+        callbacks: Sequence[keras.callbacks.Callback],
+        measure: Callable[[], dict[str, float]] = dict,
+        ready: Callable[[], bool] = lambda: True,
     ) -> dict[str, list[float]]:
+        """Run the `fit` of a compiled distiller and return the history.
+
+        Args:
+            distiller: The distiller.
+            variables: The weights of its student, of which those of the best epoch are kept.
+            callbacks: Callbacks of Keras 3.
+            measure: As for `distill`. Defaults to no values.
+            ready: As for `distill`. Defaults to always.
+        """
+        best = [] if self.monitor is None else [KeepBest(variables, self.monitor, ready)]
         arrays = isinstance(self._batches(), ArrayBatches)
         parts = self.data if isinstance(self.data, tuple) else (self.data,)
         x, y, weights = keras.utils.unpack_x_y_sample_weight(parts)
@@ -226,22 +245,7 @@ class Training(ShortRepr):
             epochs=self.epochs,
             steps_per_epoch=self.steps_per_epoch,
             validation_data=self.validation_data,
-            callbacks=list(callbacks),
+            callbacks=[LogAtEpochEnd(measure), *best, *callbacks],
             verbose=self.verbose,
         )
         return history.history
-
-
-def _distiller_in_tf_keras(
-    wrapped: WrappedModel,
-    student_loss_weight: float,
-    augment: Any,
-    same_view: bool,
-    **objective: Any,
-) -> BaseDistiller:
-    """Return a distiller whose student runs in tf_keras, with the taps of the Keras 3 student."""
-    tapped = functools.partial(TfKerasTappedModel, wrapped)
-    terms = DistillationObjective(wrapped.origin, **objective, tapped=tapped)
-    return BaseDistiller(
-        wrapped.model, terms, student_loss_weight, augment=augment, same_view=same_view
-    )

@@ -11,9 +11,8 @@ from keras import ops, tree
 
 from keras_kd.distillers.evaluation import AGREEMENT, Evaluation
 from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
-from keras_kd.distillers.input_checks import check_batches, has_single_samples
+from keras_kd.distillers.input_checks import has_single_samples
 from keras_kd.distillers.objective import Objective
-from keras_kd.distillers.shared_inputs import list_inputs
 from keras_kd.distillers.student_methods import warn_about_own_steps
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.keras_compat import nested_layers
@@ -217,16 +216,6 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         with self._use_class_weights(class_weights, given.get("sample_weight")):
             return run_fit(self, super().fit, given, skips, self._drawn_before_teachers())
 
-    def _check_validation(self, data: Any) -> Any:
-        """Return validation data whose labels are checked; see `check_labels`."""
-        if not isinstance(data, (tuple, list)):
-            self._check_shapes(data, None, None, training=False)
-            return check_labels(data, None, self._label_reader)
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-        self._check_shapes(x, y, weights, training=False)
-        check_labels(x, y, self._label_reader)
-        return data
-
     def _drawn_before_teachers(self) -> list[keras.Variable]:
         """Return the random states that a step draws from before it has checked the teachers."""
         layer = isinstance(self.augment, keras.layers.Layer)
@@ -257,17 +246,13 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             )
         backend.check_strategy(self)
         self.objective.check_data(joined_spec(x), self.name)
+        self.compare_preprocessing(x)
         relating = [loss.name for loss in self.distillation_losses if loss.relates_samples]
         if relating and has_single_samples(x, batch_size):
             raise ValueError(
                 f"{relating} relate the samples of a batch to each other, so a batch needs two or "
                 "more of them, better 32. Received: batches of 1"
             )
-
-    def _check_shapes(self, *data: Any, training: bool = True) -> None:
-        labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
-        models = list_inputs(self, joined_spec(data[0]) is not None, training)
-        check_batches(data, models, labeled, shapes, sparse=self._label_reader.of_indices)
 
     def training_step(self, data: Any) -> dict[str, Any]:
         """Run one step: prepare the batch and the teachers, then commit."""

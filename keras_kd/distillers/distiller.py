@@ -20,6 +20,7 @@ from keras_kd.teachers.weighting import Weighting
 from keras_kd.training import backend
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.keywords import explain_keywords
+from keras_kd.training.weight_rule import KeepZeros, pruned_variables
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -82,6 +83,9 @@ class Distiller(BaseDistiller):
         on_bad_batch: What to do if a batch, or a teacher's output for it, has NaN or infinite
             values: `"raise"` an error that names it, or `"skip"` the batch, which then changes
             nothing but `skipped_batches` in the history. Defaults to `"raise"`.
+        preserve_sparsity: Whether weights of the student that are zero when `fit` starts stay zero,
+            in kernels with at least 10 % zeros: those that `kd.compression.prune` has pruned.
+            Defaults to `False`.
         name: Name of the model. Defaults to `None`.
 
     Raises:
@@ -117,6 +121,7 @@ class Distiller(BaseDistiller):
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
         same_view: bool = False,
         on_bad_batch: str = "raise",
+        preserve_sparsity: bool = False,
         name: str | None = None,
     ) -> None:
         require_built(student, "The student")
@@ -134,6 +139,17 @@ class Distiller(BaseDistiller):
             on_bad_batch=on_bad_batch,
             name=name,
         )
+        self.preserve_sparsity = preserve_sparsity
+        if preserve_sparsity:
+            self.weight_rule = KeepZeros(())  # Until the zeros are known.
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Compile the step; see `keras.Model.make_train_function`."""
+        if self.preserve_sparsity:
+            before = self.weight_rule
+            self.weight_rule = KeepZeros(pruned_variables(self.student.trainable_variables))
+            force = force or self.weight_rule != before
+        super().make_train_function(force)
 
     def target_models(self) -> list[keras.Model | None]:
         """Return the models of the teachers; see `KerasInterface`."""
@@ -156,7 +172,7 @@ class Distiller(BaseDistiller):
             TypeError: If one is neither a `keras.Model` nor a `kd.Teacher`.
             ValueError: If they do not match the student or the losses.
         """
-        projectors = self.objective.projectors
+        projectors, self._compared = self.objective.projectors, False
         with backend.strategy_scope(self):
             self.objective.set_teachers(teachers)
         check_same_view(self.augment is not None and self.same_view, self.teachers)
@@ -181,6 +197,7 @@ class Distiller(BaseDistiller):
             "augment": keras.saving.serialize_keras_object(self.augment),
             "same_view": self.same_view,
             "on_bad_batch": self.on_bad_batch,
+            "preserve_sparsity": self.preserve_sparsity,
             "teacher_shapes": objective.teacher_shapes,
             "name": self.name,
         }

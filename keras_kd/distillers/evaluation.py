@@ -6,13 +6,17 @@ from typing import Any
 
 import keras
 
+from keras_kd.cache.prepared import compare_preprocessing, warn_of_generators
+from keras_kd.distillers.input_checks import check_batches
 from keras_kd.distillers.keras_interface import KerasInterface
+from keras_kd.distillers.shared_inputs import list_inputs
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.taps import Tap
 from keras_kd.models.user_warnings import warn_user
 from keras_kd.teachers.knowledge import JoinedInputs, joined_spec, unpack_batch
 from keras_kd.training import backend
 from keras_kd.training.finite_checks import batch_values
+from keras_kd.training.label_checks import check_labels
 from keras_kd.training.labels import Labels
 from keras_kd.training.loss_trackers import batch_size
 
@@ -29,17 +33,53 @@ class Evaluation(KerasInterface):
     has no outputs for the data, they hold neither.
     """
 
+    #: Whether the preprocessing of live teachers was compared on joined data.
+    _compared = False
+
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student; see the class and `keras.Model.evaluate`."""
         if self._has_nothing_to_evaluate(joined_spec(x) is not None):
             return {} if kwargs.get("return_dict") else []
+        if self.compiled_loss_fn is None and self.step_owner is None:  # `fit` has done it.
+            self.compare_preprocessing(x)
         return super().evaluate(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Run one step on a batch; see `keras.Model.train_on_batch`."""
+        self._compare_batch(x)
+        return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student on a batch; see `keras.Model.test_on_batch`."""
         if self._has_nothing_to_evaluate(isinstance(x, JoinedInputs)):
             return {} if kwargs.get("return_dict") else []
+        self._compare_batch(x)
         return super().test_on_batch(x, y, *args, **kwargs)
+
+    def compare_preprocessing(self, x: Any) -> None:
+        """Compare the preprocessing of live teachers on joined data with that of the cache.
+
+        Raises:
+            CacheError: If it returns other values for the first samples.
+        """
+        self._compared |= compare_preprocessing(self.teachers, x)
+
+    def _check_validation(self, data: Any) -> Any:
+        """Return validation data whose labels are checked; see `check_labels`."""
+        if not isinstance(data, (tuple, list)):
+            self._check_shapes(data, None, None, training=False)
+            self.compare_preprocessing(data)
+            return check_labels(data, None, self._label_reader)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_shapes(x, y, weights, training=False)
+        self.compare_preprocessing(x)
+        check_labels(x, y, self._label_reader)
+        return data
+
+    def _check_shapes(self, *data: Any, training: bool = True) -> None:
+        labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
+        models = list_inputs(self, joined_spec(data[0]) is not None, training)
+        check_batches(data, models, labeled, shapes, sparse=self._label_reader.of_indices)
 
     def evaluation_step(self, data: Any) -> dict[str, Any]:
         """Evaluate the student on a batch."""
@@ -69,6 +109,11 @@ class Evaluation(KerasInterface):
         if knowledge is None:
             knowledge = self.objective.teach_during(taps, labels.given, backend.replica_id(), False)
         return y_pred, taps, knowledge
+
+    def _compare_batch(self, x: Any) -> None:
+        """Compare the preprocessing of live teachers on a joined batch, if it is the first one."""
+        if not self._compared:
+            self.compare_preprocessing(x)
 
     def _has_nothing_to_evaluate(self, joined: bool) -> bool:
         """Return whether there is neither a loss nor a metric, with a warning that says why."""
@@ -102,6 +147,9 @@ class Evaluation(KerasInterface):
                 f"{type(self).__name__}: a cache holds the teacher outputs for the original "
                 "inputs, not for the augmented view of the student. Received: same_view=True"
             )
+        if not self._compared:
+            warn_of_generators(self.teachers)
+            self._compared = True
         with backend.outside_graph():  # The weights of a live teacher are fingerprinted here, once.
             found = self.objective.locate(joined, x)
         return [{tap: joined[k][t] for tap, (k, t) in places.items()} for places in found]

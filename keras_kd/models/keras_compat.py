@@ -93,6 +93,11 @@ def nested_layers(model: keras.Model, include_self: bool = True) -> list[keras.l
     return list(model._flatten_layers(include_self=include_self))
 
 
+def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return the layers that a layer holds itself; only models list theirs in public."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
 def run_graph(functional: keras.Model, inputs: Any, call: Callable[..., Any]) -> Any:
     """Run the graph of a Functional model with `call(layer, *args, **kwargs)` at every node."""
     return functional._run_through_graph(inputs, call_fn=call)

@@ -122,9 +122,9 @@ def born_again(
 def _require_same_run(folder: Path, student: keras.Model, x: Any, arguments: Any) -> None:
     """Record what the run depends on, or compare it with the record of an interrupted one."""
     # Not at the top: it needs TensorFlow.
-    from keras_kd.recipes.fingerprints import Fingerprints, differing_names, input_specs
+    from keras_kd.recipes.fingerprints import Fingerprints, differing_names
 
-    fingerprints = Fingerprints(input_specs(x))
+    fingerprints = Fingerprints(x)
     described = {name: v for name, v in arguments.items() if name not in ("callbacks", "verbose")}
     about = fingerprints.describe({"build": config_digest(student), "x": x, "arguments": described})
     if (folder / _ABOUT).exists():

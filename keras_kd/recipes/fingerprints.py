@@ -27,6 +27,8 @@ from keras_kd.teachers.precomputed_teacher import PrecomputedTeacher
 _FIRST, _MOST = 512, 2**16
 #: Stands for content that is not the same when it is read again.
 RANDOM = "random"
+#: The key of the digests of preprocessed samples, and the number of samples.
+_PREPARED, _SAMPLES = "preprocessed samples", 64
 _LIBRARIES = ("keras.", "tensorflow.", "tf_keras.", "numpy.")
 
 
@@ -41,11 +43,11 @@ class Fingerprints:
     are less than 65,536. What differs, such as an augmented image, is not compared.
 
     Args:
-        inputs: Specification of a batch of inputs, for the preprocessing of teachers.
+        data: Training data, on which the preprocessing of teachers is compared.
     """
 
-    def __init__(self, inputs: Any) -> None:
-        self._inputs = inputs
+    def __init__(self, data: Any) -> None:
+        self._data = data
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def describe(self, value: Any) -> Any:
@@ -81,7 +83,22 @@ class Fingerprints:
 
     @_describe_object.register
     def _describe_teacher(self, teacher: BaseTeacher) -> Any:
-        return {"classes": teacher.classes, "teacher": str(teacher.fingerprint(self._inputs))}
+        fingerprint = str(teacher.fingerprint(input_specs(self._data)))
+        described = {"classes": teacher.classes, "teacher": fingerprint}
+        if teacher.has_preprocessing:
+            described[_PREPARED] = self._describe_preprocessing(teacher)
+        return described
+
+    def _describe_preprocessing(self, teacher: BaseTeacher) -> Any:
+        """Return the digests of preprocessed samples, `RANDOM` without samples to read again."""
+        if self._samples is None:
+            return RANDOM
+        prepared = teacher.prepare(tree.map_structure(keras.ops.convert_to_tensor, self._samples))
+        return [describe_array(keras.ops.convert_to_numpy(x)) for x in tree.flatten(prepared)]
+
+    @functools.cached_property
+    def _samples(self) -> Any:
+        return read_samples(self._data)
 
     @_describe_object.register
     def _describe_precomputed(self, teacher: PrecomputedTeacher) -> Any:
@@ -167,6 +184,66 @@ def has_content(description: Any) -> bool:
     if isinstance(description, Mapping):
         return any(part != RANDOM for part in description.get("content", ()))
     return description is None or isinstance(description, str)
+
+
+def has_preprocessed_samples(description: Any) -> bool:
+    """Return whether all teachers with a preprocessing were described by preprocessed samples."""
+    if isinstance(description, Mapping):
+        known = description.get(_PREPARED) != RANDOM
+        return known and all(map(has_preprocessed_samples, description.values()))
+    return not isinstance(description, list) or all(map(has_preprocessed_samples, description))
+
+
+def read_samples(data: Any) -> Any:
+    """Return the inputs of samples that are the same when data are read again, `None` without.
+
+    Of a `tf.data.Dataset` they are those with the smallest digests among the first samples, so they
+    do not depend on the order.
+    """
+    if isinstance(data, types.GeneratorType):
+        return None
+    if isinstance(data, tf.data.Dataset):
+        return _read_samples_of_dataset(data)
+    if isinstance(data, keras.utils.PyDataset):
+        one, again = (_first_samples(data[0]) for _ in range(2))
+        pairs = zip(tree.flatten(one), tree.flatten(again), strict=True)
+        return one if all(np.array_equal(*map(np.asarray, pair)) for pair in pairs) else None
+    return _first_samples(data)
+
+
+def _first_samples(arrays: Any) -> Any:
+    x = arrays[0] if isinstance(arrays, tuple) else arrays
+    return tree.map_structure(lambda part: part[:_SAMPLES], unpack_batch(x)[0])
+
+
+def _read_samples_of_dataset(data: tf.data.Dataset) -> Any:
+    if not all(
+        isinstance(s, tf.TensorSpec) and s.shape.rank for s in tree.flatten(input_specs(data))
+    ):
+        return None
+    for limit in (_FIRST, _MOST):
+        (x, digests), (_, again) = (_samples_by_digest(data, limit) for _ in range(2))
+        if np.array_equal(digests, again):
+            return x
+    return None
+
+
+def _samples_by_digest(data: tf.data.Dataset, limit: int) -> tuple[Any, np.ndarray]:
+    """Return the samples with the smallest digests, and these in order."""
+    chosen, found, rows = None, np.zeros(0, "int64"), 0
+    for element in data:
+        x = unpack_batch(keras.utils.unpack_x_y_sample_weight(element)[0])[0]
+        digests = input_digests(x).numpy()
+        rows += len(digests)
+        x = tree.map_structure(lambda part: part.numpy(), x)
+        if chosen is not None:
+            x = tree.map_structure(lambda *parts: np.concatenate(parts), chosen, x)
+        found = np.concatenate([found, digests])
+        order = np.argsort(found, kind="stable")[:_SAMPLES]
+        chosen, found = tree.map_structure(lambda part, at=order: part[at], x), found[order]
+        if rows >= limit:
+            break
+    return chosen, found
 
 
 def _array_spec(array: Any) -> keras.KerasTensor:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_kd.cache.prepared import compare_preprocessing
 from keras_kd.models.graph import Call, Graph, built_inputs, open_graph, with_activation
 from keras_kd.models.hooks import Hook, Recorder
 from keras_kd.models.inputs import call_model
@@ -104,9 +105,10 @@ class Representation:
         Raises:
             ValueError: If the joined data are from another teacher or lack the layer.
         """
-        self._require_targets(joined_spec(data))
-        if validation is not None:
-            self._require_targets(joined_spec(validation))
+        validation = validation[0] if type(validation) in (tuple, list) else validation
+        for one in [data] if validation is None else [data, validation]:
+            self._require_targets(joined_spec(one))
+            compare_preprocessing([self.teacher], one)
 
     def _require_targets(self, spec: JoinedInputs | None) -> None:
         if spec is not None:

@@ -216,7 +216,8 @@ class TeacherClass(backend.StepModel):
             ValueError: If there is no teacher or it returns NaN, or a cache has another one.
         """
         self._require_teacher()
-        self.representation.require_data(x)
+        if self.step_owner is None:  # `fit` has checked its validation data.
+            self.representation.require_data(x)
         with backend.readable_errors():
             return super().evaluate(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
 

@@ -75,6 +75,15 @@ class BaseTeacher(abc.ABC):
         return []
 
     @property
+    def has_preprocessing(self) -> bool:
+        """Whether it, or the teacher of one of its outputs, has a preprocessing."""
+        return any(part.preprocessing is not None for part in self.parts)
+
+    def prepare(self, x: Any) -> Any:
+        """Return a batch after the preprocessing, which there must be."""
+        return self.preprocessing(x)
+
+    @property
     def variables(self) -> list[keras.Variable]:
         """The variables of its model and of its preprocessing, each once."""
         parts = (self.model, self.preprocessing)

@@ -14,6 +14,8 @@ from keras_kd.teachers.fingerprint import Fingerprint
 
 #: What a stored value can be used as: logits, the value of the tap itself, or both.
 SERVES = ("logits", "values", "either")
+#: The key of what `cache.prepared` stores of a preprocessing, among the outputs of one teacher.
+PREPARED = "prepared:"
 
 
 class CacheError(ValueError):
@@ -99,7 +101,7 @@ def require_tap(stored: Mapping[str, Any], tap: Tap, teacher_name: str) -> str:
     for key in (tap_key(tap.name, serves) for serves in (wanted, "either")):
         if key in stored:
             return key
-    names = sorted(key.split(":", 1)[1] for key in stored)
+    names = sorted(key.split(":", 1)[1] for key in stored if key != PREPARED)
     held = ", ".join(f"'{name}'" if name else "the output" for name in names)
     raise CacheError(
         f"KnowledgeCache: of teacher '{teacher_name}' it holds {held}, and not "
@@ -121,14 +123,15 @@ def locate_teacher_outputs(
     Raises:
         CacheError: If a teacher has changed since the cache was built, or a tap is not stored.
     """
-    keys = [_locate_teacher(teacher, teacher_outputs, inputs) for teacher in teachers]
+    keys = [locate_teacher(teacher, teacher_outputs, inputs) for teacher in teachers]
     return [
         {tap: (key, require_tap(teacher_outputs[key], tap, teacher.name)) for tap in wanted}
         for key, teacher, wanted in zip(keys, teachers, taps, strict=True)
     ]
 
 
-def _locate_teacher(teacher: BaseTeacher, teacher_outputs: Mapping[str, Any], inputs: Any) -> str:
+def locate_teacher(teacher: BaseTeacher, teacher_outputs: Mapping[str, Any], inputs: Any) -> str:
+    """Return the key of a teacher in joined data; see `locate_teacher_outputs`."""
     own = teacher.fingerprint(inputs)
     names = {}
     for key in sorted(teacher_outputs):

@@ -84,6 +84,11 @@ class OutputTeachers(BaseTeacher):
             f"s{digest_of(preprocessing)}" if any(preprocessing.values()) else "",
         )
 
+    def prepare(self, x: Any) -> dict[str, Any]:
+        """Return a batch after each preprocessing, by output."""
+        named = self.teachers.items()
+        return {name: one.prepare(x) for name, one in named if one.preprocessing is not None}
+
     def evidence(self) -> dict[str, Evidence]:
         """Return what is known of each output."""
         found = {}

@@ -205,10 +205,10 @@ class Teacher(BaseTeacher):
         return Fingerprint(
             weights_digest(self.model),
             config_digest(self.model, self.outputs),
-            preprocessing_digest(None if self.preprocessing is None else self._prepare, inputs),
+            preprocessing_digest(None if self.preprocessing is None else self.prepare, inputs),
         )
 
-    def _prepare(self, x: Any) -> Any:
+    def prepare(self, x: Any) -> Any:
         """Return the model's part of a preprocessed batch."""
         return select_inputs(self.model, self.preprocessing(x))
 

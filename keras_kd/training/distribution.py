@@ -32,7 +32,7 @@ def check_strategy(model: keras.Model) -> None:
 
     Raises:
         ValueError: If the strategy is a `ParameterServerStrategy`, or the model has weights that
-            were built outside its scope.
+            were built outside its scope, or that obey a rule.
     """
     strategy = model.distribute_strategy
     if isinstance(strategy, tf.distribute.ParameterServerStrategy):
@@ -52,6 +52,12 @@ def check_strategy(model: keras.Model) -> None:
                 f"'{model.name}': with several replicas the student must be built (or loaded), and "
                 f"'{model.name}' made and compiled, inside `with strategy.scope():`. "
                 f"Received: weights from outside the scope of {type(strategy).__name__}"
+            )
+        if model.weight_rule is not None and replicas() > 1:
+            raise ValueError(
+                f"'{model.name}' keeps the zeros or the few values of compressed weights, which no "
+                "tf.distribute strategy supports. Train it on one device. Received: "
+                f"{replicas()} replicas"
             )
 
 

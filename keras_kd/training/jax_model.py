@@ -17,6 +17,7 @@ import keras
 
 from keras_kd.models.keras_compat import JaxCompatModel
 from keras_kd.training.jax_scope import Scope
+from keras_kd.training.weight_rule import WeightRule
 
 
 class StepModel(JaxCompatModel):
@@ -28,6 +29,8 @@ class StepModel(JaxCompatModel):
     """
 
     step_owner: Any = None
+    #: What some weights obey after each update.
+    weight_rule: WeightRule | None = None
     #: Whether the compiled step does not check assertions.
     drops_assertions = False
 

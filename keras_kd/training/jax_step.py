@@ -17,6 +17,7 @@ from keras_kd.training.jax_model import StepModel
 from keras_kd.training.jax_scope import Scope, current
 from keras_kd.training.step_errors import unwrapped_errors
 from keras_kd.training.tf_data import array_spec, readable_data_errors
+from keras_kd.training.weight_rule import WeightRule
 
 __all__ = [
     "FLOAT64",
@@ -63,15 +64,17 @@ def gradient_step(
     require: Callable[[Any], Sequence[Any]] = lambda loss: (),
 ) -> tuple[Any, Any]:
     """Run one forward pass, one backward pass and one update of the optimizer."""
-    return update_variables(model, lambda: forward(inputs, lambda outputs: outputs), require)
+    compute = functools.partial(forward, inputs, lambda outputs: outputs)
+    return update_variables(model, compute, require, model.weight_rule)
 
 
 def update_variables(
     model: Any,
     compute: Callable[[], tuple[Any, Any]],
     require: Callable[[Any], Sequence[Any]] = lambda loss: (),
+    rule: WeightRule | None = None,
 ) -> tuple[Any, Any]:
-    """Compute a loss and its gradients, and update the variables."""
+    """Compute a loss and its gradients, and update the variables, which may obey a rule."""
     scope, optimizer, trainable = current.scope, model.optimizer, model.trainable_variables
     trained = {id(variable) for variable in trainable}
     others = [variable for key, variable in scope.variables.items() if key not in trained]
@@ -97,10 +100,18 @@ def update_variables(
         others[i].assign(value)
     scope.checks.update(checks)
     require(loss)
-    values = scope.values(trainable), scope.values(optimizer.variables)
-    weights, state = optimizer.stateless_apply(values[1], gradients, values[0])
-    for variable, value in zip((*trainable, *optimizer.variables), (*weights, *state), strict=True):
-        variable.assign(value)
+
+    def apply(gradients: Sequence[Any]) -> None:
+        values = scope.values(trainable), scope.values(optimizer.variables)
+        after = optimizer.stateless_apply(values[1], list(gradients), values[0])
+        for group, new in zip((trainable, optimizer.variables), after, strict=True):
+            for variable, value in zip(group, new, strict=True):
+                variable.assign(value)
+
+    if rule is None:
+        apply(gradients)
+    else:
+        rule.update(gradients, trainable, apply)
     return outputs, loss
 
 

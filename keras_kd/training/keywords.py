@@ -39,7 +39,7 @@ _PLACES = {
 #: Arguments of distillers, for functions that do not take them.
 _OF_DISTILLERS = (
     *("losses", "student_loss_weight", "weighting", "noise", "combine", "class_names", "teachers"),
-    *("student_outputs", "augment", "same_view", "on_bad_batch"),
+    *("student_outputs", "augment", "same_view", "on_bad_batch", "preserve_sparsity"),
 )
 
 

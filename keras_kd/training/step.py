@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import keras
 
 from keras_kd.models.keras_compat import CompatModel
+from keras_kd.training.weight_rule import WeightRule
 
 
 class StepOwner(Protocol):
@@ -26,6 +27,8 @@ class StepModel(CompatModel):
     """
 
     step_owner: StepOwner | None = None
+    #: What some weights obey after each update.
+    weight_rule: WeightRule | None = None
     _single_step: Callable[[Any], Any] | None = None
 
     @property

@@ -30,6 +30,7 @@ from keras_kd.training.distribution import (
 from keras_kd.training.graph_errors import error_kind, marked, readable_errors
 from keras_kd.training.step import StepModel
 from keras_kd.training.tf_data import DenseSpec
+from keras_kd.training.weight_rule import WeightRule
 
 __all__ = [
     "FLOAT64",
@@ -90,23 +91,33 @@ def gradient_step(
 ) -> tuple[Any, Any]:
     """Run one forward pass, one backward pass and one update of the optimizer."""
     inputs, cut = fill_empty_replica(inputs)
-    return update_variables(model, lambda: forward(inputs, cut), require)
+    return update_variables(model, lambda: forward(inputs, cut), require, model.weight_rule)
 
 
 def update_variables(
     model: Any,
     compute: Callable[[], tuple[Any, Any]],
     require: Callable[[Any], Sequence[Any]] = lambda loss: (),
+    rule: WeightRule | None = None,
 ) -> tuple[Any, Any]:
-    """Compute a loss and its gradients, and update the variables."""
+    """Compute a loss and its gradients, and update the variables, which may obey a rule."""
     with tf.GradientTape() as tape:
         outputs, loss = compute()
         scaled = model.optimizer.scale_loss(loss)
     variables = model.trainable_variables
     gradients = tape.gradient(scaled, variables)
-    with tf.control_dependencies(list(require(loss))):
+    assertions = list(require(loss))
+    with tf.control_dependencies(assertions):
         gradients = [None if g is None else tf.identity(g) for g in gradients]
-    model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def apply(gradients: Sequence[Any]) -> None:
+        model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    if rule is None:
+        apply(gradients)
+    else:
+        with tf.control_dependencies(assertions):
+            rule.update(gradients, variables, apply)
     return outputs, loss
 
 

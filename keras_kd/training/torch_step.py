@@ -14,6 +14,7 @@ from keras import tree
 from keras_kd.training.step import StepModel
 from keras_kd.training.step_errors import unwrapped_errors
 from keras_kd.training.tf_data import array_spec, readable_data_errors
+from keras_kd.training.weight_rule import WeightRule
 
 __all__ = [
     "FLOAT64",
@@ -69,22 +70,31 @@ def gradient_step(
     require: Callable[[Any], Sequence[Any]] = lambda loss: (),
 ) -> tuple[Any, Any]:
     """Run one forward pass, one backward pass and one update of the optimizer."""
-    return update_variables(model, lambda: forward(inputs, lambda outputs: outputs), require)
+    compute = functools.partial(forward, inputs, lambda outputs: outputs)
+    return update_variables(model, compute, require, model.weight_rule)
 
 
 def update_variables(
     model: Any,
     compute: Callable[[], tuple[Any, Any]],
     require: Callable[[Any], Sequence[Any]] = lambda loss: (),
+    rule: WeightRule | None = None,
 ) -> tuple[Any, Any]:
-    """Compute a loss and its gradients, and update the variables."""
+    """Compute a loss and its gradients, and update the variables, which may obey a rule."""
     outputs, loss = compute()
     variables = model.trainable_variables
     scaled = model.optimizer.scale_loss(loss)
     require(loss)
     gradients = torch.autograd.grad(scaled, [v.value for v in variables], allow_unused=True)
-    with torch.no_grad():
+
+    def apply(gradients: Sequence[Any]) -> None:
         model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    with torch.no_grad():
+        if rule is None:
+            apply(gradients)
+        else:
+            rule.update(gradients, variables, apply)
     return outputs, loss
 
 

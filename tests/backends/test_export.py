@@ -113,6 +113,16 @@ def test_the_command_of_the_page_writes_a_file(tmp_path, monkeypatch):
 
 def test_what_needs_the_tensorflow_backend_says_so(trained):
     student, x, y = trained
-    for function in (kd.compression.prune, kd.compression.cluster, kd.compression.quantize_aware):
+    for function in (kd.compression.prune, kd.compression.cluster):
         with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow"):
-            function(student, data=(x, y), epochs=1, loss=toy.sparse_loss())
+            function(student, data=(x, y), epochs=1, loss=toy.sparse_loss(), engine="tfmot")
+
+
+def test_students_are_pruned_and_clustered(trained):
+    student, x, y = trained
+    arguments = {"data": (x, y), "epochs": 2, "loss": toy.sparse_loss(), "verbose": 0}
+    pruned = kd.compression.prune(student, 0.5, monitor="loss", **arguments)
+    assert pruned.history["sparsity"][-1] == pytest.approx(0.5, abs=0.02)
+    clustered = kd.compression.cluster(pruned.model, 5, **arguments)
+    assert clustered.history["clusters"][-1] == 5
+    assert clustered.history["sparsity"][-1] == pruned.history["sparsity"][-1]

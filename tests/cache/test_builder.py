@@ -14,6 +14,10 @@ from keras_kd.teachers.fingerprint import KINDS
 from tests import toy
 from tests.cache.caches import BLOCK, ROWS, assert_equal_files, build
 
+#: Runs of a preprocessing before the first batch: of the fingerprint, and on samples together and
+#: alone. For each batch it runs twice: in the teacher, and to be compared later.
+BEFORE, EACH = KINDS + 2, 2
+
 
 class Interruption:
     """A preprocessing that raises an error in its last run, and counts its runs."""
@@ -35,8 +39,7 @@ def stop(dataset, path, after):
     """Stop a build after some batches, and return its teacher, which then runs without errors."""
     interruption = Interruption()
     teacher = kd.Teacher(toy.mlp("teacher"), preprocessing=interruption)
-    # The fingerprint runs the preprocessing, too.
-    interruption.runs, interruption.last = -KINDS, after
+    interruption.runs, interruption.last = -BEFORE, EACH * after - 1
     with pytest.raises(tf.errors.UnknownError, match="stopped"):
         build(teacher, dataset, path)
     interruption.runs, interruption.last = 0, None
@@ -50,8 +53,8 @@ def test_a_stopped_build_is_no_cache_and_is_resumed(vectors, whole, tmp_path):
     assert len(np.load(tmp_path / "c" / "0.teacher.output.npy")) == 0
     cache = build(teacher, vectors, tmp_path / "c")
     # One block of 4,096 samples was on disk: 8 of the 20 batches and a part of the ninth. The first
-    # runs are those of the fingerprint.
-    assert interruption.runs == KINDS + 20 - BLOCK // 500
+    # batch is compared with it.
+    assert interruption.runs == BEFORE + 1 + EACH * (20 - BLOCK // 500)
     assert len(cache) == ROWS
     assert_equal_files(cache.path, whole)
 
@@ -150,7 +153,7 @@ def test_too_small_a_disk_is_an_error_before_a_teacher_runs(vectors, tmp_path, m
     teacher = kd.Teacher(toy.mlp("teacher"), preprocessing=interruption)
     with pytest.raises(OSError, match=r"take 0.00 GB and the disk has 0.00 GB left"):
         build(teacher, vectors, tmp_path / "c")
-    assert interruption.runs == KINDS  # For the fingerprint.
+    assert interruption.runs == BEFORE
 
 
 def test_blocks_have_at_most_8_mib():

@@ -1,11 +1,11 @@
-"""Statistics of kernels tell pruned and clustered ones from others."""
+"""Kernels of all layers are found, and statistics tell pruned and clustered ones from others."""
 
+import keras
 import numpy as np
 import pytest
-import tf_keras
-from tf_keras import layers
+from keras import layers
 
-from keras_kd.compression.kernels import get_kernels, is_clustered, is_pruned, zero_fraction
+from keras_kd.compression.kernels import is_clustered, is_pruned, list_kernels, zero_fraction
 
 
 def test_zero_fraction_counts_all_kernels_together():
@@ -32,37 +32,74 @@ def test_each_channel_can_have_its_own_values():
     assert not is_clustered(kernel.T, per_channel=True)
 
 
-CELLS = [layers.LSTMCell(2, name="a"), layers.GRUCell(2, name="b")]
-RECURRENT = ["kernel", "recurrent_kernel"]
-
-
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
-        (layers.Conv2D(3, 3), ["kernel"]),
-        (layers.SeparableConv1D(3, 3), ["pointwise_kernel"]),
-        (layers.Embedding(9, 3), ["embeddings"]),
-        (layers.LSTM(3), RECURRENT),
-        (layers.RNN(CELLS), [f"{cell}.{name}" for cell in "ab" for name in RECURRENT]),
-        (
-            layers.Bidirectional(layers.GRU(3)),
-            [f"{side}.{name}" for side in ("forward", "backward") for name in RECURRENT],
-        ),
-        (layers.RNN(layers.SimpleRNNCell(3)), RECURRENT),
-        (layers.BatchNormalization(), []),
-        (layers.DepthwiseConv2D(3), []),
+        (layers.Dense(3), {"kernel": ((0,), (1,))}),
+        (layers.Conv2D(3, 3), {"kernel": ((2,), (3,))}),
+        (layers.Conv2DTranspose(3, 3), {"kernel": ((3,), (2,))}),
+        (layers.SeparableConv2D(3, 3), {"pointwise_kernel": ((2,), (3,))}),
+        (layers.DepthwiseConv2D(3), {}),
+        (layers.BatchNormalization(), {}),
+        (layers.EinsumDense("abcd,cde->abe", (None, 3)), {"kernel": ((0, 1), (2,))}),
     ],
 )
-def test_kernels_of_each_class_of_layers(layer, expected):
-    layer.build((None, 8, 8, 4) if "2D" in type(layer).__name__ else (None, 8, 4))
-    kernels = get_kernels(layer)
-    assert list(kernels) == expected
-    assert all(kernel.ndim >= 2 for kernel in kernels.values())
+def test_kernels_and_their_channels(layer, expected):
+    model = keras.Sequential([keras.Input((8, 8, 4)), layer])
+    (found,) = list_kernels(model)
+    assert {k.name: (k.inputs, k.outputs) for k in found.kernels} == expected
+    assert bool(found.kernels) != bool(found.reason)
 
 
-def test_kernels_of_attention():
-    query = tf_keras.Input((5, 4))
-    layer = layers.MultiHeadAttention(2, 3)
-    layer(query, query)
-    parts = ("query", "key", "value", "output")
-    assert list(get_kernels(layer)) == [f"_{part}_dense.kernel" for part in parts]
+class Scale(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Dense(4, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+        self.kernel = self.add_weight((4, 4), name="kernel")
+        self.scale = self.add_weight((4, 4), name="scale")
+
+    def call(self, x):
+        return self.inner(x) @ self.kernel * self.scale[0]
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.blocks = [Scale(name="one"), Scale(name="two")]
+        self.attention = layers.MultiHeadAttention(2, 2, name="attention")
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.attention(x, x)
+
+
+def test_kernels_of_custom_layers_and_of_layers_inside_layers():
+    model = Subclassed()
+    model(np.zeros((1, 3, 4), "float32"))
+    model.blocks[1].trainable = False
+    one, two, attention = list_kernels(model)
+    assert [kernel.name for kernel in one.kernels] == ["kernel", "inner.kernel"]
+    assert (two.path, two.kernels, two.reason) == ("two", (), "frozen")
+    parts = ("query", "key", "value", "attention_output")
+    assert sorted(k.name for k in attention.kernels) == sorted(f"{p}.kernel" for p in parts)
+
+
+def test_nested_models_are_opened_and_shared_weights_listed_once():
+    dense = layers.Dense(4, name="dense")
+    inner = keras.Sequential([keras.Input((4,)), dense], name="inner")
+    x = keras.Input((4,))
+    found = list_kernels(keras.Model(x, dense(inner(x))))
+    assert sorted(one.path for one in found) == ["dense", "inner/dense"]
+    assert sum(len(one.kernels) for one in found) == 1
+    (reason,) = [one.reason for one in found if not one.kernels]
+    assert reason == "shares its weights with a layer before it"
+
+
+def test_both_directions_of_a_bidirectional_layer():
+    gru = layers.GRU(3)
+    model = keras.Sequential([keras.Input((5, 4)), layers.Bidirectional(gru)])
+    assert len(list_kernels(model)[0].kernels) == 4

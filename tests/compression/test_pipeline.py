@@ -194,6 +194,25 @@ def test_data_that_cannot_be_compared_are_reported(tmp_path):
         run(tmp_path, distill, data=random())
 
 
+def test_another_preprocessing_is_found_on_the_data_and_random_ones_are_reported(tmp_path):
+    def teacher(limit):
+        clip = lambda x: keras.ops.clip(x, -limit, limit) / 1e5  # noqa: E731
+        return kd.Teacher(toy.cnn("teacher", seed=1), preprocessing=clip)
+
+    x, y = toy.data(16)
+    x[3, 2, 2] = 1e6  # Beyond made-up samples.
+    distill, samples = [Stage("distill", epochs=1)], tf.data.Dataset.from_tensor_slices((x, y))
+    data = samples.shuffle(16).batch(8)
+    run(tmp_path / "s", distill, data=data, teachers=teacher(2e6))
+    with pytest.raises(ValueError, match=r"it differs in \['teachers'\]"):
+        run(tmp_path / "s", distill, data=data, teachers=teacher(5e5))
+    numbers = tf.data.Dataset.random(rerandomize_each_iteration=True).take(16)
+    random = numbers.map(lambda i: (tf.random.stateless_normal((6, 6, 1), [i, 0]), 1)).batch(8)
+    run(tmp_path / "r", distill, data=random, teachers=teacher(2e6))
+    with pytest.warns(UserWarning, match="preprocessing of its teachers could be compared on made"):
+        run(tmp_path / "r", distill, data=random, teachers=teacher(2e6))
+
+
 def test_a_folder_of_another_version_is_rejected(tmp_path):
     run(tmp_path, [Stage("distill", epochs=1)])
     path = tmp_path / "01-distill" / "stage.json"

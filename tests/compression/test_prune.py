@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.compression.tfmot.imports import import_tfmot
+from keras_kd.compression.kernels import list_kernels
 from tests import toy
 from tests.compression import files, models, runs
 from tests.compression.runs import count_zeros, wide
@@ -41,7 +41,7 @@ def test_an_int8_file_is_as_sparse_as_the_model(pruned, tmp_path):
 def test_the_action_of_each_layer_is_listed(pruned):
     actions = runs.actions(pruned)
     assert actions["second"] == ("pruned", "kernel")
-    reason = "tensorflow-model-optimization does not prune DepthwiseConv2D"
+    reason = "DepthwiseConv2D has no kernel of this kind"
     assert actions["depthwise"] == ("left", reason)
     assert actions["act"] == ("left", "no weights")
 
@@ -81,11 +81,6 @@ def test_a_schedule_of_zero_prunes_in_the_first_step():
     assert history[0] == history[1] == pytest.approx(0.6, abs=0.002)
 
 
-def test_a_schedule_of_tfmot_is_used_unchanged():
-    schedule = import_tfmot().sparsity.keras.ConstantSparsity(0.25, 1, frequency=1)
-    assert prune_mlp(0.8, schedule=schedule, epochs=1).history["sparsity"][-1] == 0.25
-
-
 def test_a_training_that_stops_too_early_warns():
     stop = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: setattr(stop.model, "stop_training", True)
@@ -100,26 +95,6 @@ def test_two_of_four_weights_along_the_inputs_become_zero():
     assert np.all((kernel == 0).sum(axis=2) == 2)
     kernel = np.asarray(result.model.get_layer("logits").kernel)
     assert np.all((kernel.reshape(3, 4, 4) == 0).sum(axis=1) == 2)
-
-
-def test_blocks_become_zero_together_in_matrices_only():
-    result = runs.prune(wide(), 0.5, block_size=(4, 2), block_pooling="max", epochs=1)
-    kernel = np.asarray(result.model.get_layer("dense").kernel) == 0
-    blocks = kernel.reshape(8, 4, 6, 2).sum(axis=(1, 3))
-    assert set(blocks.ravel()) == {0, 8}
-    assert (blocks == 8).sum() == 24
-    assert count_zeros(result.model.get_layer("second").kernel) == 0
-    assert runs.actions(result)["second"] == ("left", "blocks require a matrix")
-
-
-@pytest.mark.parametrize("block_size", [(1, 4), (4, 4)])
-def test_a_matrix_with_one_row_of_blocks_is_left(block_size):
-    actions = runs.actions(prune_mlp(0.5, block_size=block_size, epochs=1))
-    assert actions["hidden"][0] == "pruned"
-    assert actions["head"] == (
-        "left",
-        "tensorflow-model-optimization requires two rows and two columns of blocks",
-    )
 
 
 def test_skipped_and_frozen_layers_are_not_pruned():
@@ -144,6 +119,18 @@ def siamese():
     one, other = keras.Input((6,), name="one"), keras.Input((6,), name="other")
     both = layers.Concatenate()([inner(one), inner(other)])
     return models.randomized(keras.Model([one, other], layers.Dense(2, name="head")(both)))
+
+
+def test_blocks_become_zero_together_in_every_kernel():
+    result = runs.prune(wide(), 0.5, block_size=(4, 2), block_pooling="max", epochs=1)
+    dense = np.asarray(result.model.get_layer("dense").kernel) == 0
+    counts = dense.reshape(8, 4, 6, 2).sum(axis=(1, 3))
+    assert set(counts.ravel()) == {0, 8}
+    assert (counts == 8).sum() == 24
+    convolution = np.asarray(result.model.get_layer("second").kernel) == 0
+    counts = convolution.reshape(9, 4, 4, 2).sum(axis=(1, 3))
+    assert set(counts.ravel()) == {0, 8}
+    assert (counts == 8).sum() == 18
 
 
 @pytest.mark.parametrize(
@@ -171,6 +158,10 @@ def test_separable_and_shared_layers_are_pruned(make, expected):
         ({"block_size": (0, 2)}, "`block_size` must be a height and a width"),
         ({"block_pooling": "sum"}, r"`block_pooling` must be one of \('avg', 'max'\)"),
         ({"schedule": 2}, "`schedule` must be the fraction of the steps"),
+        ({"schedule": object()}, r"\['schedule'\] belong to tensorflow-model-optimization"),
+        ({"custom": {}}, r"\['custom'\] belong to tensorflow-model-optimization"),
+        ({"engine": "keras"}, "`engine` must be one of"),
+        ({"optimizer": keras.optimizers.SGD(use_ema=True)}, "moving averages"),
         ({"skip": ["no"]}, r"`skip` must name layers of the student: .*Received: \['no'\]"),
         ({"skip": list(runs.KERNELS)}, "'wide' has no layer that can be pruned"),
     ],
@@ -180,6 +171,42 @@ def test_invalid_arguments_are_rejected(arguments, message):
         runs.prune(wide(), **arguments)
 
 
-def test_a_subclassed_student_is_rejected():
-    with pytest.raises(ValueError, match="which is subclassed. Build it with the functional API"):
-        runs.prune(models.subclassed())
+class Subclassed(keras.Model):
+    """A transformer block with a custom layer, none of which tf_keras can convert."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding = layers.Embedding(9, 8, name="embedding")
+        self.attention = layers.MultiHeadAttention(2, 4, name="attention")
+        self.norm = layers.RMSNormalization(name="norm")
+        self.head = layers.Dense(4, name="head")
+
+    def call(self, x):
+        x = self.embedding(x)
+        x = self.norm(x + self.attention(x, x))
+        return self.head(keras.ops.mean(x, axis=1))
+
+
+def test_a_subclassed_transformer_is_pruned():
+    keras.utils.set_random_seed(0)
+    student = Subclassed(name="transformer")
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 9, (16, 6)), rng.integers(0, 4, 16)
+    student(x)
+    result = runs.prune(student, 0.75, data=(x, y))
+    assert result.history["sparsity"][-1] == 0.75
+    assert runs.actions(result)["norm"][0] == "left"
+    kernels = [kernel for one in list_kernels(result.model) for kernel in one.kernels]
+    assert [count_zeros(kernel.value) for kernel in kernels] == [54, 48, 48, 48, 48, 24]
+
+
+def test_the_zeros_survive_saving_and_further_training(pruned, tmp_path):
+    pruned.model.save(tmp_path / "pruned.keras")
+    student = keras.models.load_model(tmp_path / "pruned.keras")
+    before = student.get_layer("dense").kernel.numpy()
+    distiller = kd.Distiller(student, toy.cnn("teacher", seed=1), preserve_sparsity=True)
+    distiller.compile("adam", toy.sparse_loss(), run_eagerly=True)
+    distiller.fit(*toy.data(16), batch_size=8, verbose=0)
+    after = student.get_layer("dense").kernel.numpy()
+    np.testing.assert_array_equal(before == 0, after == 0)
+    assert np.abs(before - after).max() > 0

@@ -17,15 +17,17 @@ from keras_kd.recipes.fingerprints import (
     describe_array,
     describe_data,
     has_content,
+    has_preprocessed_samples,
     input_specs,
+    read_samples,
 )
 from tests import toy
 
-SPEC = keras.KerasTensor((None, 5), "float32")
+SAMPLES = np.linspace(-1, 1, 40, dtype="float32").reshape(8, 5)
 
 
-def describe(value):
-    described = Fingerprints(SPEC).describe(value)
+def describe(value, data=SAMPLES):
+    described = Fingerprints(data).describe(value)
     json.dumps(described)
     return described
 
@@ -131,6 +133,47 @@ def test_teachers_are_described_by_their_fingerprint_and_classes():
     assert describe([kd.Teacher(model, name="other")]) == [teacher]
     assert describe(kd.Teacher(model, classes=[1, 0, 2, 3])) != teacher
     assert describe(kd.Teacher(model, preprocessing=ops.tanh)) != teacher
+
+
+def clipped(limit):
+    return kd.Teacher(toy.mlp("teacher"), preprocessing=lambda x: ops.clip(x, -limit, limit))
+
+
+class RandomBatches(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        return np.random.default_rng().normal(size=(4, 5)).astype("float32")
+
+
+def test_preprocessings_are_compared_on_samples_of_the_data_in_any_order():
+    x = X.copy()
+    x[:, 2] = 1e6
+    batches = [dataset(x).batch(8), dataset(x).shuffle(700).batch(16)]
+    for data in (x, (x, Y), Batches(x), *batches):
+        one, other = clipped(2e6), clipped(5e5)
+        assert one.fingerprint(input_specs(data)) == other.fingerprint(input_specs(data))
+        first = describe(one, data)
+        assert describe(clipped(2e6), data) == first != describe(other, data)
+        assert has_preprocessed_samples([first])
+    found = read_samples(batches[1])
+    np.testing.assert_array_equal(found, read_samples(batches[1]))
+    assert found.shape == (64, 5)
+
+
+def test_preprocessings_of_random_samples_are_reported():
+    numbers = tf.data.Dataset.random(rerandomize_each_iteration=True).take(50)
+    random = numbers.map(lambda i: tf.random.stateless_normal((5,), [i, 0])).batch(10)
+    ragged = tf.data.Dataset.from_tensors(tf.ragged.constant([[1.0], [2.0, 3.0]]))
+    for data in (random, ragged, (_ for _ in ())):
+        assert read_samples(data) is None
+    described = describe([{"head": clipped(1.0)}], random)
+    assert described[0]["head"]["preprocessed samples"] == RANDOM
+    assert not has_preprocessed_samples(described)
+    one, other = (describe(clipped(1.0), RandomBatches()) for _ in range(2))
+    assert one == other
+    assert not has_preprocessed_samples(one)
 
 
 def test_the_order_of_a_set_does_not_count():

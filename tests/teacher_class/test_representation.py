@@ -200,6 +200,24 @@ def test_a_cache_gives_the_weights_of_the_live_teacher_and_runs_no_teacher(cache
     assert int(counter.count) == 0
 
 
+def test_another_preprocessing_is_found_on_joined_data(tmp_path):
+    def teacher(limit):
+        clip = lambda x: keras.ops.clip(x, -limit, limit) / 1e5  # noqa: E731
+        return kd.Teacher(dense_teacher(), preprocessing=clip)
+
+    x = samples(16)
+    x[5, 1] = 1e6  # Beyond made-up samples.
+    batches = tf.data.Dataset.from_tensor_slices(x).batch(16)
+    cache = kd.KnowledgeCache.build(teacher(2e6), batches, tmp_path, taps="features", **CACHES)
+    joined = cache.join(batches)
+    train(teacher(2e6), joined, "features")
+    with pytest.raises(ValueError, match="preprocessing returns other values for 1 of the first"):
+        train(teacher(5e5), joined, "features")
+    other = make_representation(teacher(5e5), "features")
+    with pytest.raises(ValueError, match="preprocessing returns other values for 1 of the first"):
+        other.require_data(batches, next(iter(joined)))
+
+
 def test_a_cached_teacher_has_outputs_but_no_layers(cached):
     teacher, counter, cache = cached
     representation = make_representation(cache.teachers[0], "teacher/features")

@@ -116,9 +116,9 @@ def test_nan_has_one_digest():
     assert preprocessing_digest(ops.log, spec) == preprocessing_digest(negated, spec)
 
 
-def test_a_preprocessing_that_needs_real_samples_is_rejected():
-    with pytest.raises(ValueError, match=r"raises ZeroDivisionError on all .*`dataset\.map`"):
-        preprocessing_digest(lambda x: 1 / 0, SPEC)
+def test_preprocessings_that_need_real_samples_have_one_digest():
+    one, other = (preprocessing_digest(lambda x: 1 / 0, SPEC) for _ in range(2))
+    assert one == other != preprocessing_digest(lambda x: x, SPEC)
 
 
 def test_a_preprocessing_of_an_earlier_version_is_named():

@@ -70,7 +70,7 @@ def test_a_gradient_step_equals_a_step_with_a_gradient_tape(optimizer):
     (x, y), weights = toy.vectors(8), []
     for by_hand in (True, False):
         model = toy.mlp("model")
-        model.optimizer = optimizer()
+        model.optimizer, model.weight_rule = optimizer(), None
         model.optimizer.build(model.trainable_variables)
 
         @tf.function
@@ -93,7 +93,7 @@ def test_a_gradient_step_equals_a_step_with_a_gradient_tape(optimizer):
 
 def test_a_failed_requirement_prevents_the_update():
     (x, y), model = toy.vectors(8), toy.mlp("model")
-    model.optimizer = keras.optimizers.SGD(0.1)
+    model.optimizer, model.weight_rule = keras.optimizers.SGD(0.1), None
     model.optimizer.build(model.trainable_variables)
     before, seen = model.get_weights(), []
 

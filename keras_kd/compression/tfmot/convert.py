@@ -143,7 +143,11 @@ def convert_graph(
 
     The tf_keras model starts at the tensors in `starts`, one per input, which default to the
     inputs; layers before them stay in Keras 3.
+
+    Raises:
+        ValueError: If a layer cannot be converted, or the backend is not TensorFlow.
     """
+    require_tensorflow("tf_keras runs on TensorFlow", "engine='tfmot'")
     tf_keras = import_tf_keras()
     starts = graph.inputs if starts is None else list(starts)
     inputs = tree.map_structure(

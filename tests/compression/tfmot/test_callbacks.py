@@ -27,7 +27,8 @@ def test_they_get_the_tf_keras_model_set_the_rate_and_stop_the_training():
         tf_keras.callbacks.EarlyStopping("loss", patience=1, min_delta=10.0),
     ]
     student = toy.cnn("student")
-    result = runs.prune(student, 0.0, epochs=4, optimizer="sgd", callbacks=callbacks)
+    arguments = {"epochs": 4, "optimizer": "sgd", "callbacks": callbacks}
+    result = runs.prune(student, 0.0, engine="tfmot", **arguments)
     assert record.calls[:3] == [("tf_keras", 0), ("tf_keras", 1), ("tf_keras", 2)]
     assert len(result.history["loss"]) == 2
 
