@@ -32,17 +32,17 @@ _REQUEST, _SAMPLES, _RESULT, _ERROR = "request.json", "samples.npz", "model.tfli
 # Ops of Keras layers that convert without a crash, as tests and benchmarks show. (So do loops; only
 # their calibration crashes, which `to_tflite` avoids.)
 _SAFE_OPS = """
-    Abs Add AddV2 ArgMax AvgPool BatchMatMulV2 BiasAdd Cast ConcatV2 Const Conv2D Conv2DBackpropInput
-    DepthwiseConv2dNative Einsum Elu Equal Erf Erfc Exp ExpandDims FakeQuantWithMinMaxArgs
-    FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill FusedBatchNormV3 Gather GatherV2
-    Greater GreaterEqual Identity IdentityN LeakyRelu Less LessEqual LogSoftmax LogicalAnd
-    LogicalNot LogicalOr MatMul Max MaxPool Maximum Mean Minimum MirrorPad Mul Neg NoOp NotEqual
-    Pack Pad PadV2 PartitionedCall Placeholder Prod Range ReadVariableOp RealDiv Relu Relu6 Reshape
-    ResizeBilinear ResizeNearestNeighbor ResourceGather ReverseV2 Round Rsqrt SelectV2 Selu Shape
-    Sigmoid Slice Softmax Softplus Split SplitV Sqrt Square SquaredDifference Squeeze
-    StatefulPartitionedCall StopGradient StridedSlice Sub Sum Tanh TensorListFromTensor
-    TensorListGetItem TensorListReserve TensorListSetItem TensorListStack Tile Transpose Unpack
-    While
+    Abs Add AddV2 ArgMax AvgPool BatchMatMulV2 BiasAdd BroadcastTo Cast ConcatV2 Const Conv2D
+    Conv2DBackpropInput DepthwiseConv2dNative Einsum Elu Equal Erf Erfc Exp ExpandDims
+    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill
+    FusedBatchNormV3 Gather GatherV2 Greater GreaterEqual Identity IdentityN LeakyRelu Less
+    LessEqual LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul MatrixBandPart Max MaxPool Maximum
+    Mean Minimum MirrorPad Mul Neg NoOp NotEqual Pack Pad PadV2 PartitionedCall Placeholder Prod
+    Range ReadVariableOp RealDiv Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor
+    ResourceGather ReverseV2 Round Rsqrt SelectV2 Selu Shape Sigmoid Slice Softmax Softplus Split
+    SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StopGradient StridedSlice
+    Sub Sum Tanh TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
+    TensorListStack Tile Transpose Unpack While
 """
 
 

@@ -38,7 +38,7 @@ _SHARED = (_layers.Concatenate, _layers.Maximum, _layers.Minimum)
 _SHARED_OPS = ("Concatenate", "Stack")
 _COMPUTING = (
     *(_layers.Add, _layers.Subtract, _layers.Multiply, _layers.ReLU, _layers.LeakyReLU),
-    *(_layers.GlobalAveragePooling1D, _layers.GlobalAveragePooling2D),
+    _layers.GlobalAveragePooling2D,
 )
 _COMPUTING_OPS = ("Add", "Subtract", "Multiply", "Matmul", "Mean", "LeakyRelu", "Gelu", "HardSilu")
 _COMPUTING_ACTIVATIONS = (
@@ -72,21 +72,29 @@ def layer_kind(call: Call) -> str:
         return "kernel" if len(call.args) == 1 else "float"
     if isinstance(layer, keras.layers.UpSampling2D):
         return "pass" if layer.interpolation == "nearest" else "same"
-    for kind, classes in (("pass", _PASSING), ("same", _SAME), ("shared", _SHARED)):
-        if type(layer) in classes:
-            return kind
-    masked = any(get_mask(x) is not None for x in call.inputs)
-    if isinstance(layer, keras.layers.Rescaling):
-        return "own" if np.size(layer.scale) == 1 and not np.any(layer.offset) else "float"
-    if fixed_range(call):
-        return "float" if masked or len(call.inputs) > 1 else "fixed"
+    if fixed_range(call) and not _is_masked(call):
+        return "fixed"
+    known = (("pass", _PASSING), ("same", _SAME), ("shared", _SHARED), ("own", _COMPUTING))
+    kinds = [kind for kind, classes in known if type(layer) in classes]
+    return kinds[0] if kinds else _arguments_kind(call)
+
+
+def _arguments_kind(call: Call) -> str:
+    """Return the kind of a layer that depends on its arguments."""
+    layer = call.layer
     if isinstance(layer, keras.layers.Activation):
-        activation = layer.activation
-        if activation is keras.activations.linear:
+        if layer.activation is keras.activations.linear:
             return "pass"
-        return "own" if activation in _COMPUTING_ACTIVATIONS else "float"
-    pools = isinstance(layer, keras.layers.GlobalAveragePooling1D)
-    return "own" if type(layer) in _COMPUTING and not (masked and pools) else "float"
+        own = layer.activation in _COMPUTING_ACTIVATIONS
+    elif isinstance(layer, keras.layers.Rescaling):
+        own = np.size(layer.scale) == 1 and not np.any(layer.offset)
+    else:
+        own = isinstance(layer, _layers.GlobalAveragePooling1D) and not _is_masked(call)
+    return "own" if own else "float"
+
+
+def _is_masked(call: Call) -> bool:
+    return len(call.inputs) > 1 or any(get_mask(x) is not None for x in call.inputs)
 
 
 def fixed_range(call: Call) -> tuple[float, float] | None:

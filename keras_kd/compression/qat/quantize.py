@@ -1,5 +1,6 @@
 """Build the model for quantization-aware training from a student."""
 
+import functools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,8 @@ class _Build:
             self._tensors[id(old)] = self._round(old, new, old.name)
         for call in sort_calls(graph):
             arguments = call_arguments(call)
-            args, kwargs = tree.map_structure(lambda x: self._input(call, x), arguments)
+            read = functools.partial(self._input, call)
+            args, kwargs = tree.map_structure(read, arguments)
             outputs = tree.flatten(self._layer(call)(*args, **kwargs))
             for old, new in zip(call.outputs, outputs, strict=True):
                 self._tensors[id(old)] = self._round(old, new, call.path)

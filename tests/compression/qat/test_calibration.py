@@ -16,7 +16,8 @@ def test_ranges_are_those_of_all_batches():
     x[20, 0, 0, 0] = 9.0
     calibrate(model, [x[:16], x[16:]])
     low, high = np.asarray(first.observed)
-    assert abs(high - 9.0) <= first.step and abs(low - x.min()) <= first.step
+    assert abs(high - 9.0) <= first.step
+    assert abs(low - x.min()) <= first.step
     assert not first.observing
 
 
