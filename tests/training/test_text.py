@@ -128,7 +128,10 @@ def test_a_list_of_lists_is_ambiguous():
 
 def test_a_preprocessing_of_one_entry_of_a_dict_is_explained():
     model, teacher = distiller(preprocessing=True)
-    x, message = {"text": np.array(TEXTS)}, r"Teacher 'teacher': its `preprocessing` raised \w+Error"
+    x, message = (
+        {"text": np.array(TEXTS)},
+        r"Teacher 'teacher': its `preprocessing` raised \w+Error",
+    )
     for call in (
         lambda: model.fit(x, Y, verbose=0),
         lambda: kd.pseudo_label(teacher, x),
