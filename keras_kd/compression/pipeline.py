@@ -13,7 +13,7 @@ import numpy as np
 from keras_kd.compression.cluster import cluster
 from keras_kd.compression.layer_plan import LayerPlans, Result
 from keras_kd.compression.prune import prune
-from keras_kd.compression.quantize_aware import prepare_student, quantize_aware
+from keras_kd.compression.quantize_aware import build_for_training, quantize_aware
 from keras_kd.compression.stage import VERSION, Stage, StageFolder, save_student, save_weights
 from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.training import Training
@@ -275,7 +275,8 @@ def _train(
     if folder.done:
         return folder.load(_build_result_model(technique, model, arguments))
     run = _FUNCTIONS[technique][0]
-    save = save_weights if technique == "quantize_aware" else save_student
+    in_tf_keras = technique == "quantize_aware" and arguments.get("engine") == "tfmot"
+    save = save_weights if in_tf_keras else save_student
 
     def write(path: Path) -> Result:
         result = run(model, **arguments)
@@ -291,10 +292,7 @@ def _build_result_model(
     """Return a model with the structure that a stage produces, to load its weights into."""
     if technique != "quantize_aware":
         return copy_model(model)
-    own = ("preserve_sparsity", "preserve_clusters", "custom")
-    options = {name: arguments[name] for name in own if name in arguments}
-    plan = Training(**{name: value for name, value in arguments.items() if name not in own})
-    return prepare_student(model, plan, **options).wrapped.model
+    return build_for_training(model, **arguments)
 
 
 def _export(

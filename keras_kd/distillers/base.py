@@ -30,6 +30,7 @@ from keras_kd.training.label_checks import check_labels, require_class_axis
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED, LabelReader, Labels
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
+from keras_kd.training.text import text_arrays
 
 
 class BaseDistiller(HyperparameterPaths, Evaluation):
@@ -197,6 +198,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             ValueError: If integer labels are out of range, there is no teacher to learn from, or
                 a loss that relates samples gets batches of one sample.
         """
+        x = text_arrays(x)
         self._check_before_training(x, batch_size)
         given = fit_arguments(x, y, batch_size, *args, **kwargs)
         if y is None and given.get("sample_weight") is not None:
@@ -207,7 +209,8 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             self._check_shapes(x, given.get("y"), given.get("sample_weight"))
             given["x"] = check_labels(x, y, self._label_reader)
             if given.get("validation_data") is not None:
-                given["validation_data"] = self._check_validation(given["validation_data"])
+                validation = text_arrays(given["validation_data"])
+                given["validation_data"] = self._check_validation(validation)
             with backend.strategy_scope(self):
                 build_metrics(self.compiled_metrics_fn, x, given.get("y"), self.objective.student)
         self.retrace_for_other_ranks("train_function", x, given.get("y"))

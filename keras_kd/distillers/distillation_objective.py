@@ -19,7 +19,7 @@ from keras_kd.distillers.default_losses import (
     loss_for_task,
     task_of_loss,
 )
-from keras_kd.distillers.loss_taps import at_taps, choose_taps, student_tap, teacher_tap
+from keras_kd.distillers.loss_taps import at_taps, choose_taps, labels_at, student_tap, teacher_tap
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.shared_inputs import check_inputs
 from keras_kd.losses import DistillationLoss
@@ -28,7 +28,13 @@ from keras_kd.models.declaration import Declaration, declared_kind
 from keras_kd.models.keras_compat import detach, get_mask, set_mask
 from keras_kd.models.logits import log_odds
 from keras_kd.models.taps import Tap, TappedModel
-from keras_kd.models.task import ACTIVATIONS, Evidence, decide_task, warn_about_from_logits
+from keras_kd.models.task import (
+    ACTIVATIONS,
+    Evidence,
+    decide_task,
+    task_from_loss,
+    warn_about_from_logits,
+)
 from keras_kd.teachers.class_map import class_map, restrict_classes
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.knowledge import JoinedInputs, Knowledge
@@ -37,6 +43,7 @@ from keras_kd.teachers.shared_weights import check_shared_weights
 from keras_kd.teachers.teacher import Teacher, as_teachers, replicate_teacher
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.label_checks import per_output, sample_weights
+from keras_kd.training.labels import only_classes
 
 
 class DistillationObjective(Objective):
@@ -96,6 +103,7 @@ class DistillationObjective(Objective):
         self.tasks: dict[str, str | None] = {}
         # Student taps of labels, where it matters how probabilities are read.
         self._sigmoids: set[Tap] = set()
+        self._loss_tasks: dict[str, str | None] = {}
         self.teacher_shapes = None
         self.ensemble = None
         self.built = True
@@ -187,7 +195,8 @@ class DistillationObjective(Objective):
     def set_tasks(self, compiled: Any) -> None:
         """Adapt the losses on logits to the tasks of their outputs; see the base class."""
         for name in self.student.output_names:
-            warn_about_from_logits(self._evidence(name, compiled))
+            warn_about_from_logits(evidence := self._evidence(name, compiled))
+            self._loss_tasks[name] = task_from_loss(evidence.loss, evidence.units)
         for i, loss in enumerate(list(self.terms)):
             if loss.on_logits:
                 self._set_task(i, loss, compiled)
@@ -266,12 +275,7 @@ class DistillationObjective(Objective):
         return Evidence(name, units, declared, loss, [self.student.heads[name], *heads])
 
     def check_data(self, joined: JoinedInputs | None, name: str) -> None:
-        """Reject training without teachers, or on teacher outputs of others; see the base class.
-
-        Raises:
-            ValueError: If there are losses and no teachers, or the outputs of the teachers are only
-                in a cache and the data set does not have them.
-        """
+        """Reject training without teachers, or without their outputs; see the base class."""
         if self.during:
             return
         for teacher in self.teachers:  # Layers may have been unfrozen since.
@@ -319,14 +323,8 @@ class DistillationObjective(Objective):
             return Knowledge()
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
-        labels = self._labels_at(named[0] if named else None, y)
+        labels = labels_at(self.student, named[0] if named else None, y)
         return self.ensemble.combine_outputs(teacher_outputs, labels, replica, training)
-
-    def _labels_at(self, tap: str | None, y: Any) -> Any:
-        """Return the labels for a loss at a tap, with the classes on the last axis."""
-        names = self.student.output_names
-        labels = per_output(y, tap, names)
-        return self.student.arrange(tap if tap in names else names[0], labels)
 
     def teach_during(
         self, student_outputs: Any, y: Any, replica: Any = 0, training: bool = True
@@ -355,7 +353,12 @@ class DistillationObjective(Objective):
         """Compute the mean of one loss over the samples, its teachers weighted per sample."""
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
-        labels, weights = self._labels_at(tap, y), sample_weights(weights, tap, names)
+        labels, weights = labels_at(self.student, tap, y), sample_weights(weights, tap, names)
+        if loss.reads_classes:
+            output = self._output_of(loss)
+            labels = only_classes(
+                labels, self._loss_tasks.get(output) or self.task_of_labels(output)
+            )
         outputs = at_taps(student_tap(loss), student_outputs)
         if self._is_hidden_sigmoid(loss):
             outputs = set_mask(log_odds(outputs), get_mask(outputs))

@@ -6,8 +6,9 @@ from typing import Any
 import keras
 
 from keras_kd.losses import DistillationLoss
-from keras_kd.models.taps import Tap
+from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.teacher import as_teachers
+from keras_kd.training.labels import per_output
 
 
 def student_tap(loss: DistillationLoss) -> Tap | list[Tap]:
@@ -44,3 +45,14 @@ def _taps(names: str | Sequence[str] | None, logits: bool) -> Tap | list[Tap]:
     if isinstance(names, (list, tuple)):
         return [Tap(name, logits) for name in names]
     return Tap(names, logits)
+
+
+def labels_at(student: TappedModel, tap: str | None, y: Any) -> Any:
+    """Return the labels for a loss at a tap of the student, with the classes on the last axis.
+
+    Labels of the only output are for all taps; those of one of several outputs for its own.
+    """
+    names = student.output_names
+    name = tap if tap in names or len(names) > 1 else names[0]
+    labels = per_output(y, name, names)
+    return student.arrange(name if name in names else names[0], labels)

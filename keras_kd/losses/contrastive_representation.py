@@ -25,9 +25,10 @@ class ContrastiveRepresentation(FeatureLoss):
     summed over teacher embeddings as negatives and student embeddings as negatives. Negatives are
     the other samples of the batch and, when trained by `Distiller`, the last `bank_size`
     embeddings of both models (a memory bank). With labels, only samples of other classes are
-    negatives, as in the paper; a sample without a label (-1) differs from all others. A sample
-    without negatives has loss 0. Unlike here, the paper draws negatives from the whole data set,
-    which needs the index of each sample, and estimates Z on the first batch.
+    negatives, as in the paper; a sample without a label (-1) differs from all others, and so does
+    each sample if the labels are not classes (several labels, numbers). A sample without negatives
+    has loss 0. Unlike here, the paper draws negatives from the whole data set, which needs the
+    index of each sample, and estimates Z on the first batch.
 
     Called directly, the loss takes embeddings of equal size and uses the batch's negatives only.
 
@@ -51,6 +52,7 @@ class ContrastiveRepresentation(FeatureLoss):
     """
 
     relates_samples = True
+    reads_classes = True
     temperature = Hyperparameter(exclusive=True)
 
     def __init__(

@@ -48,6 +48,8 @@ class DistillationLoss(keras.layers.Layer):
     on_logits = True
     #: Whether `call` needs labels.
     needs_labels = False
+    #: Whether `call` reads labels as classes; for labels of other tasks it then gets `None`.
+    reads_classes = False
     #: The tasks whose outputs `call` can read; see `kd.Teacher` for `outputs`.
     tasks: tuple[str, ...] = TASKS
     #: Whether `call` relates the samples of a batch, so that it needs two or more.
@@ -172,7 +174,8 @@ class DistillationLoss(keras.layers.Layer):
         Args:
             teacher: The teacher's tap, (batch, ..., channels).
             student: The student's tap, of the same rank, projected if there is a projector.
-            labels: Integer labels (batch, ...) or one-hot (batch, ..., classes), or `None`.
+            labels: Integer labels (batch, ...) or one-hot (batch, ..., classes), or `None`. Missing
+                ones are -1 or NaN, as in the data.
 
         Returns:
             Float tensor of shape (batch,), or the shape of `student` without the last axis.

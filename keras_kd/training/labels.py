@@ -224,6 +224,7 @@ class OutputReader:
         if known is None:
             return OutputLabels(given, labels, per_element=per_element)
         if rows and not per_element:
+            labels = _without_codes(labels, known)
             known = ops.any(known, axis=self._axis, keepdims=True)
         dtype = keras.backend.standardize_dtype(labels.dtype)
         filled = ops.where(known, labels, np.asarray(1 if self.ignore_class == 0 else 0, dtype))
@@ -314,7 +315,9 @@ def class_indices(labels: Any, shape: tuple[int | None, ...]) -> Any:
         shape: Shape of the logits that they belong to: (batch, ..., classes).
 
     Returns:
-        int32 tensor (batch, ...): `UNLABELED` for NaN, and where a one-hot row is NaN or zero.
+        int32 tensor (batch, ...): `UNLABELED` for NaN, and where a one-hot row is NaN or zero. The
+        class of a row that is known in part (the rest is NaN or -1) is known if one of its elements
+        is above 0.5.
 
     Raises:
         ValueError: If the labels do not match the logits.
@@ -326,9 +329,7 @@ def class_indices(labels: Any, shape: tuple[int | None, ...]) -> Any:
     if len(labels.shape) == rank and labels.shape[-1] == 1:
         labels = labels[..., 0]
     if len(labels.shape) == rank and labels.shape[-1] == shape[-1]:
-        # Comparisons with NaN are false, so such a row has no label either.
-        labeled = ops.any(labels > 0, axis=-1)
-        return ops.where(labeled, ops.cast(ops.argmax(labels, axis=-1), "int32"), UNLABELED)
+        return _classes_of_rows(labels)
     if len(labels.shape) != rank - 1:
         raise ValueError(
             "Labels must be integers (batch, ...) or one-hot (batch, ..., classes) for logits of "
@@ -337,11 +338,35 @@ def class_indices(labels: Any, shape: tuple[int | None, ...]) -> Any:
     return ops.cast(replace_missing(labels, UNLABELED), "int32")
 
 
+def only_classes(labels: Any, task: str | None) -> Any:
+    """Return labels that are classes, `None` for others; without a task only integers are."""
+    if labels is None or task in ("classes", "binary"):
+        return labels
+    integers = "int" in keras.backend.standardize_dtype(labels.dtype)
+    return labels if task is None and integers else None
+
+
+def _classes_of_rows(labels: Any) -> Any:
+    known = labels >= 0  # A comparison with NaN is false.
+    values = ops.where(known, labels, ops.zeros_like(labels))
+    highest, found = ops.max(values, axis=-1), ops.cast(ops.argmax(values, axis=-1), "int32")
+    # A missing element might be higher than the known ones.
+    least = ops.where(ops.all(known, axis=-1), 0.0, 0.5)
+    return ops.where(ops.cast(highest, least.dtype) > least, found, UNLABELED)
+
+
 def replace_missing(labels: Any, value: float) -> Any:
     """Replace NaN, which means "no label", in labels that are floats."""
     if "float" not in keras.backend.standardize_dtype(labels.dtype):
         return labels
     return ops.where(ops.isnan(labels), ops.cast(value, labels.dtype), labels)
+
+
+def _without_codes(labels: Any, known: Any) -> Any:
+    """Return rows of labels with NaN in place of -1: one that lacks a part is a bad batch."""
+    if "float" not in keras.backend.standardize_dtype(labels.dtype):
+        labels = ops.cast(labels, keras.config.floatx())
+    return ops.where(known, labels, ops.cast(math.nan, labels.dtype))
 
 
 def _drop_ignored(labels: Any, ignore_class: int) -> Any:

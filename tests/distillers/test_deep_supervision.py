@@ -47,6 +47,19 @@ def test_the_loss_is_the_sum_over_the_final_output_and_the_exits(activation):
     np.testing.assert_allclose(logs["accuracy"][0], correct, rtol=1e-6)
 
 
+def test_elements_without_a_label_count_in_the_distillation_alone():
+    (x, _), student = toy.vectors(), toy.mlp("student", classes=3)
+    y, known = toy.vectors(32, 3, seed=1)[0], np.arange(96).reshape(32, 3) % 5 > 0
+    model = kd.DeepSupervision(student, ["hidden"])
+    model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
+    logs = model.fit(x, np.where(known, y, np.nan), batch_size=32, verbose=0).history
+    (layer,) = model.exits.values()
+    final, early = np.asarray(student(x)), np.asarray(layer(tap(student, "hidden", x)))
+    np.testing.assert_allclose(logs["student_loss"], [np.square(final - y)[known].mean()], 1e-5)
+    np.testing.assert_allclose(logs["exit_loss"], [np.square(early - y)[known].mean()], 1e-5)
+    np.testing.assert_allclose(logs["hidden_logits_mse"], [np.square(final - early).mean()], 1e-5)
+
+
 @pytest.mark.parametrize(
     ("end", "loss"),
     [

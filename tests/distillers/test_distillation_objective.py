@@ -206,6 +206,63 @@ def test_a_weighting_by_labels_uses_the_entropy_for_unlabeled_samples(one_hot):
     np.testing.assert_allclose(value(parts, x, with_missing(y, one_hot)), expected, rtol=1e-5)
 
 
+FEATURES = [kd.losses.ContrastiveRepresentation("tags", "tags", bank_size=0), *PER_SAMPLE[1:4]]
+
+
+@pytest.mark.parametrize("task", ["labels", "values"])
+@pytest.mark.parametrize(
+    "loss",
+    [SOFT(2.0, activation="sigmoid"), kd.losses.LogitsMSE(), *FEATURES],
+    ids=lambda loss: loss.name,
+)
+def test_elements_without_a_label_are_distilled_like_any_other(loss, task):
+    (x, _), student = toy.vectors(), toy.mlp("student", classes=3)
+    if loss.name == "soft_targets" and task == "values":
+        return
+    y = (np.arange(96).reshape(32, 3) % 2).astype("float32")
+    partly = np.where(np.arange(96).reshape(32, 3) % 5, y, np.nan)
+    loss = type(loss).from_config(loss.get_config())
+    if not loss.on_logits:
+        loss.teacher_tap = loss.student_tap = "hidden"
+    teachers = [toy.mlp(f"t{i}", classes=3, seed=i) for i in (1, 2)]
+    parts = objective(student, loss, teachers)
+    parts.set_tasks({"labels": LABELS, "values": "mse"}[task])
+    assert value(parts, x, partly) == value(parts, x, y) == value(parts, x)
+
+
+@pytest.mark.parametrize("map_classes", [False, True])
+@pytest.mark.parametrize(
+    "weighting",
+    [kd.weighting.Uniform(), kd.weighting.CrossEntropy(), kd.weighting.Screening(keep=1)],
+    ids=lambda weighting: type(weighting).__name__,
+)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        SOFT(2.0),
+        kd.losses.DecoupledKD(),
+        kd.losses.NormalizedKD(),
+        kd.losses.LogitStandardization("decoupled_kd"),
+    ],
+    ids=lambda loss: loss.name,
+)
+def test_classes_that_are_known_in_part_are_classes_where_one_is_certain(
+    loss, weighting, map_classes
+):
+    (x, y), student = toy.vectors(), toy.mlp("student")
+    teachers = [toy.mlp("t1", seed=1), toy.mlp("t2", units=6, seed=2)]
+    if map_classes:
+        if not isinstance(weighting, kd.weighting.Uniform):
+            return  # Rejected: the classes differ.
+        teachers[1] = kd.Teacher(toy.mlp("t2", classes=2, seed=2), classes=[3, 0])
+    rows, missing = np.eye(4, dtype="float32")[y], np.arange(32)[:, None] % 4 == np.arange(4)
+    partly = np.where(missing, np.nan, rows)
+    certain = np.where(np.nanmax(partly, -1) > 0.5, y, kd.UNLABELED)
+    assert 0 < (certain < 0).sum() < 32
+    parts = objective(student, loss, teachers, weighting=weighting)
+    np.testing.assert_allclose(value(parts, x, partly), value(parts, x, certain), rtol=1e-6)
+
+
 class Hidden(keras.Model):
     """A model whose activation cannot be seen from outside."""
 

@@ -147,6 +147,35 @@ def test_several_outputs_with_lists_of_losses():
     assert {"p_loss", "q_loss"} <= set(logs)
 
 
+@pytest.mark.parametrize("task", ["labels", "values"])
+def test_elements_without_a_label_count_in_the_distillation_alone(task):
+    (x, _), student = toy.vectors(24), toy.mlp("student", classes=3)
+    teacher = toy.mlp("teacher", classes=3, units=6, seed=1)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, (24, 3)) * 1.0 if task == "labels" else rng.normal(size=(24, 3))
+    known, weights = rng.random((24, 3)) < 0.6, rng.uniform(size=24)
+    known[3] = False
+    z, t = (np.asarray(model(x), "float64") for model in (student, teacher))
+    p, q = (1 / (1 + np.exp(-one / 4)) for one in (t, z))
+    if task == "labels":
+        loss, metric = keras.losses.BinaryCrossentropy(from_logits=True), "binary_accuracy"
+        hard, score = np.logaddexp(0, z) - y * z, (z > 0.5) == (y > 0.5)
+        soft = 16 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    else:
+        loss, metric, hard, score, soft = "mse", "mae", (z - y) ** 2, np.abs(z - y), (t - z) ** 2
+    distiller = kd.Distiller(student, teacher, student_loss_weight=0.3)
+    distiller.compile(keras.optimizers.SGD(0.0), loss, metrics=[metric], run_eagerly=True)
+    given = np.where(known, y, np.nan)
+    found = distiller.fit(x, given, sample_weight=weights, batch_size=24, verbose=0).history
+    name = "soft_targets" if task == "labels" else "logits_mse"
+    distilled = (soft.mean(1) * weights).mean()
+    labeled = (hard * weights[:, None])[known].sum() / known.sum()
+    np.testing.assert_allclose(found[name], [distilled], rtol=1e-4)
+    np.testing.assert_allclose(found["student_loss"], [labeled], rtol=1e-5)
+    np.testing.assert_allclose(found[metric], [score[known].mean()], rtol=1e-5)
+    np.testing.assert_allclose(found["loss"], [0.3 * labeled + distilled], rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_a_subclassed_student_with_a_hidden_tap():
     class Net(keras.Model):

@@ -1,8 +1,13 @@
 """The taps of a distillation loss, and values at them."""
 
+import keras
+import numpy as np
+from keras import layers
+
 import keras_kd as kd
-from keras_kd.distillers.loss_taps import as_shapes, at_taps, student_tap, teacher_tap
-from keras_kd.models.taps import Tap
+from keras_kd.distillers.loss_taps import as_shapes, at_taps, labels_at, student_tap, teacher_tap
+from keras_kd.models.taps import Tap, TappedModel
+from tests import toy
 
 
 def test_a_loss_on_logits_has_taps_of_logits():
@@ -25,3 +30,14 @@ def test_values_at_one_tap_or_at_each():
 def test_shapes_survive_json():
     assert as_shapes([None, 3]) == (None, 3)
     assert as_shapes([[None, 3], [None, 2, 1]]) == [(None, 3), (None, 2, 1)]
+
+
+def test_a_tap_has_the_labels_of_its_output_and_of_the_only_one():
+    one, y = TappedModel(toy.mlp("student"), []), np.arange(3)
+    for labels in (y, {"head": y}):
+        assert labels_at(one, None, labels) is labels_at(one, "hidden", labels) is y
+    inputs = keras.Input((5,))
+    heads = {name: layers.Dense(2, name=name)(inputs) for name in ("p", "q")}
+    two = TappedModel(keras.Model(inputs, heads), [])
+    assert labels_at(two, "q", {"p": 1, "q": y}) is y
+    assert labels_at(two, "hidden", {"p": 1, "q": y}) is None

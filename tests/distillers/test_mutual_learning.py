@@ -46,6 +46,23 @@ def test_the_loss_is_the_sum_over_the_students_of_their_parts(number):
     np.testing.assert_allclose(logs["loss"][0], total, rtol=1e-5)
 
 
+def test_elements_without_a_label_count_in_the_distillation_alone():
+    (x, _), models = toy.vectors(), [toy.mlp(n, classes=3, seed=i) for i, n in enumerate("ab")]
+    y = (np.arange(96).reshape(32, 3) % 2).astype("float32")
+    known = np.arange(96).reshape(32, 3) % 5 > 0
+    model = kd.MutualLearning(models)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    logs = fit(model, x, np.where(known, y, np.nan))
+    soft, outputs = kd.losses.SoftTargets(activation="sigmoid"), [m(x) for m in models]
+    for i, student in enumerate(models):
+        z = np.asarray(outputs[i], "float64")
+        hard = (np.logaddexp(0, z) - y * z)[known].mean()
+        np.testing.assert_allclose(logs[f"{student.name}_loss"], [hard], rtol=1e-5)
+        expected = np.mean(soft(outputs[1 - i], outputs[i]))
+        np.testing.assert_allclose(logs[f"{student.name}_soft_targets"], [expected], rtol=1e-5)
+
+
 @pytest.mark.parametrize("eager", [True, False])
 def test_the_loss_of_each_student_is_the_mean_over_the_labeled_samples(eager):
     """In Keras, the batches of a compiled step have equal weights, whatever their size."""

@@ -42,6 +42,41 @@ def test_samples_of_the_same_class_are_not_negatives():
         np.testing.assert_allclose(values, _expected(teacher, student, negative))
 
 
+@pytest.mark.parametrize(
+    ("loss", "labels", "same"),
+    [
+        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), [0.0, 0, 1, -1], True),
+        (
+            keras.losses.BinaryCrossentropy(from_logits=True),
+            [[1.0, 0], [1, 0], [0, 1], [0, 0]],
+            False,
+        ),
+        ("mse", [[1.0, 0.0], [1.0, 0.5], [0.0, 1.0], [np.nan, 2.0]], False),
+    ],
+    ids=["classes", "labels", "values"],
+)
+def test_only_classes_make_negatives(loss, labels, same):
+    """Of several labels or targets, the largest is no class."""
+    x, labels = toy.vectors(4)[0], np.asarray(labels, "float32")
+    contrast = ContrastiveRepresentation("hidden", "hidden", embedding=3, bank_size=0)
+    student = toy.mlp("student", classes=2)
+    distiller = kd.Distiller(student, toy.mlp("t", classes=2, seed=1), contrast)
+    distiller.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    (heads,) = distiller.projectors.values()
+    taps = [
+        keras.Model(m.inputs, m.get_layer("hidden").output)(x)
+        for m in (distiller.teachers[0].model, student)
+    ]
+    embedded = [
+        part / np.linalg.norm(part, axis=-1, keepdims=True)
+        for part in map(np.asarray, heads(tuple(taps)))
+    ]
+    negative = ~np.eye(4, dtype=bool)
+    negative[[0, 1], [1, 0]] = not same
+    found = distiller.fit(x, labels, verbose=0).history["contrastive_representation"][0]
+    np.testing.assert_allclose(found, _expected(*embedded, negative).mean(), rtol=1e-4)
+
+
 def test_a_batch_of_one_class_has_loss_zero():
     teacher, student = _embeddings()
     values, gradient = value_and_gradient(

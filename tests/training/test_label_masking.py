@@ -342,6 +342,16 @@ def test_other_losses_refuse_rows_that_are_known_in_part(loss, mode):
     np.testing.assert_allclose(logs["student_loss"], np.mean(expected), rtol=1e-5)
 
 
+@pytest.mark.parametrize("missing", [NAN, -1.0])
+def test_classes_that_are_known_in_part_are_refused_by_a_cross_entropy(missing):
+    (x, y), student = toy.vectors(), toy.mlp("student")
+    labels = rows(y)
+    labels[LABELED, 0] = missing
+    model = distiller(student, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="NaN or infinite values in its labels"):
+        model.fit(x, labels, verbose=0)
+
+
 def test_other_metrics_refuse_rows_that_are_known_in_part():
     x, y, known = multi()
     model = distiller(

@@ -12,6 +12,7 @@ from keras_kd.training.labels import (
     class_indices,
     ignored_class,
     is_per_element,
+    only_classes,
     per_output,
 )
 
@@ -107,6 +108,9 @@ def test_missing_labels_are_replaced_by_valid_ones():
     np.testing.assert_array_equal(read.given, [2, -1, -1])
     rows = OutputReader("out", (None, 2), ROWS).read(np.array([[NAN, NAN], [NAN, 1.0]]))
     np.testing.assert_array_equal(rows.filled, [[0, 0], [NAN, 1]])
+    for labels in ([[-1.0, -1.0], [-1.0, 1.0]], [[-1, -1], [-1, 1]]):
+        coded = OutputReader("out", (None, 2), ROWS).read(np.array(labels))
+        np.testing.assert_array_equal(coded.filled, [[0, 0], [NAN, 1]])
     elements = OutputReader("out", (None, 2), "mse").read(np.array([[NAN, NAN], [NAN, 1.0]]))
     np.testing.assert_array_equal(elements.filled, [[0, 0], [0, 1]])
 
@@ -234,10 +238,21 @@ def test_the_class_that_a_loss_ignores(loss, expected):
         ([[1], [0]], (None, 1), [1, 0]),
         ([[[0, 2], [-1, 1]]], (None, 2, 2, 3), [[[0, 2], [-1, 1]]]),
         ([[[[0.0, 1.0], [NAN, NAN]]]], (None, 1, 2, 2), [[[1, -1]]]),
+        ([[NAN, 1.0, 0.0], [NAN, 0.0, 0.0], [0.6, NAN, NAN]], (None, 3), [1, -1, 0]),
+        ([[NAN, 0.3, 0.4], [0.3, 0.3, 0.4], [0.5, NAN, 0.2]], (None, 3), [-1, 2, -1]),
+        ([[-1, 1, 0], [-1, 0, 0], [-1, -1, -1]], (None, 3), [1, -1, -1]),
     ],
     ids=[
         *("indices", "column", "unsigned", "floats", "one-hot", "integer one-hot"),
-        *("boolean one-hot", "one unit", "map", "one-hot map"),
+        *(
+            "boolean one-hot",
+            "one unit",
+            "map",
+            "one-hot map",
+            "in part",
+            "soft",
+            "integers in part",
+        ),
     ],
 )
 def test_every_form_of_labels_gives_class_indices(labels, shape, expected):
@@ -248,6 +263,23 @@ def test_every_form_of_labels_gives_class_indices(labels, shape, expected):
 
 def test_the_index_of_a_missing_label_is_the_public_constant():
     assert class_indices(np.array([NAN]), (None, 4))[0] == kd.UNLABELED
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "kept"),
+    [
+        ("classes", [0.0, 1.0], True),
+        ("binary", [[0.0], [1.0]], True),
+        ("labels", [[0, 1], [1, 1]], False),
+        ("values", [0.5, 2.0], False),
+        (None, [0, 3], True),
+        (None, [0.5, 2.0], False),
+    ],
+)
+def test_labels_are_classes_by_the_task_or_as_integers(task, labels, kept):
+    labels = np.asarray(labels)
+    assert only_classes(labels, task) is (labels if kept else None)
+    assert only_classes(None, task) is None
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 4, 4), ()])
