@@ -140,7 +140,7 @@ def pipeline(
     """
     _check(stages)
     require_built(student, "The student")
-    if any(_runs_in_tf_keras(stage) for stage in stages):
+    if any(stage.arguments.get("engine") == "tfmot" for stage in stages):
         open_student(student)  # Rejects a student that cannot be converted.
     common = {"data": data, "monitor": monitor, **training}
     _resolve_layers(stages, student, common)
@@ -232,10 +232,6 @@ def _check(stages: Sequence[Stage]) -> None:
                 "Only an export can follow 'quantize_aware', and nothing can follow 'export'. "
                 f"Received: '{after}' after '{before}'"
             )
-
-
-def _runs_in_tf_keras(stage: Stage) -> bool:
-    return stage.technique == "quantize_aware" or stage.arguments.get("engine") == "tfmot"
 
 
 def _arguments(stage: Stage, common: Mapping[str, Any]) -> dict[str, Any]:
