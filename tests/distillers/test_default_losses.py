@@ -369,6 +369,50 @@ def test_labels_of_several_outputs_are_checked_for_students_that_teach_each_othe
     assert model.best(x, y, "size_mae", mode="min") in model.students
 
 
+def test_exits_have_a_loss_for_each_output(tmp_path):
+    student = three_outputs("student", 6, 0)
+    model = kd.DeepSupervision(student, ["joined"], exit_loss_weight=0.25)
+    loss_weights = {"kind": 1.0, "tags": 1.0, "size": 2.0}
+    model.compile(keras.optimizers.SGD(0.0), THREE, loss_weights, run_eagerly=True)
+    x, y = three_labels()
+    y["tags"][:5, 1] = np.nan
+    weights = {"kind": np.linspace(0, 2, 16), "tags": np.ones(16), "size": np.ones(16)}
+    logs = model.fit(x, y, sample_weight=weights, batch_size=16, verbose=0).history
+    joined = keras.Model(student.inputs, student.get_layer("joined").output)(x)
+    assert list(model.exits) == [f"joined.{o}" for o in model.objective.student.output_names]
+    early = {name: np.asarray(model.exits[f"joined.{name}"](joined)) for name in THREE}
+    final = student.predict(x, verbose=0)
+    kinds = [soft_classes(final["kind"][i : i + 1], early["kind"][i : i + 1]) for i in range(16)]
+    soft = {
+        "joined_soft_targets_kind": (np.array(kinds) * weights["kind"]).mean(),
+        "joined_soft_targets_tags": soft_sigmoids(final["tags"], early["tags"]),
+        "joined_logits_mse_size": squared(final["size"], early["size"]),
+    }
+
+    def hard(outputs):
+        z, tags = outputs["kind"], outputs["tags"]
+        log_q = z - np.log(np.exp(z).sum(-1, keepdims=True))
+        return {
+            "kind_loss": (-log_q[np.arange(16), y["kind"]] * weights["kind"]).mean(),
+            "tags_loss": np.nanmean(np.logaddexp(0, tags) - y["tags"] * tags),
+            "size_loss": squared(y["size"], outputs["size"]),
+        }
+
+    found = {**soft, **hard(final)}  # The losses by output are those of the student.
+    sums = [
+        sum(v * (2 if k == "size_loss" else 1) for k, v in hard(o).items()) for o in (final, early)
+    ]
+    found |= dict(zip(("student_loss", "exit_loss"), sums, strict=True))
+    found["loss"] = sums[0] + 0.25 * sums[1] + sum(soft.values())
+    for name, value in found.items():
+        np.testing.assert_allclose(logs[name], [value], rtol=1e-5, err_msg=name)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded.run_eagerly = True
+    again = loaded.fit(x, y, sample_weight=weights, batch_size=16, verbose=0).history
+    np.testing.assert_allclose(again["loss"], logs["loss"], rtol=1e-5)
+
+
 def test_a_saved_distiller_keeps_the_losses_of_its_outputs(three, tmp_path):
     distiller, found, x, y = three
     distiller.save(tmp_path / "distiller.keras")
