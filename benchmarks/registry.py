@@ -27,6 +27,7 @@ MODULES = {
     "many_teachers": "benchmarks.accuracy.many_teachers",
     "merging_classes": "benchmarks.accuracy.merging_classes",
     "noisy_teacher": "benchmarks.accuracy.noisy_teacher",
+    "qat_exactness": "benchmarks.export.qat_exactness",
     "quantization_aware": "benchmarks.export.quantization_aware",
     "replicas": "benchmarks.robustness.replicas",
     "scaling": "benchmarks.speed.scaling",
