@@ -151,12 +151,6 @@ def hub_resnet():
 _applications = keras.applications
 #: By name: the data and the function that builds the network.
 NETWORKS = {
-    "MobileNet": ("images", _application(_applications.MobileNet, alpha=0.25)),
-    "MobileNetV2": ("images", _application(_applications.MobileNetV2, alpha=0.35)),
-    "MobileNetV3Small": ("bytes", _application(_applications.MobileNetV3Small)),
-    "EfficientNetV2B0": ("bytes", _application(_applications.EfficientNetV2B0)),
-    "ResNet50V2": ("images", _application(_applications.ResNet50V2)),
-    "DenseNet121": ("images", _application(_applications.DenseNet121)),
     "ResNet, 8 convolutions": ("images", resnet),
     "ResNet of KerasHub": ("images", hub_resnet),
     "separable convolutions, SiLU": ("images", separable),
@@ -167,4 +161,10 @@ NETWORKS = {
     "text transformer": ("tokens", text_transformer),
     "text CNN": ("tokens", text_cnn),
     "Conv1D": ("series", series),
+    "MobileNet": ("images", _application(_applications.MobileNet, alpha=0.25)),
+    "MobileNetV2": ("images", _application(_applications.MobileNetV2, alpha=0.35)),
+    "MobileNetV3Small": ("bytes", _application(_applications.MobileNetV3Small)),
+    "EfficientNetV2B0": ("bytes", _application(_applications.EfficientNetV2B0)),
+    "ResNet50V2": ("images", _application(_applications.ResNet50V2)),
+    "DenseNet121": ("images", _application(_applications.DenseNet121)),
 }

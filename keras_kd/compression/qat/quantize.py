@@ -110,9 +110,9 @@ class _Build:
             args, kwargs = tree.map_structure(read, arguments)
             outputs = tree.flatten(self._layer(call)(*args, **kwargs))
             for old, new in zip(call.outputs, outputs, strict=True):
-                if in_float and self.placement.needs_barrier(call, old):
-                    new = new + _NOTHING
-                self._tensors[id(old)] = self._round(old, new, call.path)
+                barrier = in_float and self.placement.needs_barrier(call, old)
+                value = new + _NOTHING if barrier else new
+                self._tensors[id(old)] = self._round(old, value, call.path)
         outputs = tree.map_structure(lambda x: self._tensors[id(x)], graph.outputs)
         model = keras.Model(inputs, outputs, name=name)
         for finish in self._finish:
