@@ -15,7 +15,7 @@ from keras_kd.compression.channel_importance import (
     taylor_scores,
 )
 from keras_kd.compression.channel_surgery import Removal
-from keras_kd.compression.layer_plan import resolve_skip
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, resolve_skip
 from keras_kd.compression.model_size import ModelSize, predict_size
 from keras_kd.compression.training import Training
 from keras_kd.files import text_fields
@@ -42,6 +42,17 @@ class ShrinkResult:
     kept: Mapping[str, int]
     before: ModelSize
     after: ModelSize
+
+    @property
+    def layers(self) -> LayerPlans:
+        """What happened to each group of channels and to the layers left whole, as a table."""
+        groups = {group.name: group for group in self.found.groups}
+        shrunk = [
+            LayerPlan(name, "channels", "shrunk", f"{count} of {len(groups[name])} remain")
+            for name, count in self.kept.items()
+        ]
+        whole = [LayerPlan(name, "", "left", why) for name, why in self.found.whole.items()]
+        return LayerPlans([*shrunk, *whole])
 
     def __repr__(self) -> str:
         fields = {"model": self.model.name, "found": self.found}
