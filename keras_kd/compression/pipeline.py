@@ -41,7 +41,7 @@ _SAMPLES = 300  # For the calibration of an export.
 _DATA = ("data", "validation_data")
 #: The arguments of `shrink` beside those of `Training`, and those that its Taylor scores share.
 _BUDGETS = ("max_parameters", "max_macs", "max_bytes")
-_OF_SHRINK = ("ratio", *_BUDGETS, "importance", "skip", "seed")
+_OF_SHRINK = ("ratio", *_BUDGETS, "depth", "importance", "skip", "seed")
 _OF_TAYLOR = ("data", "loss", "teachers", "losses", "student_loss_weight", "batch_size")
 
 
