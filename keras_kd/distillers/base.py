@@ -88,7 +88,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         self._decide_xla()
         self._label_losses = tuple(label_losses)
         self._trackers = LossTrackers(["loss", *label_losses, *objective.names])
-        self._label_reader = LabelReader(None, objective.student.output_shapes)
+        self._label_reader = self._range_reader = LabelReader(None, objective.student.output_shapes)
         self._label_masking = LabelMasking(objective.student.output_axes)
         self._class_weights = None
         self.built = True
@@ -176,6 +176,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         )
         tasks = {name: self.objective.task_of_labels(name) for name in student.output_names}
         self._label_reader = LabelReader(loss, student.output_shapes, tasks, student.output_axes)
+        self._range_reader = self._label_reader
         self._label_masking = LabelMasking(student.output_axes)
 
     def fit(
@@ -207,7 +208,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         class_weights = given.pop("class_weight", None)
         if self.compiled:
             self._check_shapes(x, given.get("y"), given.get("sample_weight"))
-            given["x"] = check_labels(x, y, self._label_reader)
+            given["x"] = check_labels(x, y, self._range_reader)
             if given.get("validation_data") is not None:
                 validation = text_arrays(given["validation_data"])
                 given["validation_data"] = self._check_validation(validation)

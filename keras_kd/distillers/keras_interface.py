@@ -35,6 +35,8 @@ class KerasInterface(backend.StepModel):
     objective: Objective
     _trackers: LossTrackers
     _label_reader: LabelReader
+    #: Reads the labels in the form that `fit` takes, to check their range.
+    _range_reader: LabelReader
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -76,7 +78,7 @@ class KerasInterface(backend.StepModel):
         check_ragged({"x": x})
         self.retrace_for_other_ranks("test_function", x, y)
         with backend.readable_errors(), readable_text_errors():
-            return super().evaluate(check_labels(x, y, self._label_reader), y, *args, **kwargs)
+            return super().evaluate(check_labels(x, y, self._range_reader), y, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the student; see `keras.Model.predict`."""
@@ -93,14 +95,14 @@ class KerasInterface(backend.StepModel):
         x = text_arrays(x)
         with backend.readable_errors():
             return super().train_on_batch(
-                check_labels(x, y, self._label_reader), y, *args, **kwargs
+                check_labels(x, y, self._range_reader), y, *args, **kwargs
             )
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student on a batch; see `keras.Model.test_on_batch`."""
         x = text_arrays(x)
         with backend.readable_errors():
-            return super().test_on_batch(check_labels(x, y, self._label_reader), y, *args, **kwargs)
+            return super().test_on_batch(check_labels(x, y, self._range_reader), y, *args, **kwargs)
 
     def retrace_for_other_ranks(self, function: str, x: Any, y: Any) -> None:
         """Forget a compiled step if the labels have another rank than those it was traced with.
