@@ -79,7 +79,11 @@ def test_attention_and_feed_forward_blocks_are_removed_in_pairs():
 
 def test_depth_and_ratio_go_together():
     result = kd.compression.shrink(resnet(), 0.5, depth=0.5)
-    assert [result.model.get_layer(name).bias.shape[0] for name in ("stem", "a0", "a1")] == [2, 2, 2]
+    assert [result.model.get_layer(name).bias.shape[0] for name in ("stem", "a0", "a1")] == [
+        2,
+        2,
+        2,
+    ]
     assert "a2" not in {layer.name for layer in result.model.layers}
     assert kd.compression.shrink(resnet(), depth=0.5).model.get_layer("stem").filters == 3
 
