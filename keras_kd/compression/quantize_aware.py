@@ -1,30 +1,23 @@
 """Quantization-aware training: the student is trained with the rounding of its int8 file."""
 
-import dataclasses
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_kd.compression.kernels import is_clustered, is_pruned, zero_fraction
-from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, Result
-from keras_kd.compression.tfmot import rewrites
-from keras_kd.compression.tfmot.convert import convert_graph, open_student
-from keras_kd.compression.tfmot.converted_model import ConvertedModel
-from keras_kd.compression.tfmot.initial_ranges import SAMPLES, set_initial_ranges
-from keras_kd.compression.tfmot.kernels import get_kernels
+from keras_kd.compression.engines import check_engine
+from keras_kd.compression.kernels import zero_fraction
+from keras_kd.compression.layer_plan import LayerPlans, Result, resolve_skip
+from keras_kd.compression.qat.calibration import SAMPLES, calibrate, round_biases
+from keras_kd.compression.qat.quantize import Rounding, build_quantized, rounded_kernels
+from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.tfmot.layers import Custom
-from keras_kd.compression.tfmot.qat_plan import QuantizationPlan, plan_layer
-from keras_kd.compression.tfmot.qat_rewrites import rewrite_for_qat
-from keras_kd.compression.tfmot.quantized_model import QuantizedModel, quantize
-from keras_kd.compression.tfmot.training import fit_in_tf_keras
-from keras_kd.compression.tfmot.wrapper import WrappedModel, wrap
+from keras_kd.compression.tfmot.quantize_aware import (
+    prepare_student,
+    quantize_aware_in_tf_keras,
+)
 from keras_kd.compression.training import Training
 from keras_kd.training.keywords import explain_keywords
-
-#: Layers whose zeros and clusters tensorflow-model-optimization can preserve.
-_PRESERVABLE = ("Conv2D", "Dense")
 
 
 @explain_keywords(Training)
@@ -35,19 +28,23 @@ def quantize_aware(
     epochs: int,
     preserve_sparsity: bool = True,
     preserve_clusters: bool = True,
+    skip: Sequence[str] = (),
+    engine: str = "native",
     custom: Custom | None = None,
     **training: Any,
 ) -> Result:
     """Train a student with the rounding of its int8 file.
 
-    The forward pass rounds weights and activations to eight bits, in their ranges on the data.
-    Layers without an eight-bit form stay in float, and their outputs are rounded. Patterns that
-    tensorflow-model-optimization does not support are first replaced by equal ones: batch norms are
-    folded, ReLUs fused, preprocessing of the input moved before the quantized part, nested models
-    flattened. `Result.layers` lists what happens to each layer.
+    The student is rebuilt from layers that LiteRT runs in 8 bits: batch normalizations are folded
+    into the kernels before them, attention becomes projections and matrix products, and nested
+    models are opened. The forward pass then rounds weights and activations as the file does, in
+    ranges that start at the values of the first samples and are trained. Layers without an 8-bit
+    form, such as layer normalizations and custom layers, stay in float; `Result.layers` lists them.
 
-    If the student was pruned or clustered before, its zeros and its few values are preserved (PQAT,
-    CQAT, and PCQAT) in dense layers and two-dimensional convolutions.
+    The result is a Keras model that trains with `kd.Distiller` as any other and is saved as a
+    `.keras` file. Its layers have the names of the student's, `outer_inner` inside a nested model.
+
+    If the student was pruned or clustered before, its zeros and its few values are preserved.
 
     Args:
         student: A built and trained Functional or Sequential `keras.Model`, which is not changed.
@@ -58,119 +55,80 @@ def quantize_aware(
             to `True`.
         preserve_clusters: Whether kernels in which most weights share their value with another one
             keep these values, which are trained. Defaults to `True`.
-        custom: As for `to_tf_keras`. Only the outputs of custom layers are rounded. Defaults to
-            `None`.
+        skip: Layers to leave in float, or their names. Only for `engine="native"`. Defaults to
+            none.
+        engine: `"native"`, or `"tfmot"`, which converts the student to tf_keras and uses
+            tensorflow-model-optimization: it supports fewer layers, and its result cannot be saved.
+            Defaults to `"native"`.
+        custom: For `engine="tfmot"`, as for `to_tf_keras`. Defaults to `None`.
         **training: Other arguments of `kd.compression.Training`: `optimizer`, `loss`, `metrics`,
             `teachers`, `losses`, `student_loss_weight`, `weighting`, `noise`, `validation_data`,
             `callbacks`, `batch_size`, `monitor`, `verbose`, ...
 
     Returns:
         The `Result`. Its model rounds as the file does; `kd.export.to_tflite(model, path, "int8")`
-        writes that file without calibration. The model cannot be saved as a Keras model.
+        writes that file without calibration.
 
     Raises:
-        ValueError: If a layer cannot be converted to tf_keras, or no layer can be quantized.
-        ImportError: If tensorflow-model-optimization is not installed.
+        ValueError: If an argument is invalid, the student is subclassed, or no layer can be
+            quantized; with `engine="tfmot"` also if a layer cannot be converted to tf_keras.
+        ImportError: If tensorflow-model-optimization is needed and not installed.
 
     Example:
         >>> result = kd.compression.quantize_aware(
         ...     student, data=train, epochs=3, loss=loss, teachers=teacher
         ... )
+        >>> result.model.save("aware.keras")
         >>> file = kd.export.to_tflite(result.model, "student.tflite", "int8")
 
     Reference:
         Jacob et al. 2018, arXiv:1712.05877.
     """
+    check_engine(engine, custom=custom)
     plan = Training(data=data, epochs=epochs, **training)
-    prepared = prepare_student(student, plan, preserve_sparsity, preserve_clusters, custom)
-    prepared.layers.announce("quantized", student.name, plan.verbose)
-    prepared.set_initial_ranges(plan.sample_batches(SAMPLES))
-    history = fit_in_tf_keras(plan, prepared.wrapped, prepared.measure)
-    return Result(prepared.wrapped.model, history, prepared.layers)
+    if engine == "tfmot":
+        if len(skip):
+            raise ValueError(
+                "`skip` belongs to the native engine: tensorflow-model-optimization quantizes "
+                f"every layer that it can. Received: engine='tfmot', skip={skip!r}"
+            )
+        return quantize_aware_in_tf_keras(
+            student, plan, preserve_sparsity, preserve_clusters, custom
+        )
+    plan.require_plain_weights()
+    rounding = Rounding(preserve_sparsity, preserve_clusters)
+    model, layers = _build(student, plan, rounding, skip)
+    layers.announce("quantized", student.name, plan.verbose)
+    calibrate(model, plan.sample_batches(SAMPLES))
+
+    def measure() -> dict[str, float]:
+        return {"sparsity": zero_fraction(rounded_kernels(model))}
+
+    history = plan.distill(model, measure=measure)
+    round_biases(model)
+    return Result(model, history, layers)
 
 
-@dataclass(frozen=True)
-class PreparedStudent:
-    """A student prepared for quantization-aware training.
-
-    Attributes:
-        quantized: The quantized tf_keras model.
-        wrapped: The same model, wrapped for Keras 3.
-        layers: What happens to each layer.
-    """
-
-    quantized: QuantizedModel
-    wrapped: WrappedModel
-    layers: LayerPlans
-
-    def set_initial_ranges(self, batches: Any) -> None:
-        """Set the initial ranges from batches of inputs."""
-        set_initial_ranges(self.quantized.model, self.wrapped.converted, batches)
-
-    def measure(self) -> dict[str, float]:
-        """Return the values that are added to the history at the end of each epoch."""
-        return {"sparsity": zero_fraction(self.quantized.kernels)}
-
-
-def prepare_student(
+def build_for_training(
     student: keras.Model,
-    plan: Training,
+    *,
     preserve_sparsity: bool = True,
     preserve_clusters: bool = True,
+    skip: Sequence[str] = (),
+    engine: str = "native",
     custom: Custom | None = None,
-) -> PreparedStudent:
-    """Prepare a student for the training of `quantize_aware`, except the initial ranges."""
-    replacements, graph = rewrites.Replacements(), open_student(student)
-    rewrites.split_activations(graph, replacements, rewrites.PROBABILITIES)
-    starts = rewrite_for_qat(graph, replacements, plan.student_taps(student))
-    converted = convert_graph(student, graph, replacements, custom, starts)
-    plans = {
-        layer.name: _preserve(plan_layer(layer), layer, preserve_sparsity, preserve_clusters)
-        for chain in converted.layers.values()
-        for layer in chain
-    }
-    layers = _list_layers(converted, plans)
-    layers.require("quantized", student.name)
-    quantized = quantize(converted, plans)
-    wrapped = wrap(student, converted, quantized.model, quantized.untrained_variables)
-    return PreparedStudent(quantized, wrapped, layers)
+    **training: Any,
+) -> keras.Model:
+    """Return the model that `quantize_aware` trains with the same arguments, untrained."""
+    plan = Training(**training)
+    preserve = (preserve_sparsity, preserve_clusters)
+    if engine == "tfmot":
+        return prepare_student(student, plan, *preserve, custom).wrapped.model
+    return _build(student, plan, Rounding(*preserve), skip)[0]
 
 
-def _list_layers(converted: ConvertedModel, plans: dict[str, QuantizationPlan]) -> LayerPlans:
-    """Return what happens to each layer, with the rewrites of the graph."""
-    listed = []
-    for path, calls in converted.graph.calls.items():
-        note = converted.replacements.notes.get(path, "")
-        chain = converted.layers.get(path, [])
-        kind = type(calls[0].layer).__name__
-        if not chain and note and not isinstance(calls[0].layer, keras.Model):
-            listed.append(LayerPlan(path, kind, "rewritten", note))
-        for layer in chain:
-            plan = plans[layer.name]
-            reason = ", ".join(filter(None, [plan.reason, note]))
-            listed.append(LayerPlan(layer.name, type(layer).__name__, plan.action, reason))
-    return LayerPlans(listed)
-
-
-def _preserve(
-    plan: QuantizationPlan, layer: Any, preserve_sparsity: bool, preserve_clusters: bool
-) -> QuantizationPlan:
-    """Add to a plan whether zeros and clusters of the layer are preserved."""
-    kind = type(layer).__name__
-    if plan.target != "weights" or kind not in _PRESERVABLE:
-        return plan
-    (kernel,) = get_kernels(layer).values()
-    sparse = preserve_sparsity and is_pruned([kernel])
-    per_channel = {False, kind == "Conv2D"}
-    clustered = preserve_clusters and any(is_clustered(kernel, each) for each in per_channel)
-    reasons = [plan.reason]
-    if sparse:
-        reasons.append(f"{zero_fraction([kernel]):.0%} zeros preserved")
-    if clustered:
-        reasons.append(f"{np.unique(kernel).size} values preserved")
-    return dataclasses.replace(
-        plan,
-        reason=", ".join(reasons),
-        preserve_zeros=sparse,
-        preserve_clusters=clustered,
-    )
+def _build(
+    student: keras.Model, plan: Training, rounding: Rounding, skip: Sequence[str]
+) -> tuple[keras.Model, LayerPlans]:
+    skip = resolve_skip(skip, student, open_student(student).calls)
+    return build_quantized(student, rounding, plan.student_taps(student), skip)

@@ -32,17 +32,17 @@ _REQUEST, _SAMPLES, _RESULT, _ERROR = "request.json", "samples.npz", "model.tfli
 # Ops of Keras layers that convert without a crash, as tests and benchmarks show. (So do loops; only
 # their calibration crashes, which `to_tflite` avoids.)
 _SAFE_OPS = """
-    Add AddV2 ArgMax AvgPool BatchMatMulV2 BiasAdd BroadcastTo Cast ConcatV2 Const Conv2D
+    Abs Add AddV2 ArgMax AvgPool BatchMatMulV2 BiasAdd BroadcastTo Cast ConcatV2 Const Conv2D
     Conv2DBackpropInput DepthwiseConv2dNative Einsum Elu Equal Erf Erfc Exp ExpandDims
     FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill
     FusedBatchNormV3 Gather GatherV2 Greater GreaterEqual Identity IdentityN LeakyRelu Less
     LessEqual LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul MatrixBandPart Max MaxPool Maximum
     Mean Minimum MirrorPad Mul Neg NoOp NotEqual Pack Pad PadV2 PartitionedCall Placeholder Prod
     Range ReadVariableOp RealDiv Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor
-    ResourceGather ReverseV2 Rsqrt SelectV2 Selu Shape Sigmoid Slice Softmax Softplus Split SplitV
-    Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StopGradient StridedSlice Sub Sum
-    Tanh TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack
-    Tile Transpose Unpack While
+    ResourceGather ReverseV2 Round Rsqrt SelectV2 Selu Shape Sigmoid Slice Softmax Softplus Split
+    SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StopGradient StridedSlice
+    Sub Sum Tanh TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
+    TensorListStack Tile Transpose Unpack While
 """
 
 
@@ -59,6 +59,7 @@ class Request:
         batch_size: Number of samples per run, for the calibration.
         quantization_aware: Whether the graph contains its own ranges: it is not calibrated, and ops
             without a range stay in float.
+        per_channel_dense: Whether weights of dense layers have one scale per channel too.
     """
 
     quantization: str
@@ -68,6 +69,7 @@ class Request:
     allow_flex: bool
     batch_size: int
     quantization_aware: bool = False
+    per_channel_dense: bool = True
 
 
 class ConversionError(Exception):
@@ -156,8 +158,11 @@ def _converter(model: Path, request: Request) -> tf.lite.TFLiteConverter:
         converter.target_spec.supported_types = [tf.float16]
     dtype = tf.dtypes.as_dtype(request.io_dtype)
     converter.inference_input_type = converter.inference_output_type = dtype
-    # There is no public option for it.
+    # There are no public options for these.
     converter._experimental_disable_per_channel = not request.per_channel
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = (
+        not request.per_channel_dense
+    )
     return converter
 
 

@@ -28,7 +28,9 @@ from keras_kd.export.verification import Verification
 from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
 from keras_kd.files import atomic_write, require_writable
 from keras_kd.litert.signature import Signature, infer_signature
+from keras_kd.models.activation_range import activation_ranges
 from keras_kd.models.keras_compat import nested_layers
+from keras_kd.models.rounded_layers import has_dense_scales
 from keras_kd.training.backend import BACKEND
 
 
@@ -199,20 +201,22 @@ def convert_model(
     reject_lookups(model, traced)
     reject_random_outputs(model, inputs, traced)
     if traced.quantization_aware:
+        _check_rounding(model, options)
         samples = None
     elif samples is None and options.quantization in CALIBRATED:
         calibration_data.take_samples(None, inputs, 1)  # Raises the error for missing data.
     if samples is not None and options.raw_inputs:
         samples = calibration_data.denormalize(samples, normalization, options.io_dtype)
+    dense = has_dense_scales(model)
     try:
-        content = _convert(model.name, traced, options, inputs, samples)
+        content = _convert(model.name, traced, options, inputs, samples, dense)
     except RuntimeError:
         if options.batch_size is None:
             raise
         # The converter can fail for a batch of a fixed size where a free one works.
         free = dataclasses.replace(options, batch_size=None)
         traced = _trace(model, inputs, free, normalization, loops)
-        content = _convert(model.name, traced, free, inputs, samples)
+        content = _convert(model.name, traced, free, inputs, samples, dense)
     if options.quantization in WEIGHT_ONLY:
         content = quantize_weights(content, options.quantization)
     description = Description(
@@ -269,12 +273,34 @@ def _trace(
     return traced
 
 
+def _check_rounding(model: keras.Model, options: Options) -> None:
+    """Check that the file can round as the model of a quantization-aware training does.
+
+    Raises:
+        ValueError: If its ranges are not known, or its weights were rounded per channel.
+    """
+    ranges = activation_ranges(model)
+    unknown = [layer.name for layer in ranges if not layer.is_calibrated]
+    if unknown:
+        raise ValueError(
+            f"Expected a model with known ranges. Received: '{model.name}', whose ranges "
+            f"{unknown[:3]} were never set. Train it with `kd.compression.quantize_aware`, or load "
+            "its weights."
+        )
+    if ranges and not options.per_channel:
+        raise ValueError(
+            f"Expected per_channel=True for '{model.name}', which was trained with one scale per "
+            "channel. Received: per_channel=False. Omit `per_channel`."
+        )
+
+
 def _convert(
     name: str,
     traced: TracedModel,
     options: Options,
     inputs: Signature,
     samples: Mapping[str, np.ndarray] | None,
+    per_channel_dense: bool,
 ) -> bytes:
     """Run the converter.
 
@@ -286,7 +312,9 @@ def _convert(
         traced.save(Path(folder) / MODEL)
         try:
             request = dataclasses.replace(
-                options.request, quantization_aware=traced.quantization_aware
+                options.request,
+                quantization_aware=traced.quantization_aware,
+                per_channel_dense=per_channel_dense,
             )
             return convert(Path(folder), traced.ops, request, samples)
         except ConversionError as error:

@@ -1,12 +1,14 @@
 """Names of taps: a name, a layer in place of its name, or an entry of `kd.taps`."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_kd.models.pair_taps import TapInfo
+from keras_kd.models.tap_places import plain_name
+
+__all__ = ["LayerName", "plain_name", "resolve_tap", "tap_name", "tap_names"]
 
 
 class LayerName(str):
@@ -49,11 +51,6 @@ def tap_names(taps: Any, argument: str, owner: str, required: bool = False) -> l
     """Return the names of one or several taps; see `tap_name`."""
     several = taps if isinstance(taps, (list, tuple)) else [taps]
     return [tap_name(tap, argument, owner, required) for tap in several]
-
-
-def plain_name(tap: str) -> str:
-    """Return the name of a tap as a part of the name of a layer, without `/`, `@` and `:`."""
-    return re.sub("[/@:]", "_", tap)
 
 
 def resolve_tap(

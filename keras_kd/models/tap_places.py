@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_kd.models.activation_range import activation_ranges
 from keras_kd.models.graph import Call, Graph
 from keras_kd.models.hooks import Hook
 
@@ -66,6 +67,8 @@ def find_place(model: keras.Model, graph: Graph, name: str, outputs: dict[str, A
         ValueError: If there is no such layer, call or tensor, or there are several.
     """
     path, number, index = _split(graph, name)
+    if path not in graph.calls and activation_ranges(model):
+        path = plain_name(path)  # A quantized model is flat.
     if path not in graph.calls:
         known = [*graph.calls, *outputs]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[-3:]
@@ -87,6 +90,11 @@ def find_place(model: keras.Model, graph: Graph, name: str, outputs: dict[str, A
             f"Choose one of {', '.join(repr(place.name) for place in places)}."
         )
     return found[0]
+
+
+def plain_name(tap: str) -> str:
+    """Return the name of a tap as a part of the name of a layer, without `/`, `@` and `:`."""
+    return re.sub("[/@:]", "_", tap)
 
 
 def hook_at(graph: Graph, call: Call, target: str = "output", index: int = 0) -> Hook:

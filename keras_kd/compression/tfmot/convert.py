@@ -184,7 +184,7 @@ def sort_calls(graph: Graph, starts: Sequence[keras.KerasTensor] = ()) -> list[C
         call = waiting.pop()
         if call is None or id(call) in done:
             continue
-        before = [graph.maker(x) for x in _tensors(_arguments(call))]
+        before = [graph.maker(x) for x in _tensors(call_arguments(call))]
         missing = [maker for maker in before if maker is not None and id(maker) not in done]
         if missing:
             waiting += [call, *missing]
@@ -211,13 +211,13 @@ def _convert_chain(
     chain = []
     for i, layer in enumerate(replacements.chain(call.path, call.layer)):
         name = call.path if i == 0 else f"{call.path}/{layer.name}"
-        arguments = (_arguments(call),) if i == 0 else ()
+        arguments = (call_arguments(call),) if i == 0 else ()
         chain.append(converter.convert(layer, name + suffix, *arguments))
     layers[call.path] = [*(known or []), *chain]
     return chain
 
 
-def _arguments(call: Call) -> tuple[tuple, dict[str, Any]]:
+def call_arguments(call: Call) -> tuple[tuple, dict[str, Any]]:
     """Return the arguments of a call without those that each Keras determines itself.
 
     `fit` and `predict` override a `training` from the graph, and the mask of a tensor is computed
@@ -236,7 +236,7 @@ def _apply(layer: Any, call: Call, tensors: dict[int, Any]) -> Any:
     """Call a tf_keras layer with the arguments of a call in the Keras 3 graph."""
     from keras_kd.compression.tfmot.keras3_op_layer import Keras3OpLayer
 
-    arguments = _arguments(call)
+    arguments = call_arguments(call)
     if isinstance(layer, Keras3OpLayer):
         inputs = [tensors[id(x)] for x in _tensors(arguments)]
         return layer(inputs[0] if len(inputs) == 1 else inputs)

@@ -25,7 +25,7 @@ def check_parity(model: keras.Model, converted: ConvertedModel, tensors: dict[in
     """
     x = random_input(converted.graph)
     with compute_in_float32(model):
-        difference = _relative_difference(model(x, training=False), converted.run(x))
+        difference = relative_difference(model(x, training=False), converted.run(x))
     if difference > TOLERANCE:
         raise ValueError(
             f"The tf_keras model does not compute the same as '{model.name}': on random inputs "
@@ -67,7 +67,7 @@ def _vocabulary_size(graph: Graph) -> int:
     return min([*sizes, 100])
 
 
-def _relative_difference(first: Any, second: Any) -> float:
+def relative_difference(first: Any, second: Any) -> float:
     """Return the largest difference divided by the largest value, over all tensors."""
     worst = 0.0
     flat = [[np.asarray(x, "float64") for x in tree.flatten(part)] for part in (first, second)]
@@ -93,6 +93,6 @@ def _first_difference(converted: ConvertedModel, tensors: dict[int, Any], x: Any
     expected = keras.Model(inputs, [output for _, output, _ in compared])(x, training=False)
     model = import_tf_keras().Model(converted.model.inputs, [tensor for _, _, tensor in compared])
     for (path, _, _), one, other in zip(compared, expected, converted.run(x, model), strict=True):
-        if _relative_difference(one, other) > TOLERANCE:
+        if relative_difference(one, other) > TOLERANCE:
             return f"The first layer that differs is '{path}'."
     return ""

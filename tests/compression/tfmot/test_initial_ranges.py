@@ -6,7 +6,7 @@ import numpy as np
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.compression.quantize_aware import prepare_student
+from keras_kd.compression.tfmot.quantize_aware import prepare_student
 from tests.compression import models
 
 

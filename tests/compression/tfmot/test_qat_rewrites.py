@@ -12,7 +12,7 @@ from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.tfmot.qat_rewrites import rewrite_for_qat
 from keras_kd.compression.tfmot.rewrites import Replacements
 from tests.compression import files, models
-from tests.compression.qat import conv, norm, positive_input, prepare, stack
+from tests.compression.qat_tfmot import conv, norm, positive_input, prepare, stack
 from tests.compression.runs import actions
 
 

@@ -14,7 +14,7 @@ from keras_kd.compression.tfmot.qat_scheme import (
     quantize_model,
 )
 from tests.compression import files
-from tests.compression.qat import positive_input, prepare, stack
+from tests.compression.qat_tfmot import positive_input, prepare, stack
 
 
 def test_a_depthwise_kernel_has_one_scale_per_channel_in_the_file(tmp_path):

@@ -5,9 +5,9 @@ import numpy as np
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.compression.quantize_aware import prepare_student
 from keras_kd.compression.tfmot import parity
 from keras_kd.compression.tfmot.convert import open_student
+from keras_kd.compression.tfmot.quantize_aware import prepare_student
 from tests.compression import models
 from tests.compression.runs import eagerly
 

@@ -1,0 +1,41 @@
+"""Ranges of activations from data, and biases as LiteRT adds them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_kd.models.activation_range import ActivationRange, activation_ranges
+from keras_kd.models.graph import open_graph
+from keras_kd.models.rounded_layers import RoundedKernel
+
+#: Minimum number of samples for the ranges, as for the calibration of an int8 export.
+SAMPLES = 300
+
+
+def calibrate(model: keras.Model, batches: Iterable[Any]) -> None:
+    """Set the ranges of a quantized model to the values that it has on batches of inputs."""
+    ranges = activation_ranges(model)
+    for layer in ranges:
+        layer.observing = True
+    for x in batches:
+        model(x, training=False)
+    for layer in ranges:
+        layer.observing = False
+        layer.calibrate()
+
+
+def round_biases(model: keras.Model) -> None:
+    """Round the biases of a trained model to the 32-bit integers that LiteRT adds."""
+    graph = open_graph(model)
+    for calls in graph.calls.values():
+        layer = calls[0].layer
+        if isinstance(layer, RoundedKernel) and len(calls) == 1 and layer.has_bias:
+            call = calls[0]
+            while call is not None and not isinstance(call.layer, ActivationRange):
+                call = graph.maker(call.inputs[0]) if call.inputs else None
+            if call is not None:
+                step = call.layer.step * np.ravel(layer.scale())
+                bias = keras.ops.convert_to_numpy(layer.bias)
+                layer.bias.assign(np.round(bias / step) * step)

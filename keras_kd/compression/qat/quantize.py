@@ -1,0 +1,221 @@
+"""Build the model for quantization-aware training from a student."""
+
+import functools
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from keras_kd.compression.kernels import is_clustered, is_pruned, zero_fraction
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans
+from keras_kd.compression.qat.layer_kinds import fixed_range
+from keras_kd.compression.qat.placement import Placement, place_ranges
+from keras_kd.compression.qat.primitive import PrimitiveModel, make_primitive
+from keras_kd.compression.tfmot.convert import call_arguments, sort_calls
+from keras_kd.models.activation_range import ActivationRange
+from keras_kd.models.copy import copy_layer
+from keras_kd.models.graph import Call, open_graph
+from keras_kd.models.rounded_layers import ROUNDED, RoundedKernel
+
+#: Added to a tensor, it changes no float but zero; a sum with zero would be optimized away.
+_NOTHING = 1e-30
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How kernels are rounded.
+
+    Attributes:
+        keep_zeros: Whether zeros are preserved in pruned kernels.
+        keep_clusters: Whether equal weights of clustered kernels stay equal.
+    """
+
+    keep_zeros: bool = True
+    keep_clusters: bool = True
+
+
+def build_quantized(
+    student: keras.Model,
+    rounding: Rounding,
+    keep: Collection[str] = (),
+    skip: Collection[str] = (),
+) -> tuple[keras.Model, LayerPlans]:
+    """Return a model with rounded kernels and activations, and what was done to each layer.
+
+    Args:
+        student: A built Functional or Sequential model, which is not changed.
+        rounding: How kernels are rounded.
+        keep: Paths of layers whose outputs are kept; nothing is folded into them. Defaults to none.
+        skip: Paths of layers to leave in float. Defaults to none.
+
+    Raises:
+        ValueError: If the student cannot be rebuilt.
+    """
+    primitive = make_primitive(student, keep, skip)
+    floats = [name for name, path in primitive.origins.items() if path in skip]
+    graph = open_graph(primitive.model)
+    placement = place_ranges(graph, floats)
+    build = _Build(placement, rounding)
+    model = build.run(student.name)
+    return model, _list_layers(primitive, placement, build.notes, skip)
+
+
+def rounded_kernels(model: keras.Model) -> list[np.ndarray]:
+    """Return the kernels of a quantized model as they are before the rounding."""
+    layers = [layer for layer in model.layers if isinstance(layer, RoundedKernel)]
+    return [keras.ops.convert_to_numpy(layer.used_kernel()) for layer in layers]
+
+
+class _Build:
+    """Rebuilds a primitive model with rounded layers and ranges.
+
+    Attributes:
+        notes: What is preserved in the kernel of a layer, by the name of the layer.
+    """
+
+    def __init__(self, placement: Placement, rounding: Rounding) -> None:
+        self.placement = placement
+        self.rounding = rounding
+        self.notes: dict[str, str] = {}
+        self._layers: dict[str, Any] = {}
+        self._ranges: dict[int, ActivationRange] = {}
+        self._tensors: dict[int, Any] = {}
+        # Values of a dense kernel stay few in the file only if they have one scale.
+        self._dense_per_tensor = rounding.keep_clusters and any(
+            isinstance(calls[0].layer, keras.layers.Dense)
+            and _has_clusters(_kernel(calls[0].layer))
+            for calls in placement.graph.calls.values()
+        )
+        self._finish: list[Callable[[], None]] = []
+        outputs = tree.flatten(placement.graph.outputs)
+        # The range of an output has the name of the output.
+        makers = [placement.graph.maker(x) for x in outputs if placement.range_of(x) is not None]
+        self._renamed = {call.path for call in makers if call is not None}
+
+    def run(self, name: str) -> keras.Model:
+        """Return the model."""
+        graph = self.placement.graph
+        inputs = tree.map_structure(_fresh_input, graph.inputs)
+        for old, new in zip(tree.flatten(graph.inputs), tree.flatten(inputs), strict=True):
+            self._tensors[id(old)] = self._round(old, new, old.name)
+        for call in sort_calls(graph):
+            arguments = call_arguments(call)
+            read = functools.partial(self._input, call)
+            args, kwargs = tree.map_structure(read, arguments)
+            outputs = tree.flatten(self._layer(call)(*args, **kwargs))
+            for old, new in zip(call.outputs, outputs, strict=True):
+                self._tensors[id(old)] = self._round(old, new, call.path)
+        outputs = tree.map_structure(lambda x: self._tensors[id(x)], graph.outputs)
+        model = keras.Model(inputs, outputs, name=name)
+        for finish in self._finish:
+            finish()
+        return model
+
+    def _input(self, call: Call, x: Any) -> Any:
+        """Return what a call gets in place of an argument in the primitive graph."""
+        if id(x) not in self._tensors:
+            return x
+        value = self._tensors[id(x)]
+        if self.placement.kinds[id(call)] == "float" and self.placement.is_rounded(x):
+            # LiteRT would run a mean right behind a rounded tensor in 8 bits.
+            return value + _NOTHING
+        return value
+
+    def _round(self, old: keras.KerasTensor, new: keras.KerasTensor, path: str) -> Any:
+        source = self.placement.range_of(old)
+        if source is None:
+            return new
+        if id(source) not in self._ranges:
+            maker = self.placement.graph.maker(source)
+            fixed = None
+            if maker is not None and self.placement.kinds[id(maker)] == "fixed":
+                fixed = fixed_range(maker)
+            name = path if path in self._renamed else f"{path}_range"
+            self._ranges[id(source)] = ActivationRange(fixed, name=name, dtype="float32")
+        return self._ranges[id(source)](new)
+
+    def _layer(self, call: Call) -> Any:
+        name = f"{call.path}_unrounded" if call.path in self._renamed else call.path
+        if not isinstance(call.layer, keras.layers.Layer):
+            return copy_layer(call.layer, name=name)
+        if call.path not in self._layers:
+            self._layers[call.path] = layer = self._make(call, name)
+            weights = [np.asarray(weight) for weight in call.layer.weights]
+            self._finish.append(lambda: _set_weights(layer, weights))
+        return self._layers[call.path]
+
+    def _make(self, call: Call, name: str) -> keras.layers.Layer:
+        layer = call.layer
+        if self.placement.kinds[id(call)] != "kernel":
+            return copy_layer(layer, name=name)
+        kernel, options, notes = _kernel(layer), {}, []
+        if isinstance(layer, keras.layers.Dense):
+            options["per_tensor"] = self._dense_per_tensor
+        if self.rounding.keep_zeros and is_pruned([kernel]):
+            options["keep_zeros"] = True
+            notes.append(f"{zero_fraction([kernel]):.0%} zeros preserved")
+        if self.rounding.keep_clusters and _has_clusters(kernel):
+            options["clusters"] = np.unique(kernel).size
+            notes.append(f"{options['clusters']} values preserved")
+        self.notes[call.path] = ", ".join(notes)
+        return ROUNDED[type(layer)].from_config({**layer.get_config(), **options, "name": name})
+
+
+def _kernel(layer: keras.layers.Layer) -> np.ndarray:
+    return np.asarray(getattr(layer, ROUNDED[type(layer)].kernel_name))
+
+
+def _has_clusters(kernel: np.ndarray) -> bool:
+    return any(is_clustered(kernel, per_channel) for per_channel in (False, True))
+
+
+def _set_weights(layer: keras.layers.Layer, weights: list[np.ndarray]) -> None:
+    if isinstance(layer, RoundedKernel):
+        for variable, value in zip(layer.float_weights, weights, strict=True):
+            variable.assign(value)
+        layer.preserve()
+    else:
+        layer.set_weights(weights)
+
+
+def _fresh_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+
+
+def _list_layers(
+    primitive: PrimitiveModel,
+    placement: Placement,
+    notes: dict[str, str],
+    skip: Collection[str],
+) -> LayerPlans:
+    """Return what happens to each layer of the student."""
+    kinds: dict[str, set[str]] = {}
+    details: dict[str, list[str]] = {}
+    for path, calls in placement.graph.calls.items():
+        origin = primitive.origins.get(path)
+        kinds.setdefault(origin, set()).update(placement.kinds[id(c)] for c in calls)
+        details.setdefault(origin, []).extend(filter(None, [notes.get(path)]))
+    folded = {norm: layer for layer, norm in primitive.folds.items()}
+    listed = []
+    for path, calls in primitive.graph.calls.items():
+        if isinstance(calls[0].layer, keras.Model) or path not in kinds:
+            continue
+        kind, reasons = kinds[path], list(details[path])
+        if path in folded:
+            action, reasons = "rewritten", [f"folded into '{folded[path]}'"]
+        elif path in skip:
+            action, reasons = "left", ["skipped"]
+        elif "float" in kind:
+            action, reasons = "left", ["no 8-bit form, in float"]
+        elif "front" in kind:
+            action, reasons = "left", ["before the quantized part, in float"]
+        else:
+            action = "quantized"
+            reasons.insert(0, "weights and output" if "kernel" in kind else "output")
+        if path in primitive.folds:
+            reasons.append(f"'{primitive.folds[path]}' folded into it")
+        listed.append(LayerPlan(path, type(calls[0].layer).__name__, action, ", ".join(reasons)))
+    return LayerPlans(listed)

@@ -1,0 +1,189 @@
+"""Keras layers that compute with kernels rounded as in an int8 file."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_kd.models.keras_compat import nested_layers
+
+
+def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
+    """Return the distance of two rounded weights, in a symmetric range.
+
+    Args:
+        kernel: The weights.
+        axes: The axes that share a scale; the others have one scale per channel.
+        bits: Bits per weight. Defaults to 8.
+    """
+    limit = 2 ** (bits - 1) - 1
+    largest = ops.max(ops.abs(kernel), axis=axes, keepdims=True)
+    return ops.where(largest > 0, largest, 1.0) / limit
+
+
+def round_kernel(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
+    """Return a kernel rounded by `kernel_scale`, with the gradient of the kernel itself."""
+    scale = kernel_scale(kernel, axes, bits)
+    return kernel + ops.stop_gradient(ops.round(kernel / scale) * scale - kernel)
+
+
+class RoundedKernel:
+    """Mixin for a Keras layer with one kernel, which its `call` rounds.
+
+    Args:
+        *args: As for the layer.
+        bits: Bits per weight. Defaults to 8.
+        keep_zeros: Whether weights that are zero when `preserve` is called stay zero. Defaults to
+            `False`.
+        clusters: Number of values that the weights take, or `None` for any. Defaults to `None`.
+        per_tensor: Whether all weights share a scale, as those of dense layers can. Defaults to
+            `False`.
+        **kwargs: As for the layer.
+    """
+
+    #: The name of the kernel.
+    kernel_name = "kernel"
+
+    def __init__(
+        self,
+        *args: Any,
+        bits: int = 8,
+        keep_zeros: bool = False,
+        clusters: int | None = None,
+        per_tensor: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.bits = bits
+        self.keep_zeros = keep_zeros
+        self.clusters = clusters
+        self.per_tensor = per_tensor
+
+    def build(self, input_shape: Any) -> None:
+        """Create the weights."""
+        super().build(input_shape)
+        kernel = self.float_kernel
+        if self.keep_zeros:
+            self.mask = self.add_weight(
+                name="mask", shape=kernel.shape, initializer="ones", trainable=False
+            )
+        if self.clusters:
+            self.values = self.add_weight(name="values", shape=(self.clusters,))
+            self.members = self.add_weight(
+                name="members",
+                shape=kernel.shape,
+                initializer="zeros",
+                dtype="int32",
+                trainable=False,
+            )
+            kernel.trainable = False
+
+    @property
+    def float_kernel(self) -> keras.Variable:
+        """The variable of the kernel before the rounding."""
+        return getattr(self, self.kernel_name)
+
+    @property
+    def float_weights(self) -> list[keras.Variable]:
+        """The weights that the layer has without rounding, in their order."""
+        own = ("mask", "values", "members")
+        return [weight for weight in self.weights if weight.name not in own]
+
+    @property
+    def scale_axes(self) -> tuple[int, ...]:
+        """The axes of the kernel that share a scale in LiteRT."""
+        rank = len(self.float_kernel.shape)
+        return tuple(range(rank if self.per_tensor else rank - 1))
+
+    def preserve(self) -> None:
+        """Take over which weights are zero, and which are equal, from the kernel."""
+        kernel = ops.convert_to_numpy(self.float_kernel)
+        if self.keep_zeros:
+            self.mask.assign((kernel != 0).astype("float32"))
+        if self.clusters:
+            values, members = np.unique(kernel, return_inverse=True)
+            self.values.assign(values)
+            self.members.assign(members.reshape(kernel.shape))
+
+    def used_kernel(self) -> Any:
+        """Return the kernel that is rounded."""
+        kernel = ops.take(self.values, self.members) if self.clusters else self.float_kernel
+        return kernel * self.mask if self.keep_zeros else ops.copy(kernel)
+
+    def scale(self) -> np.ndarray:
+        """Return the distance of two rounded weights, per channel or of all."""
+        scale = kernel_scale(self.used_kernel(), self.scale_axes, self.bits)
+        return ops.convert_to_numpy(scale)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the layer adds a bias."""
+        return self.kernel_name == "kernel" and self.use_bias
+
+    def call(self, inputs: Any) -> Any:
+        """Run the layer with its rounded kernel."""
+        values = [(variable, ops.copy(variable)) for variable in self.variables]
+        kernel = round_kernel(self.used_kernel(), self.scale_axes, self.bits)
+        with keras.StatelessScope(state_mapping=[*values, (self.float_kernel, kernel)]):
+            return super().call(inputs)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save all weights; layers of Keras only save those that they know."""
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load all weights."""
+        keras.layers.Layer.load_own_variables(self, store)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        own = ("bits", "keep_zeros", "clusters", "per_tensor")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+class _PerTensor(RoundedKernel):
+    kernel_name = "embeddings"
+    scale_axes = (0, 1)
+
+
+class _Depthwise(RoundedKernel):
+    @property
+    def scale_axes(self) -> tuple[int, ...]:
+        return tuple(range(len(self.float_kernel.shape) - 2))
+
+
+class _Transposed(RoundedKernel):
+    @property
+    def scale_axes(self) -> tuple[int, ...]:
+        rank = len(self.float_kernel.shape)
+        return (*range(rank - 2), rank - 1)
+
+
+_MIXINS = {
+    keras.layers.Conv1D: RoundedKernel,
+    keras.layers.Conv1DTranspose: _Transposed,
+    keras.layers.Conv2D: RoundedKernel,
+    keras.layers.Conv2DTranspose: _Transposed,
+    keras.layers.Dense: RoundedKernel,
+    keras.layers.DepthwiseConv1D: _Depthwise,
+    keras.layers.DepthwiseConv2D: _Depthwise,
+    keras.layers.Embedding: _PerTensor,
+}
+
+
+def _rounded(layer: type, mixin: type) -> type:
+    name = f"Rounded{layer.__name__}"
+    made = type(name, (mixin, layer), {"__module__": __name__, "__doc__": mixin.__doc__})
+    return keras.saving.register_keras_serializable(package="keras_kd")(made)
+
+
+def has_dense_scales(model: keras.Model) -> bool:
+    """Return whether dense layers of a model have one scale per channel, or there are none."""
+    layers = [layer for layer in nested_layers(model) if isinstance(layer, RoundedKernel)]
+    return not any(layer.per_tensor for layer in layers)
+
+
+#: The rounded layer of each Keras layer.
+ROUNDED = {layer: _rounded(layer, mixin) for layer, mixin in _MIXINS.items()}
+globals().update({layer.__name__: layer for layer in ROUNDED.values()})

@@ -1,0 +1,34 @@
+"""Ranges come from the data; biases become multiples of what LiteRT adds."""
+
+import numpy as np
+from keras import layers
+
+from keras_kd.compression.qat.calibration import calibrate, round_biases
+from keras_kd.compression.qat.quantize import Rounding, build_quantized
+from keras_kd.models.activation_range import activation_ranges
+from tests.compression.qat.students import cnn, samples, stack
+
+
+def test_ranges_are_those_of_all_batches():
+    model, _ = build_quantized(stack(layers.Flatten(), layers.Dense(3)), Rounding())
+    first, *_ = activation_ranges(model)
+    x = samples(model)
+    x[20, 0, 0, 0] = 9.0
+    calibrate(model, [x[:16], x[16:]])
+    low, high = np.asarray(first.observed)
+    assert abs(high - 9.0) <= first.step
+    assert abs(low - x.min()) <= first.step
+    assert not first.observing
+
+
+def test_biases_are_rounded_to_the_product_of_both_steps():
+    model, _ = build_quantized(cnn(), Rounding())
+    x = samples(model)
+    calibrate(model, [x])
+    before = np.asarray(model(x))
+    round_biases(model)
+    layer = model.get_layer("logits_unrounded")
+    step = model.get_layer("mean_range").step * layer.scale().ravel()
+    multiples = np.asarray(layer.bias) / step
+    np.testing.assert_allclose(multiples, np.round(multiples), atol=1e-2)
+    assert np.abs(np.asarray(model(x)) - before).max() < 2 * model.get_layer("logits").step

@@ -1,0 +1,81 @@
+"""Quantized models are listed, saved, and agree with their int8 files."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_kd as kd
+from keras_kd.compression.qat.calibration import calibrate, round_biases
+from keras_kd.compression.qat.quantize import Rounding, build_quantized, rounded_kernels
+from keras_kd.models.activation_range import activation_ranges
+from tests.compression.qat.students import attention, cnn, samples, stack
+
+
+def quantized(student, x=None, **kwargs):
+    model, plans = build_quantized(student, Rounding(), **kwargs)
+    calibrate(model, [samples(student) if x is None else x])
+    round_biases(model)
+    return model, {plan.name: (plan.action, plan.reason) for plan in plans}
+
+
+def transformer():
+    def block(x):
+        x = layers.Add()([x, attention()(layers.LayerNormalization(name="norm")(x))])
+        return layers.Add()([x, layers.Dense(8)(layers.Dense(16, activation="gelu")(x))])
+
+    return stack(
+        layers.Embedding(9, 8, name="embedding"),
+        block,
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(4),
+        shape=(6,),
+        dtype="int32",
+    )
+
+
+@pytest.mark.parametrize(("make", "most"), [(cnn, 1), (transformer, 2)])
+def test_the_int8_file_gives_the_outputs_of_the_model_to_a_step(make, most, tmp_path):
+    student = make()
+    x = samples(student, 64)
+    model, _ = quantized(student, x)
+    file = kd.export.to_tflite(model, tmp_path / "m.tflite", "int8")
+    difference = np.abs(file.predict(x) - np.asarray(model(x, training=False)))
+    steps = difference / activation_ranges(model)[-1].step
+    assert steps.max() < most + 0.01
+    assert (steps < 0.5).mean() > 0.9
+
+
+def test_the_table_says_what_happens_to_each_layer():
+    _, plans = quantized(cnn(), skip=["branch"])
+    assert plans["conv"] == ("quantized", "weights and output, 'norm' folded into it")
+    assert plans["norm"] == ("rewritten", "folded into 'conv'")
+    assert plans["scale"] == ("left", "before the quantized part, in float")
+    assert plans["branch"] == ("left", "skipped")
+    assert plans["silu"] == ("quantized", "output")
+    assert quantized(transformer())[1]["norm"] == ("left", "no 8-bit form, in float")
+
+
+def test_names_of_layers_and_outputs_stay():
+    model, _ = quantized(cnn())
+    assert model.output_names == ["logits"]
+    assert isinstance(model.get_layer("conv"), layers.Conv2D)
+
+
+def test_a_quantized_model_is_saved_and_loaded(tmp_path):
+    model, _ = quantized(cnn())
+    model.save(tmp_path / "m.keras")
+    x = samples(model)
+    np.testing.assert_array_equal(
+        keras.models.load_model(tmp_path / "m.keras")(x), model(x, training=False)
+    )
+
+
+def test_zeros_and_clusters_are_found():
+    student = cnn()
+    kernel = student.get_layer("logits").kernel
+    kernel.assign(np.where(np.arange(48).reshape(12, 4) % 3, np.sign(kernel), 0))
+    model, plans = quantized(student)
+    expected = "weights and output, 33% zeros preserved, 3 values preserved"
+    assert plans["logits"] == ("quantized", expected)
+    assert len(np.unique(rounded_kernels(model)[-1])) == 3

@@ -1,0 +1,70 @@
+"""A range observes, rounds, and is trained and saved."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_kd.models.activation_range import SIGMOID, ActivationRange, activation_ranges
+
+
+def calibrated(*values, **kwargs):
+    layer = ActivationRange(**kwargs)
+    layer.observing = True
+    for value in values:
+        layer(np.asarray(value, "float32"))
+    layer.observing = False
+    layer.calibrate()
+    return layer
+
+
+def test_a_range_observes_all_values_and_zero_and_passes_them_on():
+    layer = ActivationRange()
+    layer.observing = True
+    x = np.float32([[1.0, 3.0]])
+    np.testing.assert_array_equal(layer(x), x)
+    layer(np.float32([[2.0, 5.1]]))
+    assert not layer.fixed
+    np.testing.assert_array_equal(layer.observed, np.float32([0.0, 5.1]))
+
+
+def test_zero_is_a_value_of_the_calibrated_range():
+    layer = calibrated([-1.0, 1.0])
+    low, high = np.asarray(layer.observed, "float64")
+    assert high - low == pytest.approx(2.0, rel=1e-6)
+    assert low / layer.step == pytest.approx(-128, abs=1e-4)
+
+
+def test_values_are_rounded_to_steps_and_clipped():
+    layer = calibrated([0.0, 255.0])
+    np.testing.assert_allclose(layer(np.float32([-3.0, 1.4, 1.6, 300.0])), [0, 1, 2, 255])
+
+
+def test_the_ends_of_a_range_are_trained():
+    layer = calibrated([-1.0, 2.0])
+    assert [variable.path for variable in layer.trainable_variables] == [layer.factors.path]
+    layer.factors.assign([0.0, np.log(2.0)])
+    assert float(np.max(layer(np.float32([9.0])))) == pytest.approx(4.0, rel=0.01)
+
+
+def test_a_fixed_range_has_no_weights():
+    layer = ActivationRange(fixed=SIGMOID)
+    assert layer.weights == []
+    assert layer.is_calibrated
+    np.testing.assert_array_equal(layer(np.float32([0.3, 2.0])), np.float32([77 / 256, 255 / 256]))
+
+
+def test_a_new_range_is_not_calibrated():
+    assert not ActivationRange().is_calibrated
+    assert calibrated([1.0]).is_calibrated
+
+
+def test_a_range_is_saved_and_found(tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, calibrated([1.0, -2.0], name="range")(inputs))
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    (layer,) = activation_ranges(loaded)
+    assert layer.step == model.get_layer("range").step
+    x = ops.ones((1, 2)) * 0.3
+    np.testing.assert_array_equal(loaded(x), model(x))
