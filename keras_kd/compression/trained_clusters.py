@@ -73,7 +73,7 @@ class TrainedClusters(keras.layers.Layer):
 
     As in tensorflow-model-optimization, the gradient of a value is the sum over its weights, and
     each weight has an original, which gets the gradient of its value and decides which value is
-    nearest. The student's kernels hold the values.
+    nearest. The student's kernels hold the values; the optimizer changes the originals instead.
 
     Args:
         clusterings: How the kernels are clustered.
@@ -87,9 +87,7 @@ class TrainedClusters(keras.layers.Layer):
         for i, one in enumerate(clusterings):
             values, variable = one.first_values(), one.kernel.variable
             self.originals.append(
-                self.add_weight(
-                    variable.shape, "zeros", variable.dtype, trainable=False, name=f"original_{i}"
-                )
+                self.add_weight(variable.shape, "zeros", variable.dtype, name=f"original_{i}")
             )
             self.centroids.append(
                 self.add_weight(values.shape, "zeros", variable.dtype, name=f"centroids_{i}")
@@ -115,13 +113,17 @@ class TrainedClusters(keras.layers.Layer):
         for one, original, centroids in self._parts():
             masks.append(nonzero(original) if one.preserve_zeros else None)
             gradient = gradients[places[id(one.kernel.variable)]]
-            if gradient is not None:
-                gradient = _sum_by_value(one, original, centroids, gradient, masks[-1])
-            gradients[places[id(centroids)]] = gradient
-            one.kernel.variable.assign(ops.convert_to_tensor(original))
+            if gradient is None:
+                continue
+            gradient = ops.convert_to_tensor(gradient, sparse=False)
+            gradients[places[id(original)]] = gradient
+            gradients[places[id(centroids)]] = _sum_by_value(
+                one, original, centroids, gradient, masks[-1]
+            )
+            # The optimizer must not see a variable without a gradient.
+            gradients[places[id(one.kernel.variable)]] = ops.zeros_like(gradient)
         apply(gradients)
         for mask, (one, original, centroids) in zip(masks, self._parts(), strict=True):
-            original.assign(ops.convert_to_tensor(one.kernel.variable))
             if mask is not None:
                 mask_variable(original, mask)
             self._assign_values(one, original, centroids)
@@ -164,7 +166,6 @@ def _sum_by_value(one: Clustering, original: Any, centroids: Any, gradient: Any,
     places = ops.take_along_axis(order, ranks, axis=1)
     number, length = values.shape
     places = places + length * ops.reshape(ops.arange(number, dtype=places.dtype), (-1, 1))
-    gradient = ops.convert_to_tensor(gradient, sparse=False)
     if mask is not None:
         gradient = ops.where(mask, gradient, ops.zeros((), gradient.dtype))
     flat = [ops.reshape(part, (-1,)) for part in (one.rows(gradient), places)]

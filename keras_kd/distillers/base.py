@@ -30,6 +30,7 @@ from keras_kd.training.label_checks import check_labels, require_class_axis
 from keras_kd.training.label_masking import LabelMasking
 from keras_kd.training.labels import UNLABELED, LabelReader, Labels
 from keras_kd.training.loss_trackers import LossTrackers, batch_size
+from keras_kd.training.text import text_arrays
 
 
 class BaseDistiller(HyperparameterPaths, Evaluation):
@@ -87,7 +88,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         self._decide_xla()
         self._label_losses = tuple(label_losses)
         self._trackers = LossTrackers(["loss", *label_losses, *objective.names])
-        self._label_reader = LabelReader(None, objective.student.output_shapes)
+        self._label_reader = self._range_reader = LabelReader(None, objective.student.output_shapes)
         self._label_masking = LabelMasking(objective.student.output_axes)
         self._class_weights = None
         self.built = True
@@ -175,6 +176,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         )
         tasks = {name: self.objective.task_of_labels(name) for name in student.output_names}
         self._label_reader = LabelReader(loss, student.output_shapes, tasks, student.output_axes)
+        self._range_reader = self._label_reader
         self._label_masking = LabelMasking(student.output_axes)
 
     def fit(
@@ -197,6 +199,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             ValueError: If integer labels are out of range, there is no teacher to learn from, or
                 a loss that relates samples gets batches of one sample.
         """
+        x = text_arrays(x)
         self._check_before_training(x, batch_size)
         given = fit_arguments(x, y, batch_size, *args, **kwargs)
         if y is None and given.get("sample_weight") is not None:
@@ -205,9 +208,10 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         class_weights = given.pop("class_weight", None)
         if self.compiled:
             self._check_shapes(x, given.get("y"), given.get("sample_weight"))
-            given["x"] = check_labels(x, y, self._label_reader)
+            given["x"] = check_labels(x, y, self._range_reader)
             if given.get("validation_data") is not None:
-                given["validation_data"] = self._check_validation(given["validation_data"])
+                validation = text_arrays(given["validation_data"])
+                given["validation_data"] = self._check_validation(validation)
             with backend.strategy_scope(self):
                 build_metrics(self.compiled_metrics_fn, x, given.get("y"), self.objective.student)
         self.retrace_for_other_ranks("train_function", x, given.get("y"))

@@ -256,8 +256,9 @@ class DistillationObjective(Objective):
 
     def _output_of(self, loss: DistillationLoss) -> str:
         """Return the student's output that a loss on logits is for; an exit has the only one's."""
-        name, names = student_tap(loss).name, self.student.output_names
-        return name if name in names else names[0]
+        tap = student_tap(loss)
+        own = None if isinstance(tap, list) else self.student.output_of(tap.name)
+        return own or self.student.output_names[0]
 
     def _evidence(self, name: str, compiled: Any, tap: Tap | None = None) -> Evidence:
         """Return what tells the task of an output, also by the teachers' heads at a tap.
@@ -353,7 +354,8 @@ class DistillationObjective(Objective):
         """Compute the mean of one loss over the samples, its teachers weighted per sample."""
         loss, names = self.terms[i], self.student.output_names
         tap = tree.flatten(student_tap(loss))[0].name
-        labels, weights = labels_at(self.student, tap, y), sample_weights(weights, tap, names)
+        labels = labels_at(self.student, tap, y)
+        weights = sample_weights(weights, self.student.output_of(tap) or tap, names)
         if loss.reads_classes:
             output = self._output_of(loss)
             labels = only_classes(

@@ -11,7 +11,7 @@ from keras_kd.models.layouts import from_channels_last, shape_with_channels_last
 from keras_kd.models.tap_names import plain_name, resolve_tap, tap_names
 from keras_kd.models.taps import Tap, TappedModel
 
-Exits = Sequence[str] | Mapping[str, keras.layers.Layer]
+Exits = Sequence[str] | Mapping[str, keras.layers.Layer | Mapping[str, keras.layers.Layer]]
 
 _POOLING = {
     3: layers.GlobalAveragePooling1D,
@@ -27,7 +27,7 @@ class ModelWithExits(TappedModel):
     have the classes on the axis on which the student's output has them.
 
     Args:
-        exits: By tap, the layer from there to logits.
+        exits: By name (see `exit_name`), the layer from a tap to logits.
         also: Further taps to return.
         model: As for `TappedModel`.
         taps: As for `TappedModel`; the logits at the tap of an exit are those of the exit.
@@ -44,23 +44,59 @@ class ModelWithExits(TappedModel):
         outputs: Declaration = "auto",
         training: bool = False,
     ) -> None:
+        names = TappedModel(model, []).output_names
         self._exits = {Tap(name, logits=True): layer for name, layer in exits.items()}
-        hidden = [Tap(name) for name in exits]
+        #: By the tap of an exit, the tap that it reads and the output that it predicts.
+        self._places = {tap: split_exit(tap.name, names) for tap in self._exits}
+        hidden = dict.fromkeys(Tap(name) for name, _ in self._places.values())
         own = [tap for tap in (*taps, *also) if tap not in self._exits]
         super().__init__(model, [*own, *hidden], outputs, training)
         for tap, layer in self._exits.items():
-            shape = tuple(layer.compute_output_shape(self.own_shape(Tap(tap.name))))
-            self.channel_axes[tap] = self.channel_axes[self.output_names[0]]
+            at, output = self._places[tap]
+            shape = tuple(layer.compute_output_shape(self.own_shape(Tap(at))))
+            self.channel_axes[tap] = self.channel_axes[output]
             self.shapes[tap] = shape_with_channels_last(shape, self.channel_axes[tap])
 
     def __call__(self, inputs: Any) -> tuple[Any, dict[Tap, Any]]:
         """Run the model and each exit once; see `TappedModel`."""
         outputs, student_outputs = super().__call__(inputs)
         for tap, layer in self._exits.items():
-            hidden = Tap(tap.name)
+            hidden = Tap(self._places[tap][0])
             value = from_channels_last(student_outputs[hidden], self.channel_axes[hidden])
             student_outputs[tap] = self.arrange(tap, layer(value, training=self.training))
         return outputs, student_outputs
+
+    def output_of(self, name: str | None) -> str | None:
+        """Return the output that a tap of logits is for, also of an exit; see `TappedModel`."""
+        place = self._places.get(Tap(name, logits=True))
+        return super().output_of(name) if place is None else place[1]
+
+
+def exit_name(tap: str, output: str, outputs: Sequence[str]) -> str:
+    """Return the name of the exit at a tap: `TAP`, or `TAP.OUTPUT` for one of several outputs."""
+    return tap if len(outputs) == 1 else f"{tap}.{output}"
+
+
+def split_exit(name: str, outputs: Sequence[str]) -> tuple[str, str]:
+    """Return the tap and the output of an exit from its name."""
+    if len(outputs) == 1:
+        return name, outputs[0]
+    output = max((one for one in outputs if name.endswith(f".{one}")), key=len)
+    return name.removesuffix(f".{output}"), output
+
+
+def _by_output(tap: str, given: Any, outputs: Sequence[str]) -> Mapping[str, Any]:
+    """Return the exits at a tap by output."""
+    if len(outputs) == 1:
+        return {outputs[0]: given}
+    if given is None:
+        return dict.fromkeys(outputs)
+    if not isinstance(given, Mapping) or set(given) != set(outputs):
+        raise ValueError(
+            f"DeepSupervision: the student has the outputs {list(outputs)}, so the exit at '{tap}' "
+            f"must be a dict with a layer for each. Received: {given!r}"
+        )
+    return given
 
 
 def _by_name(student: keras.Model, exits: Exits) -> dict[str, keras.layers.Layer | None]:
@@ -74,7 +110,7 @@ def _by_name(student: keras.Model, exits: Exits) -> dict[str, keras.layers.Layer
 def build_exits(
     student: keras.Model, exits: Exits, outputs: Declaration
 ) -> dict[str, keras.layers.Layer]:
-    """Build the exits, by tap.
+    """Build the exits, by name.
 
     Raises:
         TypeError: If one is not a layer.
@@ -86,29 +122,36 @@ def build_exits(
             f"Received: exits={exits!r}"
         )
     exits = _by_name(student, exits)
-    end = Tap(None, logits=True)
-    tapped = TappedModel(student, [end, *(Tap(name) for name in exits)], outputs=outputs)
+    names = TappedModel(student, []).output_names
+    ends = {name: final_tap(name, names) for name in names}
+    tapped = TappedModel(student, [*ends.values(), *map(Tap, exits)], outputs=outputs)
     made = {}
-    for name in exits:
-        given = exits[name]
-        if not isinstance(given, (keras.layers.Layer, type(None))):
-            raise TypeError(
-                f"DeepSupervision: the exit at '{name}' must be a Keras layer or model. "
-                f"Received: {given!r}"
-            )
-        layer = given or _exit(name, tapped, tapped.shapes[end], student.dtype_policy)
-        if not layer.built:
-            layer.build(tapped.own_shape(Tap(name)))
-        made[name] = layer
+    for tap, several in exits.items():
+        for output, given in _by_output(tap, several, names).items():
+            if not isinstance(given, (keras.layers.Layer, type(None))):
+                raise TypeError(
+                    f"DeepSupervision: the exit at '{tap}' must be a Keras layer or model. "
+                    f"Received: {given!r}"
+                )
+            name = exit_name(tap, output, names)
+            layer = given or _exit(name, tap, tapped, ends[output], student.dtype_policy)
+            if not layer.built:
+                layer.build(tapped.own_shape(Tap(tap)))
+            made[name] = layer
     return made
 
 
-def _exit(name: str, tapped: TappedModel, wanted: tuple, policy: Any) -> keras.layers.Layer:
-    """Return the default exit from a tap to logits of a shape, both with the channels last."""
-    own, classes, shape = f"{plain_name(name)}_exit", wanted[-1], tapped.shapes[Tap(name)]
+def final_tap(output: str, outputs: Sequence[str]) -> Tap:
+    """Return the tap of the logits of one of the student's outputs."""
+    return Tap(None if len(outputs) == 1 else output, logits=True)
+
+
+def _exit(exit_: str, name: str, tapped: TappedModel, end: Tap, policy: Any) -> keras.layers.Layer:
+    """Return the default exit from a tap to the logits at another tap."""
+    wanted, shape = tapped.shapes[end], tapped.shapes[Tap(name)]
+    own, classes = f"{plain_name(exit_).replace('.', '_')}_exit", wanted[-1]
     first, ends_first = (
-        tapped.channel_axes[tap] < len(tapped.shapes[tap]) - 1
-        for tap in (Tap(name), Tap(None, logits=True))
+        tapped.channel_axes[tap] < len(tapped.shapes[tap]) - 1 for tap in (Tap(name), end)
     )
     layout = {"data_format": "channels_first" if first else "channels_last", "dtype": policy}
     if len(wanted) == 2 and len(shape) in (2, 3, 4, 5):
@@ -128,5 +171,5 @@ def _exit(name: str, tapped: TappedModel, wanted: tuple, policy: Any) -> keras.l
     raise ValueError(
         f"DeepSupervision: there is no default exit from the tap '{name}' of shape "
         f"{tapped.own_shape(Tap(name))} to logits of shape "
-        f"{tapped.own_shape(Tap(None, logits=True))}. Pass a layer: exits={{'{name}': layer}}."
+        f"{tapped.own_shape(end)}. Pass a layer: exits={{'{name}': layer}}."
     )

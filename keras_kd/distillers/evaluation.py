@@ -69,11 +69,11 @@ class Evaluation(KerasInterface):
         if not isinstance(data, (tuple, list)):
             self._check_shapes(data, None, None, training=False)
             self.compare_preprocessing(data)
-            return check_labels(data, None, self._label_reader)
+            return check_labels(data, None, self._range_reader)
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         self._check_shapes(x, y, weights, training=False)
         self.compare_preprocessing(x)
-        check_labels(x, y, self._label_reader)
+        check_labels(x, y, self._range_reader)
         return data
 
     def _check_shapes(self, *data: Any, training: bool = True) -> None:

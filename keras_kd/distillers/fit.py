@@ -15,6 +15,7 @@ from keras_kd.distillers.input_checks import batch_specs
 from keras_kd.models.taps import TappedModel
 from keras_kd.training import backend
 from keras_kd.training.keywords import reject_unknown
+from keras_kd.training.text import readable_text_errors
 from keras_kd.training.tf_data import dense_spec, disable_autotune, has_ragged_parts, is_dataset
 
 _FIT = inspect.signature(keras.Model.fit)
@@ -199,7 +200,8 @@ def run_fit(
 def _fit_some(fit: Callable[..., Any], arguments: dict[str, Any]) -> keras.callbacks.History:
     """Run `fit`; Keras on JAX and PyTorch looks at a first batch, and there may be none."""
     try:
-        return fit(**arguments)
+        with readable_text_errors():
+            return fit(**arguments)
     except StopIteration as error:
         raise ValueError("There was nothing to learn from in epoch 1: no batch came.") from error
 

@@ -18,6 +18,7 @@ from keras_kd.training import backend
 from keras_kd.training.label_checks import check_labels
 from keras_kd.training.labels import LabelReader
 from keras_kd.training.loss_trackers import LossTrackers
+from keras_kd.training.text import readable_text_errors, text_arrays
 from keras_kd.training.tf_data import dense_spec
 
 
@@ -34,6 +35,8 @@ class KerasInterface(backend.StepModel):
     objective: Objective
     _trackers: LossTrackers
     _label_reader: LabelReader
+    #: Reads the labels in the form that `fit` takes, to check their range.
+    _range_reader: LabelReader
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -71,10 +74,16 @@ class KerasInterface(backend.StepModel):
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student alone; see `keras.Model.evaluate`."""
+        x = text_arrays(x)
         check_ragged({"x": x})
         self.retrace_for_other_ranks("test_function", x, y)
-        with backend.readable_errors():
-            return super().evaluate(check_labels(x, y, self._label_reader), y, *args, **kwargs)
+        with backend.readable_errors(), readable_text_errors():
+            return super().evaluate(check_labels(x, y, self._range_reader), y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run the student; see `keras.Model.predict`."""
+        with readable_text_errors():
+            return super().predict(text_arrays(x), *args, **kwargs)
 
     def listed_results(self, logs: dict[str, Any]) -> dict[str, Any]:
         """Return the results that Keras lists: the loss and the compiled metrics."""
@@ -83,15 +92,17 @@ class KerasInterface(backend.StepModel):
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Run one step on a batch; see `keras.Model.train_on_batch`."""
+        x = text_arrays(x)
         with backend.readable_errors():
             return super().train_on_batch(
-                check_labels(x, y, self._label_reader), y, *args, **kwargs
+                check_labels(x, y, self._range_reader), y, *args, **kwargs
             )
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student on a batch; see `keras.Model.test_on_batch`."""
+        x = text_arrays(x)
         with backend.readable_errors():
-            return super().test_on_batch(check_labels(x, y, self._label_reader), y, *args, **kwargs)
+            return super().test_on_batch(check_labels(x, y, self._range_reader), y, *args, **kwargs)
 
     def retrace_for_other_ranks(self, function: str, x: Any, y: Any) -> None:
         """Forget a compiled step if the labels have another rank than those it was traced with.

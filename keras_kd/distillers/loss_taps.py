@@ -53,6 +53,5 @@ def labels_at(student: TappedModel, tap: str | None, y: Any) -> Any:
     Labels of the only output are for all taps; those of one of several outputs for its own.
     """
     names = student.output_names
-    name = tap if tap in names or len(names) > 1 else names[0]
-    labels = per_output(y, name, names)
-    return student.arrange(name if name in names else names[0], labels)
+    own = student.output_of(tap) or (names[0] if len(names) == 1 else None)
+    return student.arrange(own or names[0], per_output(y, own or tap, names))

@@ -9,16 +9,18 @@ from keras import tree
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.mutual_objective import MutualObjective
 from keras_kd.distillers.shared_inputs import find_other_inputs
+from keras_kd.distillers.student_outputs import StudentOutputs
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.inputs import call_model, merge_inputs
+from keras_kd.models.taps import TappedModel, named_outputs
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.weighting import Weighting
 from keras_kd.training.augmentation import Augmentation
 from keras_kd.training.keywords import explain_keywords
-from keras_kd.training.labels import Labels
+from keras_kd.training.labels import LabelReader, Labels
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -35,9 +37,12 @@ class MutualLearning(BaseDistiller):
     by the students' names, and `student_loss`, their sum. Samples may have no label. `predict`
     returns a dict by student.
 
+    Students with several outputs have the same names of outputs. Labels, losses, metrics and
+    weights are then given by output, for all students, and results are named `STUDENT_OUTPUT`.
+
     Args:
         students: Two or more built models of any kind, with different names, the same inputs and
-            one output each.
+            the same outputs, or one output each.
         losses: As for `Distiller`, for each student. Defaults to `None`, by the task.
         student_loss_weight: As for `Distiller`. Defaults to `1.0`, as in the paper.
         weighting: Weights of the other students, as for `Distiller`.
@@ -149,7 +154,8 @@ class MutualLearning(BaseDistiller):
 
         Args:
             optimizer: One optimizer for the weights of all students.
-            loss: One loss for all students, or a dict by their names.
+            loss: One loss for all students, or a dict by their names; for students with several
+                outputs by output, as the other arguments.
             loss_weights: Weights of the students' losses, by their names. Defaults to `None`.
             metrics: Metrics, of which each student gets its own, or a dict by their names.
             weighted_metrics: The same, weighted by sample weights.
@@ -160,8 +166,8 @@ class MutualLearning(BaseDistiller):
         """
         super().compile(
             optimizer,
-            loss,
-            loss_weights,
+            self._outputs.for_each(loss),
+            self._outputs.for_each(loss_weights),
             self._copy_for_students(metrics),
             self._copy_for_students(weighted_metrics),
             run_eagerly,
@@ -169,16 +175,48 @@ class MutualLearning(BaseDistiller):
             jit_compile,
             auto_scale_loss,
         )
+        first = self.objective.objectives[0]
+        own = self._outputs.of_student(first.student.model.name, self._outputs.for_each(loss))
+        if self._outputs.several:
+            shapes, axes = first.student.output_shapes, first.student.output_axes
+            self._range_reader = LabelReader(own, shapes, first.tasks, axes)
 
     def read_labels(self, y: Any) -> Labels:
         """Read the labels, which are the same for each student; see `BaseDistiller`."""
         return y if isinstance(y, Labels) else super().read_labels(self._labels_by_student(y))
 
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Compute the total loss of a batch, with the weights of each output for each student."""
+        sample_weight = self._outputs.for_each(sample_weight)
+        return super().compute_loss(x, y, y_pred, sample_weight, *args, **kwargs)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        """Update the metrics of each student, with the weights of each output."""
+        return super().compute_metrics(x, y, y_pred, self._outputs.for_each(sample_weight))
+
+    @property
+    def _outputs(self) -> StudentOutputs:
+        return self.objective.student.outputs
+
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Run each student; return their outputs by name."""
         x, _ = unpack_batch(inputs)
-        outputs = {s.name: call_model(s, x, training=training) for s in self.students}
-        return {name: tree.flatten(output)[0] for name, output in outputs.items()}
+        named = [
+            (
+                one.model,
+                named_outputs(call_model(one.model, x, training=training), one.output_names),
+            )
+            for one in (objective.student for objective in self.objective.objectives)
+        ]
+        return _join_outputs(self._outputs, named)
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """Reject the export of several students at once.
@@ -190,16 +228,15 @@ class MutualLearning(BaseDistiller):
 
     def _copy_for_students(self, metrics: Any) -> Any:
         if metrics is None or isinstance(metrics, dict):
-            return metrics
-        return {
-            student.name: [_copy_metric(m) for m in tree.flatten(metrics)]
-            for student in self.students
-        }
+            return self._outputs.for_each(metrics, _copy_metrics)
+        return {name: _copy_metrics(metrics) for name in self.output_names}
 
     def _labels_by_student(self, y: Any) -> dict[str, Any] | None:
         """Return the same labels for each student."""
         if y is None or (isinstance(y, dict) and set(y) == set(self.output_names)):
             return y
+        if self._outputs.several:
+            return self._outputs.for_each(y)
         parts = tree.flatten(y)
         if len(parts) != 1:
             raise ValueError(
@@ -236,17 +273,36 @@ class MutualLearning(BaseDistiller):
 
 
 def _join_students(students: Sequence[keras.Model]) -> keras.Model:
-    """Return one model with an output per student, in their precision."""
+    """Return one model with the outputs of all students, in their precision."""
     inputs = merge_inputs(students)
-    outputs = {student.name: tree.flatten(call_model(student, inputs)) for student in students}
-    several = [name for name, tensors in outputs.items() if len(tensors) != 1]
-    if several:
-        raise ValueError(
-            f"MutualLearning: each student must have one output. Received: {several} with several"
-        )
-    model = keras.Model(inputs, {name: tensor for name, (tensor,) in outputs.items()})
+    named = [(student, _named(student, call_model(student, inputs))) for student in students]
+    names = StudentOutputs({student.name: list(outputs) for student, outputs in named})
+    model = keras.Model(inputs, _join_outputs(names, named))
     model.dtype_policy = students[0].dtype_policy
     return model
+
+
+def _named(student: keras.Model, outputs: Any) -> dict[str, Any]:
+    """Return the outputs of a student by name."""
+    names, flat = TappedModel(student, []).output_names, tree.flatten(outputs)
+    if len(names) != len(flat):
+        raise ValueError(
+            f"MutualLearning: the outputs of student '{student.name}' must have different names. "
+            f"Received: {len(flat)} outputs with the names {names}"
+        )
+    return named_outputs(outputs, names)
+
+
+def _join_outputs(
+    names: StudentOutputs, named: Sequence[tuple[keras.Model, dict[str, Any]]]
+) -> dict[str, Any]:
+    found = {student.name: outputs for student, outputs in named}
+    places = {name: names.find(name) for name in names.names}
+    return {name: found[student][output] for name, (student, output) in places.items()}
+
+
+def _copy_metrics(metrics: Any) -> list[Any]:
+    return [_copy_metric(metric) for metric in tree.flatten(metrics)]
 
 
 def _copy_metric(metric: Any) -> Any:

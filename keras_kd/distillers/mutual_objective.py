@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import tree
 
 from keras_kd.distillers.agreement import mean_of_known
 from keras_kd.distillers.default_losses import as_losses, copy_loss
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.objective import Objective
+from keras_kd.distillers.student_outputs import StudentOutputs
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.declaration import (
     Declaration,
@@ -19,12 +19,12 @@ from keras_kd.models.declaration import (
     declared_kind,
 )
 from keras_kd.models.keras_compat import detach
-from keras_kd.models.taps import TappedModel
+from keras_kd.models.taps import TappedModel, named_outputs
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.teachers.weighting import Weighting
-from keras_kd.training.label_checks import per_output, sample_weights
+from keras_kd.training.label_checks import sample_weights
 
 
 class MutualObjective(Objective):
@@ -52,11 +52,13 @@ class MutualObjective(Objective):
         combine: str = "losses",
     ) -> None:
         super().__init__(name="objective", autocast=False)
-        losses = as_losses(losses)
+        default, losses = losses is None, as_losses(losses, students[0], list(students[1:]))
         for loss in losses:
             loss.resolve_taps(students, students)
+        serialized = [keras.saving.serialize_keras_object(loss) for loss in losses]
         #: The losses as they were passed, serialized; each student has its own.
-        self.pattern = [keras.saving.serialize_keras_object(loss) for loss in losses]
+        self.pattern = None if default else serialized
+        self._each = len(losses)
         self.weighting = weighting
         self.noise = noise
         self.combine = combine
@@ -111,14 +113,15 @@ class MutualObjective(Objective):
 
     def set_tasks(self, compiled: Any) -> None:
         """Adapt the losses of each student to the task; see the base class."""
-        names = self.student.output_names
-        for name, objective in zip(names, self.objectives, strict=True):
-            objective.set_tasks(per_output(compiled, name, names))
+        for objective in self.objectives:
+            own = self.student.outputs.of_student(objective.student.model.name, compiled)
+            objective.set_tasks(own)
 
     def task_of_labels(self, name: str) -> str | None:
         """Return the task of the labels of a student; see the base class."""
-        objective = self.objectives[self.student.output_names.index(name)]
-        return objective.task_of_labels(objective.student.output_names[0])
+        student, output = self.student.outputs.find(name)
+        found = {one.student.model.name: one for one in self.objectives}
+        return found[student].task_of_labels(output)
 
     def teach_during(
         self, student_outputs: Sequence[dict], y: Any, replica: Any = 0, training: bool = True
@@ -131,7 +134,7 @@ class MutualObjective(Objective):
                 {tap: detach(taps[tap]) for tap in member.shapes}
                 for member, taps in zip(objective.ensemble.members, others, strict=True)
             ]
-            labels = self._labels(i, y)
+            labels = self._of_student(i, y)
             knowledge.append(objective.teach_before(targets, labels, replica, training))
         return knowledge
 
@@ -139,9 +142,12 @@ class MutualObjective(Objective):
         self, i: int, knowledge: Any, student_outputs: Sequence[dict], y: Any, weights: Any
     ) -> Any:
         """Compute the mean of one loss over the samples; see `DistillationObjective.term`."""
-        k, loss = divmod(i, len(self.pattern))
-        names = self.student.output_names
-        labels, weights = self._labels(k, y), sample_weights(weights, names[k], names)
+        k, loss = divmod(i, self._each)
+        labels, names = self._of_student(k, y), self.student.output_names
+        if self.student.outputs.several:
+            weights = self._of_student(k, weights)
+        else:
+            weights = sample_weights(weights, names[k], names)
         return self.objectives[k].term(loss, knowledge[k], student_outputs[k], labels, weights)
 
     def agreement(self, knowledge: Any, student_outputs: Sequence[dict]) -> Any:
@@ -149,8 +155,8 @@ class MutualObjective(Objective):
         parts = zip(self.objectives, knowledge, student_outputs, strict=True)
         return mean_of_known(one.agreement(known, taps) for one, known, taps in parts)
 
-    def _labels(self, student: int, y: Any) -> Any:
-        return None if y is None else y[self.student.output_names[student]]
+    def _of_student(self, i: int, values: Any) -> Any:
+        return self.student.outputs.of_student(self.objectives[i].student.model.name, values)
 
     def _add_taps_of_peers(self) -> None:
         """Let each student return, in its one pass, also the taps that the others learn from."""
@@ -168,20 +174,19 @@ class MutualObjective(Objective):
 
 
 class JoinedStudents:
-    """Several students on the same batch, as one callable with an output per student."""
+    """Several students on the same batch, as one callable with the outputs of all of them."""
 
     def __init__(self, objectives: Sequence[DistillationObjective]) -> None:
         self._objectives = tuple(objectives)
         self._training = True
-        #: Shape of each student's output, by the student's name.
-        self.output_shapes = {
-            objective.student.model.name: next(iter(objective.student.output_shapes.values()))
-            for objective in objectives
-        }
-        self.output_axes = {
-            objective.student.model.name: next(iter(objective.student.output_axes.values()))
-            for objective in objectives
-        }
+        students = [objective.student for objective in objectives]
+        self.outputs = StudentOutputs({one.model.name: one.output_names for one in students})
+        names = self.outputs.names
+        shapes = [shape for one in students for shape in one.output_shapes.values()]
+        axes = [axis for one in students for axis in one.output_axes.values()]
+        #: Shape of each output, by its name.
+        self.output_shapes = dict(zip(names, shapes, strict=True))
+        self.output_axes = dict(zip(names, axes, strict=True))
 
     def for_inference(self) -> "JoinedStudents":
         """Return the same students in inference mode."""
@@ -191,8 +196,8 @@ class JoinedStudents:
 
     @property
     def output_names(self) -> list[str]:
-        """The students' names."""
-        return list(self.output_shapes)
+        """The names of the outputs; see `StudentOutputs`."""
+        return self.outputs.names
 
     def __call__(self, x: Any) -> tuple[dict[str, Any], list[dict]]:
         """Run each student once: its outputs by name, and its taps."""
@@ -200,6 +205,10 @@ class JoinedStudents:
         if not self._training:
             students = [student.for_inference() for student in students]
         results = [student(x) for student in students]
-        outputs = [tree.flatten(output)[0] for output, _ in results]
+        outputs = [
+            named_outputs(output, student.output_names)[name]
+            for student, (output, _) in zip(students, results, strict=True)
+            for name in student.output_names
+        ]
         taps = [taps for _, taps in results]
         return dict(zip(self.output_names, outputs, strict=True)), taps

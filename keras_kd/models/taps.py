@@ -321,6 +321,11 @@ class TappedModel:
         """Names of the model's outputs, in order."""
         return list(self.output_shapes)
 
+    def output_of(self, name: str | None) -> str | None:
+        """Return the output that a tap is of: itself, or the only one; `None` for a layer's tap."""
+        names = self.output_names
+        return names[0] if name is None and len(names) == 1 else name if name in names else None
+
     @property
     def output_axes(self) -> dict[str, int]:
         """The axis of the channels (or classes) of each output, by name."""

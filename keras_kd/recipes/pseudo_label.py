@@ -160,7 +160,7 @@ def _make_predict(ensemble: Ensemble, task: str) -> Callable[[Any], tuple[Any, A
         return probability > 0.5, ops.maximum(probability, 1 - probability)
 
     if backend.BACKEND == "tensorflow":
-        return tf.function(predict, reduce_retracing=True)
+        return tf.function(predict, reduce_retracing=True, autograph=False)
 
     def predict_arrays(x: Any) -> tuple[Any, Any]:
         with backend.without_gradients():

@@ -91,9 +91,7 @@ class Representation:
                 teacher, tap = self._locate(x, teacher_outputs)
             return teacher_outputs[teacher][tap]
         with backend.without_gradients():
-            if self.teacher.preprocessing is not None:
-                x = self.teacher.preprocessing(x)
-            return ops.stop_gradient(self._run_teacher(x))
+            return ops.stop_gradient(self._run_teacher(self.teacher.preprocess(x)))
 
     def require_data(self, data: Any, validation: Any = None) -> None:
         """Reject data that lack the targets, before training.

@@ -10,6 +10,7 @@ import numpy as np
 from keras_kd.files import text_fields
 from keras_kd.models.declaration import Declaration, check_declaration
 from keras_kd.models.inputs import ModelInputs
+from keras_kd.models.keras_compat import unwrap_message
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import Evidence
 from keras_kd.teachers.fingerprint import Fingerprint
@@ -80,8 +81,28 @@ class BaseTeacher(abc.ABC):
         return any(part.preprocessing is not None for part in self.parts)
 
     def prepare(self, x: Any) -> Any:
-        """Return a batch after the preprocessing, which there must be."""
-        return self.preprocessing(x)
+        """Return what a model gets of a batch after the preprocessing, which there must be."""
+        return self.preprocess(x)
+
+    def preprocess(self, x: Any) -> Any:
+        """Return a batch after the preprocessing, or unchanged without one.
+
+        Raises:
+            ValueError: If the preprocessing fails on a dict batch, all of which it gets.
+        """
+        if self.preprocessing is None:
+            return x
+        try:
+            return self.preprocessing(x)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            if not isinstance(x, dict):
+                raise
+            raise ValueError(
+                f"Teacher '{self.name}': its `preprocessing` raised {type(error).__name__} for a "
+                f"dict batch with the keys {sorted(x)}. It gets the whole batch, so let it take "
+                f"the entry it needs, such as preprocessing=lambda x: layer(x[{min(x)!r}]). "
+                f"Cause: {unwrap_message(error)}"
+            ) from error
 
     @property
     def variables(self) -> list[keras.Variable]:

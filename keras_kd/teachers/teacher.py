@@ -210,7 +210,7 @@ class Teacher(BaseTeacher):
 
     def prepare(self, x: Any) -> Any:
         """Return the model's part of a preprocessed batch."""
-        return select_inputs(self.model, self.preprocessing(x))
+        return select_inputs(self.model, self.preprocess(x))
 
     def watch(self, taps: Sequence[Tap]) -> "WatchedTeacher":
         """Return a callable that maps a batch to a dict from tap to tensor.
@@ -241,9 +241,7 @@ class WatchedTeacher:
     def __call__(self, x: Any) -> dict[Tap, Any]:
         """Run the teacher once on a batch, without gradients."""
         with backend.without_gradients():
-            if self.teacher.preprocessing is not None:
-                x = self.teacher.preprocessing(x)
-            _, outputs = self._tapped(x)
+            _, outputs = self._tapped(self.teacher.preprocess(x))
         return {tap: detach(value) for tap, value in outputs.items()}
 
 

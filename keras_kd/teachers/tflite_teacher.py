@@ -160,9 +160,7 @@ class WatchedTFLiteTeacher:
 
     def __call__(self, x: Any) -> dict[Tap, Any]:
         """Run the file once on a batch."""
-        if self.teacher.preprocessing is not None:
-            x = self.teacher.preprocessing(x)
-        outputs = self.teacher.run(x)
+        outputs = self.teacher.run(self.teacher.preprocess(x))
         return {
             tap: _to_logits(outputs[name], self.kinds.get(tap, "values"))
             for tap, name in self._outputs.items()

@@ -9,6 +9,7 @@ from keras import tree
 
 from keras_kd.models.keras_compat import is_loader
 from keras_kd.training.loaders import Loader
+from keras_kd.training.text import text_arrays
 from keras_kd.training.tf_data import dataset_from_batches, dataset_from_samples, is_dataset
 
 #: Samples in a batch of arrays.
@@ -45,6 +46,7 @@ def as_batches(
         return data
     if is_loader(data):
         return Loader.of(data)
+    data = text_arrays(data)
     if _is_arrays(data, inputs):
         return ArrayBatches(data, owner, batch_size)
     endless = isinstance(data, keras.utils.PyDataset) and data.num_batches is None

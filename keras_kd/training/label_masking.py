@@ -45,7 +45,13 @@ class LabelMasking:
         self._channel_axes = channel_axes
 
     def loss(
-        self, compiled: Any, labels: Labels, y_pred: Any, sample_weight: Any, share: Any = None
+        self,
+        compiled: Any,
+        labels: Labels,
+        y_pred: Any,
+        sample_weight: Any,
+        share: Any = None,
+        track: bool = True,
     ) -> Any:
         """Compute the compiled loss.
 
@@ -55,6 +61,7 @@ class LabelMasking:
             y_pred: The predictions, in the structure of the model.
             sample_weight: Sample weights, for all outputs or by output, or `None`.
             share: This replica's share of the samples, as `replica_share` returns it.
+            track: Whether the history of each output's loss is updated. Defaults to `True`.
 
         Returns:
             A scalar; under `tf.distribute` this replica's share of it.
@@ -73,7 +80,7 @@ class LabelMasking:
                 )
             given = per_output(sample_weight, name, self.names)
             value = self._output_loss(name, loss, found, prediction, given, share)
-            if tracker is not None:
+            if tracker is not None and track:
                 size = ops.shape(prediction)[0] if found.known is None else found.count
                 tracker.update_state(
                     backend.global_mean(value), sample_weight=backend.replica_share(size)[1]

@@ -52,6 +52,16 @@ def test_zeros_of_a_pruned_student_are_preserved(pruned, pruned_and_clustered):
     assert pruned_and_clustered.history["sparsity"] == pruned.history["sparsity"][-1:]
 
 
+def test_a_compiled_training_gives_the_values_of_an_eager_one(pruned):
+    arguments = {"data": toy.data(32), "batch_size": 8, "epochs": 2, "loss": toy.sparse_loss()}
+    arguments |= {"optimizer": keras.optimizers.SGD(0.1), "verbose": 0}
+    eager = runs.cluster(pruned.model, **arguments).model
+    compiled = kd.compression.cluster(pruned.model, 8, **arguments).model
+    for one, other in zip(eager.weights, compiled.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+        np.testing.assert_array_equal(one.numpy() == 0, other.numpy() == 0)
+
+
 def test_zeros_are_not_preserved_on_request(pruned):
     result = runs.cluster(pruned.model, preserve_sparsity=False)
     assert count_zeros(result.model.get_layer("dense").kernel) == 0

@@ -138,6 +138,23 @@ def test_given_exits_unlabeled_samples_and_a_schedule():
     np.testing.assert_allclose(logs["loss"][0], parts, rtol=1e-5)
 
 
+def test_a_loss_is_computed_at_the_exits_of_the_output_that_it_names():
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(4, name="hidden")(inputs)
+    heads = {name: layers.Dense(4, name=name)(hidden) for name in ("p", "q")}
+    student, (x, y) = keras.Model(inputs, heads), toy.vectors()
+    loss = kd.losses.DecoupledKD(student_tap="q")
+    model = kd.DeepSupervision(student, ["hidden"], loss)
+    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss(), run_eagerly=True)
+    labels = {"p": y, "q": y[::-1].copy()}
+    logs = model.fit(x, labels, batch_size=32, shuffle=False, verbose=0).history
+    exit_logits = model.exits["hidden.q"](tap(student, "hidden", x))
+    expected = np.mean(loss(student(x)["q"], exit_logits, labels["q"]))
+    np.testing.assert_allclose(logs["hidden_decoupled_kd"], [expected], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"must name one as its `student_tap`. Received: DIST"):
+        kd.DeepSupervision(student, ["hidden"], "dist")
+
+
 def test_a_loss_around_another_is_computed_at_each_exit():
     (x, y), student = toy.vectors(), toy.mlp("student")
     loss = kd.losses.LogitStandardization(kd.losses.SoftTargets(2.0), weight=3.0)

@@ -301,6 +301,118 @@ def test_self_distillation_has_a_loss_for_each_output(three):
     assert {name: found[name] for name in NAMES} == {name: [0.0] for name in NAMES}
 
 
+@pytest.fixture(scope="module")
+def mutual():
+    """Students of three outputs that teach each other, what `fit` logged, and the data."""
+    students = [three_outputs("a", 6, 0), three_outputs("b", 8, 1)]
+    model = kd.MutualLearning(students)
+    metrics = {"kind": ["accuracy"], "size": ["mae"]}
+    loss_weights = {"kind": 1.0, "tags": 1.0, "size": 2.0}
+    model.compile(keras.optimizers.SGD(0.0), THREE, loss_weights, metrics, run_eagerly=True)
+    x, y = three_labels()
+    y["tags"][:5, 1] = np.nan
+    weights = {"kind": np.linspace(0, 2, 16), "tags": np.ones(16), "size": np.ones(16)}
+    logs = model.fit(x, y, sample_weight=weights, batch_size=16, verbose=0).history
+    return model, logs, x, y, weights["kind"]
+
+
+@pytest.mark.parametrize("own", [0, 1])
+def test_students_that_teach_each_other_have_a_loss_for_each_output(mutual, own):
+    model, logs, x, y, weights = mutual
+    outputs = [student.predict(x, verbose=0) for student in model.students]
+    name, s, t = model.students[own].name, outputs[own], outputs[1 - own]
+    kinds = [soft_classes(t["kind"][i : i + 1], s["kind"][i : i + 1]) for i in range(16)]
+    right = {
+        "soft_targets_kind": (np.array(kinds) * weights).mean(),
+        "soft_targets_tags": soft_sigmoids(t["tags"], s["tags"]),
+        "logits_mse_size": squared(t["size"], s["size"]),
+    }
+    log_q = s["kind"] - np.log(np.exp(s["kind"]).sum(-1, keepdims=True))
+    tags = np.logaddexp(0, s["tags"]) - y["tags"] * s["tags"]
+    hard = {
+        "kind_loss": (-log_q[np.arange(16), y["kind"]] * weights).mean(),
+        "tags_loss": np.nanmean(tags),
+        "size_loss": squared(y["size"], s["size"]),
+    }
+    scores = {
+        "kind_accuracy": (s["kind"].argmax(-1) == y["kind"]).mean(),
+        "size_mae": np.abs(y["size"] - s["size"]).mean(),
+    }
+    for key, value in {**right, **hard, **scores}.items():
+        np.testing.assert_allclose(logs[f"{name}_{key}"], [value], rtol=1e-5, err_msg=key)
+
+
+def test_the_loss_of_students_that_teach_each_other_is_the_sum_over_their_outputs(mutual):
+    model, logs, x, _, _ = mutual
+    distilled = sum(logs[name][0] for name in model.objective.names)
+    hard = [logs[f"{s}_{o}_loss"][0] * (2 if o == "size" else 1) for s in "ab" for o in THREE]
+    assert len(model.objective.names) == 6
+    np.testing.assert_allclose(logs["student_loss"], [sum(hard)], rtol=1e-5)
+    np.testing.assert_allclose(logs["loss"], [sum(hard) + distilled], rtol=1e-5)
+    predicted = model.predict(x, verbose=0)
+    assert set(predicted) == {f"{s}_{o}" for s in "ab" for o in THREE}
+    expected = model.students[1].predict(x, verbose=0)["tags"]
+    np.testing.assert_allclose(predicted["b_tags"], expected, rtol=1e-5)
+
+
+def test_labels_of_several_outputs_are_checked_for_students_that_teach_each_other(mutual):
+    model, _, x, y, _ = mutual
+    with pytest.raises(ValueError, match="output 'kind' has 5 classes.*Received labels from 9"):
+        model.fit(x, {**y, "kind": np.full(16, 9)}, verbose=0)
+    with pytest.raises(
+        ValueError, match=r"expected the keys \['kind'.*Received: the keys \['sort'\]"
+    ):
+        model.fit(x, {**y, "sort": y["kind"]}, verbose=0)
+    copy = kd.MutualLearning.from_config(model.get_config())
+    copy.compile("sgd", THREE)
+    assert copy.objective.names == model.objective.names
+    assert model.best(x, y, "size_mae", mode="min") in model.students
+
+
+def test_exits_have_a_loss_for_each_output(tmp_path):
+    student = three_outputs("student", 6, 0)
+    model = kd.DeepSupervision(student, ["joined"], exit_loss_weight=0.25)
+    loss_weights = {"kind": 1.0, "tags": 1.0, "size": 2.0}
+    model.compile(keras.optimizers.SGD(0.0), THREE, loss_weights, run_eagerly=True)
+    x, y = three_labels()
+    y["tags"][:5, 1] = np.nan
+    weights = {"kind": np.linspace(0, 2, 16), "tags": np.ones(16), "size": np.ones(16)}
+    logs = model.fit(x, y, sample_weight=weights, batch_size=16, verbose=0).history
+    joined = keras.Model(student.inputs, student.get_layer("joined").output)(x)
+    assert list(model.exits) == [f"joined.{o}" for o in model.objective.student.output_names]
+    early = {name: np.asarray(model.exits[f"joined.{name}"](joined)) for name in THREE}
+    final = student.predict(x, verbose=0)
+    kinds = [soft_classes(final["kind"][i : i + 1], early["kind"][i : i + 1]) for i in range(16)]
+    soft = {
+        "joined_soft_targets_kind": (np.array(kinds) * weights["kind"]).mean(),
+        "joined_soft_targets_tags": soft_sigmoids(final["tags"], early["tags"]),
+        "joined_logits_mse_size": squared(final["size"], early["size"]),
+    }
+
+    def hard(outputs):
+        z, tags = outputs["kind"], outputs["tags"]
+        log_q = z - np.log(np.exp(z).sum(-1, keepdims=True))
+        return {
+            "kind_loss": (-log_q[np.arange(16), y["kind"]] * weights["kind"]).mean(),
+            "tags_loss": np.nanmean(np.logaddexp(0, tags) - y["tags"] * tags),
+            "size_loss": squared(y["size"], outputs["size"]),
+        }
+
+    found = {**soft, **hard(final)}  # The losses by output are those of the student.
+    sums = [
+        sum(v * (2 if k == "size_loss" else 1) for k, v in hard(o).items()) for o in (final, early)
+    ]
+    found |= dict(zip(("student_loss", "exit_loss"), sums, strict=True))
+    found["loss"] = sums[0] + 0.25 * sums[1] + sum(soft.values())
+    for name, value in found.items():
+        np.testing.assert_allclose(logs[name], [value], rtol=1e-5, err_msg=name)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded.run_eagerly = True
+    again = loaded.fit(x, y, sample_weight=weights, batch_size=16, verbose=0).history
+    np.testing.assert_allclose(again["loss"], logs["loss"], rtol=1e-5)
+
+
 def test_a_saved_distiller_keeps_the_losses_of_its_outputs(three, tmp_path):
     distiller, found, x, y = three
     distiller.save(tmp_path / "distiller.keras")

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.distillers.early_exits import ModelWithExits, build_exits
+from keras_kd.distillers.early_exits import ModelWithExits, build_exits, exit_name, split_exit
 from keras_kd.models.taps import Tap
 from tests import toy
 from tests.distillers.models import tap
@@ -56,6 +56,41 @@ def test_the_default_exit_maps_each_kind_of_tap_to_logits(student, at, kinds):
         assert type(found) is kinds
     shape = student.get_layer(at).output.shape
     assert found.compute_output_shape(shape) == tuple(student.output_shape)
+
+
+def two_outputs():
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(4, name="hidden")(inputs)
+    heads = {name: layers.Dense(units, name=name)(hidden) for name, units in (("p", 3), ("q", 2))}
+    return keras.Model(inputs, heads, name="two")
+
+
+def test_each_of_several_outputs_has_an_exit_at_each_tap():
+    student, (x, _) = two_outputs(), toy.vectors()
+    given = {"hidden": {"p": layers.Dense(3), "q": layers.Dense(2)}}
+    for exits in (["hidden"], given):
+        found = build_exits(student, exits, "auto")
+        assert set(found) == {"hidden.p", "hidden.q"}
+        tapped = ModelWithExits(found, [], student, [Tap("hidden.p", True), Tap("q", True)])
+        assert tapped.shapes[Tap("hidden.q", True)] == (None, 2)
+        assert [tapped.output_of(n) for n in ("hidden.q", "p", "hidden", None)] == [
+            *("q", "p"),
+            *(None, None),
+        ]
+        hidden = tap(student, "hidden", x)
+        expected = found["hidden.p"](hidden)
+        np.testing.assert_allclose(tapped(x)[1][Tap("hidden.p", True)], expected, rtol=1e-6)
+    assert build_exits(student, given, "auto")["hidden.p"] is given["hidden"]["p"]
+    for wrong in (layers.Dense(3), {"p": layers.Dense(3)}):
+        with pytest.raises(ValueError, match=r"must be a dict with a layer for each. Received"):
+            build_exits(student, {"hidden": wrong}, "auto")
+
+
+def test_the_name_of_an_exit_tells_its_tap_and_its_output():
+    for tap_name, output in (("a/b", "p"), ("a.p", "q.r"), ("a", "r")):
+        outputs = ["p", "q.r", "r"]
+        assert split_exit(exit_name(tap_name, output, outputs), outputs) == (tap_name, output)
+    assert split_exit(exit_name("a.p", "p", ["p"]), ["p"]) == ("a.p", "p")
 
 
 def test_a_given_exit_is_used_and_built():

@@ -214,7 +214,7 @@ def test_predict_returns_the_outputs_of_each_student(trained):
         ),
         (
             lambda: [toy.mlp("a"), keras.Model((i := keras.Input((5,))), [i, i], name="b")],
-            r"one output. Received: \['b'\]",
+            "outputs of student 'b' must have different names",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Arguments that all teachers share."""
 
+import numpy as np
 import pytest
 
 import keras_kd as kd
@@ -43,3 +44,14 @@ def test_a_dict_batch_must_have_what_the_teacher_takes():
     teacher.preprocessing = lambda x: x
     assert teacher.check_batch(x) is None
     assert kd.Teacher(toy.named("t")).check_batch(x) is None
+
+
+def test_a_preprocessing_that_fails_on_a_dict_batch_is_named():
+    x = {"a": np.ones((2, 5)), "b": np.zeros((2, 5))}
+    for wrong in (lambda x: x + 1, lambda x: x["c"], lambda x: x.shape):
+        teacher = kd.Teacher(toy.mlp("teacher"), preprocessing=wrong)
+        with pytest.raises(ValueError, match=r"'teacher': its `preprocessing` .*\['a', 'b'\]"):
+            teacher.preprocess(x)
+    with pytest.raises(TypeError, match="can only concatenate"):
+        kd.Teacher(toy.mlp("t"), preprocessing=lambda x: x + 1).preprocess("text")
+    assert kd.Teacher(toy.mlp("t")).preprocess(x) is x

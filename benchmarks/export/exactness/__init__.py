@@ -1,1 +1,0 @@
-"""Networks and data of the benchmark of quantized models and their files."""

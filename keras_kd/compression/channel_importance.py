@@ -1,0 +1,110 @@
+"""How much each channel of a model matters."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_kd.compression.channel_groups import ChannelGroups
+from keras_kd.compression.channel_tracer import Slot
+from keras_kd.compression.training import Training
+from keras_kd.models.copy import copy_model
+
+IMPORTANCES = ("magnitude", "taylor", "random")
+
+
+def magnitude_scores(found: ChannelGroups) -> dict[int, float]:
+    """Return the squared size of the weights of each unit, relative to the mean in each weight."""
+    scores: dict[int, float] = {}
+    for slot in found.tracer.slots:
+        value = keras.ops.convert_to_numpy(slot.variable).astype("float64")
+        sizes = np.square(value).sum(axis=_others(slot))
+        mean = sizes.mean()
+        for unit, size in zip(found.tracer.roots(slot.channels), sizes, strict=True):
+            share = size / mean if mean else 0.0
+            scores[int(unit)] = scores.get(int(unit), 0.0) + float(share)
+    return scores
+
+
+def random_scores(found: ChannelGroups, seed: int) -> dict[int, float]:
+    """Return random scores."""
+    rng = np.random.default_rng(seed)
+    return {unit: float(rng.random()) for group in found.groups for unit in group.units}
+
+
+def taylor_scores(model: keras.Model, found: ChannelGroups, plan: Training) -> dict[int, float]:
+    """Return the squared change of the loss that removing each unit causes, to first order.
+
+    A copy of the model runs over the data, with the loss of a training but without updates.
+
+    Args:
+        model: The model.
+        found: Its channels.
+        plan: The data and the loss.
+
+    Reference:
+        Molchanov et al. 2019, arXiv:1906.10771.
+    """
+    copy = copy_model(model)
+    variables = dict(zip(map(id, model.weights), copy.weights, strict=True))
+    rule = TaylorScores(found, variables)
+    trainable = {id(variable) for variable in copy.trainable_variables}
+    if not any(id(variables[id(slot.variable)]) in trainable for slot in rule.slots):
+        raise ValueError(f"importance='taylor' needs gradients, and '{model.name}' is frozen.")
+    plan.distill(copy, rule)
+    return dict(zip(rule.units, ops.convert_to_numpy(rule.scores).tolist(), strict=True))
+
+
+class TaylorScores(keras.layers.Layer):
+    """A rule that changes no weights, and sums up how much the loss depends on each unit.
+
+    The output of a unit is what its readers multiply with their weights, so the derivative by a
+    factor before it is the sum of gradient times weight over these weights.
+
+    Args:
+        found: The channels of a model.
+        variables: By the id of a weight, the weight that is trained in its place.
+    """
+
+    def __init__(self, found: ChannelGroups, variables: dict[int, keras.Variable]) -> None:
+        super().__init__(name="taylor_scores", autocast=False)
+        self.units = [unit for group in found.groups for unit in group.units]
+        places = {unit: place for place, unit in enumerate(self.units)}
+        self.slots = tuple(slot for slot in found.tracer.slots if slot.role == "in")
+        # One more place, for what cannot be removed.
+        last = len(self.units)
+        numbers = [
+            np.array([places.get(int(u), last) for u in found.tracer.roots(s.channels)], "int32")
+            for s in self.slots
+        ]
+        trained = [variables[id(slot.variable)] for slot in self.slots]
+        # In a function, so that Keras does not take the weights for weights of this layer.
+        self._parts: Callable[[], Any] = lambda: zip(self.slots, trained, numbers, strict=True)
+        self.scores = self.add_weight((last,), "zeros", "float32", trainable=False, name="scores")
+        self.built = True
+
+    def update(
+        self,
+        gradients: Sequence[Any],
+        variables: Sequence[keras.Variable],
+        apply: Callable[[Sequence[Any]], None],
+    ) -> None:
+        """Add the scores of a batch; see `WeightRule`."""
+        by_id = {id(v): g for v, g in zip(variables, gradients, strict=True)}
+        count = len(self.units) + 1
+        total = ops.zeros((count,), "float32")
+        for slot, variable, numbers in self._parts():
+            gradient = by_id.get(id(variable))
+            if gradient is None:
+                continue
+            product = ops.convert_to_tensor(gradient, sparse=False) * variable
+            sums = ops.cast(ops.sum(product, axis=_others(slot)), "float32")
+            total = total + ops.segment_sum(sums, ops.convert_to_tensor(numbers), count)
+        self.scores.assign_add(ops.square(total)[:-1])
+
+
+def _others(slot: Slot) -> tuple[int, ...]:
+    """Return the other axes of the weight of a slot."""
+    return tuple(axis for axis in range(len(slot.variable.shape)) if axis != slot.axis)

@@ -1,0 +1,255 @@
+"""Structured pruning: remove channels for good, and keep the weights of the others."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_kd.compression.channel_groups import ChannelGroup, ChannelGroups, channel_groups
+from keras_kd.compression.channel_importance import (
+    IMPORTANCES,
+    magnitude_scores,
+    random_scores,
+    taylor_scores,
+)
+from keras_kd.compression.channel_surgery import Removal, remove_blocks
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, resolve_skip
+from keras_kd.compression.model_size import ModelSize, predict_size
+from keras_kd.compression.residual_blocks import ResidualBlock, find_blocks, select_blocks
+from keras_kd.compression.training import Training
+from keras_kd.files import text_fields
+from keras_kd.training.keywords import explain_keywords
+
+_BISECTIONS = 40
+_BUDGETS = {"max_parameters": "parameters", "max_macs": "macs", "max_bytes": "int8_bytes"}
+
+
+@dataclass(frozen=True)
+class ShrinkResult:
+    """Result of `kd.compression.shrink`.
+
+    Attributes:
+        model: The smaller model.
+        found: The channels of the original, and what was left whole.
+        kept: By group, how many of its channels remain.
+        before: The size of the original.
+        after: The size of the smaller model.
+        removed_blocks: The additions whose residual blocks are removed.
+    """
+
+    model: keras.Model
+    found: ChannelGroups
+    kept: Mapping[str, int]
+    before: ModelSize
+    after: ModelSize
+    removed_blocks: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> LayerPlans:
+        """What happened to each group of channels and to the layers left whole, as a table."""
+        groups = {group.name: group for group in self.found.groups}
+        shrunk = [
+            LayerPlan(name, "channels", "shrunk", f"{count} of {len(groups[name])} remain")
+            for name, count in self.kept.items()
+        ]
+        whole = [LayerPlan(name, "", "left", why) for name, why in self.found.whole.items()]
+        return LayerPlans([*shrunk, *whole])
+
+    def __repr__(self) -> str:
+        fields = {"model": self.model.name, "found": self.found}
+        return text_fields("ShrinkResult", {**fields, "before": self.before, "after": self.after})
+
+
+@explain_keywords(Training)
+def shrink(
+    model: keras.Model,
+    ratio: float | None = None,
+    *,
+    max_parameters: int | None = None,
+    max_macs: int | None = None,
+    max_bytes: int | None = None,
+    depth: float = 1.0,
+    importance: str = "magnitude",
+    skip: Sequence[str] = (),
+    seed: int = 0,
+    data: Any = None,
+    epochs: int = 1,
+    **training: Any,
+) -> ShrinkResult:
+    """Remove the channels, units and attention heads of a model that matter least.
+
+    Builds a smaller plain Keras model, a student for its teacher, that keeps the weights of
+    everything else. Channels that additions, concatenations or other operations couple are removed
+    together. The same share of each group of channels remains, at least one. The smaller model
+    computes what the original computes if the removed channels are not read; distill it with the
+    original as its teacher.
+
+    Args:
+        model: A built and trained Functional or Sequential `keras.Model`, which is not changed.
+        ratio: The share of channels that remain in each group, in (0, 1]. Defaults to 0.5 unless
+            there is a budget or a `depth`.
+        max_parameters: A budget in place of `ratio`: the largest number of weights.
+        max_macs: A budget: the largest number of multiply-accumulate operations per sample.
+        max_bytes: A budget: the largest size of the int8 file, which is estimated.
+        depth: The share of residual blocks that remain, in (0, 1]: of those whose branch has the
+            same kinds of layers and the same shape, evenly spaced. A removed block passes its
+            input on. With a `depth` alone, `ratio` is 1. Defaults to 1.
+        importance: What decides which channels remain: `"magnitude"`, the size of their weights;
+            `"taylor"`, the change of the loss on `data` without them, to first order; or
+            `"random"`. Defaults to `"magnitude"`.
+        skip: Layers, or their names, all of whose channels remain. Defaults to none.
+        seed: Seed for `importance="random"`. Defaults to 0.
+        data: For `importance="taylor"`: data as in `kd.compression.Training`. Defaults to `None`.
+        epochs: For `importance="taylor"`: passes over `data`. Defaults to 1.
+        **training: For `importance="taylor"`: other arguments of `kd.compression.Training`, with a
+            `loss` on the labels or `teachers`, or both.
+
+    Returns:
+        The `ShrinkResult`.
+
+    Raises:
+        ValueError: If an argument is out of range, a budget cannot be met (the message says which
+            can), the model is subclassed, or nothing can be removed.
+
+    Example:
+        >>> small = kd.compression.shrink(teacher, 0.5).model
+        >>> distiller = kd.Distiller(small, teacher)
+    """
+    budgets = {"max_parameters": max_parameters, "max_macs": max_macs, "max_bytes": max_bytes}
+    budgets = {name: value for name, value in budgets.items() if value is not None}
+    _check(ratio, budgets, importance, data, training)
+    whole, blocks = model, _blocks_to_remove(model, depth)
+    if blocks:
+        model = remove_blocks(model, blocks)
+    found = channel_groups(model)
+    groups = _without_skipped(whole, found, skip)
+    if not groups and not blocks:
+        raise ValueError(
+            f"'{model.name}' has no channels that can be removed. Its channels:\n{found}"
+        )
+    if importance == "taylor":
+        plan = Training(data=data, epochs=epochs, **{"verbose": 0, **training})
+        scores = taylor_scores(model, found, plan)
+    elif importance == "random":
+        scores = random_scores(found, seed)
+    else:
+        scores = magnitude_scores(found)
+
+    def plan_removal(share: float) -> tuple[Removal, ModelSize]:
+        removal = Removal(found, _select(groups, scores, share))
+        return removal, predict_size(found.graph, model.weights, removal.shape)
+
+    if ratio is None:
+        ratio = 0.5 if depth == 1 else 1.0
+    share = _solve(plan_removal, budgets) if budgets else ratio
+    removal, after = plan_removal(share)
+    kept = {group.name: _count(group, share) for group in groups}
+    graph = channel_groups(whole).graph if blocks else found.graph
+    before = predict_size(graph, whole.weights, lambda variable: tuple(variable.shape))
+    removed = tuple(block.name for block in blocks)
+    return ShrinkResult(removal.apply(model), found, kept, before, after, removed)
+
+
+def _blocks_to_remove(model: keras.Model, depth: float) -> list[ResidualBlock]:
+    """Return the residual blocks to remove.
+
+    Raises:
+        ValueError: If the share is out of range, or the model has no residual blocks.
+    """
+    if not isinstance(depth, (int, float)) or not 0 < depth <= 1:
+        raise ValueError(f"`depth` must be in (0, 1]. Received: depth={depth!r}")
+    if depth == 1:
+        return []
+    blocks = find_blocks(channel_groups(model).graph)
+    if not blocks:
+        raise ValueError(
+            f"'{model.name}' has no residual blocks that can be removed: branches whose result is "
+            f"added to their input. Omit `depth`. Received: depth={depth}"
+        )
+    return select_blocks(blocks, depth)
+
+
+def _check(
+    ratio: Any,
+    budgets: Mapping[str, int],
+    importance: str,
+    data: Any,
+    training: Mapping[str, Any],
+) -> None:
+    if len(budgets) + (ratio is not None) > 1:
+        received = {**budgets, **({} if ratio is None else {"ratio": ratio})}
+        raise ValueError(
+            "Pass a `ratio` or one budget (`max_parameters`, `max_macs`, or `max_bytes`). "
+            f"Received: {received}"
+        )
+    if ratio is not None and (not isinstance(ratio, (int, float)) or not 0 < ratio <= 1):
+        raise ValueError(f"`ratio` must be in (0, 1]. Received: ratio={ratio!r}")
+    for name, value in budgets.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")
+    if importance not in IMPORTANCES:
+        raise ValueError(
+            f"`importance` must be one of {IMPORTANCES}. Received: importance={importance!r}"
+        )
+    if (importance == "taylor") != (data is not None):
+        raise ValueError(
+            "importance='taylor' needs `data`, and the others need none. Received: "
+            f"importance={importance!r}, data={type(data).__name__}"
+        )
+    if training and importance != "taylor":
+        raise ValueError(
+            f"{sorted(training)} are for importance='taylor'. Received: importance={importance!r}"
+        )
+
+
+def _without_skipped(model: keras.Model, found: ChannelGroups, skip: Any) -> list[ChannelGroup]:
+    """Return the groups that no skipped layer makes."""
+    names = resolve_skip(skip, model, found.graph.calls)
+    return [group for group in found.groups if not set(names) & set(group.makers)]
+
+
+def _count(group: ChannelGroup, share: float) -> int:
+    """Return how many channels of a group remain."""
+    # Not one more because of rounding: 0.7 · 10 is 7.000000000000001.
+    return max(1, math.ceil(round(share * len(group), 9)))
+
+
+def _select(groups: Sequence[ChannelGroup], scores: Mapping[int, float], share: float) -> list[int]:
+    """Return the units to remove: the least important ones of each group."""
+    removed = []
+    for group in groups:
+        ordered = sorted(group.units, key=lambda unit: (-scores.get(unit, 0.0), unit))
+        removed += ordered[_count(group, share) :]
+    return removed
+
+
+def _solve(plan_removal: Any, budgets: Mapping[str, int]) -> float:
+    """Return the largest share of channels with which a budget is met.
+
+    Raises:
+        ValueError: If even one channel of each group is too much.
+    """
+    ((name, budget),) = budgets.items()
+
+    def size(share: float) -> int:
+        value = getattr(plan_removal(share)[1], _BUDGETS[name])
+        if value is None:
+            raise ValueError(
+                f"`{name}` needs a model with known shapes: build it with a fixed input shape."
+            )
+        return value
+
+    low, high = 0.0, 1.0
+    if size(high) <= budget:
+        return high
+    if (smallest := size(low)) > budget:
+        raise ValueError(
+            f"`{name}` must be at least {smallest:,}: that is the size with one channel of each "
+            f"group. Received: {name}={budget:,}. Start from a smaller model."
+        )
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if size(middle) <= budget else (low, middle)
+    return low

@@ -1,0 +1,47 @@
+"""Parameters and multiplications are those of the real model and file."""
+
+import keras
+import pytest
+from keras import layers
+
+import keras_kd as kd
+from keras_kd.compression.channel_groups import channel_groups
+from keras_kd.compression.model_size import predict_size
+from keras_kd.litert.cost import cost
+
+
+def size_of(model):
+    graph = channel_groups(model).graph
+    return predict_size(graph, model.weights, lambda variable: tuple(variable.shape))
+
+
+def test_parameters_and_multiplications_are_those_of_the_file(tmp_path):
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.DepthwiseConv2D(3, padding="same")(x)
+    x = layers.Conv2DTranspose(5, 2, 2)(layers.SeparableConv2D(6, 3)(x))
+    x = layers.Dense(7)(layers.Flatten()(x))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    found = size_of(model)
+    assert found.parameters == model.count_params()
+    path = kd.export.to_tflite(model, tmp_path / "model.tflite").path
+    assert found.macs == cost(path.read_bytes()).macs
+
+
+def test_multiplications_of_attention_and_recurrent_layers():
+    x = inputs = keras.Input((5, 6))
+    x = layers.MultiHeadAttention(2, 3)(x, x)
+    model = keras.Model(inputs, x)
+    # Four projections of 5 tokens between 6 and 6 channels, and two products of 5 × 5 × 6.
+    assert size_of(model).macs == 4 * 5 * 36 + 2 * 150
+    model = keras.Sequential([keras.Input((5, 6)), layers.GRU(4)])
+    assert size_of(model).macs == 5 * (6 + 4) * 12
+
+
+@pytest.mark.parametrize("shape", [(None, 3), (None, None, 3)])
+def test_an_unknown_shape_has_no_number_of_multiplications(shape):
+    layer = layers.Conv1D(4, 3) if len(shape) == 2 else layers.Conv2D(4, 3)
+    model = keras.Sequential([keras.Input(shape), layer])
+    assert size_of(model).macs is None
+    assert size_of(model).int8_bytes > model.count_params()
