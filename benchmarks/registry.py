@@ -28,6 +28,7 @@ MODULES = {
     "merging_classes": "benchmarks.accuracy.merging_classes",
     "noisy_teacher": "benchmarks.accuracy.noisy_teacher",
     "pruning_engines": "benchmarks.export.pruning_engines",
+    "qat_exactness": "benchmarks.export.qat_exactness",
     "quantization_aware": "benchmarks.export.quantization_aware",
     "replicas": "benchmarks.robustness.replicas",
     "scaling": "benchmarks.speed.scaling",
