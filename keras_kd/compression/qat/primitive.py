@@ -13,6 +13,7 @@ from keras_kd.compression.qat.folding import find_folds
 from keras_kd.compression.tfmot.convert import call_arguments, open_student, sort_calls
 from keras_kd.compression.tfmot.parity import relative_difference
 from keras_kd.models.graph import Call, Graph
+from keras_kd.models.inputs import call_model
 from keras_kd.models.logits import COMPUTE_AND_ACTIVATE
 from keras_kd.models.precision import compute_in_float32
 
@@ -93,7 +94,9 @@ def _emit_call(emit: Emitter, call: Call, args: tuple, kwargs: dict) -> object:
 
 def _check(student: keras.Model, model: keras.Model, x: Any) -> None:
     with compute_in_float32(student):
-        difference = relative_difference(student(x, training=False), model(x, training=False))
+        difference = relative_difference(
+            call_model(student, x, training=False), call_model(model, x, training=False)
+        )
     if difference > TOLERANCE:
         raise ValueError(
             f"The layers of '{student.name}' cannot be rebuilt for quantization: the outputs "
