@@ -21,6 +21,7 @@ MODULES = {
     "first_step": "benchmarks.speed.first_step",
     "fuzzing": "benchmarks.robustness.fuzzing",
     "headline": "benchmarks.export.headline",
+    "imdb_keras_hub": "benchmarks.accuracy.imdb_keras_hub",
     "int8_export": "benchmarks.export.int8",
     "loss_cost": "benchmarks.speed.loss_cost",
     "loss_shelf": "benchmarks.accuracy.loss_shelf",
