@@ -30,7 +30,7 @@ def run(cell, seed, quick):
     training = training_arguments("quantize_aware", True, seed, quick)
     students = {"float": train_copy(start, training)}
     training = training_arguments("quantize_aware", True, seed, quick)
-    students["qat"] = kd.compression.quantize_aware(start, **training).model
+    students["qat"] = kd.compression.quantize_aware(start, engine="tfmot", **training).model
     return measure_files(students, quick)
 
 

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 from keras import ops, tree
 
@@ -187,7 +186,8 @@ def _sums(rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Any, 
         rows = hash_strings(rows)
     if rows.dtype.kind in "biu":
         return (rows.astype("int64") * integers).sum(axis=1), 0.0, 0.0
-    unit = float(ml_dtypes.finfo(rows.dtype).eps)
+    # NumPy does not know the type bfloat16.
+    unit = 2.0**-7 if rows.dtype.name == "bfloat16" else float(np.finfo(rows.dtype).eps)
     rows = rows.astype("float64")
     kinds = np.isnan(rows) + 2 * np.isposinf(rows) + 3 * np.isneginf(rows)
     rows = np.where(kinds, 0.0, rows)

@@ -1,6 +1,6 @@
 """Build the model that is left when channels are removed; it keeps the other weights."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
@@ -8,6 +8,7 @@ import numpy as np
 from keras import tree
 
 from keras_kd.compression.channel_groups import ChannelGroups
+from keras_kd.compression.residual_blocks import ResidualBlock
 from keras_kd.models.copy import copy_layer
 from keras_kd.models.graph import is_graph
 from keras_kd.models.keras_compat import run_graph
@@ -52,11 +53,20 @@ class Removal:
         for resize in self._tracer.resizes:
             count = len(self.remaining(resize.channels))
             changes.setdefault(id(resize.layer), {})[resize.argument] = resize.make(count)
-        builder = _Builder(changes)
+        builder = _Builder(changes, {})
         smaller = builder.build(model, None)
         for old, new in builder.pairs:
             new.set_weights([self.reduce(variable) for variable in old.weights])
         return smaller
+
+
+def remove_blocks(model: keras.Model, blocks: Sequence[ResidualBlock]) -> keras.Model:
+    """Return a model without some of its residual blocks; the given one is not changed."""
+    builder = _Builder({}, {id(block.operation): block.skip for block in blocks})
+    smaller = builder.build(model, None)
+    for old, new in builder.pairs:
+        new.set_weights(old.get_weights())
+    return smaller
 
 
 class _Builder:
@@ -64,10 +74,11 @@ class _Builder:
 
     Args:
         changes: By the id of a layer, the changed entries of its configuration.
+        skips: By the id of an addition that is left out, which of its inputs takes its place.
     """
 
-    def __init__(self, changes: dict[int, dict[str, Any]]) -> None:
-        self._changes = changes
+    def __init__(self, changes: dict[int, dict[str, Any]], skips: dict[int, int]) -> None:
+        self._changes, self._skips = changes, skips
         self._made: dict[int, keras.layers.Layer] = {}
         self.pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
 
@@ -86,6 +97,8 @@ class _Builder:
         return keras.Model(own, outputs, name=model.name)
 
     def _call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if id(operation) in self._skips:
+            return tree.flatten(args)[self._skips[id(operation)]]
         if not isinstance(operation, keras.layers.Layer):
             return operation(*args, **kwargs)
         if id(operation) not in self._made:

@@ -11,7 +11,7 @@ from keras_kd.files import ShortRepr, text_fields, text_table
 from keras_kd.models.tap_names import resolve_tap, tap_names
 
 #: Values of `LayerPlan.action`.
-ACTIONS = ("pruned", "clustered", "quantized", "rewritten", "left", "refused")
+ACTIONS = ("pruned", "clustered", "quantized", "rewritten", "shrunk", "left", "refused")
 
 
 @dataclass(frozen=True, repr=False)

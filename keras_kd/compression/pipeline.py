@@ -14,6 +14,7 @@ from keras_kd.compression.cluster import cluster
 from keras_kd.compression.layer_plan import LayerPlans, Result
 from keras_kd.compression.prune import prune
 from keras_kd.compression.quantize_aware import build_for_training, quantize_aware
+from keras_kd.compression.shrink import ShrinkResult, shrink
 from keras_kd.compression.stage import VERSION, Stage, StageFolder, save_student, save_weights
 from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.training import Training
@@ -38,6 +39,10 @@ _FILE, _FACTS = "student.tflite", "file.json"
 _SAMPLES = 300  # For the calibration of an export.
 #: The arguments that are data.
 _DATA = ("data", "validation_data")
+#: The arguments of `shrink` beside those of `Training`, and those that its Taylor scores share.
+_BUDGETS = ("max_parameters", "max_macs", "max_bytes")
+_OF_SHRINK = ("ratio", *_BUDGETS, "depth", "importance", "skip", "seed")
+_OF_TAYLOR = ("data", "loss", "teachers", "losses", "student_loss_weight", "batch_size")
 
 
 def _distill(student: keras.Model, **training: Any) -> Result:
@@ -46,12 +51,28 @@ def _distill(student: keras.Model, **training: Any) -> Result:
     return Result(model, Training(**training).distill(model, rule), LayerPlans())
 
 
+def _shrink(student: keras.Model, **arguments: Any) -> Result:
+    """Shrink a student, and train it with the other arguments."""
+    result = _without_training(student, arguments)
+    training = {name: x for name, x in arguments.items() if name not in _OF_SHRINK}
+    history = Training(**training).distill(result.model)
+    return Result(result.model, history, result.layers)
+
+
+def _without_training(student: keras.Model, arguments: Mapping[str, Any]) -> ShrinkResult:
+    """Shrink a student."""
+    taylor = arguments.get("importance") == "taylor"
+    names = (*_OF_SHRINK, *_OF_TAYLOR) if taylor else _OF_SHRINK
+    return shrink(student, **{name: arguments[name] for name in names if name in arguments})
+
+
 #: By technique, the function that runs a stage, and what else it gets its arguments from.
 _FUNCTIONS = {
     "distill": (_distill, Training),
     "prune": (prune, Training),
     "cluster": (cluster, Training),
     "quantize_aware": (quantize_aware, Training),
+    "shrink": (_shrink, shrink, Training),
     "export": (to_tflite,),
 }
 
@@ -90,7 +111,7 @@ def pipeline(
     monitor: str | None = "auto",
     **training: Any,
 ) -> PipelineResult:
-    """Distill, prune, cluster, quantize, and export a student, one stage after the other.
+    """Distill, shrink, prune, cluster, quantize, and export a student, one stage after the other.
 
     Each stage starts from the best epoch of the previous one. The result of each finished stage is
     stored in its own folder in `directory`, so another call resumes with the first unfinished
@@ -286,6 +307,8 @@ def _build_result_model(
     technique: str, model: keras.Model, arguments: Mapping[str, Any]
 ) -> keras.Model:
     """Return a model with the structure that a stage produces, to load its weights into."""
+    if technique == "shrink":
+        return _without_training(model, arguments).model
     if technique != "quantize_aware":
         return copy_model(model)
     return build_for_training(model, **arguments)

@@ -97,7 +97,7 @@ def quantize_aware(
         )
     plan.require_plain_weights()
     rounding = Rounding(preserve_sparsity, preserve_clusters)
-    model, layers = _build(student, plan, rounding, skip)
+    model, layers = _build(student, plan, rounding, skip, next(plan.sample_batches(1)))
     layers.announce("quantized", student.name, plan.verbose)
     calibrate(model, plan.sample_batches(SAMPLES))
 
@@ -128,7 +128,7 @@ def build_for_training(
 
 
 def _build(
-    student: keras.Model, plan: Training, rounding: Rounding, skip: Sequence[str]
+    student: keras.Model, plan: Training, rounding: Rounding, skip: Sequence[str], x: Any = None
 ) -> tuple[keras.Model, LayerPlans]:
     skip = resolve_skip(skip, student, open_student(student).calls)
-    return build_quantized(student, rounding, plan.student_taps(student), skip)
+    return build_quantized(student, rounding, plan.student_taps(student), skip, x)

@@ -14,9 +14,10 @@ from keras_kd.compression.channel_importance import (
     random_scores,
     taylor_scores,
 )
-from keras_kd.compression.channel_surgery import Removal
-from keras_kd.compression.layer_plan import resolve_skip
+from keras_kd.compression.channel_surgery import Removal, remove_blocks
+from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, resolve_skip
 from keras_kd.compression.model_size import ModelSize, predict_size
+from keras_kd.compression.residual_blocks import ResidualBlock, find_blocks, select_blocks
 from keras_kd.compression.training import Training
 from keras_kd.files import text_fields
 from keras_kd.training.keywords import explain_keywords
@@ -35,6 +36,7 @@ class ShrinkResult:
         kept: By group, how many of its channels remain.
         before: The size of the original.
         after: The size of the smaller model.
+        removed_blocks: The additions whose residual blocks are removed.
     """
 
     model: keras.Model
@@ -42,6 +44,18 @@ class ShrinkResult:
     kept: Mapping[str, int]
     before: ModelSize
     after: ModelSize
+    removed_blocks: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> LayerPlans:
+        """What happened to each group of channels and to the layers left whole, as a table."""
+        groups = {group.name: group for group in self.found.groups}
+        shrunk = [
+            LayerPlan(name, "channels", "shrunk", f"{count} of {len(groups[name])} remain")
+            for name, count in self.kept.items()
+        ]
+        whole = [LayerPlan(name, "", "left", why) for name, why in self.found.whole.items()]
+        return LayerPlans([*shrunk, *whole])
 
     def __repr__(self) -> str:
         fields = {"model": self.model.name, "found": self.found}
@@ -56,6 +70,7 @@ def shrink(
     max_parameters: int | None = None,
     max_macs: int | None = None,
     max_bytes: int | None = None,
+    depth: float = 1.0,
     importance: str = "magnitude",
     skip: Sequence[str] = (),
     seed: int = 0,
@@ -74,10 +89,13 @@ def shrink(
     Args:
         model: A built and trained Functional or Sequential `keras.Model`, which is not changed.
         ratio: The share of channels that remain in each group, in (0, 1]. Defaults to 0.5 unless
-            there is a budget.
+            there is a budget or a `depth`.
         max_parameters: A budget in place of `ratio`: the largest number of weights.
         max_macs: A budget: the largest number of multiply-accumulate operations per sample.
         max_bytes: A budget: the largest size of the int8 file, which is estimated.
+        depth: The share of residual blocks that remain, in (0, 1]: of those whose branch has the
+            same kinds of layers and the same shape, evenly spaced. A removed block passes its
+            input on. With a `depth` alone, `ratio` is 1. Defaults to 1.
         importance: What decides which channels remain: `"magnitude"`, the size of their weights;
             `"taylor"`, the change of the loss on `data` without them, to first order; or
             `"random"`. Defaults to `"magnitude"`.
@@ -102,9 +120,12 @@ def shrink(
     budgets = {"max_parameters": max_parameters, "max_macs": max_macs, "max_bytes": max_bytes}
     budgets = {name: value for name, value in budgets.items() if value is not None}
     _check(ratio, budgets, importance, data, training)
+    whole, blocks = model, _blocks_to_remove(model, depth)
+    if blocks:
+        model = remove_blocks(model, blocks)
     found = channel_groups(model)
-    groups = _without_skipped(model, found, skip)
-    if not groups:
+    groups = _without_skipped(whole, found, skip)
+    if not groups and not blocks:
         raise ValueError(
             f"'{model.name}' has no channels that can be removed. Its channels:\n{found}"
         )
@@ -120,11 +141,34 @@ def shrink(
         removal = Removal(found, _select(groups, scores, share))
         return removal, predict_size(found.graph, model.weights, removal.shape)
 
-    before = predict_size(found.graph, model.weights, lambda variable: tuple(variable.shape))
-    share = (0.5 if ratio is None else ratio) if not budgets else _solve(plan_removal, budgets)
+    if ratio is None:
+        ratio = 0.5 if depth == 1 else 1.0
+    share = _solve(plan_removal, budgets) if budgets else ratio
     removal, after = plan_removal(share)
     kept = {group.name: _count(group, share) for group in groups}
-    return ShrinkResult(removal.apply(model), found, kept, before, after)
+    graph = channel_groups(whole).graph if blocks else found.graph
+    before = predict_size(graph, whole.weights, lambda variable: tuple(variable.shape))
+    removed = tuple(block.name for block in blocks)
+    return ShrinkResult(removal.apply(model), found, kept, before, after, removed)
+
+
+def _blocks_to_remove(model: keras.Model, depth: float) -> list[ResidualBlock]:
+    """Return the residual blocks to remove.
+
+    Raises:
+        ValueError: If the share is out of range, or the model has no residual blocks.
+    """
+    if not isinstance(depth, (int, float)) or not 0 < depth <= 1:
+        raise ValueError(f"`depth` must be in (0, 1]. Received: depth={depth!r}")
+    if depth == 1:
+        return []
+    blocks = find_blocks(channel_groups(model).graph)
+    if not blocks:
+        raise ValueError(
+            f"'{model.name}' has no residual blocks that can be removed: branches whose result is "
+            f"added to their input. Omit `depth`. Received: depth={depth}"
+        )
+    return select_blocks(blocks, depth)
 
 
 def _check(

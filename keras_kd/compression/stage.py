@@ -13,7 +13,7 @@ from keras_kd.files import atomic_folder, read_json, text_fields, write_json
 from keras_kd.recipes.fingerprints import differing_names
 
 #: The techniques of a stage.
-TECHNIQUES = ("distill", "prune", "cluster", "quantize_aware", "export")
+TECHNIQUES = ("distill", "shrink", "prune", "cluster", "quantize_aware", "export")
 #: Version of the configuration that a stage folder records.
 VERSION = 2
 _SEED = (
@@ -27,7 +27,8 @@ class Stage:
     """A stage of `kd.compression.pipeline`.
 
     Args:
-        technique: `"distill"` trains the student without compressing it; `"prune"`, `"cluster"`,
+        technique: `"distill"` trains the student without compressing it; `"shrink"` removes
+            channels with `kd.compression.shrink` and trains what remains; `"prune"`, `"cluster"`,
             and `"quantize_aware"` are the functions of `kd.compression`; `"export"` is
             `kd.export.to_tflite`.
         **arguments: Arguments of that function for this stage alone, or of

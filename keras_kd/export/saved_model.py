@@ -16,8 +16,13 @@ from keras_kd.export.pre_post_processing import Processing
 from keras_kd.litert import signature
 from keras_kd.litert.signature import free_sizes_remedy
 from keras_kd.models.graph import first_line, is_graph
+from keras_kd.models.keras_compat import masked_logit
 from keras_kd.models.precision import compute_in_float32
 from keras_kd.models.taps import Tap, TappedModel
+
+#: Masked logits of an attention whose activations are quantized. They share one scale with the
+#: others: with the -1e9 of Keras, all others would be rounded to the same number.
+MASKED_LOGIT = -32.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ def trace(
     make_processing: Callable[[Mapping[str, tuple[int | None, ...]]], Processing],
     signatures: Mapping[str, str | None],
     loops: bool = True,
+    quantized: bool = False,
 ) -> TracedModel:
     """Trace a model once per signature.
 
@@ -106,6 +112,8 @@ def trace(
             post-processing.
         signatures: The tap of each signature, `None` for the model's own outputs.
         loops: Whether recurrent layers stay loops; otherwise they are unrolled.
+        quantized: Whether the activations will be quantized: masked logits of an attention are
+            then `MASKED_LOGIT`. Defaults to `False`.
 
     Raises:
         ValueError: If calling the model creates weights, because it was not built, or if the number
@@ -120,6 +128,7 @@ def trace(
     with (
         compute_in_float32(model),
         contextlib.nullcontext() if loops else _unroll_layers(model, inputs),
+        masked_logit(MASKED_LOGIT) if quantized else contextlib.nullcontext(),
     ):
         main, names = _trace_model(model, inputs, specs)
         shapes = {name: tuple(t.shape) for name, t in main.structured_outputs.items()}

@@ -240,7 +240,7 @@ def _trace(
     normalization: Mapping[str, Normalization],
     loops: bool | None,
 ) -> TracedModel:
-    """Trace the model, without loops if the format is calibrated.
+    """Trace the model, for a calibrated format without loops and with masked logits in its range.
 
     Raises:
         ValueError: If a loop remains that cannot be quantized.
@@ -252,17 +252,17 @@ def _trace(
         return Processing(normalization, options.raw_inputs, final_ops)
 
     arguments = (model, inputs, options.batch_size, make_processing, options.taps)
-    traced = saved_model.trace(*arguments)
+    keep_loops = options.quantization not in CALIBRATED if loops is None else loops
+    traced = saved_model.trace(*arguments, quantized=not keep_loops)
     if traced.quantization_aware and options.quantization != "int8":
         raise ValueError(
             f"Expected quantization='int8' for '{model.name}', which was trained with "
             f"quantize_aware. Received: {options.quantization!r}. For other formats, export the "
             "student that it was trained from."
         )
-    keep_loops = options.quantization not in CALIBRATED if loops is None else loops
     if keep_loops or traced.quantization_aware or not traced.loop_layers:
         return traced
-    traced = saved_model.trace(*arguments, loops=False)
+    traced = saved_model.trace(*arguments, loops=False, quantized=True)
     if traced.loop_layers:
         raise ValueError(
             f"Expected layers that can be quantized to {options.quantization}. Received: a loop "

@@ -10,6 +10,9 @@ from keras_kd.models.keras_compat import nested_layers
 
 #: Number of steps between the smallest and the largest 8-bit value.
 STEPS = 255
+# Images scaled to [-1, 1] have 256 values, of which each would be halfway between two steps of a
+# range with zero: Keras and LiteRT round these differently.
+_WIDER = 1.001
 #: The ranges that LiteRT prescribes for the output of an activation.
 SIGMOID, TANH = (0.0, 255 / 256), (-1.0, 127 / 128)
 
@@ -73,7 +76,7 @@ class ActivationRange(keras.layers.Identity):
         """Move the observed range by less than a step, so that zero is one of its values."""
         if self.fixed is None:
             low, high = ops.convert_to_numpy(self.observed).astype("float64")
-            step = max(high - low, 1e-6) / STEPS
+            step = _WIDER * max(high - low, 1e-6) / STEPS
             below = np.floor(-low / step + 0.5)
             self.observed.assign([-below * step, (STEPS - below) * step])
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_kd.models.graph import built_inputs, is_graph
+from keras_kd.models.keras_compat import nested_layers
 
 
 def copy_model(model: keras.Model) -> keras.Model:
@@ -16,11 +17,7 @@ def copy_model(model: keras.Model) -> keras.Model:
         ValueError: If the model cannot be rebuilt from its configuration.
     """
     try:
-        if is_graph(model):
-            copy = _clone(model)
-        else:
-            copy = type(model).from_config(model.get_config())
-            copy(built_inputs(model))
+        copy = _rebuild(model)
         copy.set_weights(model.get_weights())
     except Exception as error:
         raise ValueError(
@@ -36,12 +33,39 @@ def copy_model(model: keras.Model) -> keras.Model:
     return copy
 
 
+def _rebuild(model: keras.Model) -> keras.Model:
+    """Return a model with the same layers, and other weights."""
+    if type(model) is keras.Sequential or type(model).__module__.startswith("keras.src."):
+        return _clone(model)
+    if not is_graph(model):
+        return _from_class(model)
+    # A class that builds its own graph, as those of KerasHub, may share weights between layers in
+    # ways that their configurations do not tell; others have no configuration of their own.
+    try:
+        copy = _from_class(model)
+    except Exception:
+        return _clone(model)
+    shapes = [[weight.shape for weight in one.weights] for one in (model, copy)]
+    return copy if shapes[0] == shapes[1] else _clone(model)
+
+
+def _from_class(model: keras.Model) -> keras.Model:
+    copy = type(model).from_config(model.get_config())
+    if not copy.built:
+        copy(built_inputs(model))
+    pairs = zip(nested_layers(model), nested_layers(copy), strict=True)
+    for layer, twin in pairs:  # Each before those inside it.
+        if twin.trainable != layer.trainable:
+            twin.trainable = layer.trainable
+    return copy
+
+
 def _clone(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model, clone_function=_clone_layer)
 
 
 def _clone_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return _clone(layer) if is_graph(layer) else copy_layer(layer)
+    return _rebuild(layer) if is_graph(layer) else copy_layer(layer)
 
 
 def copy_layer(layer: Any, **changes: Any) -> Any:

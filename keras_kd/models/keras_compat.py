@@ -267,6 +267,26 @@ def outside_stateless_scope() -> Iterator[None]:
         global_state.set_global_attribute("stateless_scope", scope)
 
 
+@contextlib.contextmanager
+def masked_logit(value: float) -> Iterator[None]:
+    """Set what the TensorFlow backend writes at masked logits of an attention or `Softmax`.
+
+    Keras has constants for it, -1e9 or less, which no argument changes.
+
+    Args:
+        value: The logit, within the block.
+    """
+    from keras.src.backend.tensorflow import nn
+    from keras.src.layers.activations import softmax
+
+    before = nn._get_large_negative, softmax._large_negative_number
+    nn._get_large_negative = softmax._large_negative_number = lambda dtype: value
+    try:
+        yield
+    finally:
+        nn._get_large_negative, softmax._large_negative_number = before
+
+
 class JaxCompatModel(CompatModel):
     """What the training loop of Keras on JAX offers only to itself."""
 

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
@@ -92,6 +93,7 @@ class Builder:
         return randomized(keras.Model(inputs, layers.Dense(2)(x)))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_a_random_graph_computes_the_same_with_masked_channels(data):

@@ -1,6 +1,7 @@
 """Parameters and multiplications are those of the real model and file."""
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
@@ -8,6 +9,7 @@ import keras_kd as kd
 from keras_kd.compression.channel_groups import channel_groups
 from keras_kd.compression.model_size import predict_size
 from keras_kd.litert.cost import cost
+from tests.compression.models import randomized
 
 
 def size_of(model):
@@ -27,6 +29,19 @@ def test_parameters_and_multiplications_are_those_of_the_file(tmp_path):
     assert found.parameters == model.count_params()
     path = kd.export.to_tflite(model, tmp_path / "model.tflite").path
     assert found.macs == cost(path.read_bytes()).macs
+
+
+def test_the_estimate_of_the_int8_file_is_near_its_size(tmp_path):
+    x = inputs = keras.Input((16, 16, 3))
+    for filters in (8, 12):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D()(x)
+    x = layers.Dense(24, activation="relu")(layers.Flatten()(x))
+    model = randomized(keras.Model(inputs, layers.Dense(5)(x)))
+    calibration = np.random.default_rng(0).normal(size=(8, 16, 16, 3)).astype("float32")
+    path = tmp_path / "model.tflite"
+    file = kd.export.to_tflite(model, path, "int8", calibration, tolerance=1e9)
+    assert size_of(model).int8_bytes == pytest.approx(file.size, rel=0.1)
 
 
 def test_multiplications_of_attention_and_recurrent_layers():

@@ -244,9 +244,10 @@ def test_stages_that_cannot_follow_each_other_are_rejected(tmp_path, which, mess
         run(tmp_path, which, student=toy.mlp("student"))
 
 
-def test_a_subclassed_student_is_rejected(tmp_path):
+def test_a_subclassed_student_is_rejected_where_a_stage_needs_tf_keras(tmp_path):
+    which = [Stage("prune", engine="tfmot", sparsity=0.5, epochs=1)]
     with pytest.raises(ValueError, match="which is subclassed"):
-        run(tmp_path, student=models.subclassed())
+        run(tmp_path, which, student=models.subclassed())
 
 
 @pytest.mark.slow
@@ -267,3 +268,19 @@ def test_without_labels_the_best_epoch_is_that_of_the_distillation_loss(tmp_path
     with pytest.warns(UserWarning, match="nothing to evaluate"):
         result = run(tmp_path / "b", [Stage("distill", epochs=1)], toy.cnn("student"), **cached)
     assert "val_loss" not in result.history
+
+
+def test_a_student_is_shrunk_and_trained_step_by_step(tmp_path):
+    which = [
+        Stage("shrink", ratio=0.7, epochs=1),
+        Stage("shrink", ratio=0.5, importance="taylor", epochs=1),
+        Stage("export"),
+    ]
+    result = run(tmp_path / "a", which)
+    widths = [stage.model.get_layer("conv").filters for stage in result.stages]
+    assert widths == [5, 3]
+    assert ("conv", "shrunk") in [(p.name, p.action) for p in result.stages[0].layers]
+    assert result.history["stage"] == ["shrink", "shrink"]
+    again = run(tmp_path / "a", which)
+    for one, other in zip(result.model.weights, again.model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)

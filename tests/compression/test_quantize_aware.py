@@ -110,4 +110,4 @@ def test_invalid_arguments_are_rejected():
     with pytest.raises(ValueError, match="`engine` must be one of"):
         runs.quantize(student, engine="other")
     with pytest.raises(ValueError, match="has no layer that can be quantized"):
-        runs.quantize(keras.Sequential([keras.Input((4,)), layers.UnitNormalization()]))
+        runs.quantize(keras.Sequential([keras.Input((6, 6, 1)), layers.UnitNormalization()]))

@@ -11,8 +11,8 @@ PLANS = LayerPlans([LayerPlan("head", "Dense", "pruned", "kernel")])
 
 
 def test_an_unknown_technique_is_rejected():
-    with pytest.raises(ValueError, match=r"`technique` must be one of .*technique='shrink'"):
-        Stage("shrink")
+    with pytest.raises(ValueError, match=r"`technique` must be one of .*technique='squeeze'"):
+        Stage("squeeze")
 
 
 def write(model):

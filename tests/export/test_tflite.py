@@ -204,3 +204,20 @@ def test_an_invalid_option_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="Expected 10 labels for output"):
         to_tflite(models.cnn(), tmp_path / "m.tflite", labels=["a", "b"])
     assert not list(tmp_path.iterdir())
+
+
+def test_attention_over_padded_steps_is_quantized(tmp_path):
+    """With the masked logits of Keras, -1e9, the relative difference is 0.8."""
+    keras.utils.set_random_seed(0)
+    x, mask = keras.Input((12, 8), name="x"), keras.Input((12,), dtype="bool", name="mask")
+    attended = layers.MultiHeadAttention(2, 8)(x, x, attention_mask=mask[:, None])
+    outputs = layers.Dense(4)(layers.GlobalAveragePooling1D()(attended))
+    model = keras.Model({"x": x, "mask": mask}, outputs)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0.0, 0.8, weight.shape) for weight in model.get_weights()])
+    data = {
+        "x": rng.normal(size=(64, 12, 8)).astype("float32"),
+        "mask": np.arange(12) < rng.integers(3, 13, (64, 1)),
+    }
+    file = to_tflite(model, tmp_path / "file.tflite", "int8", data)
+    assert file.verification.relative_difference < 0.1

@@ -31,13 +31,20 @@ def test_a_range_observes_all_values_and_zero_and_passes_them_on():
 def test_zero_is_a_value_of_the_calibrated_range():
     layer = calibrated([-1.0, 1.0])
     low, high = np.asarray(layer.observed, "float64")
-    assert high - low == pytest.approx(2.0, rel=1e-6)
-    assert low / layer.step == pytest.approx(-128, abs=1e-4)
+    assert high - low == pytest.approx(2.002, rel=1e-6)
+    assert low / layer.step == pytest.approx(np.round(low / layer.step), abs=1e-4)
 
 
 def test_values_are_rounded_to_steps_and_clipped():
     layer = calibrated([0.0, 255.0])
-    np.testing.assert_allclose(layer(np.float32([-3.0, 1.4, 1.6, 300.0])), [0, 1, 2, 255])
+    rounded = layer(np.float32([-3.0, 1.4, 1.6, 300.0]))
+    np.testing.assert_allclose(rounded, 1.001 * np.float32([0, 1, 2, 255]), rtol=1e-6)
+
+
+def test_no_byte_of_an_image_is_halfway_between_two_steps():
+    layer = calibrated([-1.0, 1.0])
+    steps = (np.arange(256) / 127.5 - 1) / layer.step
+    assert np.abs(steps % 1 - 0.5).min() > 1e-4
 
 
 def test_the_ends_of_a_range_are_trained():

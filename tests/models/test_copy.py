@@ -38,6 +38,43 @@ def subclassed():
     return model
 
 
+@keras.saving.register_keras_serializable("tests")
+class Scores(layers.Layer):
+    """Multiplies with the weights of another layer, which its configuration does not name."""
+
+    def __init__(self, embedding, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding = embedding
+
+    def call(self, x):
+        return x @ ops.transpose(self.embedding.embeddings)
+
+
+class OwnGraph(keras.Model):
+    """A class that builds its graph, as those of KerasHub do."""
+
+    def __init__(self, width=3, **kwargs):
+        x = keras.Input((4,), dtype="int32")
+        embedding = layers.Embedding(5, width, name="embedding")
+        y = layers.Dense(width, name="dense")(embedding(x))
+        super().__init__(x, Scores(embedding, name="scores")(y), **kwargs)
+        self.width = width
+
+    def get_config(self):
+        return {"width": self.width, "name": self.name}
+
+
+def test_a_class_that_builds_its_graph_builds_that_of_the_copy():
+    model = OwnGraph(2)
+    model.get_layer("dense").trainable = False
+    x = np.arange(8).reshape(2, 4) % 5
+    for one in (model, keras.Sequential([keras.Input((4,), dtype="int32"), model])):
+        copy = copy_model(one)
+        np.testing.assert_array_equal(np.asarray(one(x)), np.asarray(copy(x)))
+        shapes = [[weight.shape for weight in each.trainable_weights] for each in (one, copy)]
+        assert shapes == [[(5, 2)], [(5, 2)]]
+
+
 @pytest.mark.parametrize("make", [functional, sequential, subclassed])
 def test_a_copy_computes_the_same_with_its_own_variables(make):
     model = make()

@@ -237,6 +237,27 @@ def test_variables_have_their_own_values_outside_a_stateless_scope():
     assert float(scope.get_current_value(variable)) == 3.0
 
 
+def test_the_logits_of_masked_positions_can_be_set():
+    """Remove `masked_logit` when an argument of Keras sets what masked logits are."""
+    attention = keras.layers.MultiHeadAttention(1, 2)
+    x = np.random.default_rng(0).normal(size=(1, 3, 2)).astype("float32")
+
+    def run():
+        # Keras computes the outputs in another way if it returns the scores too.
+        arguments = {"attention_mask": np.array([[[True, True, False]]])}
+        outputs = attention(x, x, **arguments)
+        scores = attention(x, x, return_attention_scores=True, **arguments)[1]
+        return np.asarray(outputs), np.sum(scores, -1)
+
+    outputs, total = run()
+    np.testing.assert_allclose(total, 1.0, rtol=1e-6)
+    with keras_compat.masked_logit(0.0):
+        other, part = run()
+    assert np.all(part < 0.9)  # The scores of masked positions are set to 0 afterwards.
+    assert np.abs(other - outputs).min() > 1e-3
+    np.testing.assert_array_equal(run()[0], outputs)
+
+
 def test_the_message_of_an_error_in_a_layer_is_found():
     """Remove `unwrap_message` when Keras keeps the message of an error that a layer raises."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_kd.models.activation_range import ActivationRange, activation_ranges
 from keras_kd.models.graph import open_graph
+from keras_kd.models.inputs import call_model
 from keras_kd.models.rounded_layers import RoundedKernel
 
 #: Minimum number of samples for the ranges, as for the calibration of an int8 export.
@@ -20,7 +21,7 @@ def calibrate(model: keras.Model, batches: Iterable[Any]) -> None:
     for layer in ranges:
         layer.observing = True
     for x in batches:
-        model(x, training=False)
+        call_model(model, x, training=False)
     for layer in ranges:
         layer.observing = False
         layer.calibrate()

@@ -212,7 +212,10 @@ def _free(shape: tuple[int | None, ...], *rest: int) -> tuple[int, ...]:
 
 
 def _attention(emit: Emitter, call: Call, query: Any, value: Any, key: Any = None, **_: Any) -> Any:
-    """Emit attention over one axis: projections, two matrix products, and a softmax."""
+    """Emit attention over one axis: projections, two matrix products, and a softmax.
+
+    The products stay in float: LiteRT rounds those of two 8-bit activations twice.
+    """
     layer, path = call.layer, call.path
     key = value if key is None else key
     heads, scale = layer.num_heads, 1 / math.sqrt(layer.key_dim)

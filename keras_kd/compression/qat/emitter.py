@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_kd.compression.qat.folding import fold
 from keras_kd.models.copy import copy_layer
-from keras_kd.models.graph import Call
+from keras_kd.models.graph import Call, first_line
 from keras_kd.models.tap_names import plain_name
 
 
@@ -71,7 +71,14 @@ class Emitter:
             self.origins[name] = call.path
             return copy_layer(call.layer, name=name)
         make = functools.partial(copy_layer, call.layer, dtype="float32", **changes)
-        return self.layer(call.path, suffix, make, self.weights(call))
+        try:
+            return self.layer(call.path, suffix, make, self.weights(call))
+        except Exception as error:  # `from_config` of a custom layer raises any type.
+            raise ValueError(
+                f"The layer '{call.path}' ({type(call.layer).__name__}) cannot be copied: its "
+                "class must have a `get_config` with the arguments of its constructor. The cause: "
+                f"{first_line(error)}"
+            ) from error
 
     def weights(self, call: Call) -> list[np.ndarray]:
         """Return the weights of the layer of a call, with a normalization folded into them."""

@@ -40,7 +40,7 @@ _COMPUTING = (
     *(_layers.Add, _layers.Subtract, _layers.Multiply, _layers.ReLU, _layers.LeakyReLU),
     _layers.GlobalAveragePooling2D,
 )
-_COMPUTING_OPS = ("Add", "Subtract", "Multiply", "Matmul", "Mean", "LeakyRelu", "Gelu", "HardSilu")
+_COMPUTING_OPS = ("Add", "Subtract", "Multiply", "Mean", "LeakyRelu", "Gelu", "HardSilu")
 _COMPUTING_ACTIVATIONS = (
     keras.activations.gelu,
     keras.activations.hard_silu,
@@ -135,10 +135,9 @@ def _operation_kind(call: Call) -> str:
 
 
 def _has_plain_arguments(call: Call) -> bool:
-    """Return whether all constants among the arguments are numbers, which 8 bits represent."""
+    """Return whether no variable is among the arguments: it would not be trained."""
     parts = keras.tree.flatten((call.args, call.kwargs))
-    plain = (keras.KerasTensor, int, float, bool, str, type(None))
-    return all(isinstance(part, plain) for part in parts)
+    return not any(isinstance(part, keras.Variable) for part in parts)
 
 
 def is_real(tensor: Any) -> bool:

@@ -7,7 +7,7 @@ import keras
 from keras import tree
 
 from keras_kd.compression.qat import layer_kinds
-from keras_kd.compression.qat.layer_kinds import is_real, layer_kind
+from keras_kd.compression.qat.layer_kinds import fixed_range, is_real, layer_kind
 from keras_kd.compression.tfmot.convert import sort_calls
 from keras_kd.models.graph import Call, Graph
 
@@ -72,6 +72,26 @@ class Placement:
         """Return whether a tensor has the values of a rounded one."""
         return id(tensor) in self._sources
 
+    def is_float(self, tensor: keras.KerasTensor) -> bool:
+        """Return whether a layer that stays in float made a tensor."""
+        call = self.graph.maker(tensor)
+        return call is not None and self.kinds[id(call)] == "float"
+
+    def has_fixed_range(self, tensor: keras.KerasTensor) -> bool:
+        """Return whether LiteRT would round a tensor in float in a prescribed range."""
+        call = self.graph.maker(tensor)
+        return self.is_float(tensor) and fixed_range(call) is not None
+
+    def needs_barrier(self, call: Call, tensor: keras.KerasTensor) -> bool:
+        """Return whether LiteRT may run a call in 8 bits that this placement leaves in float.
+
+        It does that if inputs and output are rounded. A layer normalization ends in float.
+        """
+        if isinstance(call.layer, keras.layers.LayerNormalization):
+            return False
+        rounded = all(self.is_rounded(x) for x in call.inputs if is_real(x))
+        return rounded and self.range_of(tensor) is not None
+
     def is_fixed(self, tensor: keras.KerasTensor) -> bool:
         """Return whether a tensor is rounded in a prescribed range."""
         source = self._sources.get(id(tensor))
@@ -98,6 +118,8 @@ def place_ranges(graph: Graph, floats: Collection[str]) -> Placement:
             kind = "front"
         elif kind in ("same", "shared") and any(map(placement.is_fixed, real)):
             kind = "float"  # LiteRT needs one range for all, and the fixed one cannot change.
+        elif kind == "fixed" and placement.is_float(real[0]):
+            kind = "float"  # Such as the softmax between the two products of attention.
         elif kind == "fixed" and all(users[id(x)] == [None] for x in call.outputs):
             placement.round(real[0])  # LiteRT rounds what the model returns.
             placement.kinds[id(call)] = "fixed"

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import tree
@@ -10,8 +11,9 @@ from keras_kd.compression.qat.decompose import copy_kernel, decomposition
 from keras_kd.compression.qat.emitter import Emitter
 from keras_kd.compression.qat.folding import find_folds
 from keras_kd.compression.tfmot.convert import call_arguments, open_student, sort_calls
-from keras_kd.compression.tfmot.parity import random_input, relative_difference
+from keras_kd.compression.tfmot.parity import relative_difference
 from keras_kd.models.graph import Call, Graph
+from keras_kd.models.inputs import call_model
 from keras_kd.models.logits import COMPUTE_AND_ACTIVATE
 from keras_kd.models.precision import compute_in_float32
 
@@ -38,7 +40,10 @@ class PrimitiveModel:
 
 
 def make_primitive(
-    student: keras.Model, keep: Collection[str] = (), skip: Collection[str] = ()
+    student: keras.Model,
+    keep: Collection[str] = (),
+    skip: Collection[str] = (),
+    x: Any = None,
 ) -> PrimitiveModel:
     """Rebuild a student from primitive layers.
 
@@ -49,6 +54,8 @@ def make_primitive(
         student: A built Functional or Sequential model.
         keep: Paths of layers whose outputs are kept: nothing is folded into them. Defaults to none.
         skip: Paths of layers that are copied unchanged. Defaults to none.
+        x: A batch of inputs on which the outputs are compared; `None` compares nothing. Defaults to
+            `None`.
 
     Raises:
         ValueError: If the student cannot be rebuilt.
@@ -70,7 +77,8 @@ def make_primitive(
     outputs = tree.map_structure(lambda x: tensors[id(x)], graph.outputs)
     model = keras.Model(graph.inputs, outputs, name=student.name)
     emit.set_weights()
-    _check(student, model, graph)
+    if x is not None:
+        _check(student, model, x)
     return PrimitiveModel(model, graph, folds, emit.origins)
 
 
@@ -84,13 +92,14 @@ def _emit_call(emit: Emitter, call: Call, args: tuple, kwargs: dict) -> object:
     return emit.copy(call)(*args, **kwargs)
 
 
-def _check(student: keras.Model, model: keras.Model, graph: Graph) -> None:
-    x = random_input(graph)
+def _check(student: keras.Model, model: keras.Model, x: Any) -> None:
     with compute_in_float32(student):
-        difference = relative_difference(student(x, training=False), model(x, training=False))
+        difference = relative_difference(
+            call_model(student, x, training=False), call_model(model, x, training=False)
+        )
     if difference > TOLERANCE:
         raise ValueError(
-            f"The layers of '{student.name}' cannot be rebuilt for quantization: on random inputs "
-            f"the outputs differ by {difference:.2g} of the largest one, and at most {TOLERANCE:g} "
+            f"The layers of '{student.name}' cannot be rebuilt for quantization: the outputs "
+            f"differ by {difference:.2g} of the largest one, and at most {TOLERANCE:g} "
             "is accepted. Pass the layers that compute something else than Keras's as `skip`."
         )

@@ -15,7 +15,7 @@ from keras_kd.compression.qat.layer_kinds import fixed_range
 from keras_kd.compression.qat.placement import Placement, place_ranges
 from keras_kd.compression.qat.primitive import PrimitiveModel, make_primitive
 from keras_kd.compression.tfmot.convert import call_arguments, sort_calls
-from keras_kd.models.activation_range import ActivationRange
+from keras_kd.models.activation_range import STEPS, ActivationRange
 from keras_kd.models.copy import copy_layer
 from keras_kd.models.graph import Call, open_graph
 from keras_kd.models.rounded_layers import ROUNDED, RoundedKernel
@@ -42,6 +42,7 @@ def build_quantized(
     rounding: Rounding,
     keep: Collection[str] = (),
     skip: Collection[str] = (),
+    x: Any = None,
 ) -> tuple[keras.Model, LayerPlans]:
     """Return a model with rounded kernels and activations, and what was done to each layer.
 
@@ -50,11 +51,12 @@ def build_quantized(
         rounding: How kernels are rounded.
         keep: Paths of layers whose outputs are kept; nothing is folded into them. Defaults to none.
         skip: Paths of layers to leave in float. Defaults to none.
+        x: A batch of inputs to verify the rebuilt student with. Defaults to `None`.
 
     Raises:
         ValueError: If the student cannot be rebuilt.
     """
-    primitive = make_primitive(student, keep, skip)
+    primitive = make_primitive(student, keep, skip, x)
     floats = [name for name, path in primitive.origins.items() if path in skip]
     graph = open_graph(primitive.model)
     placement = place_ranges(graph, floats)
@@ -102,12 +104,15 @@ class _Build:
         for old, new in zip(tree.flatten(graph.inputs), tree.flatten(inputs), strict=True):
             self._tensors[id(old)] = self._round(old, new, old.name)
         for call in sort_calls(graph):
+            in_float = self.placement.kinds[id(call)] == "float"
             arguments = call_arguments(call)
             read = functools.partial(self._input, call)
             args, kwargs = tree.map_structure(read, arguments)
             outputs = tree.flatten(self._layer(call)(*args, **kwargs))
             for old, new in zip(call.outputs, outputs, strict=True):
-                self._tensors[id(old)] = self._round(old, new, call.path)
+                barrier = in_float and self.placement.needs_barrier(call, old)
+                value = new + _NOTHING if barrier else new
+                self._tensors[id(old)] = self._round(old, value, call.path)
         outputs = tree.map_structure(lambda x: self._tensors[id(x)], graph.outputs)
         model = keras.Model(inputs, outputs, name=name)
         for finish in self._finish:
@@ -117,12 +122,15 @@ class _Build:
     def _input(self, call: Call, x: Any) -> Any:
         """Return what a call gets in place of an argument in the primitive graph."""
         if id(x) not in self._tensors:
-            return x
+            own = self.placement.kinds[id(call)] == "own"
+            return round_constant(x) if own and np.size(x) > 1 else x
         value = self._tensors[id(x)]
-        if self.placement.kinds[id(call)] == "float" and self.placement.is_rounded(x):
-            # LiteRT would run a mean right behind a rounded tensor in 8 bits.
-            return value + _NOTHING
-        return value
+        if self.placement.kinds[id(call)] != "float":
+            return value
+        # LiteRT would run a mean behind a rounded tensor in 8 bits, and round a softmax itself.
+        product = type(call.layer).__name__ == "Matmul"
+        rounds = self.placement.is_rounded(x) and not product
+        return value + _NOTHING if rounds or self.placement.has_fixed_range(x) else value
 
     def _round(self, old: keras.KerasTensor, new: keras.KerasTensor, path: str) -> Any:
         source = self.placement.range_of(old)
@@ -172,6 +180,16 @@ def _has_clusters(kernel: np.ndarray) -> bool:
     return any(is_clustered(kernel, per_channel) for per_channel in (False, True))
 
 
+def round_constant(value: Any) -> np.ndarray:
+    """Return a constant as LiteRT stores it in 8 bits."""
+    value = np.asarray(value, "float64")
+    low, high = min(value.min(), 0.0), max(value.max(), 0.0)
+    step = max(high - low, 1e-12) / STEPS
+    below = np.floor(-low / step + 0.5)
+    rounded = np.clip(np.round(value / step), -below, STEPS - below) * step
+    return rounded.astype("float32")
+
+
 def _set_weights(layer: keras.layers.Layer, weights: list[np.ndarray]) -> None:
     if isinstance(layer, RoundedKernel):
         for variable, value in zip(layer.float_weights, weights, strict=True):
@@ -208,13 +226,15 @@ def _list_layers(
             action, reasons = "rewritten", [f"folded into '{folded[path]}'"]
         elif path in skip:
             action, reasons = "left", ["skipped"]
-        elif "float" in kind:
+        elif "float" in kind and "kernel" not in kind:
             action, reasons = "left", ["no 8-bit form, in float"]
         elif "front" in kind:
             action, reasons = "left", ["before the quantized part, in float"]
         else:
             action = "quantized"
             reasons.insert(0, "weights and output" if "kernel" in kind else "output")
+            if "float" in kind:
+                reasons.append("products of activations in float")
         if path in primitive.folds:
             reasons.append(f"'{primitive.folds[path]}' folded into it")
         listed.append(LayerPlan(path, type(calls[0].layer).__name__, action, ", ".join(reasons)))

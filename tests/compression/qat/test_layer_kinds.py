@@ -1,5 +1,6 @@
 """How the output of each primitive layer is rounded."""
 
+import keras
 import pytest
 from keras import layers, ops
 
@@ -39,8 +40,9 @@ def test_the_kind_of_a_layer(kind, layer):
     ("kind", "operation", "function"),
     [
         ("own", "add", lambda x: x + 1.0),
-        ("own", "matmul", lambda x: ops.matmul(x, ops.transpose(x, (0, 1, 3, 2)))),
-        ("float", "add", lambda x: ops.add(x, ops.ones((3,)))),
+        ("float", "matmul", lambda x: ops.matmul(x, ops.transpose(x, (0, 1, 3, 2)))),
+        ("own", "add", lambda x: ops.add(x, ops.ones((3,)))),
+        ("float", "add", lambda x: ops.add(x, keras.Variable([1.0]))),
         ("pass", "reshape", lambda x: ops.reshape(x, (-1, 192))),
         ("shared", "concatenate", lambda x: ops.concatenate([x, x])),
         ("fixed", "sigmoid", ops.sigmoid),

@@ -1,7 +1,7 @@
 """Tensors are rounded where LiteRT's converter rounds them."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from keras_kd.compression.qat.placement import place_ranges
 from keras_kd.models.graph import open_graph
@@ -94,3 +94,14 @@ def test_layers_are_left_in_float_on_request():
     placement, ranges = place(layers.Conv2D(3, 1, name="conv"), floats=["conv"])
     assert ranges == {"x": None, "conv": None}
     assert keras.tree.flatten(placement.ranges) == []
+
+
+def test_the_products_and_the_softmax_of_attention_stay_in_float():
+    def products(x):
+        scores = layers.Softmax(name="softmax")(ops.matmul(x, ops.transpose(x, (0, 1, 3, 2))))
+        return layers.Dense(3, name="dense")(ops.matmul(scores, x))
+
+    _, ranges = place(products)
+    products = [name for name in ranges if name.startswith("matmul")]
+    assert ranges["softmax"] is None
+    assert [ranges[name] for name in products] == [None, products[1]]

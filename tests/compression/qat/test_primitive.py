@@ -11,8 +11,8 @@ from tests.compression.qat.students import cnn, samples, stack
 
 def test_a_student_computes_the_same_after_folding():
     model = cnn()
-    primitive = make_primitive(model)
     x = samples(model)
+    primitive = make_primitive(model, x=x)
     expected = np.asarray(model(x, training=False))
     found = primitive.model(x, training=False)
     np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
@@ -55,5 +55,24 @@ def test_a_layer_that_cannot_be_rebuilt_is_rejected():
             Counting.total += 1
             return x + Counting.total
 
-    with pytest.raises(ValueError, match="cannot be rebuilt for quantization: on random inputs"):
-        make_primitive(stack(Counting()))
+    model = stack(Counting())
+    with pytest.raises(ValueError, match="cannot be rebuilt for quantization: the outputs diff"):
+        make_primitive(model, x=samples(model))
+
+
+def test_a_layer_that_cannot_be_copied_is_rejected():
+    class Scale(layers.Layer):
+        def __init__(self, factor, **kwargs):
+            super().__init__(**kwargs)
+            self.factor = factor
+
+        def call(self, x):
+            return x * self.factor
+
+        def get_config(self):
+            return super().get_config()  # Without the factor.
+
+    with pytest.raises(
+        ValueError, match=r"The layer 'scale' \(Scale\) cannot be copied: its class"
+    ):
+        make_primitive(stack(Scale(2.0)))

@@ -1,0 +1,1 @@
+"""Networks and data of the benchmark of quantized models and their files."""
