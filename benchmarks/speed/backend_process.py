@@ -41,10 +41,21 @@ class Batches(keras.utils.PyDataset):
         return self.x, self.y
 
 
+def in_memory(count):
+    """Return batches, on TensorFlow without its autotuning thread, which outlives the data."""
+    if keras.config.backend() != "tensorflow":
+        return Batches(count)
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_tensors(Batches(1)[0]).repeat(count).with_options(options)
+
+
 def fit_runner(model):
     """Return a function that trains for some steps with `fit`."""
     model.compile("adam", sparse_loss())
-    return lambda count: model.fit(Batches(count), shuffle=False, verbose=0)
+    return lambda count: model.fit(in_memory(count), shuffle=False, verbose=0)
 
 
 def forward_runner(model):

@@ -34,7 +34,7 @@ def python(backend):
 
 def run(cell, seed, quick):
     command = [python(cell["backend"]), "-m", "benchmarks.speed.backend_process"]
-    command += ["1", "1"] if quick else ["10", "6"]
+    command += ["1", "1"] if quick else ["6", "16"]
     environment = {**os.environ, "KERAS_BACKEND": cell["backend"]}
     finished = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True
