@@ -79,9 +79,14 @@ def _project(
         tracer.resize(call, argument, made)
         tracer.remember(call, channels, made)
         seen = (made,)
-    if not is_elementwise(layer.activation):
-        tracer.pin(seen[0], f"the activation of '{call.path}' combines channels")
-    tracer.set(call.outputs[0], seen[0])
+    return _set_activated(tracer, call, seen[0])
+
+
+def _set_activated(tracer: ChannelTracer, call: Call, channels: np.ndarray) -> bool:
+    """Set the channels that a layer made; an activation over all of them needs all."""
+    if not is_elementwise(call.layer.activation):
+        tracer.pin(channels, f"the activation of '{call.path}' combines channels")
+    tracer.set(call.outputs[0], channels)
     return True
 
 
@@ -114,10 +119,7 @@ def _separable(tracer: ChannelTracer, call: Call) -> bool:
         tracer.resize(call, "filters", made)
         tracer.remember(call, channels, made)
         seen = (made,)
-    if not is_elementwise(layer.activation):
-        tracer.pin(seen[0], f"the activation of '{call.path}' combines channels")
-    tracer.set(call.outputs[0], seen[0])
-    return True
+    return _set_activated(tracer, call, seen[0])
 
 
 def _embedding(tracer: ChannelTracer, call: Call) -> bool:
