@@ -54,6 +54,34 @@ _FUSING = (*ROUNDED, _layers.Add, _layers.Subtract, _layers.Multiply)
 _FUSING_OPS = ("Add", "Subtract", "Multiply")
 
 
+_KERNELS = {
+    _layers.Add: "sum",
+    _layers.AveragePooling1D: "average",
+    _layers.AveragePooling2D: "average",
+    _layers.GlobalAveragePooling1D: "mean",
+    _layers.GlobalAveragePooling2D: "mean",
+    _layers.LeakyReLU: "leak",
+    _layers.Multiply: "product",
+    _layers.Subtract: "difference",
+    _layers.UpSampling2D: "interpolation",
+}
+_KERNELS |= {layer: "kernel" for layer in ROUNDED if layer is not _layers.Embedding}
+_KERNEL_OPS = {"Add": "sum", "Mean": "mean", "Multiply": "product", "Subtract": "difference"}
+
+
+def kernel_kind(call: Call) -> str | None:
+    """Return the kind of the kernel of a call (see `IntegerRounding`), `None` if it is not known.
+
+    A sum of more than two tensors, or of a tensor and a constant, is not.
+    """
+    layer = call.layer
+    known, name = (_KERNELS, type(layer)) if isinstance(layer, _layers.Layer) else (_KERNEL_OPS, type(layer).__name__)
+    kind = known.get(name)
+    if kind in ("sum", "difference", "product") and len(call.inputs) != 2:
+        return None
+    return kind
+
+
 def layer_kind(call: Call) -> str:
     """Return how the output of a call is rounded.
 

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import layers
 
-from keras_kd.compression.qat.calibration import calibrate, round_biases
+from keras_kd.compression.qat.calibration import calibrate, settle
 from keras_kd.compression.qat.quantize import Rounding, build_quantized
 from keras_kd.models.activation_range import activation_ranges
 from tests.compression.qat.students import cnn, samples, stack
@@ -26,7 +26,7 @@ def test_biases_are_rounded_to_the_product_of_both_steps():
     x = samples(model)
     calibrate(model, [x])
     before = np.asarray(model(x))
-    round_biases(model)
+    settle(model)
     layer = model.get_layer("logits_unrounded")
     step = model.get_layer("mean_range").step * layer.scale().ravel()
     multiples = np.asarray(layer.bias) / step

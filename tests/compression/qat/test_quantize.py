@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.compression.qat.calibration import calibrate, round_biases
+from keras_kd.compression.qat.calibration import calibrate, settle
 from keras_kd.compression.qat.quantize import Rounding, build_quantized, rounded_kernels
 from keras_kd.models.activation_range import activation_ranges
 from tests.compression.qat.students import attention, cnn, samples, stack
@@ -15,7 +15,7 @@ from tests.compression.qat.students import attention, cnn, samples, stack
 def quantized(student, x=None, **kwargs):
     model, plans = build_quantized(student, Rounding(), **kwargs)
     calibrate(model, [samples(student) if x is None else x])
-    round_biases(model)
+    settle(model)
     return model, {plan.name: (plan.action, plan.reason) for plan in plans}
 
 
