@@ -1,6 +1,5 @@
 """Layers that round activations to the 8-bit values of a range, as an int8 file does."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,11 @@ STEPS = 255
 # Images scaled to [-1, 1] have 256 values, of which each would be halfway between two steps of a
 # range with zero: Keras and LiteRT round these differently.
 _WIDER = 1.001
+#: What the kernels compute whose arithmetic is known.
+KERNELS = ("float", "kernel", "product", "mean", "sum", "difference", "average", "interpolation")
+KERNELS += ("hard_swish", "leak")
+#: Those that are computed from the inputs of the layer.
+NEED_OPERANDS = ("sum", "difference", "hard_swish")
 #: The ranges that LiteRT prescribes for the output of an activation.
 SIGMOID, TANH = (0.0, 255 / 256), (-1.0, 127 / 128)
 
@@ -90,7 +94,7 @@ class ActivationRange(keras.layers.Identity):
             low, high = self.fixed
         else:
             low, high = self._ends()
-        step = (high - low) / STEPS
+        step = ops.maximum((high - low) / STEPS, 1e-12)  # Not zero before the calibration.
         return step, ops.round(-low / step)
 
     def calibrate(self) -> None:
@@ -143,43 +147,49 @@ class _Kernel:
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class IntegerRounding(keras.layers.Identity):
-    """Rounds the output of a layer in inference exactly as LiteRT's kernel (XNNPACK) does.
+    """Rounds the output of a layer in inference exactly as LiteRT's kernel does.
 
-    A kernel computes with integers. In float32, a value halfway between two steps can be on the
-    other side, and deep networks enlarge the difference. In training, and if the ranges are not
-    known, the output is returned unchanged.
+    Kernels compute with integers. Computed in float32, a value that is almost halfway between two
+    steps can be rounded to the other one, and deep networks enlarge the difference. In training,
+    and while the ranges are not known, the output is returned unchanged.
 
-    The layer is called with the output of a layer, and for a sum also with the two summands.
+    It is called with the output of a layer, for those in `NEED_OPERANDS` with a list of the output
+    and the inputs of the layer.
 
     Args:
-        kind: The kind of the kernel, one of `KERNELS`.
+        kind: What the layer computes, one of `KERNELS`.
         **kwargs: As for `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `kind` is unknown.
     """
 
     def __init__(self, kind: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if kind not in KERNELS:
+            raise ValueError(f"Expected a kind of {KERNELS}. Received: kind={kind!r}. Choose one.")
         self.kind = kind
         self.kernel: _Kernel | None = None
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Round a tensor to steps of its range, which clips it later."""
-        output, *summands = inputs if isinstance(inputs, list | tuple) else [inputs]
+        output, *operands = inputs if isinstance(inputs, list | tuple) else [inputs]
         target = self.kernel and self.kernel.output
-        if training or target is None or target.observing or not kernel_arithmetic.computes_in_integers():
+        if training or target is None or target.observing or not kernel_arithmetic.is_exact():
             return output
         step, below = target.grid()
-        units = [one.grid()[0] for one in self.kernel.inputs]
-        return step * KERNELS[self.kind](self.kernel, output, summands, units, step, below)
+        exact = step * self._round(output, operands, step, below)
+        return kernel_arithmetic.replace_value(output, exact)
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the shape and dtype of the output, and note which kernel computes it."""
         output = inputs[0] if isinstance(inputs, list | tuple) else inputs
         layer, tensors = made_by(output)
         ranges = [] if self.kind == "float" else [_range_of(x) for x in tensors]
-        known = None not in ranges and not (self.kind == "mean" and None in tensors[0].shape[1:])
-        if layer is not None and known:  # Parts of a model keep what the model has.
-            sizes = [np.prod(x.shape[1:]) for x in (*tensors[:1], output)]
-            self.kernel = _Kernel(layer, ranges, sizes[0] / sizes[-1] if self.kind == "mean" else 1.0)
+        sizes = [x.shape[1:] for x in (*tensors[:1], output)] if self.kind == "mean" else [(), ()]
+        # Parts of a model keep what the model has.
+        if layer is not None and None not in (*ranges, *sizes[0]):
+            self.kernel = _Kernel(layer, ranges, np.prod(sizes[0]) / np.prod(sizes[-1]))
             if self.kind == "kernel":
                 layer.read_steps_of(ranges[0].read_step)
         return keras.KerasTensor(output.shape, output.dtype)
@@ -188,6 +198,32 @@ class IntegerRounding(keras.layers.Identity):
         """Return the arguments of the constructor."""
         return {**super().get_config(), "kind": self.kind}
 
+    def _round(self, x: Any, operands: list[Any], step: Any, below: Any) -> Any:
+        """Return the output of the kernel in steps."""
+        layer, steps = self.kernel.layer, [one.grid()[0] for one in self.kernel.inputs]
+        match self.kind:
+            case "float":
+                rounded = kernel_arithmetic.quantize(x, step)
+            case "kernel":
+                unit = steps[0] * ops.reshape(layer.scale(), (-1,))
+                rounded = kernel_arithmetic.scale_integers(x, unit, step)
+            case "product":
+                rounded = kernel_arithmetic.scale_integers(x, steps[0] * steps[1], step)
+            case "mean":
+                rounded = kernel_arithmetic.scale_integers(x, steps[0] / self.kernel.size, step)
+            case "sum" | "difference":
+                sign = 1 if self.kind == "sum" else -1
+                rounded = kernel_arithmetic.add(*operands, steps, step, sign)
+            case "average":
+                rounded = kernel_arithmetic.average(x, step, below - 128)
+            case "interpolation":
+                rounded = kernel_arithmetic.interpolate(x, step)
+            case "hard_swish":
+                rounded = kernel_arithmetic.hard_swish(*operands, *steps, step)
+            case _:
+                rounded = kernel_arithmetic.leak(x, layer.negative_slope, *steps, step)
+        return rounded
+
 
 def _range_of(tensor: keras.KerasTensor) -> ActivationRange | None:
     """Return the range whose values a tensor has, `None` if it is not in this graph."""
@@ -195,36 +231,6 @@ def _range_of(tensor: keras.KerasTensor) -> ActivationRange | None:
     if isinstance(maker, ActivationRange) or not tensors:
         return maker if tensors else None
     return _range_of(tensors[0])
-
-
-def _scale_kernel(kernel: _Kernel, x: Any, _: Any, units: Any, step: Any, below: Any) -> Any:
-    scales = ops.reshape(kernel.layer.scale(), (-1,))
-    return kernel_arithmetic.scale_sum(x, units[0] * scales, step)
-
-#: How the output of each kind of kernel is rounded, in steps.
-KERNELS: dict[str, Callable[..., Any]] = {
-    "float": lambda kernel, x, rest, units, step, below: kernel_arithmetic.round_float(x, step),
-    "kernel": _scale_kernel,
-    "product": lambda kernel, x, rest, units, step, below: kernel_arithmetic.scale_sum(
-        x, units[0] * units[1], step
-    ),
-    "mean": lambda kernel, x, rest, units, step, below: kernel_arithmetic.scale_sum(
-        x, units[0] / kernel.size, step
-    ),
-    "sum": lambda kernel, x, rest, units, step, below: kernel_arithmetic.add(*rest, units, step),
-    "difference": lambda kernel, x, rest, units, step, below: kernel_arithmetic.add(
-        *rest, units, step, -1
-    ),
-    "average": lambda kernel, x, rest, units, step, below: kernel_arithmetic.average(
-        x, step, below - 128
-    ),
-    "interpolation": lambda kernel, x, rest, units, step, below: kernel_arithmetic.interpolate(
-        x, step
-    ),
-    "leak": lambda kernel, x, rest, units, step, below: kernel_arithmetic.leak(
-        x, kernel.layer.negative_slope, units[0], step
-    ),
-}
 
 
 def activation_ranges(model: keras.Model) -> list[ActivationRange]:

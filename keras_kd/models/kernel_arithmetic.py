@@ -19,10 +19,15 @@ _NOISE = 1e-3
 _BITS = 20
 # Bits of a step: products with 8-bit integers are then exact in float32.
 _STEP_BITS = 16
-_COMPUTES = ContextVar("integers", default=True)
+_EXACT = ContextVar("exact", default=True)
 
 
-def scale_sum(values: Any, unit: Any, step: Any) -> Any:
+def replace_value(value: Any, by: Any) -> Any:
+    """Return exactly the tensor `by`, with the gradient of `value`."""
+    return ops.stop_gradient(by) + (value - ops.stop_gradient(value))
+
+
+def scale_integers(values: Any, unit: Any, step: Any) -> Any:
     """Return values that are integers times `unit` in steps.
 
     Args:
@@ -33,14 +38,12 @@ def scale_sum(values: Any, unit: Any, step: Any) -> Any:
     return ops.round(ops.round(values / unit) * (unit / step))
 
 
-def round_float(values: Any, step: Any) -> Any:
+def quantize(values: Any, step: Any) -> Any:
     """Return float values in steps."""
     return ops.round(values * (1.0 / step))
 
 
-def add(
-    first: Any, second: Any, steps: Sequence[Any], step: Any, sign: int = 1
-) -> Any:
+def add(first: Any, second: Any, steps: Sequence[Any], step: Any, sign: int = 1) -> Any:
     """Return the sum or difference of two rounded tensors in steps.
 
     Args:
@@ -54,7 +57,10 @@ def add(
     exponent = ops.floor(ops.log2(ops.maximum(*scales)))
     power = 2.0 ** (_BITS - exponent)
     factors = [_integers(scale * power) for scale in scales]
-    terms = [_integers(x / one) * factor for x, one, factor in zip((first, second), steps, factors, strict=True)]
+    terms = [
+        _integers(x / one) * factor
+        for x, one, factor in zip((first, second), steps, factors, strict=True)
+    ]
     shift = ops.cast(_BITS - exponent, "int32")
     half = ops.left_shift(ops.ones_like(shift), shift - 1)
     total = terms[0] + sign * terms[1] + half
@@ -94,6 +100,48 @@ def leak(values: Any, slope: float, step_in: Any, step: Any) -> Any:
     return ops.floor((ops.where(values >= 0, positive, negative) + 128.0) / 256.0)
 
 
+def hard_swish(values: Any, step_in: Any, step: Any) -> Any:
+    """Return `x * relu6(x + 3) / 6` in steps, of which 16-bit numbers are multiplied.
+
+    Args:
+        values: The input x.
+        step_in: The step of the input.
+        step: The step of the rounded output.
+    """
+    x = _integers(values / step_in) * 128
+    factor, shift = _multiplier(step_in / 128.0 / step)
+    scaled = _multiply(x, factor)
+    factor, left = _multiplier(step_in / 128.0 / (3.0 / 32768.0))
+    gate = _saturate(x * 2 ** ops.maximum(left - 1, 0))
+    gate = _multiply(gate, factor)
+    gate = _saturate(gate * 2 ** ops.clip(left, 0, 1))
+    gate = _divide_rounded(gate, ops.maximum(-left, 0))
+    gate = ops.right_shift(gate + 32768, 1)
+    product = gate * scaled
+    product = ops.sign(product) * ops.right_shift(ops.abs(product), 15)
+    return ops.cast(_divide_rounded(product, -shift), "float32")
+
+
+def _multiplier(value: Any) -> tuple[Any, Any]:
+    """Return the mantissa of a number as a 16-bit integer, and its exponent."""
+    exponent = ops.floor(ops.log2(value)) + 1
+    return _integers(value / 2.0**exponent * 2**15), ops.cast(exponent, "int32")
+
+
+def _multiply(value: Any, factor: Any) -> Any:
+    return ops.right_shift(value * factor + 2**14, 15)
+
+
+def _saturate(value: Any) -> Any:
+    return ops.clip(value, -(2**15), 2**15 - 1)
+
+
+def _divide_rounded(value: Any, shift: Any) -> Any:
+    """Return integers divided by a power of two; halves are rounded away from zero."""
+    half = ops.right_shift(ops.left_shift(ops.ones_like(shift), shift), 1)
+    return ops.sign(value) * ops.right_shift(ops.abs(value) + half, shift)
+
+
 def _integers(values: Any) -> Any:
     return ops.cast(ops.round(values), "int32")
 
@@ -101,16 +149,16 @@ def _integers(values: Any) -> Any:
 @contextlib.contextmanager
 def float_rounding() -> Iterator[None]:
     """Round outputs without the arithmetic of integers, as the converter must see a model."""
-    token = _COMPUTES.set(False)
+    token = _EXACT.set(False)
     try:
         yield
     finally:
-        _COMPUTES.reset(token)
+        _EXACT.reset(token)
 
 
-def computes_in_integers() -> bool:
+def is_exact() -> bool:
     """Return whether layers compute with integers in inference."""
-    return _COMPUTES.get()
+    return _EXACT.get()
 
 
 def short_number(value: Any) -> Any:

@@ -176,7 +176,9 @@ def trace_logits(graph: Graph, tensor: keras.KerasTensor) -> tuple[Call, list[Ca
     if not changes_layout(call.layer):
         return call, []
     origin, layout_calls = trace_logits(graph, call.inputs[0])
-    if isinstance(call.layer, ActivationRange | IntegerRounding):  # Of the probabilities, not of the logits.
+    if isinstance(
+        call.layer, ActivationRange | IntegerRounding
+    ):  # Of the probabilities, not of the logits.
         return origin, layout_calls
     return origin, [*layout_calls, call]
 

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_kd.models.kernel_arithmetic import computes_in_integers, short_number
 from keras_kd.models.keras_compat import nested_layers
+from keras_kd.models.kernel_arithmetic import is_exact, replace_value, short_number
 
 
 def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
@@ -27,8 +27,11 @@ def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
 def round_kernel(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
     """Return a kernel rounded by `kernel_scale`, with the gradient of the kernel itself."""
     scale = kernel_scale(kernel, axes, bits)
-    rounded = ops.stop_gradient(ops.round(kernel / scale) * scale)
-    return rounded + (kernel - ops.stop_gradient(kernel))  # Exactly the rounded kernel.
+    return replace_value(kernel, ops.round(kernel / scale) * scale)
+
+
+def _round(x: Any) -> Any:
+    return replace_value(x, ops.round(x))
 
 
 class RoundedKernel:
@@ -147,7 +150,7 @@ class RoundedKernel:
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Run the layer with its rounded kernel."""
-        if len(self._steps) == 1 and not training and computes_in_integers():
+        if len(self._steps) == 1 and not training and is_exact():
             step = self._steps[0]()
             if step is not None:
                 return self._call_in_integers(inputs, step)
@@ -158,10 +161,10 @@ class RoundedKernel:
         """Run the layer on whole numbers, of which float32 holds the sums exactly."""
         scale = self.scale()
         unit = step * ops.reshape(scale, (-1,))
-        values = [(self.float_kernel, ops.round(self.used_kernel() / scale))]
+        values = [(self.float_kernel, _round(self.used_kernel() / scale))]
         if self.has_bias:
-            values.append((self.bias, ops.round(self.bias / unit)))
-        return self._call_with(values, ops.round(inputs / step)) * unit
+            values.append((self.bias, _round(self.bias / unit)))
+        return self._call_with(values, _round(inputs / step)) * unit
 
     def _call_with(self, values: list[tuple[keras.Variable, Any]], inputs: Any) -> Any:
         others = [(variable, ops.copy(variable)) for variable in self.variables]

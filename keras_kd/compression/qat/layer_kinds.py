@@ -52,9 +52,11 @@ _FIXED_OPS = {"Sigmoid": SIGMOID, "Softmax": SIGMOID, "Tanh": TANH}
 #: Layers with which LiteRT runs a ReLU in one op.
 _FUSING = (*ROUNDED, _layers.Add, _layers.Subtract, _layers.Multiply)
 _FUSING_OPS = ("Add", "Subtract", "Multiply")
+_OF_TWO = ("sum", "difference", "product")
 
-
+# What the kernels of layers compute (see `IntegerRounding`).
 _KERNELS = {
+    **{layer: "kernel" for layer in ROUNDED if layer is not _layers.Embedding},
     _layers.Add: "sum",
     _layers.AveragePooling1D: "average",
     _layers.AveragePooling2D: "average",
@@ -65,21 +67,30 @@ _KERNELS = {
     _layers.Subtract: "difference",
     _layers.UpSampling2D: "interpolation",
 }
-_KERNELS |= {layer: "kernel" for layer in ROUNDED if layer is not _layers.Embedding}
-_KERNEL_OPS = {"Add": "sum", "Mean": "mean", "Multiply": "product", "Subtract": "difference"}
+_KERNELS_OF_OPS = {
+    "Add": "sum",
+    "HardSilu": "hard_swish",
+    "Mean": "mean",
+    "Multiply": "product",
+    "Subtract": "difference",
+}
 
 
 def kernel_kind(call: Call) -> str | None:
-    """Return the kind of the kernel of a call (see `IntegerRounding`), `None` if it is not known.
+    """Return what the kernel of a call computes (see `IntegerRounding`), `None` if unknown.
 
-    A sum of more than two tensors, or of a tensor and a constant, is not.
+    Sums and products with constants, and those of more than two tensors, are unknown.
     """
     layer = call.layer
-    known, name = (_KERNELS, type(layer)) if isinstance(layer, _layers.Layer) else (_KERNEL_OPS, type(layer).__name__)
-    kind = known.get(name)
-    if kind in ("sum", "difference", "product") and len(call.inputs) != 2:
+    if not isinstance(layer, keras.layers.Layer):
+        kind = _KERNELS_OF_OPS.get(type(layer).__name__)
+    elif isinstance(layer, keras.layers.Activation):
+        kind = "hard_swish" if layer.activation is keras.activations.hard_silu else None
+    elif getattr(layer, "data_format", "channels_last") != "channels_last":
         return None
-    return kind
+    else:
+        kind = _KERNELS.get(type(layer))
+    return None if kind in _OF_TWO and len(call.inputs) != 2 else kind
 
 
 def layer_kind(call: Call) -> str:
