@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd.models.keras_compat import nested_layers
-from keras_kd.models.kernel_arithmetic import is_exact, replace_value, short_number
+from keras_kd.models.kernel_arithmetic import divide, is_exact, replace_value, short_number
 
 
 def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
@@ -21,7 +21,7 @@ def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
     """
     limit = 2 ** (bits - 1) - 1
     largest = ops.max(ops.abs(kernel), axis=axes, keepdims=True)
-    return ops.where(largest > 0, largest, 1.0) / limit
+    return divide(largest, limit)
 
 
 def round_kernel(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
