@@ -64,6 +64,8 @@ def test_a_result_cannot_be_exported_in_float_or_per_tensor(distilled, tmp_path)
         kd.export.to_tflite(distilled.model, path, "float32")
     with pytest.raises(ValueError, match="Expected per_channel=True for 'student'"):
         kd.export.to_tflite(distilled.model, path, "int8", per_channel=False)
+    with pytest.raises(ValueError, match="Expected keep_float=None for 'student'"):
+        kd.export.to_tflite(distilled.model, path, "int8", keep_float=["conv"])
 
 
 def test_a_model_without_ranges_cannot_be_exported(tmp_path):
