@@ -28,6 +28,7 @@ def pytest_configure(config):
     )
     if starts_others or importlib.util.find_spec("tensorflow") is None:
         return
+    gc.disable()  # Until everything is imported.
     _run_kernels_directly()
     _iterate_untuned()
 
@@ -64,6 +65,7 @@ def pytest_collection_finish():
     """Collect garbage less often and without what was imported; each conversion collects all."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 20)
 
 
