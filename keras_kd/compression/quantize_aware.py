@@ -8,7 +8,7 @@ import keras
 from keras_kd.compression.engines import check_engine
 from keras_kd.compression.kernels import zero_fraction
 from keras_kd.compression.layer_plan import LayerPlans, Result, resolve_skip
-from keras_kd.compression.qat.calibration import SAMPLES, calibrate, round_biases
+from keras_kd.compression.qat.calibration import SAMPLES, calibrate, settle
 from keras_kd.compression.qat.quantize import Rounding, build_quantized, rounded_kernels
 from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.tfmot.layers import Custom
@@ -105,7 +105,7 @@ def quantize_aware(
         return {"sparsity": zero_fraction(rounded_kernels(model))}
 
     history = plan.distill(model, measure=measure)
-    round_biases(model)
+    settle(model)
     return Result(model, history, layers)
 
 
