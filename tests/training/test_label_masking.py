@@ -1,6 +1,5 @@
 """Samples without a label in the compiled loss and the metrics."""
 
-
 import keras
 import numpy as np
 import pytest
