@@ -92,9 +92,9 @@ class ActivationRange(keras.layers.Identity):
         """Return the distance of two rounded values, and how many of them are below zero."""
         if self.fixed is not None:
             low, high = self.fixed
-        else:
-            low, high = self._ends()
-        step = ops.maximum((high - low) / STEPS, 1e-12)  # Not zero before the calibration.
+            return (high - low) / STEPS, round(-low / (high - low) * STEPS)
+        low, high = self._ends()
+        step = kernel_arithmetic.divide(high - low, STEPS)
         return step, ops.round(-low / step)
 
     def calibrate(self) -> None:
@@ -122,7 +122,7 @@ class ActivationRange(keras.layers.Identity):
         return ops.unstack(self.observed * ops.exp(self.factors), 2)
 
     def _observe(self, inputs: Any) -> Any:
-        low, high = ops.unstack(self.observed, 2)
+        low, high = ops.unstack(ops.convert_to_tensor(self.observed), 2)
         low, high = ops.minimum(low, ops.min(inputs)), ops.maximum(high, ops.max(inputs))
         self.observed.assign(ops.stack([low, high]))
         return inputs

@@ -22,6 +22,15 @@ _STEP_BITS = 16
 _EXACT = ContextVar("exact", default=True)
 
 
+def divide(value: Any, number: float) -> Any:
+    """Return positive values divided by a number, and 1 for values of zero.
+
+    Compilers replace the division by a constant by a product, which is not exact.
+    """
+    known = value > 0
+    return ops.where(known, value, 1.0) / ops.where(known, float(number), 1.0)
+
+
 def replace_value(value: Any, by: Any) -> Any:
     """Return exactly the tensor `by`, with the gradient of `value`."""
     return ops.stop_gradient(by) + (value - ops.stop_gradient(value))

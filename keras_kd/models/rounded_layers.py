@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd.models.keras_compat import nested_layers
-from keras_kd.models.kernel_arithmetic import is_exact, replace_value, short_number
+from keras_kd.models.kernel_arithmetic import divide, is_exact, replace_value, short_number
 
 
 def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
@@ -21,7 +21,7 @@ def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
     """
     limit = 2 ** (bits - 1) - 1
     largest = ops.max(ops.abs(kernel), axis=axes, keepdims=True)
-    return ops.where(largest > 0, largest, 1.0) / limit
+    return divide(largest, limit)
 
 
 def round_kernel(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
@@ -225,6 +225,12 @@ def has_dense_scales(model: keras.Model) -> bool:
     """Return whether dense layers of a model have one scale per channel, or there are none."""
     layers = [layer for layer in nested_layers(model) if isinstance(layer, RoundedKernel)]
     return not any(layer.per_tensor for layer in layers)
+
+
+def has_four_bits(model: keras.Model) -> bool:
+    """Return whether a model has a layer with weights of 4 bits."""
+    layers = [layer for layer in nested_layers(model) if isinstance(layer, RoundedKernel)]
+    return any(layer.bits == 4 for layer in layers)
 
 
 #: The rounded layer of each Keras layer.

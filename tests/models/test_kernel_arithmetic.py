@@ -19,6 +19,15 @@ def test_integers_are_scaled_by_one_number_and_halves_are_rounded_to_even():
     np.testing.assert_array_equal(found, np.round(integers / 2))
 
 
+def test_divisions_are_exact_in_compiled_graphs():
+    tf = pytest.importorskip("tensorflow")
+    x = np.append(RNG.uniform(0, 10, 1000), 0.0).astype("float32")
+    expected = np.append(x[:-1] / np.float32(255), 1.0)
+    for jit in (False, True):
+        divide = tf.function(lambda x: arithmetic.divide(x, 255), jit_compile=jit)
+        np.testing.assert_array_equal(divide(x), expected)
+
+
 def test_floats_are_multiplied_by_the_inverse_of_the_step():
     x = RNG.normal(size=1000).astype("float32")
     expected = np.round(x * (np.float32(1) / STEP))

@@ -22,6 +22,8 @@ from keras_kd.models.rounded_layers import ROUNDED, RoundedKernel
 
 #: Added to a tensor, it changes no float but zero; a sum with zero would be optimized away.
 _NOTHING = 1e-30
+# LiteRT runs these with weights of 4 bits.
+_FOUR_BITS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class Rounding:
     Attributes:
         keep_zeros: Whether zeros are preserved in pruned kernels.
         keep_clusters: Whether equal weights of clustered kernels stay equal.
+        bits: Bits of a weight, in layers that LiteRT runs with 4: 8 or 4.
     """
 
     keep_zeros: bool = True
     keep_clusters: bool = True
+    bits: int = 8
 
 
 def build_quantized(
@@ -175,6 +179,9 @@ class _Build:
         kernel, options, notes = _kernel(layer), {}, []
         if isinstance(layer, keras.layers.Dense):
             options["per_tensor"] = self._dense_per_tensor
+        if self.rounding.bits != 8 and isinstance(layer, _FOUR_BITS):
+            options["bits"] = self.rounding.bits
+            notes.append(f"{self.rounding.bits} bits per weight")
         if self.rounding.keep_zeros and is_pruned([kernel]):
             options["keep_zeros"] = True
             notes.append(f"{zero_fraction([kernel]):.0%} zeros preserved")
