@@ -54,6 +54,11 @@ def every_kernel():
         "bilinear": layers.UpSampling2D(2, interpolation="bilinear")(x),
         "swish": layers.Activation("hard_silu")(x),
         "leaky": layers.LeakyReLU(0.1)(x),
+        "plus": x + 3.0,
+        "minus": layers.ReLU()(x - 0.7),
+        "times": -1.3 * x,
+        "scaled": layers.Rescaling(0.37)(x),
+        "gate": layers.Activation("hard_sigmoid")(x),
         "silu": layers.Activation("silu")(x),
     }
     return randomized(keras.Model(inputs, outputs, name="student"))
@@ -62,7 +67,7 @@ def every_kernel():
 @pytest.mark.parametrize("make", [cnn, every_kernel])
 def test_the_int8_file_gives_exactly_the_outputs_of_the_model(make, tmp_path):
     student = make()
-    x = samples(student, 64)
+    x = samples(student, 24)
     model, _ = quantized(student, x)
     file = kd.export.to_tflite(model, tmp_path / "m.tflite", "int8")
     keras.tree.map_structure(
