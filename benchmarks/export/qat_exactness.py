@@ -131,6 +131,7 @@ def set_head(model, x, seed):
     mean = flat.mean(0)
     directions = np.linalg.svd(flat - mean, full_matrices=False)[2][:8]
     kernel = directions.T @ np.random.default_rng(seed).normal(size=(len(directions), CLASSES))
+    kernel /= ((flat - mean) @ kernel).std()
     head.kernel.assign(kernel.reshape(head.kernel.shape))
     head.bias.assign(-mean @ kernel)
 

@@ -16,6 +16,7 @@ from keras_kd.export.conversion_errors import (
     reject_lookups,
     reject_random_outputs,
 )
+from keras_kd.export.four_bits import pack_kernels
 from keras_kd.export.metadata import Description, embed_description
 from keras_kd.export.options import Options
 from keras_kd.export.pre_post_processing import Normalization, Processing
@@ -25,7 +26,7 @@ from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
 from keras_kd.litert.signature import Signature
 from keras_kd.models.activation_range import activation_ranges
 from keras_kd.models.keras_compat import nested_layers
-from keras_kd.models.rounded_layers import has_dense_scales
+from keras_kd.models.rounded_layers import has_dense_scales, has_four_bits
 from keras_kd.training.backend import BACKEND
 
 
@@ -72,8 +73,7 @@ def convert_model(
         free = dataclasses.replace(options, batch_size=None)
         traced = _trace(model, inputs, free, normalization, loops)
         content = _convert(model.name, traced, free, inputs, samples, dense)
-    if options.quantization in WEIGHT_ONLY:
-        content = quantize_weights(content, options.quantization)
+    content = _shrink_weights(content, model, options)
     description = Description(
         options.quantization,
         inputs.names,
@@ -87,6 +87,15 @@ def convert_model(
     if options.keep_float is not None:
         return content, description
     return describe(content, description, inputs), description
+
+
+def _shrink_weights(content: bytes, model: keras.Model, options: Options) -> bytes:
+    """Return a file with the weights that the converter itself does not quantize."""
+    if has_four_bits(model):
+        content = pack_kernels(content)
+    if options.quantization in WEIGHT_ONLY:
+        content = quantize_weights(content, options.quantization)
+    return content
 
 
 def describe(content: bytes, description: Description, inputs: Signature) -> bytes:

@@ -227,6 +227,12 @@ def has_dense_scales(model: keras.Model) -> bool:
     return not any(layer.per_tensor for layer in layers)
 
 
+def has_four_bits(model: keras.Model) -> bool:
+    """Return whether a model has a layer with weights of 4 bits."""
+    layers = [layer for layer in nested_layers(model) if isinstance(layer, RoundedKernel)]
+    return any(layer.bits == 4 for layer in layers)
+
+
 #: The rounded layer of each Keras layer.
 ROUNDED = {layer: _rounded(layer, mixin) for layer, mixin in _MIXINS.items()}
 globals().update({layer.__name__: layer for layer in ROUNDED.values()})

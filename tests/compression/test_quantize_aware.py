@@ -107,8 +107,12 @@ def test_frozen_and_skipped_layers():
 
 def test_invalid_arguments_are_rejected():
     student = wide()
-    with pytest.raises(ValueError, match="`skip` belongs to the native engine"):
+    with pytest.raises(ValueError, match="`skip` and `bits` belong to the native engine"):
         runs.quantize(student, skip=["dense"], engine="tfmot")
+    with pytest.raises(ValueError, match="`skip` and `bits` belong to the native engine"):
+        runs.quantize(student, bits=4, engine="tfmot")
+    with pytest.raises(ValueError, match="Expected 4 or 8 bits per weight"):
+        runs.quantize(student, bits=2)
     with pytest.raises(ValueError, match="belong to tensorflow-model-optimization"):
         runs.quantize(student, custom={})
     with pytest.raises(ValueError, match="`engine` must be one of"):

@@ -11,7 +11,7 @@ from keras import tree
 
 from keras_kd.compression.kernels import is_clustered, is_pruned, zero_fraction
 from keras_kd.compression.layer_plan import LayerPlan, LayerPlans
-from keras_kd.compression.qat.layer_kinds import fixed_range, is_real, kernel_kind
+from keras_kd.compression.qat.layer_kinds import constant, fixed_range, is_real, kernel_kind
 from keras_kd.compression.qat.placement import Placement, place_ranges
 from keras_kd.compression.qat.primitive import PrimitiveModel, make_primitive
 from keras_kd.compression.tfmot.convert import call_arguments, sort_calls
@@ -22,6 +22,8 @@ from keras_kd.models.rounded_layers import ROUNDED, RoundedKernel
 
 #: Added to a tensor, it changes no float but zero; a sum with zero would be optimized away.
 _NOTHING = 1e-30
+# LiteRT runs these with weights of 4 bits.
+_FOUR_BITS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class Rounding:
     Attributes:
         keep_zeros: Whether zeros are preserved in pruned kernels.
         keep_clusters: Whether equal weights of clustered kernels stay equal.
+        bits: Bits of a weight, in layers that LiteRT runs with 4: 8 or 4.
     """
 
     keep_zeros: bool = True
     keep_clusters: bool = True
+    bits: int = 8
 
 
 def build_quantized(
@@ -114,9 +118,11 @@ class _Build:
                 barrier = in_float and self.placement.needs_barrier(call, old)
                 value = new + _NOTHING if barrier else new
                 kind = self._kernel_kind(call)
-                operands = tree.flatten(args) if kind in NEED_OPERANDS else []
                 if kind:
-                    value = _compute_in_integers(kind, [value, *operands], call.path)
+                    operands = call.inputs if kind in NEED_OPERANDS else []
+                    tensors = [value, *(self._tensors[id(x)] for x in operands)]
+                    number = constant(call) if kind != "float" else None
+                    value = _compute_in_integers(kind, tensors, call.path, number)
                 self._tensors[id(old)] = self._round(old, value, call.path)
         outputs = tree.map_structure(lambda x: self._tensors[id(x)], graph.outputs)
         model = keras.Model(inputs, outputs, name=name)
@@ -175,6 +181,9 @@ class _Build:
         kernel, options, notes = _kernel(layer), {}, []
         if isinstance(layer, keras.layers.Dense):
             options["per_tensor"] = self._dense_per_tensor
+        if self.rounding.bits != 8 and isinstance(layer, _FOUR_BITS):
+            options["bits"] = self.rounding.bits
+            notes.append(f"{self.rounding.bits} bits per weight")
         if self.rounding.keep_zeros and is_pruned([kernel]):
             options["keep_zeros"] = True
             notes.append(f"{zero_fraction([kernel]):.0%} zeros preserved")
@@ -193,8 +202,10 @@ def _has_clusters(kernel: np.ndarray) -> bool:
     return any(is_clustered(kernel, per_channel) for per_channel in (False, True))
 
 
-def _compute_in_integers(kind: str, tensors: list[Any], path: str) -> Any:
-    layer = IntegerRounding(kind, name=f"{path}_integers", dtype="float32")
+def _compute_in_integers(
+    kind: str, tensors: list[Any], path: str, number: float | None = None
+) -> Any:
+    layer = IntegerRounding(kind, number, name=f"{path}_integers", dtype="float32")
     return layer(tensors if len(tensors) > 1 else tensors[0])
 
 
