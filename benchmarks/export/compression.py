@@ -7,6 +7,7 @@ same distilled student of a seed and is trained for the same number of epochs wi
 """
 
 import gzip
+import math
 import statistics
 import tempfile
 from pathlib import Path
@@ -140,6 +141,20 @@ def measure_files(students, quick):
                     f"{name}_{kind}_gzip": len(gzip.compress(path.read_bytes(), 9, mtime=0)),
                 }
             metrics[f"{name}_us"] = kd.export.benchmark(file, runs=100 if quick else 1000).median_us
+    return metrics
+
+
+def measure_accuracies(students, quick):
+    """Return the accuracy of the int8 files of students, and of the float32 file of `"float"`."""
+    test = to_batches(*load_arrays(DATA, f"test[:{500 if quick else 10_000}]"))
+    calibration, _ = load_arrays(DATA, "train[:500]")
+    metrics = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, student in students.items():
+            for kind in ("float32", "int8") if name == "float" else ("int8",):
+                path = Path(folder) / f"{name}_{kind}.tflite"
+                file = kd.export.to_tflite(student, path, kind, calibration, tolerance=math.inf)
+                metrics[f"{name}_{kind}_accuracy"] = kd.export.evaluate(file, test).accuracy
     return metrics
 
 
