@@ -80,6 +80,8 @@ _REGISTERING = (
     "distillers.mutual_learning",
     "distillers.self_distiller",
     "losses",
+    "models.activation_range",
+    "models.rounded_layers",
     "teacher_class.teacher_class",
     "teachers.noise",
     "teachers.weighting",

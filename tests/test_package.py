@@ -11,7 +11,11 @@ import keras
 import pytest
 
 import keras_kd as kd
+from keras_kd.models.activation_range import ActivationRange
+from keras_kd.models.rounded_layers import ROUNDED
 from tests import toy
+
+DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 
 LOAD = """
 import json, sys
@@ -84,7 +88,7 @@ def make_loss(cls):
 
 @pytest.fixture(scope="module")
 def serializable():
-    """Losses, weightings and noise."""
+    """Losses, weightings, noise, and the layers of quantized models."""
     losses = [
         make_loss(cls)
         for name, cls in vars(kd.losses).items()
@@ -95,7 +99,12 @@ def serializable():
         *(weighting.Uniform(), weighting.Fixed([1.0, 2.0]), weighting.CrossEntropy()),
         *(weighting.Entropy(), weighting.Screening(keep=1)),
     ]
-    return [*losses, *weightings, kd.noise.LogitNoise(0.1)]
+    arguments = {"Embedding": (9, 4), "Dense": (4,), **dict.fromkeys(DEPTHWISE, (3,))}
+    layers = [
+        ActivationRange(),
+        *(made(*arguments.get(of.__name__, (4, 3))) for of, made in ROUNDED.items()),
+    ]
+    return [*losses, *weightings, kd.noise.LogitNoise(0.1), *layers]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from benchmarks.shared.timing import seconds_in_turns
 from benchmarks.shared.training import build_cnn, sparse_loss
 
 IMAGES = "28×28×1"
-BATCHES = 8
+STEPS = 8
 
 
 def student():
@@ -24,28 +24,44 @@ def teacher():
     return build_cnn("teacher", *TEACHERS[IMAGES], SHAPES[IMAGES], seed=1)
 
 
-def samples():
-    rng = np.random.default_rng(0)
-    count = BATCHES * BATCH
-    return rng.random((count, *SHAPES[IMAGES]), "float32"), rng.integers(0, 10, count)
+class Batches(keras.utils.PyDataset):
+    """The same batch, some times."""
+
+    def __init__(self, count):
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.x = rng.random((BATCH, *SHAPES[IMAGES]), "float32")
+        self.y = rng.integers(0, 10, BATCH)
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.x, self.y
+
+
+def in_memory(count):
+    """Return batches, on TensorFlow without its autotuning thread, which outlives the data."""
+    if keras.config.backend() != "tensorflow":
+        return Batches(count)
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_tensors(Batches(1)[0]).repeat(count).with_options(options)
 
 
 def fit_runner(model):
-    """Return a function that trains for some steps with `fit`, from arrays."""
+    """Return a function that trains for some steps with `fit`."""
     model.compile("adam", sparse_loss())
-    x, y = samples()
-
-    def run(count):
-        part = slice(count * BATCH)
-        model.fit(x[part], y[part], batch_size=BATCH, shuffle=False, verbose=0)
-
-    return run
+    return lambda count: model.fit(in_memory(count), shuffle=False, verbose=0)
 
 
 def forward_runner(model):
     """Return a function that runs a model on some batches."""
-    x, _ = samples()
-    return lambda count: [model.predict_on_batch(x[:BATCH]) for _ in range(count)]
+    x, _ = Batches(1)[0]
+    return lambda count: [model.predict_on_batch(x) for _ in range(count)]
 
 
 def measure_steps(turns, count):
@@ -81,9 +97,8 @@ def teacher_copies():
 
     def count(model):
         model.compile("adam", sparse_loss())
-        x, y = samples()
         callback, before = Count(), sum(array.nbytes for array in jax.live_arrays())
-        model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[callback])
+        model.fit(Batches(STEPS), verbose=0, callbacks=[callback])
         return callback.found - before
 
     alone = count(student())

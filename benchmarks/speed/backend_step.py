@@ -1,8 +1,8 @@
 """Time of a distillation step on each Keras backend, beside `keras.distillation`.
 
-All train with `fit` from arrays, in turns: the student alone, our distiller and that of Keras, and
-the teacher's forward pass (`predict_on_batch`). `KERAS_KD_JAX` and `KERAS_KD_TORCH` name Pythons
-that have JAX and PyTorch; a backend without one is omitted.
+All train with `fit`, in turns: the student alone, our distiller and that of Keras; the teacher's
+forward pass is `predict_on_batch`. `KERAS_KD_JAX` and `KERAS_KD_TORCH` name Pythons that have JAX
+and PyTorch; a backend without one is omitted.
 """
 
 import json
@@ -34,7 +34,7 @@ def python(backend):
 
 def run(cell, seed, quick):
     command = [python(cell["backend"]), "-m", "benchmarks.speed.backend_process"]
-    command += ["1", "1"] if quick else ["12", "8"]
+    command += ["1", "1"] if quick else ["6", "16"]
     environment = {**os.environ, "KERAS_BACKEND": cell["backend"]}
     finished = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True

@@ -79,9 +79,14 @@ def _project(
         tracer.resize(call, argument, made)
         tracer.remember(call, channels, made)
         seen = (made,)
-    if not is_elementwise(layer.activation):
-        tracer.pin(seen[0], f"the activation of '{call.path}' combines channels")
-    tracer.set(call.outputs[0], seen[0])
+    return _set_activated(tracer, call, seen[0])
+
+
+def _set_activated(tracer: ChannelTracer, call: Call, channels: np.ndarray) -> bool:
+    """Set the channels that a layer made; an activation over all of them needs all."""
+    if not is_elementwise(call.layer.activation):
+        tracer.pin(channels, f"the activation of '{call.path}' combines channels")
+    tracer.set(call.outputs[0], channels)
     return True
 
 
@@ -114,10 +119,7 @@ def _separable(tracer: ChannelTracer, call: Call) -> bool:
         tracer.resize(call, "filters", made)
         tracer.remember(call, channels, made)
         seen = (made,)
-    if not is_elementwise(layer.activation):
-        tracer.pin(seen[0], f"the activation of '{call.path}' combines channels")
-    tracer.set(call.outputs[0], seen[0])
-    return True
+    return _set_activated(tracer, call, seen[0])
 
 
 def _embedding(tracer: ChannelTracer, call: Call) -> bool:
@@ -291,20 +293,15 @@ def _classes(*names: str) -> list[type]:
     return [getattr(layers, name) for name in names]
 
 
-def _by_dimension(*names: str) -> list[type]:
-    return [
-        getattr(layers, f"{name}{n}D")
-        for name in names
-        for n in (1, 2, 3)
-        if hasattr(layers, f"{name}{n}D")
-    ]
+def _by_dimension(*names: str, up_to: int = 3) -> list[type]:
+    return _classes(*(f"{name}{n}D" for name in names for n in range(1, up_to + 1)))
 
 
 _LAYERS: dict[type, Rule] = {
     **dict.fromkeys(_by_dimension("Conv"), _convolution),
-    **{getattr(layers, f"Conv{n}DTranspose"): _transposed for n in (1, 2, 3)},
-    **dict.fromkeys(_by_dimension("DepthwiseConv"), _depthwise),
-    **dict.fromkeys(_by_dimension("SeparableConv"), _separable),
+    **dict.fromkeys(_classes("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), _transposed),
+    **dict.fromkeys(_by_dimension("DepthwiseConv", up_to=2), _depthwise),
+    **dict.fromkeys(_by_dimension("SeparableConv", up_to=2), _separable),
     layers.Dense: _dense,
     layers.Embedding: _embedding,
     layers.MultiHeadAttention: _attention,

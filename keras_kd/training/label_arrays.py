@@ -84,7 +84,8 @@ def _read_classes(
     if labels.shape != positions:
         raise _form_error(name, "classes", labels, positions, shape)
     missing = np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(labels.shape, bool)
-    classes = np.where(missing, UNLABELED, labels).astype("int64")
+    signed = labels if labels.dtype.kind == "f" else labels.astype("int64")
+    classes = np.where(missing, UNLABELED, signed).astype("int64")
     if (classes != labels)[~missing].any():
         raise _form_error(name, "classes", labels, positions, shape)
     if ignore_class is not None:
