@@ -72,7 +72,7 @@ def run(cell, seed, quick):
 def train_student(seed, quick):
     """Return the distilled student that all rows start from."""
     student = build_student(seed)
-    training = training_arguments("distill", True, seed, quick)
+    training = training_arguments(*SETTINGS["distill"], True, seed, quick)
     distiller = kd.Distiller(student, training["teachers"])
     distiller.compile(training["optimizer"], loss=training["loss"])
     distiller.fit(training["data"], epochs=training["epochs"], verbose=0)
@@ -84,7 +84,7 @@ def compress(start, with_teacher, seed, quick):
     students = {"start": start}
     for name in QUICK if quick else ROWS:
         _, technique, before, *amount = ROWS[name]
-        training = training_arguments(technique, with_teacher, seed, quick)
+        training = training_arguments(*SETTINGS[technique], with_teacher, seed, quick)
         if technique == "float":
             students[name] = train_copy(start, training)
         else:
@@ -102,9 +102,8 @@ def train_copy(start, training):
     return student
 
 
-def training_arguments(technique, with_teacher, seed, quick):
+def training_arguments(epochs, rate, with_teacher, seed, quick):
     """Return the arguments of a training; with and without the teacher they are the same."""
-    epochs, rate = SETTINGS[technique]
     epochs, images = (1, 512) if quick else (epochs, IMAGES)
     samples = tf.data.Dataset.from_tensor_slices(load_arrays(DATA, f"train[:{images}]"))
     keras.utils.set_random_seed(seed)

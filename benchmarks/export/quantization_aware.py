@@ -18,11 +18,18 @@ import numpy as np
 from keras import layers
 
 import keras_kd as kd
-from benchmarks.export.compression import measure_accuracies, train_copy, training_arguments
+from benchmarks.export.compression import (
+    SETTINGS,
+    measure_accuracies,
+    train_copy,
+    training_arguments,
+)
 from benchmarks.runner.results import mean_sd, table
 
 WIDTH, EXPANSION, BLOCKS = 8, 4, 5
-NETWORKS = ("squeeze and excite", "uneven channels")
+#: By network: the highest learning rate of the first training, of `EPOCHS` epochs.
+RATES = {"squeeze and excite": 1e-2, "uneven channels": 3e-3}
+EPOCHS = 30
 #: By row of the table: title and metric.
 ROWS = {
     "float32": "float_float32_accuracy",
@@ -34,14 +41,14 @@ ROWS = {
 
 
 def plan(done, seeds, quick):
-    return [({"network": name}, seed) for seed in range(seeds) for name in NETWORKS]
+    return [({"network": name}, seed) for seed in range(seeds) for name in RATES]
 
 
 def run(cell, seed, quick):
     start = build_student(cell["network"], seed, quick)
 
-    def arguments(with_teacher=True, technique="quantize_aware"):
-        return training_arguments(technique, with_teacher, seed, quick)
+    def arguments(with_teacher=True):
+        return training_arguments(*SETTINGS["quantize_aware"], with_teacher, seed, quick)
 
     quantize = kd.compression.quantize_aware
     students = {
@@ -59,10 +66,8 @@ def build_student(name, seed, quick):
         start = build_network(seed, blocks=1 if quick else BLOCKS)
     else:
         start = build_plain(seed)
-    training = training_arguments("distill", True, seed, quick)
-    distiller = kd.Distiller(start, training["teachers"])
-    distiller.compile(training["optimizer"], loss=training["loss"])
-    distiller.fit(training["data"], epochs=1 if quick else 30, verbose=0)
+    training = training_arguments(EPOCHS, RATES[name], True, seed, quick)
+    kd.compression.Training(**training).distill(start)
     if name == "uneven channels":
         make_uneven(start, seed)
     return start
@@ -127,7 +132,7 @@ def excite(x):
 
 
 def report(done):
-    known = [name for name in NETWORKS if done.where(network=name)]
+    known = [name for name in RATES if done.where(network=name)]
     if not known:
         return ""
     columns = {}
