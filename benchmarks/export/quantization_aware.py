@@ -2,34 +2,30 @@
 
 Fashion-MNIST, teacher and 5,000 images as in `compression`. Both networks are trained with the
 teacher. "squeeze and excite" is a small EfficientNet: inverted bottlenecks with SiLU, whose wide
-value ranges int8 covers with 256 values. In "uneven channels", depthwise blocks without
-normalization, the channels of a layer have ranges that differ up to 64 times, and the next layer
-divides by that: the network computes the same in float, and int8 has few values for most channels.
+value ranges int8 covers with 256 values. "uneven channels" is a small MobileNet whose batch
+normalization has been folded into the kernels, and whose channels have been multiplied by factors
+from 1/8 to 8, by which the next kernel divides: the network computes the same in float, and int8
+has few values for most channels.
 
 From the same network, copies are trained further for as many epochs: in float with the teacher,
 quantization-aware by tensorflow-model-optimization with the teacher, and by the native engine with
 the teacher and with labels alone. Accuracies of the files on the 10,000 test images.
 """
 
-import itertools
-
 import keras
 import numpy as np
 from keras import layers
 
 import keras_kd as kd
-from benchmarks.export.compression import (
-    SETTINGS,
-    measure_accuracies,
-    train_copy,
-    training_arguments,
-)
+from benchmarks.export import compression
+from benchmarks.export.compression import measure_accuracies, train_copy, training_arguments
 from benchmarks.runner.results import mean_sd, table
+from keras_kd.compression.qat.folding import fold
 
 WIDTH, EXPANSION, BLOCKS = 8, 4, 5
-#: By network: the highest learning rate of the first training, of `EPOCHS` epochs.
-RATES = {"squeeze and excite": 1e-2, "uneven channels": 3e-3}
-EPOCHS = 30
+NETWORKS = ("squeeze and excite", "uneven channels")
+#: Epochs and highest learning rate of the first training.
+SETTINGS = (30, 1e-2)
 #: By row of the table: title and metric.
 ROWS = {
     "float32": "float_float32_accuracy",
@@ -41,14 +37,16 @@ ROWS = {
 
 
 def plan(done, seeds, quick):
-    return [({"network": name}, seed) for seed in range(seeds) for name in RATES]
+    return [({"network": name}, seed) for seed in range(seeds) for name in NETWORKS]
 
 
 def run(cell, seed, quick):
     start = build_student(cell["network"], seed, quick)
 
     def arguments(with_teacher=True):
-        return training_arguments(*SETTINGS["quantize_aware"], with_teacher, seed, quick)
+        return training_arguments(
+            *compression.SETTINGS["quantize_aware"], with_teacher, seed, quick
+        )
 
     quantize = kd.compression.quantize_aware
     students = {
@@ -62,41 +60,55 @@ def run(cell, seed, quick):
 
 def build_student(name, seed, quick):
     """Return a network trained with the teacher."""
-    if name == "squeeze and excite":
-        start = build_network(seed, blocks=1 if quick else BLOCKS)
-    else:
-        start = build_plain(seed)
-    training = training_arguments(EPOCHS, RATES[name], True, seed, quick)
+    build = build_plain if name == "uneven channels" else build_network
+    start = build(seed, blocks=1 if quick else BLOCKS)
+    training = training_arguments(*SETTINGS, True, seed, quick)
     kd.compression.Training(**training).distill(start)
-    if name == "uneven channels":
-        make_uneven(start, seed)
-    return start
+    return make_uneven(start, seed) if name == "uneven channels" else start
 
 
-def build_plain(seed):
-    """Return depthwise blocks without normalization."""
+def build_plain(seed, blocks, normalized=True):
+    """Return pairs of depthwise and pointwise convolutions, as in MobileNet."""
     keras.utils.set_random_seed(seed)
-    inputs = keras.Input((28, 28, 1))
-    x = layers.Conv2D(2 * WIDTH, 3, strides=2, padding="same", activation="relu")(inputs)
-    for i in range(3):
-        x = layers.DepthwiseConv2D(3, 2 if i == 1 else 1, padding="same", activation="relu")(x)
-        x = layers.Conv2D(4 * WIDTH, 1, activation="relu")(x)
+    x = inputs = keras.Input((28, 28, 1))
+    for i in range(2 * (blocks // 2) + 1):
+        strides = 2 if i in (0, 3) else 1
+        settings = {"padding": "same", "use_bias": not normalized}
+        if i % 2:
+            x = layers.DepthwiseConv2D(3, strides, **settings)(x)
+        else:
+            x = layers.Conv2D(4 * WIDTH, 1 if i else 3, strides, **settings)(x)
+        x = layers.ReLU()(new_norm()(x) if normalized else x)
     x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, layers.Dense(10)(x), name="uneven")
+    return keras.Model(inputs, layers.Dense(10)(x), name="plain")
 
 
-def make_uneven(model, seed):
-    """Multiply channels before a ReLU by factors, by which the next kernel divides."""
-    rng = np.random.default_rng(seed)
-    convolutions = [layer for layer in model.layers if isinstance(layer, layers.Conv2D)]
-    convolutions += [layer for layer in model.layers if isinstance(layer, layers.DepthwiseConv2D)]
-    ordered = [layer for layer in model.layers if layer in convolutions]
-    for layer, following in itertools.pairwise(ordered):
-        depthwise = isinstance(layer, layers.DepthwiseConv2D)
-        factors = np.exp2(rng.uniform(-3, 3, layer.bias.shape[0]))
-        layer.kernel.assign(layer.kernel * (factors[:, None] if depthwise else factors))
-        layer.bias.assign(layer.bias * factors)
-        following.kernel.assign(following.kernel / factors[:, None])
+def make_uneven(trained, seed):
+    """Return the network with its normalizations folded, and channels multiplied by factors.
+
+    The layer after a ReLU divides by the factors of the layer before: the function is the same.
+    """
+    convolutions = find_convolutions(trained)
+    norms = [layer for layer in trained.layers if isinstance(layer, layers.BatchNormalization)]
+    model = build_plain(seed, len(convolutions) - 1, normalized=False)
+    rng, before = np.random.default_rng(seed), np.ones(1)
+    for layer, old, norm in zip(find_convolutions(model), convolutions, norms, strict=True):
+        kernel, bias = fold(old, old.get_weights(), norm)
+        factors = np.exp2(rng.uniform(-3, 3, len(bias)))
+        if isinstance(layer, layers.DepthwiseConv2D):
+            even = (factors / before)[:, None]
+        else:
+            even = factors / before[:, None]
+        layer.set_weights([kernel * even, bias * factors])
+        before = factors
+    kernel, bias = trained.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel / before[:, None], bias])
+    return model
+
+
+def find_convolutions(model):
+    kinds = (layers.Conv2D, layers.DepthwiseConv2D)
+    return [layer for layer in model.layers if isinstance(layer, kinds)]
 
 
 def build_network(seed, blocks):
@@ -109,17 +121,17 @@ def build_network(seed, blocks):
         y = silu(layers.Conv2D(EXPANSION * WIDTH, 1, use_bias=False), x)
         depthwise = layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False)
         y = excite(silu(depthwise, y))
-        y = norm()(layers.Conv2D(WIDTH, 1, use_bias=False)(y))
+        y = new_norm()(layers.Conv2D(WIDTH, 1, use_bias=False)(y))
         x = layers.Add()([x, y]) if strides == 1 else y
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(10)(x), name="narrow")
 
 
 def silu(layer, x):
-    return layers.Activation("silu")(norm()(layer(x)))
+    return layers.Activation("silu")(new_norm()(layer(x)))
 
 
-def norm():
+def new_norm():
     # A lower momentum, so that the statistics follow within few steps.
     return layers.BatchNormalization(momentum=0.9)
 
@@ -132,7 +144,7 @@ def excite(x):
 
 
 def report(done):
-    known = [name for name in RATES if done.where(network=name)]
+    known = [name for name in NETWORKS if done.where(network=name)]
     if not known:
         return ""
     columns = {}
