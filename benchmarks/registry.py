@@ -31,6 +31,7 @@ MODULES = {
     "pruning_engines": "benchmarks.export.pruning_engines",
     "qat_exactness": "benchmarks.export.qat_exactness",
     "quantization_aware": "benchmarks.export.quantization_aware",
+    "regimes": "benchmarks.accuracy.regimes",
     "replicas": "benchmarks.robustness.replicas",
     "scaling": "benchmarks.speed.scaling",
     "self_distillation": "benchmarks.accuracy.self_distillation",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from keras_kd.models.pair_taps import taps as taps
     from keras_kd.recipes.born_again import born_again as born_again
     from keras_kd.recipes.distill_chain import distill_chain as distill_chain
+    from keras_kd.recipes.function_matching import function_matching as function_matching
     from keras_kd.recipes.pseudo_label import pseudo_label as pseudo_label
     from keras_kd.recipes.with_teacher_head import with_teacher_head as with_teacher_head
     from keras_kd.teacher_class.teacher_class import TeacherClass as TeacherClass
@@ -54,6 +55,7 @@ _NAMES = {
     "UNLABELED": "training.labels",
     "born_again": "recipes.born_again",
     "distill_chain": "recipes.distill_chain",
+    "function_matching": "recipes.function_matching",
     "keyed": "cache.keys",
     "mix_unlabeled": "datasets.mix_unlabeled",
     "pair_taps": "models.pair_taps",

@@ -108,6 +108,23 @@ def differences(name, strategy):
     return distance(one, conforming(name, strategy, weights=one[2]))
 
 
+def unequal_labels(strategy):
+    """The difference between two replicas and one device where their parts differ in labels."""
+    x, y = toy.vectors()
+    y[np.arange(32) % 8 < 3] = kd.UNLABELED  # Of 8, the first replica gets 1 label, the other 4.
+    y[16:20] = kd.UNLABELED  # One replica has none at all.
+    y[24:] = kd.UNLABELED  # None has one.
+    batches = tf.data.Dataset.from_tensor_slices((x, y, np.linspace(0, 2, 32))).batch(8)
+
+    def train(strategy, **compiled):
+        with strategy.scope():
+            model = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", units=6, seed=1))
+            compile_model(model, **compiled)
+        return model, model.fit(batches, epochs=2, verbose=0, validation_data=batches).history
+
+    return distance(train(tf.distribute.get_strategy(), run_eagerly=True), train(strategy))
+
+
 def relational(strategy):
     """The relational loss in the history, its mean over the replicas' parts, and statistics."""
     teacher = toy.mlp("teacher", seed=1)
@@ -186,6 +203,7 @@ def main():
     found["everything"] = distance(single, whole)
     weights = zip(resumed(two, f"{folder}/stopped"), whole[0].get_weights(), strict=True)
     found["resumed"] = all(np.array_equal(a, b) for a, b in weights)
+    found["unequal_labels"] = unequal_labels(two)
     found["agreement"] = agreement(whole[0], folder)
     found["relational"], found["statistics"] = relational(two)
     found["draws"], found["rejection"] = draws(two), rejection(two)

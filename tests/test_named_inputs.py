@@ -50,7 +50,9 @@ def divergence(teacher, student):
 
 def distiller(student, teachers, **arguments):
     model = kd.Distiller(student, teachers, kd.losses.SoftTargets(1.0), **arguments)
-    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss(), metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.SGD(0.0), toy.sparse_loss(), metrics=["accuracy"], run_eagerly=True
+    )
     return model
 
 
@@ -107,7 +109,7 @@ def test_a_subclassed_teacher_and_a_hidden_tap():
     teacher = Reader()
     teacher(X)
     model = kd.Distiller(student, teacher, kd.losses.Hint("inner/hidden", "hidden"))
-    model.compile(keras.optimizers.SGD(0.0))
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     hidden = [keras.Model(m.input, m.get_layer("hidden").output) for m in (inner, student)]
     one, other = (outputs(part, IMAGE) for part in hidden)
     np.testing.assert_allclose(
@@ -118,7 +120,9 @@ def test_a_subclassed_teacher_and_a_hidden_tap():
 def test_students_that_teach_each_other_take_their_own_inputs():
     one, other = toy.named("one", seed=1), toy.named("other", ("audio",), seed=2)
     model = kd.MutualLearning([one, other], kd.losses.SoftTargets(1.0))
-    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss(), metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.SGD(0.0), toy.sparse_loss(), metrics=["accuracy"], run_eagerly=True
+    )
     right = {"one": outputs(one, IMAGE), "other": outputs(other, {"audio": X["audio"]})}
     seen = history(model)
     for name, logits in right.items():
@@ -142,7 +146,7 @@ def test_students_that_teach_each_other_take_their_own_inputs():
 def test_a_student_without_a_separate_teacher(make, form):
     student = toy.named("student", form=form, seed=1)
     model = make(student)
-    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss())
+    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss(), run_eagerly=True)
     right = cross_entropy(outputs(student, IMAGE))
     np.testing.assert_allclose(history(model)["student_loss"], right, rtol=1e-5)
     np.testing.assert_allclose(
@@ -154,7 +158,7 @@ def test_a_teacher_class_and_its_assembled_model():
     teacher = toy.named("teacher", ("audio", "image"), seed=2)
     students = [toy.named("a", units=3, seed=3), toy.named("b", ("audio",), units=3, seed=4)]
     model = kd.TeacherClass(teacher, "hidden", students)
-    model.compile(keras.optimizers.SGD(0.0))
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     hidden = keras.Model(teacher.input, teacher.get_layer("hidden").output)(X)
     right = [outputs(students[0], IMAGE), outputs(students[1], {"audio": X["audio"]})]
     seen = history(model, y=None)

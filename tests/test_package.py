@@ -11,7 +11,7 @@ import keras
 import pytest
 
 import keras_kd as kd
-from keras_kd.models.activation_range import ActivationRange
+from keras_kd.models.activation_range import ActivationRange, IntegerRounding
 from keras_kd.models.rounded_layers import ROUNDED
 from tests import toy
 
@@ -102,6 +102,7 @@ def serializable():
     arguments = {"Embedding": (9, 4), "Dense": (4,), **dict.fromkeys(DEPTHWISE, (3,))}
     layers = [
         ActivationRange(),
+        IntegerRounding("kernel"),
         *(made(*arguments.get(of.__name__, (4, 3))) for of, made in ROUNDED.items()),
     ]
     return [*losses, *weightings, kd.noise.LogitNoise(0.1), *layers]

@@ -1,5 +1,6 @@
 """Groups of channels of a model that can be removed, and what must be left whole."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ class ChannelGroup:
     """Channels that may be removed one by one; one of them is removed from all layers at once.
 
     Attributes:
-        name: The layer that makes them, the first if there are several.
+        name: The layer that makes them, the first if there are several; with a number if it makes
+            several groups.
         makers: The layers that make them.
         readers: The layers that read them.
         units: The number of each channel in the tracer.
@@ -131,7 +133,7 @@ def _in_order(graph: Graph) -> list[Call]:
 def _pin_weights(tracer: ChannelTracer, call: Call) -> None:
     """List a layer of an unknown kind with weights among those left whole."""
     if isinstance(call.layer, keras.layers.Layer) and call.layer.weights:
-        channels = [tracer.get(x) for x in call.outputs]
+        channels = [tracer.layout(x)[0] for x in call.outputs]
         tracer.makers[call.path] = (np.concatenate([*channels, tracer.make(0)]), "channels")
 
 
@@ -149,13 +151,23 @@ def _find_groups(tracer: ChannelTracer) -> tuple[ChannelGroup, ...]:
         key = tuple(tuple(roles[role]) for role in ("out", "in", "each"))
         if key[0]:
             groups.setdefault(key, []).append(unit)
-    found = []
+    names, found, counts = _names(tracer), [], Counter()
     for (makers, readers, _), units in groups.items():
-        # Only heads are made and read by one layer.
-        heads = makers == readers
-        name = f"{makers[0]} (heads)" if heads else makers[0]
-        found.append(ChannelGroup(name, makers, readers, tuple(units)))
+        name = names.get(units[0], makers[0])
+        counts[name] += 1
+        unique = name if counts[name] == 1 else f"{name} {counts[name]}"
+        found.append(ChannelGroup(unique, makers, readers, tuple(units)))
     return tuple(found)
+
+
+def _names(tracer: ChannelTracer) -> dict[int, str]:
+    """Return the names of the units that are more than a channel, such as heads."""
+    return {
+        unit: name
+        for name, (channels, what) in tracer.makers.items()
+        if what != "channels"
+        for unit in tracer.roots(channels).tolist()
+    }
 
 
 def _list_whole(tracer: ChannelTracer) -> dict[str, str]:

@@ -66,7 +66,7 @@ class ChannelTracer:
         self.pins: dict[int, str] = {}
         self.makers: dict[str, tuple[np.ndarray, str]] = {}
         self._parents: list[int] = []
-        self._of_tensors: dict[int, np.ndarray] = {}
+        self._of_tensors: dict[int, tuple[np.ndarray, int]] = {}
         self._seen: dict[int, tuple[np.ndarray, ...]] = {}
 
     def make(self, count: int, path: str = "", what: str = "channels") -> np.ndarray:
@@ -116,6 +116,7 @@ class ChannelTracer:
     ) -> None:
         """Note that an axis of a weight, if there is one, belongs to channels."""
         if variable is not None:
+            axis %= len(variable.shape)
             self.slots.append(Slot(call.path, variable, axis, channels, role))
 
     def resize(
@@ -140,18 +141,35 @@ class ChannelTracer:
         """Note the channels of the inputs and the outputs of the first call of a layer."""
         self._seen[id(call.layer)] = channels
 
-    def set(self, tensor: keras.KerasTensor, channels: np.ndarray) -> None:
-        """Set the channels of a tensor, which are on its last axis."""
-        self._of_tensors[id(tensor)] = channels
+    def set(self, tensor: keras.KerasTensor, channels: np.ndarray, axis: int = -1) -> None:
+        """Set the channels of a tensor, and their axis."""
+        self._of_tensors[id(tensor)] = (channels, axis % max(len(tensor.shape), 1))
 
-    def get(self, tensor: keras.KerasTensor) -> np.ndarray:
-        """Return the channels of a tensor; none if its last axis is unknown or the batch."""
+    def get(self, tensor: keras.KerasTensor, axis: int = -1) -> np.ndarray:
+        """Return the channels of a tensor on an axis; none if it is unknown or the batch.
+
+        If the channels are known to be on another axis, they are pinned, and so is the result.
+        """
+        axis %= max(len(tensor.shape), 1)
         if id(tensor) not in self._of_tensors:
-            known = len(tensor.shape) > 1 and tensor.shape[-1] is not None
-            self.set(tensor, self.make(tensor.shape[-1] if known else 0))
+            self.set(tensor, self._new(tensor, axis), axis)
+        channels, found = self._of_tensors[id(tensor)]
+        if found == axis:
+            return channels
+        self.pin(channels, "a layer reads another axis than that of the channels")
+        return self.pin(self._new(tensor, axis), "its axis is not that of the channels")
+
+    def layout(self, tensor: keras.KerasTensor) -> tuple[np.ndarray, int]:
+        """Return the channels of a tensor and their axis, the last one if nothing is known."""
+        if id(tensor) not in self._of_tensors:
+            self.get(tensor)
         return self._of_tensors[id(tensor)]
 
     def pin_all(self, tensors: Sequence[keras.KerasTensor], reason: str) -> None:
         """Pin the channels of tensors."""
         for tensor in tensors:
-            self.pin(self.get(tensor), reason)
+            self.pin(self.layout(tensor)[0], reason)
+
+    def _new(self, tensor: keras.KerasTensor, axis: int) -> np.ndarray:
+        known = axis > 0 and tensor.shape[axis] is not None
+        return self.make(tensor.shape[axis] if known else 0)

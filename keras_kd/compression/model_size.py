@@ -1,6 +1,7 @@
 """Parameters, multiplications and int8 bytes of a model, also of one that is not built yet."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,13 +65,26 @@ def _macs(call: Call, shape: Shape) -> int | None:
         return 0
     if isinstance(layer, layers.MultiHeadAttention):
         return _attention_macs(call, shape)
-    tensor = call.inputs[0] if isinstance(layer, _TRANSPOSED) else call.outputs[0]
-    positions = _positions(tensor)
-    if isinstance(layer, layers.RNN):
-        positions = _positions(call.inputs[0])
+    if isinstance(layer, layers.EinsumDense):
+        positions = _einsum_positions(layer, call.outputs[0])
+    else:
+        reads = isinstance(layer, (*_TRANSPOSED, layers.RNN, layers.Bidirectional))
+        tensor = call.inputs[0] if reads else call.outputs[0]
+        positions = _positions(tensor, getattr(layer, "data_format", "channels_last"))
     if positions is None:
         return None
     return positions * sum(math.prod(shape(kernel)) for kernel in kernels)
+
+
+def _einsum_positions(layer: layers.EinsumDense, output: keras.KerasTensor) -> int | None:
+    """Return how often each weight is used: the output's axes that the kernel lacks."""
+    _, kernel, result = re.split(",|->", layer.equation.replace(" ", ""))
+    sizes = [
+        size
+        for place, size in enumerate(reversed(output.shape[1:]), 1)
+        if result[-place:][:1] not in kernel
+    ]
+    return None if None in sizes else math.prod(sizes)
 
 
 def _attention_macs(call: Call, shape: Shape) -> int | None:
@@ -90,8 +104,8 @@ def _attention_macs(call: Call, shape: Shape) -> int | None:
     return projections + products
 
 
-def _positions(tensor: keras.KerasTensor) -> int | None:
-    sizes = tensor.shape[1:-1]
+def _positions(tensor: keras.KerasTensor, layout: str = "channels_last") -> int | None:
+    sizes = tensor.shape[2:] if layout == "channels_first" else tensor.shape[1:-1]
     return None if None in sizes else math.prod(sizes)
 
 

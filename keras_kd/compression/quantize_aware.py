@@ -8,7 +8,7 @@ import keras
 from keras_kd.compression.engines import check_engine
 from keras_kd.compression.kernels import zero_fraction
 from keras_kd.compression.layer_plan import LayerPlans, Result, resolve_skip
-from keras_kd.compression.qat.calibration import SAMPLES, calibrate, round_biases
+from keras_kd.compression.qat.calibration import SAMPLES, calibrate, settle
 from keras_kd.compression.qat.quantize import Rounding, build_quantized, rounded_kernels
 from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.tfmot.layers import Custom
@@ -29,6 +29,7 @@ def quantize_aware(
     preserve_sparsity: bool = True,
     preserve_clusters: bool = True,
     skip: Sequence[str] = (),
+    bits: int = 8,
     engine: str = "native",
     custom: Custom | None = None,
     **training: Any,
@@ -57,6 +58,9 @@ def quantize_aware(
             keep these values, which are trained. Defaults to `True`.
         skip: Layers to leave in float, or their names. Only for `engine="native"`. Defaults to
             none.
+        bits: 8, or 4 for weights of 4 bits in convolutions and dense layers; other layers
+            (depthwise and transposed convolutions, embeddings) keep 8. Only for `engine="native"`.
+            Defaults to 8.
         engine: `"native"`, or `"tfmot"`, which converts the student to tf_keras and uses
             tensorflow-model-optimization: it supports fewer layers, and its result cannot be saved.
             Defaults to `"native"`.
@@ -85,18 +89,20 @@ def quantize_aware(
         Jacob et al. 2018, arXiv:1712.05877.
     """
     check_engine(engine, custom=custom)
+    _check_bits(bits)
     plan = Training(data=data, epochs=epochs, **training)
     if engine == "tfmot":
-        if len(skip):
+        if len(skip) or bits != 8:
             raise ValueError(
-                "`skip` belongs to the native engine: tensorflow-model-optimization quantizes "
-                f"every layer that it can. Received: engine='tfmot', skip={skip!r}"
+                "`skip` and `bits` belong to the native engine: tensorflow-model-optimization "
+                "quantizes every layer that it can to 8 bits. Received: engine='tfmot', "
+                f"skip={skip!r}, bits={bits}"
             )
         return quantize_aware_in_tf_keras(
             student, plan, preserve_sparsity, preserve_clusters, custom
         )
     plan.require_plain_weights()
-    rounding = Rounding(preserve_sparsity, preserve_clusters)
+    rounding = Rounding(preserve_sparsity, preserve_clusters, bits)
     model, layers = _build(student, plan, rounding, skip, next(plan.sample_batches(1)))
     layers.announce("quantized", student.name, plan.verbose)
     calibrate(model, plan.sample_batches(SAMPLES))
@@ -105,7 +111,7 @@ def quantize_aware(
         return {"sparsity": zero_fraction(rounded_kernels(model))}
 
     history = plan.distill(model, measure=measure)
-    round_biases(model)
+    settle(model)
     return Result(model, history, layers)
 
 
@@ -115,6 +121,7 @@ def build_for_training(
     preserve_sparsity: bool = True,
     preserve_clusters: bool = True,
     skip: Sequence[str] = (),
+    bits: int = 8,
     engine: str = "native",
     custom: Custom | None = None,
     **training: Any,
@@ -124,7 +131,14 @@ def build_for_training(
     preserve = (preserve_sparsity, preserve_clusters)
     if engine == "tfmot":
         return prepare_student(student, plan, *preserve, custom).wrapped.model
-    return _build(student, plan, Rounding(*preserve), skip)[0]
+    return _build(student, plan, Rounding(*preserve, bits), skip)[0]
+
+
+def _check_bits(bits: int) -> None:
+    if bits not in (4, 8):
+        raise ValueError(
+            f"Expected 4 or 8 bits per weight, those that LiteRT runs. Received: bits={bits!r}."
+        )
 
 
 def _build(

@@ -206,8 +206,13 @@ def _check(
 
 def _without_skipped(model: keras.Model, found: ChannelGroups, skip: Any) -> list[ChannelGroup]:
     """Return the groups that no skipped layer makes."""
-    names = resolve_skip(skip, model, found.graph.calls)
-    return [group for group in found.groups if not set(names) & set(group.makers)]
+    names = set(resolve_skip(skip, model, found.graph.calls))
+    # The layers of a `Bidirectional` are no calls of the graph.
+    return [
+        group
+        for group in found.groups
+        if not any(maker in names or maker.rpartition("/")[0] in names for maker in group.makers)
+    ]
 
 
 def _count(group: ChannelGroup, share: float) -> int:

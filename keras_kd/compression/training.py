@@ -49,7 +49,7 @@ class Training(ShortRepr):
         class_names: As for `Distiller`. Defaults to `None`.
         student_outputs: As for `Distiller`. Defaults to `"auto"`.
         augment: As for `Distiller`. Defaults to `None`.
-        same_view: As for `Distiller`. Defaults to `False`.
+        same_view: As for `Distiller`. Defaults to `True`.
         validation_data: As for `keras.Model.fit`. Defaults to `None`.
         callbacks: Callbacks of keras; with `engine="tfmot"` also of tf_keras, which get the
             tf_keras model. Defaults to none.
@@ -78,7 +78,7 @@ class Training(ShortRepr):
     class_names: Sequence[str] | None = None
     student_outputs: Declaration = "auto"
     augment: Any = None
-    same_view: bool = False
+    same_view: bool = True
     validation_data: Any = None
     callbacks: Any = ()
     batch_size: int = 32

@@ -87,6 +87,14 @@ def check_arguments(weighting: Any, noise: Any, class_names: Any, student_output
     check_declaration(student_outputs, "Distiller: `student_outputs`")
 
 
+#: How to use stored outputs of a teacher together with `augment`.
+SAME_VIEW = (
+    "Received: same_view=True. Store the outputs for augmented views with "
+    "kd.KnowledgeCache.build(..., views=, augment=) instead of `augment` here; or pass "
+    "same_view=False, which teaches the outputs for the original inputs."
+)
+
+
 def check_same_view(same_view: bool, teachers: Iterable[BaseTeacher]) -> None:
     """Reject precomputed teacher outputs for augmented inputs.
 
@@ -101,7 +109,7 @@ def check_same_view(same_view: bool, teachers: Iterable[BaseTeacher]) -> None:
     if same_view and names:
         raise ValueError(
             f"Distiller: the precomputed outputs of the teachers {names} are for the original "
-            "inputs, not for the augmented view of the student. Received: same_view=True"
+            f"inputs, not for the augmented view of the student. {SAME_VIEW}"
         )
 
 

@@ -21,7 +21,12 @@ from keras_kd.models.taps import Tap
 from keras_kd.teachers.knowledge import joined_spec, unpack_batch
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training import backend
-from keras_kd.training.augmentation import Augmentation, as_augmentation, augment_batch
+from keras_kd.training.augmentation import (
+    Augmentation,
+    as_augmentation,
+    augment_batch,
+    check_labels_kept,
+)
 from keras_kd.training.class_weights import ClassWeights
 from keras_kd.training.finite_checks import ON_BAD_BATCH, batch_values, teacher_values
 from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
@@ -149,14 +154,16 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             auto_scale_loss: Whether to scale the loss under `mixed_float16`. Defaults to `True`.
 
         Raises:
-            ValueError: If bad batches are to be skipped and `steps_per_execution` is not 1, or if a
-                loss over the classes reads another axis than theirs.
+            ValueError: If bad batches are to be skipped and `steps_per_execution` is not 1, a loss
+                over the classes reads another axis than theirs, or `augment` mixes labeled images.
         """
         if self.on_bad_batch == "skip" and steps_per_execution != 1:
             raise ValueError(
                 f"{type(self).__name__}: on_bad_batch='skip' checks each step, so it needs "
                 f"steps_per_execution=1. Received: steps_per_execution={steps_per_execution}"
             )
+        if loss is not None and float(self.student_loss_weight) > 0:
+            check_labels_kept(self.augment, type(self).__name__)
         student = self.objective.student
         require_class_axis(loss, student.output_shapes, student.output_axes)
         self.objective.set_tasks(loss)

@@ -79,7 +79,8 @@ class Distiller(BaseDistiller):
         augment: Augmentation of the student's inputs in training: a Keras layer, a list of layers,
             or a function of x; drawn anew in each step. It only gets x, so it must not change the
             label. Defaults to `None`.
-        same_view: Whether the teachers get the augmented inputs too. Defaults to `False`.
+        same_view: Whether the teachers get the augmented inputs too. Otherwise they get the
+            unchanged ones; stored outputs of a teacher are for those. Defaults to `True`.
         on_bad_batch: What to do if a batch, or a teacher's output for it, has NaN or infinite
             values: `"raise"` an error that names it, or `"skip"` the batch, which then changes
             nothing but `skipped_batches` in the history. Defaults to `"raise"`.
@@ -119,7 +120,7 @@ class Distiller(BaseDistiller):
         class_names: Sequence[str] | None = None,
         student_outputs: Declaration = "auto",
         augment: Augmentation | Sequence[keras.layers.Layer] | None = None,
-        same_view: bool = False,
+        same_view: bool = True,
         on_bad_batch: str = "raise",
         preserve_sparsity: bool = False,
         name: str | None = None,

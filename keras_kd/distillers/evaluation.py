@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_kd.cache.prepared import compare_preprocessing, warn_of_generators
+from keras_kd.distillers.arguments import SAME_VIEW
 from keras_kd.distillers.input_checks import check_batches
 from keras_kd.distillers.keras_interface import KerasInterface
 from keras_kd.distillers.shared_inputs import list_inputs
@@ -145,7 +146,7 @@ class Evaluation(KerasInterface):
         if self.augment is not None and self.same_view:
             raise ValueError(
                 f"{type(self).__name__}: a cache holds the teacher outputs for the original "
-                "inputs, not for the augmented view of the student. Received: same_view=True"
+                f"inputs, not for the augmented view of the student. {SAME_VIEW}"
             )
         if not self._compared:
             warn_of_generators(self.teachers)

@@ -55,7 +55,8 @@ class SelfDistiller(BaseDistiller):
         student_outputs: As for `Distiller`.
         augment: As for `Distiller`: the teacher gets the original batch and the student an
             augmented one, which makes the running average a mean teacher.
-        same_view: As for `Distiller`.
+        same_view: Whether the teacher gets the augmented batch too. Defaults to `False`: to agree
+            on two views is what a mean teacher teaches.
         on_bad_batch: As for `Distiller`.
         name: Name of the model. Defaults to `None`.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize  # Has no public name.
 
 from keras_kd.export.calibration import full_batches
 from keras_kd.files import read_json, write_json
@@ -60,6 +61,8 @@ class Request:
         quantization_aware: Whether the graph contains its own ranges: it is not calibrated, and ops
             without a range stay in float.
         per_channel_dense: Whether weights of dense layers have one scale per channel too.
+        calibrate_only: Whether the file stays in float32, with the ranges for
+            `quantize_calibrated`.
     """
 
     quantization: str
@@ -70,6 +73,7 @@ class Request:
     batch_size: int
     quantization_aware: bool = False
     per_channel_dense: bool = True
+    calibrate_only: bool = False
 
 
 class ConversionError(Exception):
@@ -163,7 +167,27 @@ def _converter(model: Path, request: Request) -> tf.lite.TFLiteConverter:
     converter._experimental_disable_per_channel_quantization_for_dense_layers = (
         not request.per_channel_dense
     )
+    converter._experimental_calibrate_only = request.calibrate_only
     return converter
+
+
+def quantize_calibrated(content: bytes, request: Request, keep: Sequence[str]) -> bytes:
+    """Quantize a calibrated file in float32, except the ops with outputs of the given names.
+
+    Raises:
+        ConversionError: If the quantizer fails.
+    """
+    dtype = tf.dtypes.as_dtype(request.io_dtype)
+    try:
+        return mlir_quantize(
+            content,
+            disable_per_channel=not request.per_channel,
+            input_data_type=dtype,
+            output_data_type=dtype,
+            denylisted_nodes=list(keep) or None,
+        )
+    except Exception as error:  # The quantizer raises many types.
+        raise ConversionError(str(error)) from error
 
 
 def _run_request(folder: Path) -> int:

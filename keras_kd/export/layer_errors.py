@@ -11,16 +11,17 @@ import numpy as np
 from keras_kd.export import calibration
 from keras_kd.export.conversion import CALIBRATED, FLOATS
 from keras_kd.export.metadata import Description, describe_content
+from keras_kd.export.model_conversion import convert_model
 from keras_kd.export.options import MAIN, Options
 from keras_kd.export.output_scores import OutputScores
 from keras_kd.export.output_tasks import file_tasks
 from keras_kd.export.saved_model import layer_of
-from keras_kd.export.tflite import convert_model
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.files import ShortRepr
 from keras_kd.litert.flatbuffer import operators, parse
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.litert.signature import Signature, infer_signature
+from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.output_evidence import OutputTask
 
 
@@ -94,8 +95,7 @@ def layer_errors(
             tasks = file_tasks(quantized, content, description, model, outputs)
             floats = description.quantization in FLOATS
             worst = _output_errors(exact, quantized, x, tasks, floats)
-    layers = frozenset(layer.name for layer in model._flatten_layers(include_self=False))
-    return _op_errors(reference, errors, worst, layers)
+    return _op_errors(reference, errors, worst, layer_names(model))
 
 
 def _convert_to_float32(
@@ -176,23 +176,65 @@ def _accumulate(
 def _op_errors(
     content: bytes, errors: dict[str, float], worst: dict[str, float], layers: frozenset[str]
 ) -> tuple[LayerError, ...]:
+    def largest(names: Sequence[str]) -> float | None:
+        found = [errors[name] for name in names if name in errors]
+        return max(found, default=None)
+
+    results = []
+    for op in name_ops(content, layers):
+        error, output = largest(op.outputs), op.outputs[0]
+        if error is not None:
+            added = max(error - (largest(op.inputs) or 0.0), 0.0)
+            results.append(LayerError(op.layer, op.op, op.shape, worst.get(output, error), added))
+    return tuple(results)
+
+
+@dataclass(frozen=True)
+class NamedOp:
+    """An op of a file.
+
+    Attributes:
+        layer: Path of its layer; several if the converter merged them, or the name of an output.
+        op: LiteRT's name of the op.
+        shape: Shape of its output.
+        inputs: Names of its inputs.
+        outputs: Names of its outputs.
+    """
+
+    layer: str
+    op: str
+    shape: tuple[int, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def name_ops(content: bytes, layers: frozenset[str]) -> list[NamedOp]:
+    """Return the ops of a file with the layers that they come from.
+
+    Args:
+        content: The file, as the converter wrote it.
+        layers: The names of the layers of its model.
+    """
     model = parse(content)
     graph = model.subgraphs[0]
     names = [tensor.name.decode() for tensor in graph.tensors]
     outputs = {entry.tensorIndex: entry.name.decode() for entry in model.signatureDefs[0].outputs}
-
-    def largest(indices: Sequence[int]) -> float | None:
-        found = [errors.get(names[index]) for index in indices if index >= 0]
-        return max((error for error in found if error is not None), default=None)
-
-    results = []
+    ops = []
     for op, operator in operators(model, graph):
-        error, output = largest(operator.outputs), operator.outputs[0]
-        if error is None:
-            continue
+        output = operator.outputs[0]
         paths = dict.fromkeys(layer_of(part, layers) for part in names[output].split(";"))
-        layer = outputs.get(output) or " + ".join(paths)
-        shape = tuple(map(int, graph.tensors[output].shape))
-        added = max(error - (largest(operator.inputs) or 0.0), 0.0)
-        results.append(LayerError(layer, op, shape, worst.get(names[output], error), added))
-    return tuple(results)
+        ops.append(
+            NamedOp(
+                outputs.get(output) or " + ".join(paths),
+                op,
+                tuple(map(int, graph.tensors[output].shape)),
+                tuple(names[index] for index in operator.inputs if index >= 0),
+                tuple(names[index] for index in operator.outputs),
+            )
+        )
+    return ops
+
+
+def layer_names(model: keras.Model) -> frozenset[str]:
+    """Return the names of all layers of a model, without its own."""
+    return frozenset(layer.name for layer in nested_layers(model, include_self=False))

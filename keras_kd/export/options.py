@@ -33,6 +33,7 @@ class Options:
     raw_inputs: bool = False
     answer: str | Mapping[str, str] | None = None
     labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None
+    keep_float: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.quantization not in QUANTIZATIONS:
@@ -60,6 +61,8 @@ class Options:
                 "`per_channel`."
             )
         self._check_signatures()
+        if self.keep_float is not None:
+            self._check_keep_float()
 
     @property
     def taps(self) -> dict[str, str | None]:
@@ -76,7 +79,22 @@ class Options:
             self.per_channel,
             self.allow_flex,
             self.batch_size or 1,
+            calibrate_only=self.keep_float is not None,
         )
+
+    def _check_keep_float(self) -> None:
+        if self.quantization != "int8" or len(self.taps) > 1:
+            raise ValueError(
+                "Expected keep_float=None, unless an int8 file has one signature. Received: "
+                f"keep_float={self.keep_float!r} for {self.quantization!r} and the signatures "
+                f"{list(self.taps)}. Export one int8 file for each."
+            )
+        names = [self.keep_float] if isinstance(self.keep_float, str) else list(self.keep_float)
+        if names != ["auto"] and (isinstance(self.keep_float, str) or not names):
+            raise ValueError(
+                'Expected keep_float="auto" or a list of layers. Received: '
+                f"keep_float={self.keep_float!r}. `kd.export.layer_errors` lists the names."
+            )
 
     def _check_signatures(self) -> None:
         if not self.taps or not all(isinstance(key, str) and key for key in self.taps):

@@ -17,6 +17,7 @@ from keras_kd.litert import signature
 from keras_kd.litert.signature import free_sizes_remedy
 from keras_kd.models.graph import first_line, is_graph
 from keras_kd.models.keras_compat import masked_logit
+from keras_kd.models.kernel_arithmetic import float_rounding
 from keras_kd.models.precision import compute_in_float32
 from keras_kd.models.taps import Tap, TappedModel
 
@@ -127,6 +128,7 @@ def trace(
     functions, outputs = {}, {}
     with (
         compute_in_float32(model),
+        float_rounding(),
         contextlib.nullcontext() if loops else _unroll_layers(model, inputs),
         masked_logit(MASKED_LOGIT) if quantized else contextlib.nullcontext(),
     ):

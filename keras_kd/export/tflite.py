@@ -1,7 +1,5 @@
 """Convert a Keras model to a .tflite file that is verified before it is written."""
 
-import dataclasses
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,28 +8,16 @@ import keras
 import numpy as np
 
 from keras_kd.export import calibration as calibration_data
-from keras_kd.export import pre_post_processing, saved_model
-from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, convert
-from keras_kd.export.conversion_errors import (
-    conversion_error,
-    reject_lookups,
-    reject_random_outputs,
-)
+from keras_kd.export.conversion import CALIBRATED
 from keras_kd.export.evaluation import ScoreOptions
-from keras_kd.export.metadata import Description, embed_description
+from keras_kd.export.metadata import Description
+from keras_kd.export.mixed_precision import PartlyQuantized
+from keras_kd.export.model_conversion import convert_model
 from keras_kd.export.options import Options
-from keras_kd.export.pre_post_processing import Normalization, Processing
-from keras_kd.export.saved_model import TracedModel
-from keras_kd.export.tensorflow_process import run_on_tensorflow
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.export.verification import Verification
-from keras_kd.export.weight_only import WEIGHT_ONLY, quantize_weights
 from keras_kd.files import atomic_write, require_writable
 from keras_kd.litert.signature import Signature, infer_signature
-from keras_kd.models.activation_range import activation_ranges
-from keras_kd.models.keras_compat import nested_layers
-from keras_kd.models.rounded_layers import has_dense_scales
-from keras_kd.training.backend import BACKEND
 
 
 def to_tflite(
@@ -57,6 +43,7 @@ def to_tflite(
     labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     outputs: str | Mapping[str, str] = "auto",
     ignore_class: int | None = None,
+    keep_float: str | Sequence[str] | None = None,
 ) -> TFLiteModel:
     """Convert a Keras model to a .tflite file for LiteRT and verify it.
 
@@ -124,9 +111,13 @@ def to_tflite(
             `"auto"`.
         ignore_class: A label that is not counted, such as 255 for void pixels. Defaults to `None`,
             that of the loss that the model is compiled with.
+        keep_float: For int8, layers whose ops stay in float32, by the names that `layer_errors`
+            lists. `"auto"`: if the file loses more than `max_drop` or `tolerance`, layers that add
+            large errors, none of which can be omitted. Defaults to `None`, none.
 
     Returns:
-        The file as a `TFLiteModel`; its `verification` contains the scores.
+        The file as a `TFLiteModel`; its `verification` contains the scores, and `float_layers` the
+        layers of `keep_float`.
 
     Raises:
         TypeError: If `model` is not a `keras.Model`.
@@ -140,18 +131,8 @@ def to_tflite(
         >>> tflite.size, tflite.verification.drop
         (11104, 0.1)
     """
-    options = Options(
-        quantization,
-        batch_size,
-        io_dtype,
-        per_channel,
-        allow_flex,
-        signatures,
-        normalization,
-        raw_inputs,
-        answer,
-        labels,
-    )
+    first = (quantization, batch_size, io_dtype, per_channel, allow_flex, signatures)
+    options = Options(*first, normalization, raw_inputs, answer, labels, keep_float)
     path = Path(path)
     inputs = infer_signature(model, input_signature)
     data = calibration if verification is None else verification
@@ -161,11 +142,11 @@ def to_tflite(
     require_writable(path, ".tflite")
     with atomic_write(path) as temporary:
         samples = _take_samples(calibration, inputs, options, calibration_samples)
-        content, description = convert_model(model, inputs, options, samples)
+        content, description, floats = _convert(model, inputs, options, samples, verify)
         scores = verify.run(content, description, model, path)
         temporary.write_bytes(content)
     names = next(iter(description.outputs.values()))
-    return TFLiteModel(path, quantization, description.inputs, names, scores)
+    return TFLiteModel(path, quantization, description.inputs, names, scores, float_layers=floats)
 
 
 def _take_samples(
@@ -177,145 +158,16 @@ def _take_samples(
     return calibration_data.take_samples(calibration, inputs, limit)
 
 
-def convert_model(
-    model: keras.Model,
-    inputs: Signature,
-    options: Options,
-    samples: Mapping[str, np.ndarray] | None,
-    loops: bool | None = None,
-) -> tuple[bytes, Description]:
-    """Return the content of the file and its description.
-
-    Raises:
-        ValueError: If the model cannot be converted.
-        RuntimeError: If the converter fails.
-    """
-    if BACKEND != "tensorflow":
-        return run_on_tensorflow(convert_model, model, inputs, options, samples, loops)
-    normalization = pre_post_processing.parse_normalization(
-        options.normalization, inputs.specs, options.raw_inputs
-    )
-    if samples is not None and any(isinstance(x, keras.layers.RNN) for x in nested_layers(model)):
-        inputs = inputs.with_sizes_of(samples)  # Unrolling needs a fixed number of steps.
-    traced = _trace(model, inputs, options, normalization, loops)
-    reject_lookups(model, traced)
-    reject_random_outputs(model, inputs, traced)
-    if traced.quantization_aware:
-        _check_rounding(model, options)
-        samples = None
-    elif samples is None and options.quantization in CALIBRATED:
-        calibration_data.take_samples(None, inputs, 1)  # Raises the error for missing data.
-    if samples is not None and options.raw_inputs:
-        samples = calibration_data.denormalize(samples, normalization, options.io_dtype)
-    dense = has_dense_scales(model)
-    try:
-        content = _convert(model.name, traced, options, inputs, samples, dense)
-    except RuntimeError:
-        if options.batch_size is None:
-            raise
-        # The converter can fail for a batch of a fixed size where a free one works.
-        free = dataclasses.replace(options, batch_size=None)
-        traced = _trace(model, inputs, free, normalization, loops)
-        content = _convert(model.name, traced, free, inputs, samples, dense)
-    if options.quantization in WEIGHT_ONLY:
-        content = quantize_weights(content, options.quantization)
-    description = Description(
-        options.quantization,
-        inputs.names,
-        traced.outputs,
-        {key: tap for key, tap in options.taps.items() if tap is not None},
-        normalization,
-        options.raw_inputs,
-        traced.processing.final_ops,
-        pre_post_processing.parse_labels(options.labels, traced.shapes),
-    )
-    shapes = {name: spec.shape for name, spec in inputs.specs.items()}
-    return embed_description(content, description, shapes), description
-
-
-def _trace(
-    model: keras.Model,
-    inputs: Signature,
-    options: Options,
-    normalization: Mapping[str, Normalization],
-    loops: bool | None,
-) -> TracedModel:
-    """Trace the model, for a calibrated format without loops and with masked logits in its range.
-
-    Raises:
-        ValueError: If a loop remains that cannot be quantized.
-    """
-
-    def make_processing(shapes: Mapping[str, Sequence[int | None]]) -> Processing:
-        final_ops = pre_post_processing.parse_answer(options.answer, shapes)
-        pre_post_processing.require_logits(model, final_ops, inputs)
-        return Processing(normalization, options.raw_inputs, final_ops)
-
-    arguments = (model, inputs, options.batch_size, make_processing, options.taps)
-    keep_loops = options.quantization not in CALIBRATED if loops is None else loops
-    traced = saved_model.trace(*arguments, quantized=not keep_loops)
-    if traced.quantization_aware and options.quantization != "int8":
-        raise ValueError(
-            f"Expected quantization='int8' for '{model.name}', which was trained with "
-            f"quantize_aware. Received: {options.quantization!r}. For other formats, export the "
-            "student that it was trained from."
-        )
-    if keep_loops or traced.quantization_aware or not traced.loop_layers:
-        return traced
-    traced = saved_model.trace(*arguments, loops=False, quantized=True)
-    if traced.loop_layers:
-        raise ValueError(
-            f"Expected layers that can be quantized to {options.quantization}. Received: a loop "
-            f"outside Keras's recurrent layers (`map_fn`, `while_loop`) in {traced.loop_layers}, "
-            'which the converter cannot calibrate. Use quantization="dynamic" or "float16", or '
-            "unroll the loop."
-        )
-    return traced
-
-
-def _check_rounding(model: keras.Model, options: Options) -> None:
-    """Check that the file can round as the model of a quantization-aware training does.
-
-    Raises:
-        ValueError: If its ranges are not known, or its weights were rounded per channel.
-    """
-    ranges = activation_ranges(model)
-    unknown = [layer.name for layer in ranges if not layer.is_calibrated]
-    if unknown:
-        raise ValueError(
-            f"Expected a model with known ranges. Received: '{model.name}', whose ranges "
-            f"{unknown[:3]} were never set. Train it with `kd.compression.quantize_aware`, or load "
-            "its weights."
-        )
-    if ranges and not options.per_channel:
-        raise ValueError(
-            f"Expected per_channel=True for '{model.name}', which was trained with one scale per "
-            "channel. Received: per_channel=False. Omit `per_channel`."
-        )
-
-
 def _convert(
-    name: str,
-    traced: TracedModel,
-    options: Options,
+    model: keras.Model,
     inputs: Signature,
+    options: Options,
     samples: Mapping[str, np.ndarray] | None,
-    per_channel_dense: bool,
-) -> bytes:
-    """Run the converter.
-
-    Raises:
-        ValueError: If the model has unsupported ops, or needs a fixed batch size.
-        RuntimeError: If the converter fails for another reason.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        traced.save(Path(folder) / MODEL)
-        try:
-            request = dataclasses.replace(
-                options.request,
-                quantization_aware=traced.quantization_aware,
-                per_channel_dense=per_channel_dense,
-            )
-            return convert(Path(folder), traced.ops, request, samples)
-        except ConversionError as error:
-            raise conversion_error(error, name, traced, options, inputs) from error
+    verify: Verification,
+) -> tuple[bytes, Description, tuple[str, ...]]:
+    """Return the content of the file, its description, and the layers that stay in float32."""
+    if options.keep_float is None:
+        return *convert_model(model, inputs, options, samples), ()
+    partly = PartlyQuantized(model, inputs, options, samples)
+    content, floats = partly.choose(verify)
+    return content, partly.description, floats

@@ -49,6 +49,7 @@ class TFLiteModel:
         outputs: Names of the outputs of its first signature, in the order of the Keras model's.
         verification: Scores compared with the Keras model; `None` without samples.
         tried: All formats that `best` tried, if `best` wrote the file.
+        float_layers: The layers of an int8 file that stay in float32, for `keep_float`.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class TFLiteModel:
     outputs: tuple[str, ...]
     verification: Evaluation | None = None
     tried: tuple[Attempt, ...] = ()
+    float_layers: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         fields = ("path", "quantization", "inputs", "outputs")

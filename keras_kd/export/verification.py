@@ -72,8 +72,21 @@ class Verification:
             VerificationError: If the difference is too large.
             RuntimeError: If LiteRT cannot run the file.
         """
+        scores, reason = self.check(content, description, model)
+        if reason:
+            raise _reject(reason, content, path, scores[-1])
+        return scores[0] if scores and self.data is not None else None
+
+    def check(
+        self, content: bytes, description: Description, model: keras.Model
+    ) -> tuple[list[Evaluation], str | None]:
+        """Return the scores of the signatures, and the reason to reject a file if there is one.
+
+        Raises:
+            RuntimeError: If LiteRT cannot run the file.
+        """
         if flex_ops(content):
-            return None  # Python's LiteRT cannot run them.
+            return [], None  # Python's LiteRT cannot run them.
         scores = []
         data = self.fallback if self.data is None else self.data
         # A mixed-precision model rounds where its float32 file does not.
@@ -89,8 +102,8 @@ class Verification:
                 )
             reason = self._find_failure(scores[-1], description.quantization, mixed)
             if reason:
-                raise _reject(reason, content, path, scores[-1])
-        return None if self.data is None else scores[0]
+                return scores, reason
+        return scores, None
 
     def _find_failure(self, scores: Evaluation, quantization: str, mixed: bool) -> str | None:
         """Return the reason to reject a file, `None` if there is none."""

@@ -63,7 +63,7 @@ def add_metadata(content: bytes, entries: Mapping[str, bytes], files: Mapping[st
         buffer.data = np.frombuffer(value, "uint8")
         model.metadata.append(entry)
         model.buffers.append(buffer)
-    packed = _pack(model, len(content) + sum(map(len, entries.values())))
+    packed = pack(model, len(content) + sum(map(len, entries.values())))
     if not files:
         return packed
     stream = io.BytesIO(packed)
@@ -81,7 +81,7 @@ def rename_signatures(content: bytes, names: Mapping[str, str]) -> bytes:
     model = parse(content)
     for signature in model.signatureDefs:
         signature.signatureKey = names[signature.signatureKey.decode()].encode()
-    return _pack(model, len(content))
+    return pack(model, len(content))
 
 
 def parse(content: bytes) -> Any:
@@ -106,7 +106,8 @@ def parse(content: bytes) -> Any:
         ) from error
 
 
-def _pack(model: Any, size: int) -> bytes:
+def pack(model: Any, size: int) -> bytes:
+    """Return the content of a parsed model, of about a given size."""
     builder = _AlignedBuilder(size + 1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

@@ -20,3 +20,4 @@ from keras_kd.losses.serialization import get as get
 from keras_kd.losses.serialization import serialize as serialize
 from keras_kd.losses.similarity_preserving import SimilarityPreserving as SimilarityPreserving
 from keras_kd.losses.soft_targets import SoftTargets as SoftTargets
+from keras_kd.losses.wttm import WTTM as WTTM

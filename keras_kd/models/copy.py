@@ -68,7 +68,7 @@ def _clone_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
     return _rebuild(layer) if is_graph(layer) else copy_layer(layer)
 
 
-def copy_layer(layer: Any, **changes: Any) -> Any:
+def copy_layer(layer: Any, /, **changes: Any) -> Any:
     """Return a layer, or operation of `keras.ops`, that is made from the configuration of another.
 
     Args:

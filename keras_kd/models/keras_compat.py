@@ -88,6 +88,18 @@ def detach(value: Any) -> Any:
     return copy_mask(value, keras.ops.stop_gradient(value))
 
 
+def made_by(tensor: keras.KerasTensor) -> tuple[Any, list[keras.KerasTensor]]:
+    """Return the layer or operation that made a symbolic tensor, and its symbolic inputs.
+
+    Tensors that Keras makes to infer shapes have neither: `(None, [])`.
+    """
+    history = getattr(tensor, "_keras_history", None)
+    if history is None:
+        return None, []
+    node = history.operation._inbound_nodes[history.node_index]
+    return history.operation, node.arguments.keras_tensors
+
+
 def nested_layers(model: keras.Model, include_self: bool = True) -> list[keras.layers.Layer]:
     """Return all layers of a model, those inside other layers too; `Model.layers` is flat."""
     return list(model._flatten_layers(include_self=include_self))

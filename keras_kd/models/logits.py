@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_kd.models.activation_range import ActivationRange
+from keras_kd.models.activation_range import ActivationRange, IntegerRounding
 from keras_kd.models.graph import Call, Graph, with_activation
 from keras_kd.models.layouts import Layouts
 
@@ -176,7 +176,9 @@ def trace_logits(graph: Graph, tensor: keras.KerasTensor) -> tuple[Call, list[Ca
     if not changes_layout(call.layer):
         return call, []
     origin, layout_calls = trace_logits(graph, call.inputs[0])
-    if isinstance(call.layer, ActivationRange):  # Of the probabilities, not of the logits.
+    if isinstance(
+        call.layer, ActivationRange | IntegerRounding
+    ):  # Of the probabilities, not of the logits.
         return origin, layout_calls
     return origin, [*layout_calls, call]
 

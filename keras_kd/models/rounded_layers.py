@@ -1,5 +1,6 @@
 """Keras layers that compute with kernels rounded as in an int8 file."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd.models.keras_compat import nested_layers
+from keras_kd.models.kernel_arithmetic import divide, is_exact, replace_value, short_number
 
 
 def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
@@ -19,13 +21,17 @@ def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
     """
     limit = 2 ** (bits - 1) - 1
     largest = ops.max(ops.abs(kernel), axis=axes, keepdims=True)
-    return ops.where(largest > 0, largest, 1.0) / limit
+    return divide(largest, limit)
 
 
 def round_kernel(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
     """Return a kernel rounded by `kernel_scale`, with the gradient of the kernel itself."""
     scale = kernel_scale(kernel, axes, bits)
-    return kernel + ops.stop_gradient(ops.round(kernel / scale) * scale - kernel)
+    return replace_value(kernel, ops.round(kernel / scale) * scale)
+
+
+def _round(x: Any) -> Any:
+    return replace_value(x, ops.round(x))
 
 
 class RoundedKernel:
@@ -59,6 +65,7 @@ class RoundedKernel:
         self.keep_zeros = keep_zeros
         self.clusters = clusters
         self.per_tensor = per_tensor
+        self._steps: list[Callable[[], Any]] = []
 
     def build(self, input_shape: Any) -> None:
         """Create the weights."""
@@ -111,21 +118,57 @@ class RoundedKernel:
         kernel = ops.take(self.values, self.members) if self.clusters else self.float_kernel
         return kernel * self.mask if self.keep_zeros else ops.copy(kernel)
 
-    def scale(self) -> np.ndarray:
+    def scale(self) -> Any:
         """Return the distance of two rounded weights, per channel or of all."""
-        scale = kernel_scale(self.used_kernel(), self.scale_axes, self.bits)
-        return ops.convert_to_numpy(scale)
+        return kernel_scale(self.used_kernel(), self.scale_axes, self.bits)
+
+    def settle(self) -> None:
+        """Change the kernel by less than 2e-5 of it, so that float32 holds its scales exactly."""
+        if self.clusters:
+            return
+        kernel = ops.convert_to_numpy(self.float_kernel).astype("float64")
+        scale = ops.convert_to_numpy(self.scale()).astype("float64")
+        limit, target = 2 ** (self.bits - 1) - 1, short_number(scale)
+        steps = np.clip(kernel / scale, -limit, limit)
+        largest = np.abs(steps) > limit * (1 - 1e-6)
+        self.float_kernel.assign(np.where(largest, np.sign(steps) * limit, steps) * target)
 
     @property
     def has_bias(self) -> bool:
         """Whether the layer adds a bias."""
         return self.kernel_name == "kernel" and self.use_bias
 
-    def call(self, inputs: Any) -> Any:
+    def read_steps_of(self, step: Callable[[], Any]) -> None:
+        """Compute with integers in inference, if all inputs are multiples of one step.
+
+        Args:
+            step: Returns the step of an input. A layer that is called on several inputs gets
+                several of these, and computes in float32.
+        """
+        if step not in self._steps:
+            self._steps.append(step)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Run the layer with its rounded kernel."""
-        values = [(variable, ops.copy(variable)) for variable in self.variables]
+        if len(self._steps) == 1 and not training and is_exact():
+            step = self._steps[0]()
+            if step is not None:
+                return self._call_in_integers(inputs, step)
         kernel = round_kernel(self.used_kernel(), self.scale_axes, self.bits)
-        with keras.StatelessScope(state_mapping=[*values, (self.float_kernel, kernel)]):
+        return self._call_with([(self.float_kernel, kernel)], inputs)
+
+    def _call_in_integers(self, inputs: Any, step: Any) -> Any:
+        """Run the layer on whole numbers, of which float32 holds the sums exactly."""
+        scale = self.scale()
+        unit = step * ops.reshape(scale, (-1,))
+        values = [(self.float_kernel, _round(self.used_kernel() / scale))]
+        if self.has_bias:
+            values.append((self.bias, _round(self.bias / unit)))
+        return self._call_with(values, _round(inputs / step)) * unit
+
+    def _call_with(self, values: list[tuple[keras.Variable, Any]], inputs: Any) -> Any:
+        others = [(variable, ops.copy(variable)) for variable in self.variables]
+        with keras.StatelessScope(state_mapping=[*others, *values]):
             return super().call(inputs)
 
     def save_own_variables(self, store: Any) -> None:
@@ -182,6 +225,12 @@ def has_dense_scales(model: keras.Model) -> bool:
     """Return whether dense layers of a model have one scale per channel, or there are none."""
     layers = [layer for layer in nested_layers(model) if isinstance(layer, RoundedKernel)]
     return not any(layer.per_tensor for layer in layers)
+
+
+def has_four_bits(model: keras.Model) -> bool:
+    """Return whether a model has a layer with weights of 4 bits."""
+    layers = [layer for layer in nested_layers(model) if isinstance(layer, RoundedKernel)]
+    return any(layer.bits == 4 for layer in layers)
 
 
 #: The rounded layer of each Keras layer.

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 
 Augmentation = keras.layers.Layer | Callable[[Any], Any]
+#: Layers that mix the images of a batch, by name. No label of the batch belongs to a mixed image.
+MIXING = {"mixup": keras.layers.MixUp, "cutmix": keras.layers.CutMix}
 
 
 def as_augmentation(augment: Any) -> Augmentation | None:
@@ -46,3 +48,23 @@ def augment_batch(augment: Augmentation | None, x: Any) -> Any:
     if isinstance(augment, keras.layers.Layer):
         return augment(x, training=True)
     return augment(x)
+
+
+def check_labels_kept(augment: Augmentation | None, owner: str) -> None:
+    """Reject the mixing of images in a training on labels.
+
+    Args:
+        augment: The augmentation.
+        owner: Name of the class, for the message.
+
+    Raises:
+        ValueError: If it mixes the images of a batch.
+    """
+    parts = augment.layers if isinstance(augment, keras.layers.Pipeline) else [augment]
+    mixed = [type(part).__name__ for part in parts if isinstance(part, tuple(MIXING.values()))]
+    if mixed:
+        raise ValueError(
+            f"{owner}: `augment` changes the images only, and no label belongs to a mixed image. "
+            "Train without the labels (student_loss_weight=0), as kd.function_matching does, or "
+            f"mix images and labels in the data set. Received: augment with {mixed[0]}"
+        )

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_kd.compression.channel_groups import channel_groups
-from keras_kd.compression.channel_rules import find_rule, is_elementwise
+from keras_kd.compression.channel_rules import find_rule
 
 
 def groups_of(step, shape=(4, 4, 3), **first):
@@ -38,6 +38,7 @@ def groups_of(step, shape=(4, 4, 3), **first):
         layers.Flatten(),
         layers.Reshape((16, 6)),
         layers.Reshape((96,)),
+        layers.PReLU(shared_axes=[1, 2, 3]),
         lambda x: ops.relu(x) * 2.0 + 1.0,
         lambda x: ops.mean(x, axis=(1, 2)),
         lambda x: layers.Concatenate(axis=1)([x, x]),
@@ -101,13 +102,3 @@ def test_a_subclass_of_a_layer_has_no_rule():
 
     assert find_rule(layers.Dense(1)) is not None
     assert find_rule(Shifted(1)) is None
-
-
-def test_only_activations_of_keras_are_elementwise():
-    assert is_elementwise(keras.activations.relu)
-    assert not is_elementwise(keras.activations.softmax)
-
-    def relu(x):
-        return ops.flip(x, -1)
-
-    assert not is_elementwise(relu)

@@ -60,3 +60,28 @@ def test_an_unknown_shape_has_no_number_of_multiplications(shape):
     model = keras.Sequential([keras.Input(shape), layer])
     assert size_of(model).macs is None
     assert size_of(model).int8_bytes > model.count_params()
+
+
+def test_multiplications_do_not_depend_on_the_layout():
+    def of(layout):
+        x = inputs = keras.Input((8, 6, 3) if layout == "channels_last" else (3, 8, 6))
+        x = layers.Conv2D(4, 3, data_format=layout)(x)
+        x = layers.Conv2DTranspose(5, 2, 2, data_format=layout)(x)
+        return size_of(keras.Model(inputs, x)).macs
+
+    assert of("channels_first") == of("channels_last") == 24 * 108 + 24 * 80
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape", "macs"),
+    [
+        # Tokens, channels and heads: 5 × 6 × (2 × 3).
+        ("abc,cde->abde", (5, 2, 3), 180),
+        ("...c,cd->...d", 7, 210),
+        # Each of 5 positions has a kernel of its own.
+        ("abc,bcd->abd", (5, 4), 120),
+    ],
+)
+def test_multiplications_of_einsum_layers(equation, shape, macs):
+    model = keras.Sequential([keras.Input((5, 6)), layers.EinsumDense(equation, shape)])
+    assert size_of(model).macs == macs

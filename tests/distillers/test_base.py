@@ -283,7 +283,8 @@ def operations(model, data):
     """The number of operations of a traced step, without constants and reads."""
     model.compile("adam", toy.sparse_loss(), metrics=["accuracy"])
     model.fit(data, verbose=0)
-    graph = tf.function(model.train_step).get_concrete_function(next(iter(data))).graph
+    step = tf.function(model.train_step, autograph=False)  # As in `fit`.
+    graph = step.get_concrete_function(next(iter(data))).graph
     definition = graph.as_graph_def()
     nested = [node for function in definition.library.function for node in function.node_def]
     free = {"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp"}

@@ -41,15 +41,19 @@ CASES = [
 ]
 
 
+def outputs_of(model, x=X):
+    return keras.tree.map_structure(np.asarray, model(x, training=False))
+
+
 def history(distiller, loss, y):
-    distiller.compile(keras.optimizers.SGD(0.0), loss)
+    distiller.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
     return distiller.fit(X, y, batch_size=32, verbose=0).history
 
 
 @pytest.mark.parametrize(("loss", "units", "y", "name", "right"), CASES)
 def test_the_default_loss_follows_the_compiled_loss(loss, units, y, name, right):
     student, teacher = toy.mlp("student", classes=units), toy.mlp("teacher", classes=units, seed=1)
-    value = right(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    value = right(outputs_of(teacher), outputs_of(student))
     found = history(kd.Distiller(student, teacher), loss, y)
     np.testing.assert_allclose(found[name], [value], rtol=1e-5)
 
@@ -57,7 +61,7 @@ def test_the_default_loss_follows_the_compiled_loss(loss, units, y, name, right)
 @pytest.mark.parametrize(("loss", "units", "y", "name", "right"), CASES)
 def test_siblings_follow_the_task_too(loss, units, y, name, right):
     students = [toy.mlp(one, classes=units, seed=i) for i, one in enumerate("ab")]
-    a, b = (student.predict(X, verbose=0) for student in students)
+    a, b = (outputs_of(student) for student in students)
     found = history(kd.MutualLearning(students), loss, y)
     np.testing.assert_allclose(found[f"a_{name}"], [right(b, a)], rtol=1e-5)
     student = toy.mlp("student", classes=units)
@@ -80,7 +84,7 @@ def test_without_a_loss_the_head_of_the_teacher_tells():
     distiller = kd.Distiller(student, teacher)
     t = teacher.layers[-1](teacher.layers[0](X), training=False)
     t = np.log(t / (1 - t))
-    value = soft_sigmoids(np.asarray(t), student.predict(X, verbose=0))
+    value = soft_sigmoids(np.asarray(t), outputs_of(student))
     found = history(distiller, None, None)
     np.testing.assert_allclose(found["soft_targets"], [value], rtol=1e-4)
 
@@ -89,7 +93,7 @@ def test_without_a_loss_the_head_of_the_teacher_tells():
 def test_without_a_loss_that_of_the_teacher_tells(units):
     student, teacher = toy.mlp("student", classes=units), toy.mlp("teacher", classes=units, seed=1)
     teacher.compile("sgd", "mse")
-    value = squared(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    value = squared(outputs_of(teacher), outputs_of(student))
     found = history(kd.Distiller(student, teacher), None, None)
     np.testing.assert_allclose(found["logits_mse"], [value], rtol=1e-5)
 
@@ -107,6 +111,7 @@ def test_a_single_linear_unit_without_a_loss_is_refused():
         kd.losses.DecoupledKD(),
         kd.losses.NormalizedKD(),
         kd.losses.DIST(),
+        kd.losses.WTTM(),
         kd.losses.LogitStandardization(),
     ],
     ids=lambda loss: type(loss).__name__,
@@ -127,7 +132,7 @@ def test_a_loss_of_exclusive_classes_refuses_labels(name):
 
 def test_soft_targets_without_an_activation_follow_the_task():
     student, teacher = toy.mlp("student"), toy.mlp("teacher", seed=1)
-    value = soft_sigmoids(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    value = soft_sigmoids(outputs_of(teacher), outputs_of(student))
     distiller = kd.Distiller(student, teacher, kd.losses.SoftTargets())
     found = history(distiller, BINARY, np.ones((32, 4)))
     np.testing.assert_allclose(found["soft_targets"], [value], rtol=1e-5)
@@ -135,7 +140,7 @@ def test_soft_targets_without_an_activation_follow_the_task():
 
 def test_an_activation_of_soft_targets_declares_the_task():
     student, teacher = toy.mlp("student"), toy.mlp("teacher", seed=1)
-    value = soft_classes(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    value = soft_classes(outputs_of(teacher), outputs_of(student))
     distiller = kd.Distiller(student, teacher, kd.losses.SoftTargets(activation="softmax"))
     found = history(distiller, BINARY, np.ones((32, 4)))
     np.testing.assert_allclose(found["soft_targets"], [value], rtol=1e-5)
@@ -195,7 +200,7 @@ def test_numbers_after_a_sigmoid_are_compared_as_declared():
     teacher = toy.mlp("teacher", activation="sigmoid", seed=1)
     with pytest.raises(ValueError, match=r"ends in a softmax or sigmoid.*student_outputs='values'"):
         kd.Distiller(student, teacher).compile("sgd", "mse")
-    value = squared(teacher.predict(X, verbose=0), student.predict(X, verbose=0))
+    value = squared(outputs_of(teacher), outputs_of(student))
     declared = kd.Teacher(teacher, outputs="values")
     found = history(kd.Distiller(student, declared, student_outputs="values"), "mse", X[:, :4])
     np.testing.assert_allclose(found["logits_mse"], [value], rtol=1e-5)
@@ -240,7 +245,7 @@ def three():
 
 def test_each_of_several_outputs_has_the_loss_of_its_task(three):
     distiller, found, x, y = three
-    t, s = (one.predict(x, verbose=0) for one in (distiller.teachers[0].model, distiller.student))
+    t, s = (outputs_of(one, x) for one in (distiller.teachers[0].model, distiller.student))
     right = {
         "soft_targets_kind": soft_classes(t["kind"], s["kind"]),
         "soft_targets_tags": soft_sigmoids(t["tags"], s["tags"]),
@@ -286,7 +291,7 @@ def test_a_hint_beside_the_defaults_has_the_mean_of_the_weights_by_output(three)
     each = ((np.asarray(taps[0]) - np.asarray(taps[1])) ** 2).mean(-1)
     mean = sum(weights.values()) / 3
     np.testing.assert_allclose(found["hint"], [(each * mean).mean()], rtol=1e-5)
-    t, s = (one.predict(x, verbose=0)["size"] for one in (same, student))
+    t, s = (outputs_of(one, x)["size"] for one in (same, student))
     right = (((t - s) ** 2).mean(-1) * weights["size"]).mean()
     np.testing.assert_allclose(found["logits_mse_size"], [right], rtol=1e-5)
     assert list(own.objective.names) == [*NAMES, "hint"]
@@ -319,7 +324,7 @@ def mutual():
 @pytest.mark.parametrize("own", [0, 1])
 def test_students_that_teach_each_other_have_a_loss_for_each_output(mutual, own):
     model, logs, x, y, weights = mutual
-    outputs = [student.predict(x, verbose=0) for student in model.students]
+    outputs = [outputs_of(student, x) for student in model.students]
     name, s, t = model.students[own].name, outputs[own], outputs[1 - own]
     kinds = [soft_classes(t["kind"][i : i + 1], s["kind"][i : i + 1]) for i in range(16)]
     right = {
@@ -351,7 +356,7 @@ def test_the_loss_of_students_that_teach_each_other_is_the_sum_over_their_output
     np.testing.assert_allclose(logs["loss"], [sum(hard) + distilled], rtol=1e-5)
     predicted = model.predict(x, verbose=0)
     assert set(predicted) == {f"{s}_{o}" for s in "ab" for o in THREE}
-    expected = model.students[1].predict(x, verbose=0)["tags"]
+    expected = outputs_of(model.students[1], x)["tags"]
     np.testing.assert_allclose(predicted["b_tags"], expected, rtol=1e-5)
 
 
@@ -382,7 +387,7 @@ def test_exits_have_a_loss_for_each_output(tmp_path):
     assert list(model.exits) == [f"joined.{o}" for o in model.objective.student.output_names]
     early = {name: model.exits[f"joined.{name}"](joined) for name in THREE}
     early = {name: keras.ops.convert_to_numpy(value) for name, value in early.items()}
-    final = student.predict(x, verbose=0)
+    final = outputs_of(student, x)
     kinds = [soft_classes(final["kind"][i : i + 1], early["kind"][i : i + 1]) for i in range(16)]
     soft = {
         "joined_soft_targets_kind": (np.array(kinds) * weights["kind"]).mean(),

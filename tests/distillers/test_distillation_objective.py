@@ -83,6 +83,7 @@ PER_POSITION = [
     kd.losses.LogitsMSE(),
     kd.losses.DecoupledKD(),
     kd.losses.NormalizedKD(),
+    kd.losses.WTTM(),
     kd.losses.LogitStandardization(),
     kd.losses.ChunkMimicry(),
     kd.losses.Hint("tags", "tags"),

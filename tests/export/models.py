@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras import layers
 
 from keras_kd.export import to_tflite
+from keras_kd.export.model_conversion import convert_model
 from keras_kd.export.options import Options
-from keras_kd.export.tflite import convert_model
 from keras_kd.litert.signature import infer_signature
 
 # The converter collects garbage in every conversion, which takes long with many imported modules.

@@ -18,6 +18,8 @@ ACTIVATIONS = {
     "labels": (None, "sigmoid"),
     "values": (None, "tanh"),
 }
+#: How many of them are not for classes only.
+GENERAL = 4
 #: Distillation losses: by task if `None`.
 LOSSES = (None, "soft_targets", "logits_mse", "dist", "decoupled_kd")
 FORMS = ("rows", "floats", "bools", "integers", "indices", "column", "bytes", "float_indices")
@@ -71,6 +73,7 @@ class Case:
 def case_strategy(task):
     """Return a strategy of cases of a task."""
     heads = st.sampled_from(ACTIVATIONS[task])
+    forms = [*FORMS, OUT_OF_RANGE] if task == "classes" else FORMS[:GENERAL]
     # As wide as no output is: Keras 3.15 adds a bias of as many units along the width.
     places = st.sampled_from([(), (2,), (2, 5)])
     return st.builds(
@@ -80,7 +83,7 @@ def case_strategy(task):
         places=places,
         first=st.booleans(),
         inputs=st.sampled_from(["array", "dict", "split"]),
-        form=st.sampled_from([*FORMS, OUT_OF_RANGE]),
+        form=st.sampled_from(forms),
         missing=st.sampled_from(MISSING),
         weights=st.sampled_from([None, "sample", "place"]),
         heads=st.tuples(heads, heads),

@@ -28,6 +28,7 @@ ON_LOGITS = {
     "decoupled_kd": losses.DecoupledKD,
     "normalized_kd": losses.NormalizedKD,
     "dist": losses.DIST,
+    "wttm": losses.WTTM,
     "logit_standardization": losses.LogitStandardization,
 }
 RELATIONS = {
@@ -47,7 +48,7 @@ ON_FEATURES = {
 }
 EVERY = {**ON_LOGITS, **ON_FEATURES}
 #: Not minimal where the student equals the teacher.
-CROSS_ENTROPIES = ("normalized_kd", "contrastive_representation")
+CROSS_ENTROPIES = ("normalized_kd", "contrastive_representation", "wttm")
 #: DIST divides by a norm plus 1e-8, as its paper's code does.
 ZERO = {"dist": 1e-3}
 

@@ -29,6 +29,7 @@ LOSSES = [
     kd.losses.LogitsMSE(),
     kd.losses.DecoupledKD(),
     kd.losses.NormalizedKD(),
+    kd.losses.WTTM(),
     kd.losses.LogitStandardization(),
     kd.losses.Hint("lstm", "lstm"),
 ]

@@ -12,6 +12,7 @@ def test_every_argument_is_in_the_configuration():
         losses.DecoupledKD(0.5, 2.0, 3.0, 0.5, "a", "b", "mine"),
         losses.NormalizedKD(0.5, 2.0, 0.5, "a", "b", "mine"),
         losses.DIST(0.5, 2.0, 3.0, 0.5, "a", "b", "mine"),
+        losses.WTTM(0.5, 0.5, "a", "b", "mine"),
         losses.LogitsMSE(0.5, "a", "b", "mine"),
         losses.LogitStandardization(losses.DecoupledKD(beta=3.0), 0.5, "mine"),
         losses.Hint("a", "b", None, 0.5, "mine", "cosine"),

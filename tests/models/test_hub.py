@@ -1,5 +1,7 @@
 """Models of KerasHub, in tiny configurations that need no download."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
@@ -9,9 +11,9 @@ import keras_kd as kd
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.report.predictors import Predictor
 
-keras_hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed")
-hub = keras_hub.models
-
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("keras_hub") is None, reason="KerasHub is not installed"
+)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film", "plot"]
 TEXTS = ["a good film", "a bad film", "good plot", "bad a plot film"] * 2
 LABELS = np.array([1, 0, 1, 0] * 2)
@@ -20,6 +22,13 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 RNG = np.random.default_rng(0)
 MASK = np.arange(8) < np.array([3, 8, 5, 2])[:, None]
 TOKENS = {"token_ids": RNG.integers(5, 10, (4, 8)) * MASK, "padding_mask": MASK}
+
+
+def hub():
+    """`keras_hub.models`, imported only in the process that runs these tests: it takes seconds."""
+    import keras_hub
+
+    return keras_hub.models
 
 
 def sizes(depth, width):
@@ -35,10 +44,10 @@ def stirred(model, seed=0):
 
 @pytest.fixture(scope="module")
 def teacher():
-    tokenizer = hub.BertTokenizer(vocabulary=WORDS, lowercase=True)
-    preprocessor = hub.BertTextClassifierPreprocessor(tokenizer, sequence_length=8)
-    backbone = hub.BertBackbone(**sizes(2, 8), name="backbone")
-    task = hub.BertTextClassifier(
+    tokenizer = hub().BertTokenizer(vocabulary=WORDS, lowercase=True)
+    preprocessor = hub().BertTextClassifierPreprocessor(tokenizer, sequence_length=8)
+    backbone = hub().BertBackbone(**sizes(2, 8), name="backbone")
+    task = hub().BertTextClassifier(
         backbone=backbone, preprocessor=preprocessor, num_classes=2, dropout=0.0
     )
     return stirred(task, 1)
@@ -46,10 +55,10 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def student():
-    tokenizer = hub.DistilBertTokenizer(vocabulary=WORDS, lowercase=True)
-    preprocessor = hub.DistilBertTextClassifierPreprocessor(tokenizer, sequence_length=8)
-    backbone = hub.DistilBertBackbone(**sizes(1, 4), name="backbone")
-    task = hub.DistilBertTextClassifier(
+    tokenizer = hub().DistilBertTokenizer(vocabulary=WORDS, lowercase=True)
+    preprocessor = hub().DistilBertTextClassifierPreprocessor(tokenizer, sequence_length=8)
+    backbone = hub().DistilBertBackbone(**sizes(1, 4), name="backbone")
+    task = hub().DistilBertTextClassifier(
         backbone=backbone, preprocessor=preprocessor, num_classes=2, hidden_dim=4, dropout=0.0
     )
     return stirred(task, 2)
@@ -168,14 +177,14 @@ def test_a_distiller_of_tasks_is_saved_and_continues(teacher, student, x, tmp_pa
     distiller.save(tmp_path / "distiller.keras")
     again = keras.saving.load_model(tmp_path / "distiller.keras")
     again.set_teachers(teacher)
-    assert isinstance(again.student, hub.DistilBertTextClassifier)
+    assert isinstance(again.student, hub().DistilBertTextClassifier)
     found = again.fit(x, LABELS, verbose=0).history
     np.testing.assert_allclose(found["loss"], history["loss"], rtol=1e-5)
 
 
 def causal(depth, width, seed):
-    backbone = hub.GPT2Backbone(**sizes(depth, width), name="backbone")
-    return stirred(hub.GPT2CausalLM(backbone=backbone), seed)
+    backbone = hub().GPT2Backbone(**sizes(depth, width), name="backbone")
+    return stirred(hub().GPT2CausalLM(backbone=backbone), seed)
 
 
 def test_padding_weights_weigh_each_token_of_a_causal_language_model():
@@ -207,7 +216,7 @@ def test_the_shared_embedding_of_a_language_model_is_two_taps():
 
 def masked(depth, seed, activation=None):
     """A language model of three masked positions, and its inputs."""
-    task = hub.BertMaskedLM(backbone=hub.BertBackbone(**sizes(depth, 8), name="backbone"))
+    task = hub().BertMaskedLM(backbone=hub().BertBackbone(**sizes(depth, 8), name="backbone"))
     task.get_layer("mlm_head").activation = keras.activations.get(activation)
     x = {**TOKENS, "segment_ids": np.zeros((4, 8), int), "mask_positions": [[0, 1, 2]] * 4}
     return stirred(task, seed), {key: np.asarray(value) for key, value in x.items()}
@@ -248,7 +257,7 @@ def test_weights_of_a_masked_language_model_weigh_its_masked_positions(activatio
 
 
 def test_an_image_classifier_learns_from_a_backbone_of_another_kind():
-    resnet = hub.ResNetBackbone(
+    resnet = hub().ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
         stackwise_num_filters=[64, 64],
@@ -258,7 +267,7 @@ def test_an_image_classifier_learns_from_a_backbone_of_another_kind():
         image_shape=(16, 16, 3),
         name="backbone",
     )
-    vit = hub.ViTBackbone(
+    vit = hub().ViTBackbone(
         image_shape=(16, 16, 3),
         patch_size=(8, 8),
         num_layers=1,
@@ -269,12 +278,14 @@ def test_an_image_classifier_learns_from_a_backbone_of_another_kind():
         attention_dropout=0.0,
         name="backbone",
     )
-    teacher = hub.ResNetImageClassifier(backbone=resnet, num_classes=3)
-    student = hub.ViTImageClassifier(backbone=vit, num_classes=3)
+    teacher = hub().ResNetImageClassifier(backbone=resnet, num_classes=3)
+    student = hub().ViTImageClassifier(backbone=vit, num_classes=3)
     images = RNG.normal(size=(2, 16, 16, 3)).astype("float32")
     _, history = distill(
         student, teacher, kd.losses.SoftTargets(temperature=1), images, np.array([0, 2])
     )
     kl = divergence(teacher(images, training=False), student(images, training=False)).mean()
     np.testing.assert_allclose(history["soft_targets"], [kl], rtol=1e-4, atol=1e-6)
-    assert len(kd.pair_taps(teacher, hub.ResNetImageClassifier(backbone=resnet, num_classes=2))) > 1
+    assert (
+        len(kd.pair_taps(teacher, hub().ResNetImageClassifier(backbone=resnet, num_classes=2))) > 1
+    )

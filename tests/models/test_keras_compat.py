@@ -35,6 +35,15 @@ def test_a_mask_that_is_set_reaches_the_next_layer():
     np.testing.assert_array_equal(keras_compat.get_mask(embedded), [[True, False]])
 
 
+def test_the_maker_of_a_symbolic_tensor_is_found():
+    """Remove `made_by` when Keras tells in public which layer made a tensor."""
+    inputs = keras.Input((2,))
+    add = layers.Add()
+    assert keras_compat.made_by(add([inputs, inputs])) == (add, [inputs, inputs])
+    assert keras_compat.made_by(inputs)[1] == []
+    assert keras_compat.made_by(keras.KerasTensor((2,))) == (None, [])
+
+
 def test_nested_layers_contain_those_inside_other_layers():
     """Remove `nested_layers` when Keras lists the layers of a model at all levels in public."""
     inner = toy.mlp("inner")

@@ -88,3 +88,18 @@ def test_a_layer_is_saved_with_what_it_preserves(tmp_path):
     np.testing.assert_array_equal(loaded(x), model(x))
     assert loaded.layers[0].keep_zeros
     assert isinstance(loaded.layers[0], layers.Dense)
+
+
+def test_a_layer_computes_with_integers_in_inference():
+    layer = ROUNDED[layers.Dense](3)
+    x = np.float32(0.25) * RNG.integers(-99, 99, (8, 200)).astype("float32")
+    layer(x)
+    layer.settle()
+    expected = np.asarray(layer(x), "float64")
+    layer.read_steps_of(lambda: np.float32(0.25))
+    unit = 0.25 * np.ravel(layer.scale())
+    sums = np.asarray(layer(x)) / unit
+    np.testing.assert_allclose(sums, expected / unit, atol=0.2)
+    np.testing.assert_allclose(sums, np.round(sums), rtol=1e-6)
+    layer.read_steps_of(lambda: np.float32(0.5))  # A layer on two inputs computes in float.
+    np.testing.assert_array_equal(layer(x), np.float32(expected))

@@ -41,6 +41,12 @@ def test_all_replicas_have_the_same_moving_statistics_without_the_empty_ones(fou
         assert np.isfinite(first).all()
 
 
+def test_replicas_with_unequal_numbers_of_labels_give_the_weights_of_one_device(found):
+    weights, history = found["unequal_labels"]
+    assert weights < 1e-5
+    assert history < 1e-5
+
+
 def test_a_relational_loss_relates_the_samples_of_one_replica(found):
     logged, mean_of_parts = found["relational"]
     assert logged == pytest.approx(mean_of_parts, rel=1e-5)

@@ -69,6 +69,7 @@ def functions():
         "DeepSupervision": lambda **k: kd.DeepSupervision(student, ["hidden"], **k),
         "compile": lambda **k: distiller.compile("sgd", **k),
         "fit": lambda **k: distiller.fit(x, y, **k),
+        "function_matching": lambda **k: kd.function_matching(student, teacher, **k),
         "born_again": lambda **k: kd.born_again(lambda: toy.mlp("s"), x, y, **labels, **k),
         "distill_chain": lambda **k: kd.distill_chain([teacher, student], x, y, **labels, **k),
         "prune": lambda **k: kd.compression.prune(student, **data, **k),

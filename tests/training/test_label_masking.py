@@ -1,8 +1,5 @@
 """Samples without a label in the compiled loss and the metrics."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -500,43 +497,6 @@ def test_mixed_precision_with_unlabeled_samples():
         logs = model.fit(x, labels, verbose=0).history
         assert np.isfinite(logs["loss"]).all()
     assert all(np.isfinite(w).all() for w in model.get_weights())
-
-
-REPLICAS = """
-import keras, numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-# With as many threads as cores, two, the iterators of the devices can wait for each other.
-tf.config.threading.set_inter_op_parallelism_threads(16)
-import keras_kd as kd
-from tests import replicas, toy
-from tests.distillers.models import distiller
-
-x, y = toy.vectors()
-y[np.arange(32) % 8 < 3] = kd.UNLABELED  # Of 8, the first replica gets 1 label and the other 4.
-y[16:20] = kd.UNLABELED  # One replica has none at all.
-y[24:] = kd.UNLABELED  # None has one.
-data = tf.data.Dataset.from_tensor_slices((x, y, np.linspace(0, 2, 32))).batch(8)
-
-def train(strategy):
-    with strategy.scope():
-        model = distiller(eager=False)
-    return model, model.fit(data, epochs=2, verbose=0, validation_data=data).history
-
-two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-print(*replicas.distance(train(tf.distribute.get_strategy()), train(two)))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.subprocess
-def test_two_replicas_with_unequal_numbers_of_labels_give_the_weights_of_one_device():
-    command = [sys.executable, "-c", REPLICAS]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-2000:]
-    weights, history = map(float, result.stdout.split()[-2:])
-    assert weights < 1e-5
-    assert history < 1e-5
 
 
 @pytest.mark.parametrize("missing", [False, True])

@@ -9,6 +9,7 @@ import numpy as np
 from keras_kd.models.activation_range import ActivationRange, activation_ranges
 from keras_kd.models.graph import open_graph
 from keras_kd.models.inputs import call_model
+from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.rounded_layers import RoundedKernel
 
 #: Minimum number of samples for the ranges, as for the calibration of an int8 export.
@@ -27,8 +28,19 @@ def calibrate(model: keras.Model, batches: Iterable[Any]) -> None:
         layer.calibrate()
 
 
-def round_biases(model: keras.Model) -> None:
-    """Round the biases of a trained model to the 32-bit integers that LiteRT adds."""
+def settle(model: keras.Model) -> None:
+    """Move the numbers of a trained model to those of its file.
+
+    Ranges and scales become numbers that float32 multiplies exactly with 8-bit integers, and biases
+    become the 32-bit integers that LiteRT adds.
+    """
+    for layer in nested_layers(model):
+        if isinstance(layer, ActivationRange | RoundedKernel):
+            layer.settle()
+    _round_biases(model)
+
+
+def _round_biases(model: keras.Model) -> None:
     graph = open_graph(model)
     for calls in graph.calls.values():
         layer = calls[0].layer
@@ -37,6 +49,6 @@ def round_biases(model: keras.Model) -> None:
             while call is not None and not isinstance(call.layer, ActivationRange):
                 call = graph.maker(call.inputs[0]) if call.inputs else None
             if call is not None:
-                step = call.layer.step * np.ravel(layer.scale())
+                step = call.layer.step * np.ravel(keras.ops.convert_to_numpy(layer.scale()))
                 bias = keras.ops.convert_to_numpy(layer.bias)
                 layer.bias.assign(np.round(bias / step) * step)

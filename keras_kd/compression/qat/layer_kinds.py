@@ -52,6 +52,45 @@ _FIXED_OPS = {"Sigmoid": SIGMOID, "Softmax": SIGMOID, "Tanh": TANH}
 #: Layers with which LiteRT runs a ReLU in one op.
 _FUSING = (*ROUNDED, _layers.Add, _layers.Subtract, _layers.Multiply)
 _FUSING_OPS = ("Add", "Subtract", "Multiply")
+_OF_TWO = ("sum", "difference", "product")
+
+# What the kernels of layers compute (see `IntegerRounding`).
+_KERNELS = {
+    **{layer: "kernel" for layer in ROUNDED if layer is not _layers.Embedding},
+    _layers.Add: "sum",
+    _layers.AveragePooling1D: "average",
+    _layers.AveragePooling2D: "average",
+    _layers.GlobalAveragePooling1D: "mean",
+    _layers.GlobalAveragePooling2D: "mean",
+    _layers.LeakyReLU: "leak",
+    _layers.Multiply: "product",
+    _layers.Subtract: "difference",
+    _layers.UpSampling2D: "interpolation",
+}
+_KERNELS_OF_OPS = {
+    "Add": "sum",
+    "HardSilu": "hard_swish",
+    "Mean": "mean",
+    "Multiply": "product",
+    "Subtract": "difference",
+}
+
+
+def kernel_kind(call: Call) -> str | None:
+    """Return what the kernel of a call computes (see `IntegerRounding`), `None` if unknown.
+
+    Sums and products with constants, and those of more than two tensors, are unknown.
+    """
+    layer = call.layer
+    if not isinstance(layer, keras.layers.Layer):
+        kind = _KERNELS_OF_OPS.get(type(layer).__name__)
+    elif isinstance(layer, keras.layers.Activation):
+        kind = "hard_swish" if layer.activation is keras.activations.hard_silu else None
+    elif getattr(layer, "data_format", "channels_last") != "channels_last":
+        return None
+    else:
+        kind = _KERNELS.get(type(layer))
+    return None if kind in _OF_TWO and len(call.inputs) != 2 else kind
 
 
 def layer_kind(call: Call) -> str:

@@ -11,17 +11,19 @@ from keras import tree
 
 from keras_kd.compression.kernels import is_clustered, is_pruned, zero_fraction
 from keras_kd.compression.layer_plan import LayerPlan, LayerPlans
-from keras_kd.compression.qat.layer_kinds import fixed_range
+from keras_kd.compression.qat.layer_kinds import fixed_range, is_real, kernel_kind
 from keras_kd.compression.qat.placement import Placement, place_ranges
 from keras_kd.compression.qat.primitive import PrimitiveModel, make_primitive
 from keras_kd.compression.tfmot.convert import call_arguments, sort_calls
-from keras_kd.models.activation_range import STEPS, ActivationRange
+from keras_kd.models.activation_range import NEED_OPERANDS, STEPS, ActivationRange, IntegerRounding
 from keras_kd.models.copy import copy_layer
 from keras_kd.models.graph import Call, open_graph
 from keras_kd.models.rounded_layers import ROUNDED, RoundedKernel
 
 #: Added to a tensor, it changes no float but zero; a sum with zero would be optimized away.
 _NOTHING = 1e-30
+# LiteRT runs these with weights of 4 bits.
+_FOUR_BITS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class Rounding:
     Attributes:
         keep_zeros: Whether zeros are preserved in pruned kernels.
         keep_clusters: Whether equal weights of clustered kernels stay equal.
+        bits: Bits of a weight, in layers that LiteRT runs with 4: 8 or 4.
     """
 
     keep_zeros: bool = True
     keep_clusters: bool = True
+    bits: int = 8
 
 
 def build_quantized(
@@ -102,7 +106,8 @@ class _Build:
         graph = self.placement.graph
         inputs = tree.map_structure(_fresh_input, graph.inputs)
         for old, new in zip(tree.flatten(graph.inputs), tree.flatten(inputs), strict=True):
-            self._tensors[id(old)] = self._round(old, new, old.name)
+            value = _compute_in_integers("float", [new], old.name)
+            self._tensors[id(old)] = self._round(old, value, old.name)
         for call in sort_calls(graph):
             in_float = self.placement.kinds[id(call)] == "float"
             arguments = call_arguments(call)
@@ -112,6 +117,10 @@ class _Build:
             for old, new in zip(call.outputs, outputs, strict=True):
                 barrier = in_float and self.placement.needs_barrier(call, old)
                 value = new + _NOTHING if barrier else new
+                kind = self._kernel_kind(call)
+                operands = tree.flatten(args) if kind in NEED_OPERANDS else []
+                if kind:
+                    value = _compute_in_integers(kind, [value, *operands], call.path)
                 self._tensors[id(old)] = self._round(old, value, call.path)
         outputs = tree.map_structure(lambda x: self._tensors[id(x)], graph.outputs)
         model = keras.Model(inputs, outputs, name=name)
@@ -145,6 +154,14 @@ class _Build:
             self._ranges[id(source)] = ActivationRange(fixed, name=name, dtype="float32")
         return self._ranges[id(source)](new)
 
+    def _kernel_kind(self, call: Call) -> str | None:
+        """Return the kind of the kernel whose arithmetic rounds the output of a call."""
+        real = [x for x in call.inputs if is_real(x)]
+        if self.placement.kinds[id(call)] in ("float", "front"):
+            return "float" if all(map(is_real, call.outputs)) else None
+        rounded = all(map(self.placement.is_rounded, real))
+        return kernel_kind(call) if rounded and real else None
+
     def _layer(self, call: Call) -> Any:
         name = f"{call.path}_unrounded" if call.path in self._renamed else call.path
         if not isinstance(call.layer, keras.layers.Layer):
@@ -162,6 +179,9 @@ class _Build:
         kernel, options, notes = _kernel(layer), {}, []
         if isinstance(layer, keras.layers.Dense):
             options["per_tensor"] = self._dense_per_tensor
+        if self.rounding.bits != 8 and isinstance(layer, _FOUR_BITS):
+            options["bits"] = self.rounding.bits
+            notes.append(f"{self.rounding.bits} bits per weight")
         if self.rounding.keep_zeros and is_pruned([kernel]):
             options["keep_zeros"] = True
             notes.append(f"{zero_fraction([kernel]):.0%} zeros preserved")
@@ -178,6 +198,11 @@ def _kernel(layer: keras.layers.Layer) -> np.ndarray:
 
 def _has_clusters(kernel: np.ndarray) -> bool:
     return any(is_clustered(kernel, per_channel) for per_channel in (False, True))
+
+
+def _compute_in_integers(kind: str, tensors: list[Any], path: str) -> Any:
+    layer = IntegerRounding(kind, name=f"{path}_integers", dtype="float32")
+    return layer(tensors if len(tensors) > 1 else tensors[0])
 
 
 def round_constant(value: Any) -> np.ndarray:

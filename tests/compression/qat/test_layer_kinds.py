@@ -4,7 +4,13 @@ import keras
 import pytest
 from keras import layers, ops
 
-from keras_kd.compression.qat.layer_kinds import fixed_range, fuses_relu, is_relu, layer_kind
+from keras_kd.compression.qat.layer_kinds import (
+    fixed_range,
+    fuses_relu,
+    is_relu,
+    kernel_kind,
+    layer_kind,
+)
 from keras_kd.models.activation_range import SIGMOID, TANH
 from tests.compression.qat.students import only_call, stack
 
@@ -73,3 +79,27 @@ def test_a_relu_is_fused_into_a_convolution_and_not_into_a_pooling():
     assert not fuses_relu(only_call(model, "pool"))
     assert is_relu(only_call(model, "relu"))
     assert not is_relu(only_call(model, "leaky"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"),
+    [
+        (layers.Conv2D(2, 3), "kernel"),
+        (layers.Embedding(4, 2), None),
+        (layers.Conv2D(2, 3, data_format="channels_first"), None),
+        (layers.Activation("hard_silu"), "hard_swish"),
+        (layers.Activation("gelu"), None),
+        (layers.LeakyReLU(), "leak"),
+    ],
+)
+def test_the_kernel_of_a_layer(layer, kind):
+    assert kernel_kind(only_call(stack(layer), layer.name)) == kind
+
+
+def test_sums_of_a_constant_or_of_three_have_no_known_kernel():
+    model = stack(lambda x: layers.Add(name="three")([x, x, x]), lambda x: ops.add(x, 3.0))
+    (name,) = [op.name for op in model.operations if op.name.startswith("add")]
+    assert kernel_kind(only_call(model, "three")) is None
+    assert kernel_kind(only_call(model, name)) is None
+    two = stack(lambda x: layers.Add(name="two")([x, x]))
+    assert kernel_kind(only_call(two, "two")) == "sum"

@@ -80,10 +80,11 @@ ON_IMAGES = {
         lambda x: layers.ReLU()(layers.Add()([x, squeeze_and_excite(convolve(x))])),
         "CONV_2D MEAN FULLY_CONNECTED LOGISTIC MUL ADD",
     ),
-    "operations_and_concatenation": (
-        lambda x: layers.Concatenate()([x, ops.relu(x + convolve(x) * 2.0)]),
-        # Concatenated tensors have one scale, so the image and the result are rescaled.
-        "CONV_2D MUL ADD QUANTIZE CONCATENATION QUANTIZE",
+    "operations": (lambda x: ops.relu(x + convolve(x) * 2.0), "CONV_2D MUL ADD"),
+    # Concatenated tensors have one scale, so the image is rescaled.
+    "concatenation": (
+        lambda x: layers.Concatenate()([x, convolve(x)]),
+        "QUANTIZE CONV_2D CONCATENATION",
     ),
 }
 #: Patterns with inputs of their own: the inputs, a function of them, and the operators.
@@ -118,36 +119,29 @@ ON_OTHERS = {
 }
 
 
-def add_heads(inputs, branches):
-    """A model with a dense head, and so an output, for each branch."""
-    outputs = {
-        name: layers.Dense(3, name=name)(layers.Flatten()(x)) for name, x in branches.items()
-    }
+#: Patterns in one model, which has inputs and an output for each.
+TOGETHER = {
+    "operations_and_concatenation": (
+        [{"shape": models.IMAGE}],
+        lambda x: layers.Concatenate()([x, ops.relu(x + convolve(x) * 2.0)]),
+        # The image is quantized for the addition, and the concatenation rescales its parts.
+        "QUANTIZE CONV_2D MUL ADD QUANTIZE CONCATENATION QUANTIZE",
+    ),
+    **{name: ON_OTHERS[name] for name in ("tokens", "nested_model_called_twice")},
+}
+
+
+def patterns_together():
+    inputs, outputs = [], {}
+    for name, (specs, make, _) in TOGETHER.items():
+        own = [keras.Input(**spec, name=f"{name}_{i}") for i, spec in enumerate(specs)]
+        inputs += own
+        outputs[name] = layers.Dense(3, name=name)(layers.Flatten()(make(*own)))
     return models.randomized(keras.Model(inputs, outputs))
 
 
-def patterns_on_images():
-    x = keras.Input(models.IMAGE, name="image")
-    branches = {name: make(x) for name, (make, _) in ON_IMAGES.items()}
-    return add_heads(x, branches), ["QUANTIZE", *(found for _, found in ON_IMAGES.values())]
-
-
-def patterns_on_others():
-    inputs = {
-        f"{name}_{i}": keras.Input(**spec, name=f"{name}_{i}")
-        for name, (specs, _, _) in ON_OTHERS.items()
-        for i, spec in enumerate(specs)
-    }
-    branches = {
-        name: make(*(inputs[f"{name}_{i}"] for i in range(len(specs))))
-        for name, (specs, make, _) in ON_OTHERS.items()
-    }
-    return add_heads(inputs, branches), [found for _, _, found in ON_OTHERS.values()]
-
-
-@pytest.mark.parametrize("make", [patterns_on_images, patterns_on_others])
-def test_patterns_are_quantized_and_their_file_computes_the_same(make, tmp_path):
-    student, operators = make()
+def test_patterns_in_one_model_are_quantized_and_its_file_computes_the_same(tmp_path):
+    student = patterns_together()
     x = positive_input(student, 32)
     expected = {name: np.asarray(value) for name, value in student(x).items()}
     model = prepare(student, x).wrapped.model
@@ -162,10 +156,8 @@ def test_patterns_are_quantized_and_their_file_computes_the_same(make, tmp_path)
         assert difference < 0.03, f"the file computes {name} differently"
     heads = Counter({"FULLY_CONNECTED": len(expected), "DEQUANTIZE": len(expected)})
     found = Counter(files.operators(file.path))
-    found.pop("RESHAPE")  # Of the branches and of most heads.
-    listed = Counter(" ".join(operators).split())
-    listed.pop("RESHAPE", None)
-    assert found == listed + heads
+    found.pop("RESHAPE")  # Before most heads.
+    assert found == Counter(" ".join(o for *_, o in TOGETHER.values()).split()) + heads
 
 
 def rewrite(student, keep=()):
@@ -236,7 +228,7 @@ def test_rewrites_are_listed_with_the_layers():
 
 
 def check_strictly(student, operators, path):
-    """A student alone has the operators in this order, and smaller errors than among others."""
+    """A student has the operators in this order, and small errors."""
     x = positive_input(student, 32)
     expected = np.asarray(student(x))
     model = prepare(student, x).wrapped.model
@@ -247,23 +239,10 @@ def check_strictly(student, operators, path):
     assert files.operators(file.path) == operators.split()
 
 
-#: Two patterns that are one among others, where the concatenation rescales the result.
-ALONE = {
-    **ON_IMAGES,
-    "operations": (lambda x: ops.relu(x + convolve(x) * 2.0), "CONV_2D MUL ADD"),
-    # Concatenated tensors have one scale, so the image is rescaled.
-    "concatenation": (
-        lambda x: layers.Concatenate()([x, convolve(x)]),
-        "QUANTIZE CONV_2D CONCATENATION",
-    ),
-}
-del ALONE["operations_and_concatenation"]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(ALONE))
+@pytest.mark.parametrize("name", sorted(ON_IMAGES))
 def test_a_single_pattern_has_its_operators_in_order_and_small_errors(name, tmp_path):
-    make, operators = ALONE[name]
+    make, operators = ON_IMAGES[name]
     x = keras.Input(models.IMAGE, name="image")
     pooled = layers.GlobalAveragePooling2D()(make(x))
     student = models.randomized(keras.Model(x, layers.Dense(3)(pooled)))

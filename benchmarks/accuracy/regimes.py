@@ -1,0 +1,240 @@
+"""Accuracy of ways to distill, in regimes that differ in student, labels, epochs and teacher.
+
+The regimes are those of shared/regimes.py. All methods of a regime train the same student from the
+same weights for the same steps; "alone" is the same step with a weight of zero for the teacher. The
+learning rate (Adam, cosine decay) is chosen for each method and regime on validation samples, with
+one seed that is used for nothing else: 0.01 and 0.03, and further until no end of the grid is best.
+Three other seeds are measured after the last epoch. Defaults are chosen by the validation
+accuracy; test accuracies are shown.
+"""
+
+import dataclasses
+import statistics
+from functools import lru_cache
+
+import keras
+import numpy as np
+from keras import ops
+
+import keras_kd as kd
+from benchmarks.runner.results import mean_sd, table
+from benchmarks.shared.regimes import (
+    HOLDOUT,
+    REGIMES,
+    accuracies,
+    build_student,
+    labeled,
+    load_teacher,
+)
+from benchmarks.shared.training import RecordedTeachers, sparse_loss
+
+#: The grid of learning rates, and those that are tried first.
+RATES, FIRST = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0), (1e-2, 3e-2)
+TUNING_SEED, BATCH = 1000, 128
+ALL = {**REGIMES, **HOLDOUT}
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A loss, its temperature, the weights of the teacher and the labels, and their schedule.
+
+    `anneal` is `"weight"`, from the teacher to the labels, or `"temperature"`, down to 1.
+    """
+
+    loss: str = "soft"
+    temperature: float = 4.0
+    weight: float = 0.5
+    labels: float = 0.5
+    anneal: str = ""
+
+
+METHODS = {
+    "alone": Method(weight=0.0, labels=1.0),
+    "T = 4": Method(weight=1.0),
+    "T = 1": Method(temperature=1.0),
+    "T = 2": Method(temperature=2.0),
+    "T = 4, labels 0.9": Method(weight=0.1, labels=0.9),
+    "T = 1, no labels": Method(temperature=1.0, weight=1.0, labels=0.0),
+    "T = 4, no labels": Method(weight=1.0, labels=0.0),
+    "T = 1, annealed to labels": Method(temperature=1.0, anneal="weight"),
+    "T = 2, annealed to labels": Method(temperature=2.0, anneal="weight"),
+    "T from 4 to 1": Method(anneal="temperature"),
+    "teacher right only": Method("right", weight=1.0),
+    "share, T = 1": Method("share", temperature=1.0),
+    "share, T = 2": Method("share", temperature=2.0),
+    "share, T = 4": Method("share"),
+    "DIST": Method("dist", temperature=1.0, weight=1.0),
+    "DIST, T = 4": Method("dist", weight=1.0),
+    "share, DIST, T = 4": Method("share dist", weight=1.0),
+    "standardized, T = 2": Method("standardized", temperature=2.0, weight=1.0),
+    "WTTM": Method("wttm"),
+}
+
+
+class Gated(kd.losses.DistillationLoss):
+    """A loss times a weight per sample: whether the teacher is right, or its share of belief."""
+
+    needs_labels = True
+    tasks = ("classes",)
+
+    def __init__(self, loss, by_share):
+        super().__init__(name=loss.name)
+        self.loss, self.by_share = loss, by_share
+        self.relates_samples = loss.relates_samples
+
+    def call(self, teacher, student, labels=None):
+        labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
+        right = ops.cast(
+            ops.equal(ops.cast(ops.argmax(teacher, -1), "int32"), labels), teacher.dtype
+        )
+        if self.by_share:
+            hot = ops.one_hot(labels, teacher.shape[-1], dtype=teacher.dtype)
+            own, other = (ops.sum(hot * ops.log_softmax(x, -1), -1) for x in (teacher, student))
+            right = 2 * ops.stop_gradient(ops.sigmoid(own - other))
+        return right * self.loss(teacher, student, labels)
+
+
+def build_loss(kind):
+    name = "match"
+    soft, dist = kd.losses.SoftTargets(name=name), kd.losses.DIST(name=name)
+    return {
+        "soft": soft,
+        "right": Gated(soft, by_share=False),
+        "share": Gated(soft, by_share=True),
+        "dist": dist,
+        "share dist": Gated(dist, by_share=True),
+        "standardized": kd.losses.LogitStandardization(soft, name=name),
+        "wttm": kd.losses.WTTM(name=name),
+    }[kind]
+
+
+class Cosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Cosine decay to zero from a rate that can be changed."""
+
+    def __init__(self, steps):
+        self.rate, self.steps = keras.Variable(0.0, trainable=False), steps
+
+    def __call__(self, step):
+        done = ops.cast(step, "float32") / self.steps
+        return self.rate * 0.5 * (1 + ops.cos(np.pi * ops.minimum(done, 1.0)))
+
+    def get_config(self):
+        return {"steps": self.steps}
+
+
+class Trainer:
+    """A compiled distiller that trains with other weights, rates and seeds without a new trace."""
+
+    def __init__(self, regime, kind, quick):
+        self.regime = regime
+        self.x, self.y = labeled(regime)
+        self.epochs = 1 if quick else regime.epochs
+        self.student = build_student(regime, 0)
+        recorded = RecordedTeachers(load_teacher(regime, quick), self.x)
+        self.inputs = recorded.inputs(self.x)
+        self.distiller = kd.Distiller(
+            recorded.student(self.student), recorded.teacher, build_loss(kind)
+        )
+        self.schedule = Cosine(self.epochs * -(-len(self.y) // BATCH))
+        self.distiller.compile(keras.optimizers.Adam(self.schedule), loss=sparse_loss())
+
+    def train(self, method, rate, seed):
+        self.student.set_weights(build_student(self.regime, seed).get_weights())
+        for variable in self.distiller.optimizer.variables:
+            variable.assign(ops.zeros_like(variable))
+        self.schedule.rate.assign(rate)
+        self._set(method, 0)
+        each_epoch = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: self._set(method, epoch / max(self.epochs - 1, 1))
+        )
+        keras.utils.set_random_seed(seed)
+        settings = {"batch_size": BATCH, "epochs": self.epochs, "verbose": 0}
+        self.distiller.fit(self.inputs, self.y, callbacks=[each_epoch], **settings)
+        return accuracies(self.student, self.regime.data)
+
+    def _set(self, method, progress):
+        """Set the weights and the temperature for a part of the training that is done."""
+        weight, labels, temperature = method.weight, method.labels, method.temperature
+        if method.anneal == "weight":
+            weight, labels = 1 - progress, progress
+        elif method.anneal == "temperature":
+            temperature = temperature ** (1 - progress)
+        self.distiller.set_hyperparameter("student_loss_weight", labels)
+        self.distiller.set_hyperparameter("match.weight", weight)
+        if method.loss == "wttm":
+            self.distiller.set_hyperparameter("match.gamma", 1 / temperature)
+        else:
+            self.distiller.set_hyperparameter("match.temperature", temperature)
+
+
+@lru_cache(maxsize=1)
+def load_trainer(regime, kind, quick):
+    keras.backend.clear_session()
+    return Trainer(ALL[regime], kind, quick)
+
+
+def plan(done, seeds, quick):
+    regimes, methods = (["6"], ["alone", "WTTM"]) if quick else (ALL, METHODS)
+    jobs = []
+    for regime in regimes:
+        for method in sorted(methods, key=lambda name: METHODS[name].loss):
+            cell = {"regime": regime, "method": method}
+            rate, tuning = next_rates(done, cell) if not quick else (FIRST[0], [])
+            jobs += [({"stage": "tune", **cell, "rate": r}, TUNING_SEED) for r in tuning]
+            if rate:
+                final = {"stage": "final", **cell, "rate": rate}
+                jobs += [(final, seed) for seed in range(min(seeds, 3))]
+    return jobs
+
+
+def next_rates(done, cell):
+    """Return the chosen rate, or the rates to try first."""
+    tried = {
+        run["cell"]["rate"]: run["metrics"]["validation"]
+        for run in done.where(stage="tune", **cell)
+    }
+    missing = [rate for rate in FIRST if rate not in tried]
+    if missing:
+        return None, missing
+    best = RATES.index(max(tried, key=tried.get))
+    missing = [rate for rate in RATES[max(best - 1, 0) : best + 2] if rate not in tried]
+    return (None, missing) if missing else (RATES[best], [])
+
+
+def run(cell, seed, quick):
+    method = METHODS[cell["method"]]
+    return load_trainer(cell["regime"], method.loss, quick).train(method, cell["rate"], seed)
+
+
+def gains(done, method, regimes, split):
+    """Return the mean gain over the student alone in points, by regime that has both."""
+    means = {}
+    for regime in regimes:
+        found = [
+            done.values(split, stage="final", regime=regime, method=name)
+            for name in ("alone", method)
+        ]
+        if all(found):
+            means[regime] = 100 * (statistics.mean(found[1]) - statistics.mean(found[0]))
+    return means
+
+
+def report(done):
+    return "\n\n".join(text for regimes in (REGIMES, HOLDOUT) if (text := _table(done, regimes)))
+
+
+def _table(done, regimes):
+    known = [r for r in regimes if done.where(stage="final", regime=r, method="alone")]
+    if not known:
+        return ""
+    alone = [
+        mean_sd(done.values("test", stage="final", regime=r, method="alone"), 100, 1) for r in known
+    ]
+    rows = [["student alone, accuracy %", *alone, "", ""]]
+    for method in METHODS:
+        found = gains(done, method, known, "test")
+        if method != "alone" and found:
+            cells = [f"{found[r]:+.1f}" if r in found else "" for r in known]
+            worst, mean = min(found.values()), statistics.mean(found.values())
+            rows.append([method, *cells, f"{worst:+.1f}", f"{mean:+.2f}"])
+    return table(["points over the student alone", *known, "worst", "mean"], rows)
