@@ -36,6 +36,7 @@ MODULES = {
     "scaling": "benchmarks.speed.scaling",
     "self_distillation": "benchmarks.accuracy.self_distillation",
     "shrink": "benchmarks.export.shrink",
+    "shrink_architectures": "benchmarks.export.shrink_architectures",
     "soak": "benchmarks.robustness.soak",
     "step_cost": "benchmarks.speed.step_cost",
     "teacher_class_camvid": "benchmarks.teacher_class.camvid",

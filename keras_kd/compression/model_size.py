@@ -23,6 +23,13 @@ _FUSED = (layers.ReLU, layers.Dropout)
 _PER_FILE, _PER_KERNEL, _PER_BATCH_NORM, _PER_OTHER_CALL = -1800, 1380, -430, 45
 _PER_ATTENTION, _PER_LAYER_NORM = 4570, 935
 _SMALLEST = 1500
+#: By recurrent layer, whose steps are operations of their own in an int8 file: the bytes of a step,
+#: those per unit, and how much of the first step is missing.
+_STEPS = {
+    layers.LSTM: (4700, 0, 1.0),
+    layers.GRU: (4960, 80, 0.6),
+    layers.SimpleRNN: (2070, 10, 1.6),
+}
 #: Bytes per output channel, for the bias, the scales and the zero points.
 _PER_FILTER, _PER_UNIT = 29, 46
 
@@ -34,12 +41,13 @@ class ModelSize(ShortRepr):
     Attributes:
         parameters: Number of weights, as `Model.count_params`.
         macs: Multiply-accumulate operations for one sample; `None` if a shape is unknown.
-        int8_bytes: Estimated size of its int8 `.tflite` file.
+        int8_bytes: Estimated size of its int8 `.tflite` file; `None` if it depends on an unknown
+            number of recurrent steps.
     """
 
     parameters: int
     macs: int | None
-    int8_bytes: int
+    int8_bytes: int | None
 
 
 def predict_size(graph: Graph, variables: Iterable[keras.Variable], shape: Shape) -> ModelSize:
@@ -117,16 +125,34 @@ def _kernels(layer: layers.Layer) -> list[keras.Variable]:
     return [w for w in kernels if len(w.shape) > 1 and "float" in w.dtype]
 
 
-def _int8_bytes(calls: Iterable[Call], shape: Shape) -> int:
+def _int8_bytes(calls: Iterable[Call], shape: Shape) -> int | None:
     """Estimate the size of an int8 file, in which batch norms are part of the kernels."""
     total, weights, seen = _PER_FILE, 0, set()
     for call in calls:
         layer, kernels = call.layer, _kernels(call.layer)
-        total += _overhead(layer, kernels)
+        steps = _step_bytes(call, shape)
+        if steps is None:
+            return None
+        total += steps or _overhead(layer, kernels)
         if id(layer) not in seen:
             seen.add(id(layer))
-            weights += sum(_kernel_bytes(layer, shape(kernel)) for kernel in kernels)
+            weights += sum(_kernel_bytes(layer, kernel, shape(kernel)) for kernel in kernels)
     return weights + max(total, _SMALLEST)
+
+
+def _step_bytes(call: Call, shape: Shape) -> int | None:
+    """Return the bytes of all steps of a recurrent layer, 0 for others, `None` if unknown."""
+    layer = call.layer
+    both = isinstance(layer, layers.Bidirectional)
+    total = 0.0
+    for part in (layer.forward_layer, layer.backward_layer) if both else (layer,):
+        if type(part) in _STEPS:
+            if (count := call.inputs[0].shape[1]) is None:
+                return None
+            base, per_unit, missing = _STEPS[type(part)]
+            units = shape(part.cell.recurrent_kernel)[0]
+            total += (count - missing) * (base + per_unit * units)
+    return round(total)
 
 
 def _overhead(layer: Any, kernels: Sequence[keras.Variable]) -> int:
@@ -142,8 +168,10 @@ def _overhead(layer: Any, kernels: Sequence[keras.Variable]) -> int:
     return _PER_KERNEL * len(kernels) or _PER_OTHER_CALL
 
 
-def _kernel_bytes(layer: Any, sizes: Sequence[int]) -> int:
+def _kernel_bytes(layer: Any, kernel: keras.Variable, sizes: Sequence[int]) -> int:
     """Return the bytes of a kernel, its bias and their scales."""
+    if kernel.name == "recurrent_kernel":  # Its bias is that of the other kernel.
+        return math.prod(sizes)
     if isinstance(layer, _DEPTHWISE):
         channels = sizes[-1] * sizes[-2]
     else:

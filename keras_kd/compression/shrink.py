@@ -1,6 +1,7 @@
 """Structured pruning: remove channels for good, and keep the weights of the others."""
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +159,7 @@ def _blocks_to_remove(model: keras.Model, depth: float) -> list[ResidualBlock]:
     Raises:
         ValueError: If the share is out of range, or the model has no residual blocks.
     """
-    if not isinstance(depth, (int, float)) or not 0 < depth <= 1:
+    if not _is_number(depth) or not 0 < depth <= 1:
         raise ValueError(f"`depth` must be in (0, 1]. Received: depth={depth!r}")
     if depth == 1:
         return []
@@ -184,11 +185,11 @@ def _check(
             "Pass a `ratio` or one budget (`max_parameters`, `max_macs`, or `max_bytes`). "
             f"Received: {received}"
         )
-    if ratio is not None and (not isinstance(ratio, (int, float)) or not 0 < ratio <= 1):
+    if ratio is not None and (not _is_number(ratio) or not 0 < ratio <= 1):
         raise ValueError(f"`ratio` must be in (0, 1]. Received: ratio={ratio!r}")
     for name, value in budgets.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")
+        if not _is_number(value) or value < 1:
+            raise ValueError(f"`{name}` must be a number of at least 1. Received: {name}={value!r}")
     if importance not in IMPORTANCES:
         raise ValueError(
             f"`importance` must be one of {IMPORTANCES}. Received: importance={importance!r}"
@@ -202,6 +203,10 @@ def _check(
         raise ValueError(
             f"{sorted(training)} are for importance='taylor'. Received: importance={importance!r}"
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _without_skipped(model: keras.Model, found: ChannelGroups, skip: Any) -> list[ChannelGroup]:

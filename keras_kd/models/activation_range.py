@@ -158,17 +158,20 @@ class IntegerRounding(keras.layers.Identity):
 
     Args:
         kind: What the layer computes, one of `KERNELS`.
+        constant: The number that it adds to, subtracts from or multiplies with a tensor. Defaults
+            to `None`, for other layers.
         **kwargs: As for `keras.layers.Layer`.
 
     Raises:
         ValueError: If `kind` is unknown.
     """
 
-    def __init__(self, kind: str, **kwargs: Any) -> None:
+    def __init__(self, kind: str, constant: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if kind not in KERNELS:
             raise ValueError(f"Expected a kind of {KERNELS}. Received: kind={kind!r}. Choose one.")
         self.kind = kind
+        self.constant = constant
         self.kernel: _Kernel | None = None
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -196,11 +199,14 @@ class IntegerRounding(keras.layers.Identity):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {**super().get_config(), "kind": self.kind}
+        return {**super().get_config(), "kind": self.kind, "constant": self.constant}
 
     def _round(self, x: Any, operands: list[Any], step: Any, below: Any) -> Any:
         """Return the output of the kernel in steps."""
         layer, steps = self.kernel.layer, [one.grid()[0] for one in self.kernel.inputs]
+        if self.constant is not None:  # LiteRT stores it as 255 steps.
+            operands = [*operands, np.float32(self.constant)]
+            steps.append(np.float32(abs(self.constant) / STEPS))
         match self.kind:
             case "float":
                 rounded = kernel_arithmetic.quantize(x, step)

@@ -85,3 +85,20 @@ def test_multiplications_do_not_depend_on_the_layout():
 def test_multiplications_of_einsum_layers(equation, shape, macs):
     model = keras.Sequential([keras.Input((5, 6)), layers.EinsumDense(equation, shape)])
     assert size_of(model).macs == macs
+
+
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+def test_a_recurrent_layer_has_operations_for_each_step(kind):
+    def of(steps):
+        x = inputs = keras.Input((steps, 6))
+        x = layers.Bidirectional(kind(8), merge_mode="sum")(x) if steps == 20 else kind(8)(x)
+        return size_of(keras.Model(inputs, layers.Dense(3)(x))).int8_bytes
+
+    # The files of `to_tflite` have 34,336, 42,672 and 13,728 bytes.
+    files = {layers.LSTM: 34336, layers.GRU: 42672, layers.SimpleRNN: 13728}
+    assert of(8) == pytest.approx(files[kind], rel=0.05)
+    assert of(20) > 2 * of(8)
+    assert of(None) is None
+    model = keras.Sequential([keras.Input((None, 6)), kind(8), layers.Dense(3)])
+    with pytest.raises(ValueError, match="`max_bytes` needs a model with known shapes"):
+        kd.compression.shrink(model, max_bytes=1000)

@@ -91,7 +91,11 @@ def test_a_shrunk_student_is_distilled_from_its_teacher():
         ({"ratio": 0}, r"`ratio` must be in \(0, 1\]. Received: ratio=0"),
         ({"ratio": 1.5}, "`ratio` must be in"),
         ({"ratio": 0.5, "max_macs": 5}, "Pass a `ratio` or one budget"),
-        ({"max_bytes": 0}, "`max_bytes` must be positive"),
+        ({"ratio": True}, "`ratio` must be in"),
+        ({"max_bytes": 0}, "`max_bytes` must be a number of at least 1. Received: max_bytes=0"),
+        ({"max_bytes": "5k"}, "`max_bytes` must be a number of at least 1"),
+        ({"max_macs": 5}, r"`max_macs` must be at least 1,860: that is the size with one channel"),
+        ({"max_bytes": 5}, r"`max_bytes` must be at least 4,114: that is the size with one"),
         ({"max_parameters": 5}, r"`max_parameters` must be at least 40: that is the size with one"),
         ({"importance": "size"}, "`importance` must be one of"),
         ({"importance": "taylor"}, "needs `data`"),
@@ -103,6 +107,45 @@ def test_a_shrunk_student_is_distilled_from_its_teacher():
 def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         kd.compression.shrink(cnn(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (layers.Dense(2), r"no channels that can be removed.*an output of the model"),
+        (models.Halve(name="own"), r"no channels that can be removed.*'own' \(Halve\) has no rule"),
+    ],
+)
+def test_a_model_with_nothing_to_remove_is_rejected_with_the_reasons(step, message):
+    inputs = keras.Input((3,))
+    x = inputs if isinstance(step, layers.Dense) else layers.Dense(4)(inputs)
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        kd.compression.shrink(keras.Model(inputs, step(x)))
+
+
+def test_a_shared_layer_stays_shared():
+    x = inputs = keras.Input((3,))
+    shared = layers.Dense(6, activation="relu", name="shared")
+    x = shared(shared(layers.Dense(6, name="first")(x)))
+    result = kd.compression.shrink(keras.Model(inputs, layers.Dense(2)(x)), 0.5)
+    # Its outputs are its inputs, so both lose the same channels.
+    assert result.kept == {"first": 3}
+    assert result.model.get_layer("shared").kernel.shape == (3, 3)
+    assert len(result.model.layers) == 4
+
+
+def test_a_layer_of_an_unknown_kind_is_left_whole_and_listed():
+    inputs = keras.Input((3,))
+    x = models.Scale(name="own")(layers.Dense(4, name="before")(inputs))
+    x = layers.Dense(2)(layers.Dense(6, name="free")(x))
+    result = kd.compression.shrink(keras.Model(inputs, x), 0.5)
+    assert result.kept == {"free": 3}
+    whole = {plan.name: plan.reason for plan in result.layers if plan.action == "left"}
+    assert whole["own"] == whole["before"] == "'own' (Scale) has no rule for it"
+
+
+def test_a_numpy_number_is_a_ratio():
+    assert kd.compression.shrink(cnn(), np.float32(0.5)).kept == {"stem": 4, "expand": 8}
 
 
 def test_a_subclassed_model_is_rejected():

@@ -84,6 +84,8 @@ def _hard_sigmoid(emit: Emitter, path: str, x: Any) -> Any:
     return emit.layer(path, "", keras.layers.Rescaling, scale=1 / 6)(clipped(x + 3.0))
 
 
+# The score of a position that attention ignores.
+_MASKED = -1e9
 _ACTIVATIONS = {
     keras.activations.relu: _relu,
     keras.activations.relu6: _relu6,
@@ -211,7 +213,16 @@ def _free(shape: tuple[int | None, ...], *rest: int) -> tuple[int, ...]:
     return (*(-1 if size is None else size for size in shape), *rest)
 
 
-def _attention(emit: Emitter, call: Call, query: Any, value: Any, key: Any = None, **_: Any) -> Any:
+def _attention(
+    emit: Emitter,
+    call: Call,
+    query: Any,
+    value: Any,
+    key: Any = None,
+    attention_mask: Any = None,
+    use_causal_mask: bool = False,
+    **_: Any,
+) -> Any:
     """Emit attention over one axis: projections, two matrix products, and a softmax.
 
     The products stay in float: LiteRT rounds those of two 8-bit activations twice.
@@ -235,9 +246,13 @@ def _attention(emit: Emitter, call: Call, query: Any, value: Any, key: Any = Non
     query = ops.transpose(project("query", layer.query_dense, query, scale), (0, 2, 1, 3))
     key = ops.transpose(project("key", layer.key_dense, key), (0, 2, 3, 1))
     value = ops.transpose(project("value", layer.value_dense, value), (0, 2, 1, 3))
-    scores = emit.layer(path, "softmax", keras.layers.Softmax, dtype="float32")(
-        ops.matmul(query, key)
-    )
+    scores = ops.matmul(query, key)
+    if use_causal_mask:
+        scores = ops.where(np.tri(*scores.shape[-2:], dtype=bool), scores, _MASKED)
+    if attention_mask is not None:
+        allowed = ops.expand_dims(ops.cast(attention_mask, "bool"), 1)  # The same for all heads.
+        scores = ops.where(allowed, scores, _MASKED)
+    scores = emit.layer(path, "softmax", keras.layers.Softmax, dtype="float32")(scores)
     if layer.dropout:
         scores = emit.layer(path, "dropout", keras.layers.Dropout, rate=layer.dropout)(scores)
     x = ops.transpose(ops.matmul(scores, value), (0, 2, 1, 3))
@@ -249,19 +264,24 @@ def _attention(emit: Emitter, call: Call, query: Any, value: Any, key: Any = Non
 
 
 def _is_plain_attention(call: Call) -> bool:
-    """Return whether attention is over one axis, without masks, and returns its output only."""
+    """Return whether attention is over one axis, returns its output only, and names its masks.
+
+    The mask that a tensor carries is not known before the model runs.
+    """
     layer = call.layer
     masked = any(get_mask(x) is not None for x in call.inputs)
     extra = {
         name for name, value in call.kwargs.items() if value is not None and value is not False
     }
+    causal = bool(call.kwargs.get("use_causal_mask"))
     return (
         not masked
         and not layer.get_config().get("use_gate")
         and layer.get_config().get("sliding_window") is None
         and len(call.args) <= 3
-        and extra <= {"query", "value", "key", "training"}
+        and extra <= {"query", "value", "key", "training", "attention_mask", "use_causal_mask"}
         and all(len(x.shape) == 3 for x in call.inputs)
+        and not (causal and None in [x.shape[1] for x in call.inputs])
         and len(layer.output_dense.kernel.shape) == 3
         and len(call.outputs) == 1
     )

@@ -64,6 +64,7 @@ _KERNELS = {
     _layers.GlobalAveragePooling2D: "mean",
     _layers.LeakyReLU: "leak",
     _layers.Multiply: "product",
+    _layers.Rescaling: "product",
     _layers.Subtract: "difference",
     _layers.UpSampling2D: "interpolation",
 }
@@ -79,7 +80,7 @@ _KERNELS_OF_OPS = {
 def kernel_kind(call: Call) -> str | None:
     """Return what the kernel of a call computes (see `IntegerRounding`), `None` if unknown.
 
-    Sums and products with constants, and those of more than two tensors, are unknown.
+    Sums and products of more than two tensors, or of a tensor and an array, are unknown.
     """
     layer = call.layer
     if not isinstance(layer, keras.layers.Layer):
@@ -90,7 +91,22 @@ def kernel_kind(call: Call) -> str | None:
         return None
     else:
         kind = _KERNELS.get(type(layer))
-    return None if kind in _OF_TWO and len(call.inputs) != 2 else kind
+    known = len(call.inputs) == 2 or constant(call) is not None
+    return kind if known or kind not in _OF_TWO else None
+
+
+def constant(call: Call) -> float | None:
+    """Return the number that a call adds, subtracts or multiplies, `None` if there is none."""
+    layer = call.layer
+    if isinstance(layer, _layers.Rescaling):
+        return (
+            float(layer.scale) if np.size(layer.scale) == 1 and not np.any(layer.offset) else None
+        )
+    tensor, *rest = call.args
+    if isinstance(tensor, int | float) and type(layer).__name__ != "Subtract":
+        tensor, *rest = [*rest, tensor]
+    number = rest[0] if rest else None
+    return float(number) if isinstance(number, int | float) and number else None
 
 
 def layer_kind(call: Call) -> str:

@@ -11,7 +11,7 @@ from keras import tree
 
 from keras_kd.compression.kernels import is_clustered, is_pruned, zero_fraction
 from keras_kd.compression.layer_plan import LayerPlan, LayerPlans
-from keras_kd.compression.qat.layer_kinds import fixed_range, is_real, kernel_kind
+from keras_kd.compression.qat.layer_kinds import constant, fixed_range, is_real, kernel_kind
 from keras_kd.compression.qat.placement import Placement, place_ranges
 from keras_kd.compression.qat.primitive import PrimitiveModel, make_primitive
 from keras_kd.compression.tfmot.convert import call_arguments, sort_calls
@@ -118,9 +118,11 @@ class _Build:
                 barrier = in_float and self.placement.needs_barrier(call, old)
                 value = new + _NOTHING if barrier else new
                 kind = self._kernel_kind(call)
-                operands = tree.flatten(args) if kind in NEED_OPERANDS else []
                 if kind:
-                    value = _compute_in_integers(kind, [value, *operands], call.path)
+                    operands = call.inputs if kind in NEED_OPERANDS else []
+                    tensors = [value, *(self._tensors[id(x)] for x in operands)]
+                    number = constant(call) if kind != "float" else None
+                    value = _compute_in_integers(kind, tensors, call.path, number)
                 self._tensors[id(old)] = self._round(old, value, call.path)
         outputs = tree.map_structure(lambda x: self._tensors[id(x)], graph.outputs)
         model = keras.Model(inputs, outputs, name=name)
@@ -200,8 +202,10 @@ def _has_clusters(kernel: np.ndarray) -> bool:
     return any(is_clustered(kernel, per_channel) for per_channel in (False, True))
 
 
-def _compute_in_integers(kind: str, tensors: list[Any], path: str) -> Any:
-    layer = IntegerRounding(kind, name=f"{path}_integers", dtype="float32")
+def _compute_in_integers(
+    kind: str, tensors: list[Any], path: str, number: float | None = None
+) -> Any:
+    layer = IntegerRounding(kind, number, name=f"{path}_integers", dtype="float32")
     return layer(tensors if len(tensors) > 1 else tensors[0])
 
 

@@ -37,6 +37,14 @@ SEQUENCES = {
             x, layers.Dense(5)(x)
         )
     ],
+    "causal attention": [
+        lambda x: layers.MultiHeadAttention(2, 4, name="attention")(x, x, use_causal_mask=True)
+    ],
+    "attention with a mask": [
+        lambda x: layers.MultiHeadAttention(2, 4, name="attention")(
+            x, x, attention_mask=ops.matmul(x, ops.transpose(x, (0, 2, 1))) > 0
+        )
+    ],
     "einsum": [layers.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d", activation="gelu")],
     "einsum to heads": [layers.EinsumDense("abc,cde->abde", (None, 2, 4), bias_axes="de")],
     "einsum from heads": [
@@ -70,7 +78,7 @@ def test_layers_of_sequences(case):
 @pytest.mark.parametrize(
     "step",
     [
-        lambda x: layers.MultiHeadAttention(2, 4, name="layer")(x, x, use_causal_mask=True),
+        lambda x: layers.MultiHeadAttention(2, 4, name="layer")(*[layers.Masking()(x)] * 2),
         lambda x: layers.MultiHeadAttention(2, 4, name="layer")(x, x, return_attention_scores=True)[
             0
         ],

@@ -1,10 +1,12 @@
 """How the output of each primitive layer is rounded."""
 
 import keras
+import numpy as np
 import pytest
 from keras import layers, ops
 
 from keras_kd.compression.qat.layer_kinds import (
+    constant,
     fixed_range,
     fuses_relu,
     is_relu,
@@ -96,10 +98,24 @@ def test_the_kernel_of_a_layer(layer, kind):
     assert kernel_kind(only_call(stack(layer), layer.name)) == kind
 
 
-def test_sums_of_a_constant_or_of_three_have_no_known_kernel():
-    model = stack(lambda x: layers.Add(name="three")([x, x, x]), lambda x: ops.add(x, 3.0))
-    (name,) = [op.name for op in model.operations if op.name.startswith("add")]
-    assert kernel_kind(only_call(model, "three")) is None
-    assert kernel_kind(only_call(model, name)) is None
-    two = stack(lambda x: layers.Add(name="two")([x, x]))
-    assert kernel_kind(only_call(two, "two")) == "sum"
+@pytest.mark.parametrize(
+    ("step", "kind", "number"),
+    [
+        (lambda x: layers.Add()([x, x]), "sum", None),
+        (lambda x: layers.Add()([x, x, x]), None, None),
+        (lambda x: x + 3.0, "sum", 3.0),
+        (lambda x: 2 * x, "product", 2.0),
+        (lambda x: x - 0.5, "difference", 0.5),
+        (lambda x: 0.5 - x, None, None),
+        (lambda x: x + np.ones(3), None, None),
+        (lambda x: x + 0.0, None, None),
+        (layers.Rescaling(0.3), "product", 0.3),
+        (layers.Rescaling([0.1, 0.2, 0.3]), None, None),
+    ],
+)
+def test_the_kernel_of_sums_and_products(step, kind, number):
+    model = stack(step)
+    call = only_call(model, model.operations[-1].name)
+    assert kernel_kind(call) == kind
+    if kind:
+        assert constant(call) == number

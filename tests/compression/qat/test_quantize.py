@@ -9,7 +9,7 @@ import keras_kd as kd
 from keras_kd.compression.qat.calibration import calibrate, settle
 from keras_kd.compression.qat.quantize import Rounding, build_quantized, rounded_kernels
 from keras_kd.models.activation_range import activation_ranges
-from tests.compression.qat.students import attention, cnn, randomized, samples, stack
+from tests.compression.qat.students import cnn, randomized, samples, stack
 
 
 def quantized(student, x=None, **kwargs):
@@ -21,7 +21,9 @@ def quantized(student, x=None, **kwargs):
 
 def transformer():
     def block(x):
-        x = layers.Add()([x, attention()(layers.LayerNormalization(name="norm")(x))])
+        y = layers.LayerNormalization(name="norm")(x)
+        y = layers.MultiHeadAttention(2, 4, name="attention")(y, y, use_causal_mask=True)
+        x = layers.Add()([x, y])
         return layers.Add()([x, layers.Dense(8)(layers.Dense(16, activation="gelu")(x))])
 
     return stack(
@@ -52,6 +54,11 @@ def every_kernel():
         "bilinear": layers.UpSampling2D(2, interpolation="bilinear")(x),
         "swish": layers.Activation("hard_silu")(x),
         "leaky": layers.LeakyReLU(0.1)(x),
+        "plus": x + 3.0,
+        "minus": layers.ReLU()(x - 0.7),
+        "times": -1.3 * x,
+        "scaled": layers.Rescaling(0.37)(x),
+        "gate": layers.Activation("hard_sigmoid")(x),
         "silu": layers.Activation("silu")(x),
     }
     return randomized(keras.Model(inputs, outputs, name="student"))
@@ -60,7 +67,7 @@ def every_kernel():
 @pytest.mark.parametrize("make", [cnn, every_kernel])
 def test_the_int8_file_gives_exactly_the_outputs_of_the_model(make, tmp_path):
     student = make()
-    x = samples(student, 64)
+    x = samples(student, 24)
     model, _ = quantized(student, x)
     file = kd.export.to_tflite(model, tmp_path / "m.tflite", "int8")
     keras.tree.map_structure(
