@@ -33,7 +33,16 @@ def divide(value: Any, number: float) -> Any:
 
 def replace_value(value: Any, by: Any) -> Any:
     """Return exactly the tensor `by`, with the gradient of `value`."""
-    return ops.stop_gradient(by) + (value - ops.stop_gradient(value))
+
+    @ops.custom_gradient
+    def replace(value: Any, by: Any) -> tuple[Any, Any]:
+        def gradient(*received: Any, upstream: Any = None) -> tuple[Any, Any]:
+            upstream = received[0] if upstream is None else upstream
+            return upstream, ops.zeros_like(upstream)
+
+        return by, gradient
+
+    return replace(value, by)
 
 
 def scale_integers(values: Any, unit: Any, step: Any) -> Any:

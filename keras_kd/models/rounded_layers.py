@@ -164,7 +164,7 @@ class RoundedKernel:
         values = [(self.float_kernel, _round(self.used_kernel() / scale))]
         if self.has_bias:
             values.append((self.bias, _round(self.bias / unit)))
-        return self._call_with(values, _round(inputs / step)) * unit
+        return self._call_with(values, inputs / step) * unit
 
     def _call_with(self, values: list[tuple[keras.Variable, Any]], inputs: Any) -> Any:
         others = [(variable, ops.copy(variable)) for variable in self.variables]

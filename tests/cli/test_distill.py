@@ -101,8 +101,7 @@ def test_numbers_are_learned_as_numbers(run):
     assert "DIST needs mutually exclusive classes" in errors
 
 
-@pytest.mark.parametrize("activation", [None, "sigmoid"])
-@pytest.mark.parametrize("units", [1, 4])
+@pytest.mark.parametrize(("units", "activation"), [(1, "sigmoid"), (4, None)])
 def test_yes_or_no_labels_are_learned_as_such(run, units, activation):
     x = np.random.default_rng(0).normal(size=(200, 6)).astype("float32")
     teacher, _ = linear("t", units, 0.0, 2, activation), linear("s", units, 0.0, 1, activation)

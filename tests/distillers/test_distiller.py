@@ -22,7 +22,7 @@ def test_a_teacher_runs_in_inference_mode_and_is_not_changed():
     soft = np.mean(kd.losses.SoftTargets()(ops.log(teacher(x)), student(x)))
     losses = [kd.losses.SoftTargets(), kd.losses.Hint("conv", "conv")]
     logs = distiller(student, teacher, losses).fit(x, y, batch_size=32, verbose=0).history
-    np.testing.assert_allclose(logs["soft_targets"][0], soft, rtol=1e-5)
+    np.testing.assert_allclose(logs["soft_targets"][0], soft, rtol=1e-4)
     for old, new in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert teacher.trainable
