@@ -16,12 +16,18 @@ Shape = Callable[[keras.Variable], tuple[int, ...]]
 
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-#: Layers that become part of the layer before them.
-_FUSED = (layers.ReLU, layers.Dropout)
 #: Bytes of an int8 file beside its weights: a linear fit to the files of 25 trained models, within
-#: 2 % of each.
-_PER_FILE, _PER_CONVOLUTION, _PER_DENSE, _PER_BATCH_NORM = -690, 820, 1030, 65
-_PER_ATTENTION, _PER_LAYER_NORM, _PER_OTHER_CALL = 6550, 2715, 105
+#: 2 % of each. `ReLU` becomes part of the layer before it.
+_PER_FILE, _PER_CONVOLUTION, _PER_OTHER_CALL = -690, 820, 105
+_PER_LAYER = {
+    layers.MultiHeadAttention: 6550,
+    layers.LayerNormalization: 2715,
+    layers.BatchNormalization: 65,
+    layers.Dense: 1030,
+    layers.Embedding: 1030,
+    layers.ReLU: 0,
+    layers.Dropout: 0,
+}
 #: A convolution of one dimension is one of two between reshapes.
 _PER_SERIES = 1000
 _SMALLEST = 1500
@@ -159,20 +165,12 @@ def _step_bytes(call: Call, shape: Shape) -> int | None:
 
 def _overhead(layer: Any, kernels: Sequence[keras.Variable]) -> int:
     """Return the bytes of the operations of a layer."""
-    if isinstance(layer, layers.MultiHeadAttention):
-        return _PER_ATTENTION
-    if isinstance(layer, layers.LayerNormalization):
-        return _PER_LAYER_NORM
-    if isinstance(layer, layers.BatchNormalization):
-        return _PER_BATCH_NORM
-    if isinstance(layer, _FUSED):
-        return 0
-    if not kernels:
-        return _PER_OTHER_CALL
-    if isinstance(layer, (layers.Dense, layers.Embedding)):
-        return _PER_DENSE
+    for kind, size in _PER_LAYER.items():
+        if isinstance(layer, kind):
+            return size
     series = any(len(kernel.shape) == 3 for kernel in kernels)
-    return len(kernels) * _PER_CONVOLUTION + (_PER_SERIES if series else 0)
+    convolutions = len(kernels) * _PER_CONVOLUTION + (_PER_SERIES if series else 0)
+    return convolutions or _PER_OTHER_CALL
 
 
 def _kernel_bytes(layer: Any, kernel: keras.Variable, sizes: Sequence[int]) -> int:
