@@ -163,7 +163,11 @@ def _recovered(done, name):
     """Return a sentence on the share of the lost accuracy that the native engine recovers."""
     means = {title: np.mean(done.values(metric, network=name)) for title, metric in ROWS.items()}
     lost = means["float32"] - means["int8 after training"]
-    share = (means["int8, native"] - means["int8 after training"]) / lost if lost > 0 else 1.0
+    if lost < 0.005:
+        return (
+            f'"{name}": int8 loses {100 * lost:.2f} points after training, too little to recover.'
+        )
+    share = (means["int8, native"] - means["int8 after training"]) / lost
     return (
         f'"{name}": int8 loses {100 * lost:.2f} points after training; the native engine with the '
         f"teacher recovers {100 * share:.0f} % of them."
