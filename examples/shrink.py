@@ -57,7 +57,7 @@ def main(arguments=None):
     }
     for name, accuracy in rows.items():
         print(f"{name:44} {accuracy:7.2%}")
-    print(f"\n{file.path}: {file.size:,} bytes, at most {options.bytes:,} were asked for")
+    print(f"\n{file.path}: {file.size:,} bytes, for a budget of {options.bytes:,}")
 
 
 def build_teacher():
