@@ -7,6 +7,7 @@ same distilled student of a seed and is trained for the same number of epochs wi
 """
 
 import gzip
+import math
 import statistics
 import tempfile
 from pathlib import Path
@@ -71,7 +72,7 @@ def run(cell, seed, quick):
 def train_student(seed, quick):
     """Return the distilled student that all rows start from."""
     student = build_student(seed)
-    training = training_arguments("distill", True, seed, quick)
+    training = training_arguments(*SETTINGS["distill"], True, seed, quick)
     distiller = kd.Distiller(student, training["teachers"])
     distiller.compile(training["optimizer"], loss=training["loss"])
     distiller.fit(training["data"], epochs=training["epochs"], verbose=0)
@@ -83,7 +84,7 @@ def compress(start, with_teacher, seed, quick):
     students = {"start": start}
     for name in QUICK if quick else ROWS:
         _, technique, before, *amount = ROWS[name]
-        training = training_arguments(technique, with_teacher, seed, quick)
+        training = training_arguments(*SETTINGS[technique], with_teacher, seed, quick)
         if technique == "float":
             students[name] = train_copy(start, training)
         else:
@@ -101,9 +102,8 @@ def train_copy(start, training):
     return student
 
 
-def training_arguments(technique, with_teacher, seed, quick):
+def training_arguments(epochs, rate, with_teacher, seed, quick):
     """Return the arguments of a training; with and without the teacher they are the same."""
-    epochs, rate = SETTINGS[technique]
     epochs, images = (1, 512) if quick else (epochs, IMAGES)
     samples = tf.data.Dataset.from_tensor_slices(load_arrays(DATA, f"train[:{images}]"))
     keras.utils.set_random_seed(seed)
@@ -140,6 +140,20 @@ def measure_files(students, quick):
                     f"{name}_{kind}_gzip": len(gzip.compress(path.read_bytes(), 9, mtime=0)),
                 }
             metrics[f"{name}_us"] = kd.export.benchmark(file, runs=100 if quick else 1000).median_us
+    return metrics
+
+
+def measure_accuracies(students, quick):
+    """Return the accuracy of the int8 files of students, and of the float32 file of `"float"`."""
+    test = to_batches(*load_arrays(DATA, f"test[:{500 if quick else 10_000}]"))
+    calibration, _ = load_arrays(DATA, "train[:500]")
+    metrics = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, student in students.items():
+            for kind in ("float32", "int8") if name == "float" else ("int8",):
+                path = Path(folder) / f"{name}_{kind}.tflite"
+                file = kd.export.to_tflite(student, path, kind, calibration, tolerance=math.inf)
+                metrics[f"{name}_{kind}_accuracy"] = kd.export.evaluate(file, test).accuracy
     return metrics
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers
 
 import keras_kd as kd
-from benchmarks.export.compression import train_student, training_arguments
+from benchmarks.export.compression import SETTINGS, train_student, training_arguments
 from benchmarks.runner.results import mean_sd, table
 from benchmarks.shared.fashion_mnist import DATA, student_images
 from benchmarks.shared.training import compile_and_fit, load_arrays, load_or_train, to_batches
@@ -49,11 +49,11 @@ def run(cell, seed, quick):
         return measure("start", start, quick)
     _, sparsity, epochs, clusters = ROWS[cell["row"]]
     options = {"engine": cell["engine"]}
-    training = training_arguments("prune", True, seed, quick)
+    training = training_arguments(*SETTINGS["prune"], True, seed, quick)
     if not quick:
         training = lengthened(training, epochs)
     pruned = kd.compression.prune(start, sparsity, **options, **training).model
-    training = training_arguments("cluster", True, seed, quick)
+    training = training_arguments(*SETTINGS["cluster"], True, seed, quick)
     both = kd.compression.cluster(pruned, clusters, **options, **training).model
     pruned_row = cell["row"].replace("both", "pruned")
     return {**measure(pruned_row, pruned, quick), **measure(cell["row"], both, quick)}

@@ -3,8 +3,8 @@
 Each network has random weights. It is shrunk, distilled for some steps of 32 samples of CIFAR-10 or
 of made-up tokens and series, and exported to int8; LiteRT and Keras are compared on 300 other
 samples. The last layer of the student is then a random mixture of the main directions of its
-features, so that the classes differ. None of these models took part in the fit of the estimated
-size of the file.
+features, so that the classes differ. Of these models, MobileNetV3Small, U-Net and ResNeXt blocks at
+0.5 took part in the fit of the estimated size of the file.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ SIDE = 64
 def plan(done, seeds, quick):
     cells = [{"network": name, "ratio": ratio} for ratio in RATIOS for name in NETWORKS]
     skipped = [{"network": name, "ratio": 0.25} for name in ("DenseNet121", "ConvNeXtTiny")]
-    return [(cell, 0) for cell in (cells[-1:] if quick else cells) if cell not in skipped]
+    return [(cell, 0) for cell in (cells[:1] if quick else cells) if cell not in skipped]
 
 
 def run(cell, seed, quick):
@@ -183,17 +183,17 @@ DEEP_NETWORKS = {
 }
 #: By name: the data and the function that builds the network.
 NETWORKS = {
+    "text transformer": ("tokens", text_transformer),
+    "LSTM": ("series", recurrent),
+    "ViT": ("images", vision_transformer),
+    "ResNeXt blocks": ("images", resnext),
+    "U-Net": ("pixels", unet),
     "MobileNetV2": ("images", _application(_applications.MobileNetV2)),
     "MobileNetV3Small": ("raw", _application(_applications.MobileNetV3Small)),
-    "EfficientNetV2B0": ("raw", _application(_applications.EfficientNetV2B0)),
     "ResNet50V2": ("images", _application(_applications.ResNet50V2)),
+    "EfficientNetV2B0": ("raw", _application(_applications.EfficientNetV2B0)),
     "DenseNet121": ("images", _application(_applications.DenseNet121)),
     "ConvNeXtTiny": ("raw", _application(_applications.ConvNeXtTiny)),
-    "ViT": ("images", vision_transformer),
-    "text transformer": ("tokens", text_transformer),
-    "U-Net": ("pixels", unet),
-    "ResNeXt blocks": ("images", resnext),
-    "LSTM": ("series", recurrent),
 }
 
 

@@ -16,22 +16,30 @@ Shape = Callable[[keras.Variable], tuple[int, ...]]
 
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-#: Layers that become part of the layer before them.
-_FUSED = (layers.ReLU, layers.Dropout)
-#: Bytes of an int8 file beside its weights: a linear fit to the files of 26 models, within 3 % of
-#: each. (A layer with batch normalization has fewer tensors.)
-_PER_FILE, _PER_KERNEL, _PER_BATCH_NORM, _PER_OTHER_CALL = -1800, 1380, -430, 45
-_PER_ATTENTION, _PER_LAYER_NORM = 4570, 935
+#: Bytes of an int8 file beside its weights: a linear fit to the files of 25 trained models, within
+#: 2 % of each. `ReLU` becomes part of the layer before it.
+_PER_FILE, _PER_CONVOLUTION, _PER_OTHER_CALL = -690, 820, 105
+_PER_LAYER = {
+    layers.MultiHeadAttention: 6550,
+    layers.LayerNormalization: 2715,
+    layers.BatchNormalization: 65,
+    layers.Dense: 1030,
+    layers.Embedding: 1030,
+    layers.ReLU: 0,
+    layers.Dropout: 0,
+}
+#: A convolution of one dimension is one of two between reshapes.
+_PER_SERIES = 1000
 _SMALLEST = 1500
 #: By recurrent layer, whose steps are operations of their own in an int8 file: the bytes of a step,
 #: those per unit, and how much of the first step is missing.
 _STEPS = {
-    layers.LSTM: (4700, 0, 1.0),
-    layers.GRU: (4960, 80, 0.6),
-    layers.SimpleRNN: (2070, 10, 1.6),
+    layers.LSTM: (4700, 0, 0.8),
+    layers.GRU: (4960, 80, 0.5),
+    layers.SimpleRNN: (2070, 10, 1.8),
 }
-#: Bytes per output channel, for the bias, the scales and the zero points.
-_PER_FILTER, _PER_UNIT = 29, 46
+#: Bytes per output channel: an int32 bias, and a scale and a zero point for it and for the kernel.
+_PER_CHANNEL = 28
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,26 +165,24 @@ def _step_bytes(call: Call, shape: Shape) -> int | None:
 
 def _overhead(layer: Any, kernels: Sequence[keras.Variable]) -> int:
     """Return the bytes of the operations of a layer."""
-    if isinstance(layer, layers.MultiHeadAttention):
-        return _PER_ATTENTION
-    if isinstance(layer, layers.LayerNormalization):
-        return _PER_LAYER_NORM
-    if isinstance(layer, layers.BatchNormalization):
-        return _PER_BATCH_NORM
-    if isinstance(layer, _FUSED):
-        return 0
-    return _PER_KERNEL * len(kernels) or _PER_OTHER_CALL
+    for kind, size in _PER_LAYER.items():
+        if isinstance(layer, kind):
+            return size
+    series = any(len(kernel.shape) == 3 for kernel in kernels)
+    convolutions = len(kernels) * _PER_CONVOLUTION + (_PER_SERIES if series else 0)
+    return convolutions or _PER_OTHER_CALL
 
 
 def _kernel_bytes(layer: Any, kernel: keras.Variable, sizes: Sequence[int]) -> int:
     """Return the bytes of a kernel, its bias and their scales."""
     if kernel.name == "recurrent_kernel":  # Its bias is that of the other kernel.
         return math.prod(sizes)
-    if isinstance(layer, _DEPTHWISE):
+    if isinstance(layer, layers.Embedding):
+        return math.prod(sizes)
+    if isinstance(layer, layers.MultiHeadAttention) and kernel is not layer.output_dense.kernel:
+        channels = sizes[1] * sizes[2]  # Heads and their size.
+    elif isinstance(layer, _DEPTHWISE):
         channels = sizes[-1] * sizes[-2]
     else:
         channels = sizes[-2] if isinstance(layer, _TRANSPOSED) else sizes[-1]
-    if isinstance(layer, layers.Embedding):
-        return math.prod(sizes)
-    convolution = len(sizes) > 2 and not isinstance(layer, layers.MultiHeadAttention)
-    return math.prod(sizes) + (_PER_FILTER if convolution else _PER_UNIT) * channels
+    return math.prod(sizes) + _PER_CHANNEL * channels

@@ -165,6 +165,7 @@ def pipeline(
         open_student(student)  # Rejects a student that cannot be converted.
     common = {"data": data, "monitor": monitor, **training}
     _resolve_layers(stages, student, common)
+    _rehearse_shrinking(stages, student)
     folders = _make_folders(stages, student, Path(directory), common)
     _warn_of_unknown_data(folders)
     results, file, model = [], None, copy_model(student)
@@ -188,6 +189,21 @@ def _resolve_layers(
             original = as_teachers(teachers)[0].original if teachers else None
             for loss in as_losses(arguments["losses"]):
                 loss.resolve_taps([original], [student])
+
+
+def _rehearse_shrinking(stages: Sequence[Stage], student: keras.Model) -> None:
+    """Shrink the untrained student, so that nothing is trained if a stage cannot be run.
+
+    Raises:
+        ValueError: As `shrink`.
+    """
+    for stage in stages:
+        if stage.technique == "shrink":
+            arguments = {name: stage.arguments.get(name) for name in _OF_SHRINK}
+            if arguments["importance"] == "taylor":
+                arguments["importance"] = "random"  # The sizes are the same.
+            given = {name: value for name, value in arguments.items() if value is not None}
+            student = shrink(student, **given).model
 
 
 def _make_folders(

@@ -284,3 +284,18 @@ def test_a_student_is_shrunk_and_trained_step_by_step(tmp_path):
     again = run(tmp_path / "a", which)
     for one, other in zip(result.model.weights, again.model.weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ratio": 1.5}, "`ratio` must be in"),
+        ({"max_bytes": 10}, "`max_bytes` must be at least"),
+        ({"ratio": 0.5, "skip": ["no"]}, "`skip` must name layers"),
+    ],
+)
+def test_a_stage_that_cannot_shrink_is_rejected_before_any_training(tmp_path, arguments, message):
+    which = [Stage("distill", epochs=1), Stage("shrink", epochs=1, **arguments)]
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "a", which)
+    assert not (tmp_path / "a").exists()
