@@ -69,6 +69,14 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 20)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _keep_what_a_file_leaves():
+    """Leave out of later collections what the tests of a file keep, such as compiled functions."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def tfds_set():
     """Returns the name of a TFDS data set, or skips the test where the set is not on the disk."""

@@ -45,6 +45,9 @@ class RoundedKernel:
         clusters: Number of values that the weights take, or `None` for any. Defaults to `None`.
         per_tensor: Whether all weights share a scale, as those of dense layers can. Defaults to
             `False`.
+        has_factors: Whether the variable is multiplied by a power of two per channel. The kernel
+            of a folded normalization is trained in its size before the folding, for which the
+            learning rate was chosen. Defaults to `False`.
         **kwargs: As for the layer.
     """
 
@@ -58,6 +61,7 @@ class RoundedKernel:
         keep_zeros: bool = False,
         clusters: int | None = None,
         per_tensor: bool = False,
+        has_factors: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -65,12 +69,18 @@ class RoundedKernel:
         self.keep_zeros = keep_zeros
         self.clusters = clusters
         self.per_tensor = per_tensor
+        self.has_factors = has_factors
         self._steps: list[Callable[[], Any]] = []
 
     def build(self, input_shape: Any) -> None:
         """Create the weights."""
         super().build(input_shape)
         kernel = self.float_kernel
+        if self.has_factors:
+            shape = [1 if i in self.shared_axes else size for i, size in enumerate(kernel.shape)]
+            self.factors = self.add_weight(
+                name="factors", shape=shape, initializer="ones", trainable=False
+            )
         if self.keep_zeros:
             self.mask = self.add_weight(
                 name="mask", shape=kernel.shape, initializer="ones", trainable=False
@@ -94,14 +104,26 @@ class RoundedKernel:
     @property
     def float_weights(self) -> list[keras.Variable]:
         """The weights that the layer has without rounding, in their order."""
-        own = ("mask", "values", "members")
+        own = ("mask", "values", "members", "factors")
         return [weight for weight in self.weights if weight.name not in own]
+
+    @property
+    def shared_axes(self) -> tuple[int, ...]:
+        """The axes of the kernel over which the weights of one output channel lie."""
+        return tuple(range(len(self.float_kernel.shape) - 1))
 
     @property
     def scale_axes(self) -> tuple[int, ...]:
         """The axes of the kernel that share a scale in LiteRT."""
         rank = len(self.float_kernel.shape)
-        return tuple(range(rank if self.per_tensor else rank - 1))
+        return tuple(range(rank)) if self.per_tensor else self.shared_axes
+
+    def set_factors(self, scales: np.ndarray) -> None:
+        """Keep the kernel, and train it divided by powers of two near the scales of channels."""
+        nonzero = np.where(scales == 0, 1.0, np.abs(scales))
+        factors = np.exp2(np.round(np.log2(nonzero))).reshape(self.factors.shape)
+        self.factors.assign(factors)
+        self.float_kernel.assign(ops.convert_to_numpy(self.float_kernel) / factors)
 
     def preserve(self) -> None:
         """Take over which weights are zero, and which are equal, from the kernel."""
@@ -116,6 +138,7 @@ class RoundedKernel:
     def used_kernel(self) -> Any:
         """Return the kernel that is rounded."""
         kernel = ops.take(self.values, self.members) if self.clusters else self.float_kernel
+        kernel = kernel * self.factors if self.has_factors else kernel
         return kernel * self.mask if self.keep_zeros else ops.copy(kernel)
 
     def scale(self) -> Any:
@@ -126,12 +149,14 @@ class RoundedKernel:
         """Change the kernel by less than 2e-5 of it, so that float32 holds its scales exactly."""
         if self.clusters:
             return
-        kernel = ops.convert_to_numpy(self.float_kernel).astype("float64")
+        kernel = ops.convert_to_numpy(self.used_kernel()).astype("float64")
         scale = ops.convert_to_numpy(self.scale()).astype("float64")
         limit, target = 2 ** (self.bits - 1) - 1, short_number(scale)
         steps = np.clip(kernel / scale, -limit, limit)
         largest = np.abs(steps) > limit * (1 - 1e-6)
-        self.float_kernel.assign(np.where(largest, np.sign(steps) * limit, steps) * target)
+        settled = np.where(largest, np.sign(steps) * limit, steps) * target
+        factors = ops.convert_to_numpy(self.factors) if self.has_factors else 1.0
+        self.float_kernel.assign(settled / factors)
 
     @property
     def has_bias(self) -> bool:
@@ -181,7 +206,7 @@ class RoundedKernel:
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        own = ("bits", "keep_zeros", "clusters", "per_tensor")
+        own = ("bits", "keep_zeros", "clusters", "per_tensor", "has_factors")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
@@ -192,13 +217,13 @@ class _PerTensor(RoundedKernel):
 
 class _Depthwise(RoundedKernel):
     @property
-    def scale_axes(self) -> tuple[int, ...]:
+    def shared_axes(self) -> tuple[int, ...]:
         return tuple(range(len(self.float_kernel.shape) - 2))
 
 
 class _Transposed(RoundedKernel):
     @property
-    def scale_axes(self) -> tuple[int, ...]:
+    def shared_axes(self) -> tuple[int, ...]:
         rank = len(self.float_kernel.shape)
         return (*range(rank - 2), rank - 1)
 

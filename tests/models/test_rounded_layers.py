@@ -103,3 +103,24 @@ def test_a_layer_computes_with_integers_in_inference():
     np.testing.assert_allclose(sums, np.round(sums), rtol=1e-6)
     layer.read_steps_of(lambda: np.float32(0.5))  # A layer on two inputs computes in float.
     np.testing.assert_array_equal(layer(x), np.float32(expected))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        (keras.layers.Conv2D, (1, 1, 1, 4)),
+        (keras.layers.Conv2DTranspose, (1, 1, 4, 1)),
+        (keras.layers.DepthwiseConv2D, (1, 1, 2, 2)),
+    ],
+)
+def test_factors_are_powers_of_two_and_keep_the_kernel(kind, shape):
+    channels = {"depth_multiplier": 2} if kind is keras.layers.DepthwiseConv2D else {"filters": 4}
+    layer = ROUNDED[kind](kernel_size=3, has_factors=True, **channels)
+    layer.build((None, 6, 6, 2))
+    before = np.asarray(layer.used_kernel())
+    layer.set_factors(np.array([0.3, -5.0, 1.1, 0.0]))
+    np.testing.assert_array_equal(layer.factors, np.reshape([0.25, 4.0, 1.0, 1.0], shape))
+    np.testing.assert_array_equal(layer.float_kernel * layer.factors, before)
+    np.testing.assert_array_equal(layer.used_kernel(), before)
+    layer.settle()
+    np.testing.assert_allclose(layer.used_kernel(), before, rtol=3e-5)

@@ -11,6 +11,7 @@ from keras import tree
 
 from keras_kd.compression.kernels import is_clustered, is_pruned, zero_fraction
 from keras_kd.compression.layer_plan import LayerPlan, LayerPlans
+from keras_kd.compression.qat.folding import scale_and_shift
 from keras_kd.compression.qat.layer_kinds import constant, fixed_range, is_real, kernel_kind
 from keras_kd.compression.qat.placement import Placement, place_ranges
 from keras_kd.compression.qat.primitive import PrimitiveModel, make_primitive
@@ -64,7 +65,7 @@ def build_quantized(
     floats = [name for name, path in primitive.origins.items() if path in skip]
     graph = open_graph(primitive.model)
     placement = place_ranges(graph, floats)
-    build = _Build(placement, rounding)
+    build = _Build(placement, rounding, _folded_scales(primitive))
     model = build.run(student.name)
     return model, _list_layers(primitive, placement, build.notes, skip)
 
@@ -82,9 +83,12 @@ class _Build:
         notes: What is preserved in the kernel of a layer, by the name of the layer.
     """
 
-    def __init__(self, placement: Placement, rounding: Rounding) -> None:
+    def __init__(
+        self, placement: Placement, rounding: Rounding, scales: dict[str, np.ndarray]
+    ) -> None:
         self.placement = placement
         self.rounding = rounding
+        self.scales = scales
         self.notes: dict[str, str] = {}
         self._layers: dict[str, Any] = {}
         self._ranges: dict[int, ActivationRange] = {}
@@ -171,7 +175,7 @@ class _Build:
         if call.path not in self._layers:
             self._layers[call.path] = layer = self._make(call, name)
             weights = [np.asarray(weight) for weight in call.layer.weights]
-            self._finish.append(lambda: _set_weights(layer, weights))
+            self._finish.append(lambda: _set_weights(layer, weights, self.scales.get(call.path)))
         return self._layers[call.path]
 
     def _make(self, call: Call, name: str) -> keras.layers.Layer:
@@ -190,8 +194,21 @@ class _Build:
         if self.rounding.keep_clusters and _has_clusters(kernel):
             options["clusters"] = np.unique(kernel).size
             notes.append(f"{options['clusters']} values preserved")
+        if call.path in self.scales and "clusters" not in options:
+            options["has_factors"] = True
         self.notes[call.path] = ", ".join(notes)
         return ROUNDED[type(layer)].from_config({**layer.get_config(), **options, "name": name})
+
+
+def _folded_scales(primitive: PrimitiveModel) -> dict[str, np.ndarray]:
+    """Return by the name of a layer the scales of the normalization folded into its kernel."""
+    scales, calls = {}, primitive.graph.calls
+    for layer in primitive.model.layers:
+        path = primitive.origins.get(layer.name)
+        # Of a decomposed layer, a part of another type has the kernel.
+        if path in primitive.folds and type(calls[path][0].layer) is type(layer):
+            scales[layer.name], _ = scale_and_shift(calls[primitive.folds[path]][0].layer)
+    return scales
 
 
 def _kernel(layer: keras.layers.Layer) -> np.ndarray:
@@ -219,11 +236,15 @@ def round_constant(value: Any) -> np.ndarray:
     return rounded.astype("float32")
 
 
-def _set_weights(layer: keras.layers.Layer, weights: list[np.ndarray]) -> None:
+def _set_weights(
+    layer: keras.layers.Layer, weights: list[np.ndarray], scales: np.ndarray | None
+) -> None:
     if isinstance(layer, RoundedKernel):
         for variable, value in zip(layer.float_weights, weights, strict=True):
             variable.assign(value)
         layer.preserve()
+        if layer.has_factors:
+            layer.set_factors(scales)
     else:
         layer.set_weights(weights)
 

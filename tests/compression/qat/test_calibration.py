@@ -47,5 +47,5 @@ def test_ranges_and_scales_become_exact_in_float32():
         assert low == -np.round(-low / layer.step) * layer.step
     layer = model.get_layer("conv")
     scale = np.ravel(layer.scale())
-    largest = np.abs(layer.kernel).max((0, 1, 2))
+    largest = np.abs(layer.used_kernel()).max((0, 1, 2))
     np.testing.assert_array_equal(largest, np.float64(scale) * 127)
