@@ -26,6 +26,7 @@ from keras_kd.training.augmentation import (
     as_augmentation,
     augment_batch,
     check_labels_kept,
+    check_same_mixing,
 )
 from keras_kd.training.class_weights import ClassWeights
 from keras_kd.training.finite_checks import ON_BAD_BATCH, batch_values, teacher_values
@@ -79,13 +80,15 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
                 f"Received: on_bad_batch={on_bad_batch!r}"
             )
         backend.check_on_bad_batch(type(self).__name__, on_bad_batch)
+        augment = as_augmentation(augment)
+        check_same_mixing(augment, same_view, type(self).__name__)
         for one in objective.students:
             warn_about_own_steps(one, type(self).__name__)
         super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
         self.student = student
         self.student_loss_weight = student_loss_weight
         self.objective = objective
-        self.augment = as_augmentation(augment)
+        self.augment = augment
         self.same_view = same_view
         self.on_bad_batch = on_bad_batch
         drawing = isinstance(self.augment, keras.layers.Layer)

@@ -100,7 +100,7 @@ def made_by(tensor: keras.KerasTensor) -> tuple[Any, list[keras.KerasTensor]]:
     return history.operation, node.arguments.keras_tensors
 
 
-def nested_layers(model: keras.Model, include_self: bool = True) -> list[keras.layers.Layer]:
+def nested_layers(model: keras.layers.Layer, include_self: bool = True) -> list[keras.layers.Layer]:
     """Return all layers of a model, those inside other layers too; `Model.layers` is flat."""
     return list(model._flatten_layers(include_self=include_self))
 

@@ -64,3 +64,18 @@ def test_invalid_arguments_are_refused(student, mixing, sentence):
 def test_a_function_as_augmentation_is_refused():
     with pytest.raises(TypeError, match="must be a Keras layer or a list of layers. Received: "):
         kd.function_matching(*models(), augment=np.negative)
+
+
+def test_mixing_inside_other_layers_is_found():
+    augment = keras.Sequential([layers.RandomFlip(), keras.Sequential([layers.MixUp()])])
+    model = kd.Distiller(*models(), augment=augment)
+    with pytest.raises(ValueError, match="no label belongs to a mixed image.*MixUp"):
+        model.compile("sgd", toy.sparse_loss())
+
+
+def test_mixed_images_for_the_student_alone_are_refused():
+    sentence = "not one for a mixture.*Received: augment with MixUp, same_view=False"
+    with pytest.raises(ValueError, match=sentence):
+        kd.function_matching(*models(), same_view=False)
+    with pytest.raises(ValueError, match=sentence):
+        kd.SelfDistiller(toy.cnn("student"), decay=0.9, augment=layers.MixUp())
