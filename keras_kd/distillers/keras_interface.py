@@ -1,6 +1,5 @@
 """What a distiller offers as a Keras model that stands for its student."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -120,26 +119,6 @@ class KerasInterface(backend.StepModel):
         if ranks and self._ranks.setdefault(function, ranks) != ranks:
             self._ranks[function] = ranks
             setattr(self, function, None)
-
-    def export(
-        self,
-        filepath: str | os.PathLike,
-        format: str = "tf_saved_model",
-        verbose: bool | None = None,
-        input_signature: Any = None,
-        **options: Any,
-    ) -> None:
-        """Export the student for inference; see `keras.Model.export`.
-
-        Args:
-            filepath: Where to write.
-            format: The format of the export. Defaults to `"tf_saved_model"`.
-            verbose: Whether to print a message. Defaults to `None`, as in Keras.
-            input_signature: Shapes and dtypes of the student's inputs. Defaults to `None`, those
-                that it was built with.
-            **options: Other arguments of the format.
-        """
-        self.student.export(filepath, format, verbose, input_signature, **options)
 
     def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
         """Print a table of teachers, student, projectors and losses.

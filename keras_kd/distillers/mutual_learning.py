@@ -218,14 +218,6 @@ class MutualLearning(BaseDistiller):
         ]
         return _join_outputs(self._outputs, named)
 
-    def export(self, *args: Any, **kwargs: Any) -> None:
-        """Reject the export of several students at once.
-
-        Raises:
-            TypeError: Always; export one of `students`.
-        """
-        raise self.not_plain("The model to export")
-
     def _copy_for_students(self, metrics: Any) -> Any:
         if metrics is None or isinstance(metrics, dict):
             return self._outputs.for_each(metrics, _copy_metrics)
