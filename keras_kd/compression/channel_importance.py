@@ -11,21 +11,74 @@ from keras_kd.compression.channel_groups import ChannelGroups
 from keras_kd.compression.channel_tracer import Slot
 from keras_kd.compression.training import Training
 from keras_kd.models.copy import copy_model
+from keras_kd.models.graph import Graph
 
 IMPORTANCES = ("magnitude", "taylor", "random")
 
 
 def magnitude_scores(found: ChannelGroups) -> dict[int, float]:
-    """Return the squared size of the weights of each unit, relative to the mean in each weight."""
+    """Return what the weights of each unit say about its importance.
+
+    It is the size of its scale in normalizations, and the distance of its kernel from the kernels
+    of the other units, where no normalization follows: a normalization cancels the size of the
+    kernel before it. Kernels that read a channel do not count: where it is small, they are often
+    large. Each value is relative to the mean of its layer; those of coupled layers are added.
+
+    Reference:
+        Scales: Liu et al. 2017, arXiv:1708.06519. Distances: He et al. 2019, arXiv:1811.00250.
+    """
     scores: dict[int, float] = {}
-    for slot in found.tracer.slots:
-        value = keras.ops.convert_to_numpy(slot.variable).astype("float64")
-        sizes = np.square(value).sum(axis=_others(slot))
+    for slot in _sized_slots(found):
+        value = np.moveaxis(ops.convert_to_numpy(slot.variable).astype("float64"), slot.axis, 0)
+        sizes = np.abs(value) if value.ndim == 1 else _distances(value.reshape(len(value), -1))
         mean = sizes.mean()
         for unit, size in zip(found.tracer.roots(slot.channels), sizes, strict=True):
-            share = size / mean if mean else 0.0
-            scores[int(unit)] = scores.get(int(unit), 0.0) + float(share)
+            scores[int(unit)] = scores.get(int(unit), 0.0) + float(size / mean if mean else 0.0)
     return scores
+
+
+def _distances(kernels: np.ndarray) -> np.ndarray:
+    """Return the sum of the Euclidean distances of each row from the others and from zero.
+
+    A row of zeros has none, because its unit is a constant.
+    """
+    squares = np.square(kernels).sum(axis=1)
+    between = squares[:, None] + squares - 2 * kernels @ kernels.T
+    sums = np.sqrt(np.maximum(between, 0)).sum(axis=1) + np.sqrt(squares)
+    return np.where(squares > 0, sums, 0)
+
+
+def _sized_slots(found: ChannelGroups) -> list[Slot]:
+    """Return the scales of normalizations, and the kernels without one after them."""
+    scales = [slot for slot in found.tracer.slots if slot.variable.name == "gamma"]
+    scaled = {unit for slot in scales for unit in found.tracer.roots(slot.channels).tolist()}
+    normalized = _normalized_layers(found.graph)
+
+    def counts(slot: Slot) -> bool:
+        if slot.role != "out" or len(slot.variable.shape) == 1:
+            return False
+        # The heads of an attention have no scale.
+        own = scaled.intersection(found.tracer.roots(slot.channels).tolist())
+        return not own or slot.path not in normalized
+
+    return [*scales, *filter(counts, found.tracer.slots)]
+
+
+def _normalized_layers(graph: Graph) -> set[str]:
+    """Return the layers whose outputs go to a normalization that scales them."""
+    paths = set()
+    for call in (call for calls in graph.calls.values() for call in calls):
+        if isinstance(call.layer, keras.layers.BatchNormalization) and call.layer.scale:
+            maker = graph.maker(call.inputs[0])
+            while maker is not None and len(maker.inputs) == 1 and not _has_weights(maker.layer):
+                maker = graph.maker(maker.inputs[0])
+            if maker is not None:
+                paths.add(maker.path)
+    return paths
+
+
+def _has_weights(layer: Any) -> bool:
+    return bool(getattr(layer, "weights", ()))
 
 
 def random_scores(found: ChannelGroups, seed: int) -> dict[int, float]:

@@ -97,9 +97,10 @@ def shrink(
         depth: The share of residual blocks that remain, in (0, 1]: of those whose branch has the
             same kinds of layers and the same shape, evenly spaced. A removed block passes its
             input on. With a `depth` alone, `ratio` is 1. Defaults to 1.
-        importance: What decides which channels remain: `"magnitude"`, the size of their weights;
-            `"taylor"`, the change of the loss on `data` without them, to first order; or
-            `"random"`. Defaults to `"magnitude"`.
+        importance: What decides which channels remain: `"magnitude"`, the scales of their
+            normalizations, and where there are none, how far their kernels are from the others of
+            the layer; `"taylor"`, the change of the loss on `data` without them, to first order;
+            or `"random"`. Defaults to `"magnitude"`.
         skip: Layers, or their names, all of whose channels remain. Defaults to none.
         seed: Seed for `importance="random"`. Defaults to 0.
         data: For `importance="taylor"`: data as in `kd.compression.Training`. Defaults to `None`.
@@ -117,6 +118,10 @@ def shrink(
     Example:
         >>> small = kd.compression.shrink(teacher, 0.5).model
         >>> distiller = kd.Distiller(small, teacher)
+
+    Reference:
+        Scales: Liu et al. 2017, arXiv:1708.06519; kernels: He et al. 2019, arXiv:1811.00250;
+        loss: Molchanov et al. 2019, arXiv:1906.10771.
     """
     budgets = {"max_parameters": max_parameters, "max_macs": max_macs, "max_bytes": max_bytes}
     budgets = {name: value for name, value in budgets.items() if value is not None}

@@ -22,19 +22,69 @@ def mlp():
     return model
 
 
-def test_magnitude_is_relative_to_the_mean_of_each_weight():
-    model = mlp()
+def scores_of(model):
+    """Return the scores of the units of the first group of a model."""
     found = channel_groups(model)
-    kernel, bias = model.get_layer("hidden").weights
-    parts = (
-        np.square(kernel).sum(axis=0),
-        np.square(bias),
-        np.square(model.layers[1].kernel).sum(1),
-    )
-    expected = sum(part / part.mean() for part in map(np.asarray, parts))
     scores = magnitude_scores(found)
-    (group,) = found.groups
-    np.testing.assert_allclose([scores[unit] for unit in group.units], expected, rtol=1e-5)
+    return [scores[unit] for unit in found.groups[0].units]
+
+
+def relative_distances(kernels):
+    """Return how far each row is from the others and from zero, relative to the mean."""
+    kernels = kernels.astype("float64")
+    others = np.concatenate([kernels, np.zeros_like(kernels[:1])])
+    sums = np.linalg.norm(kernels[:, None] - others, axis=-1).sum(axis=1)
+    return sums / sums.mean()
+
+
+def test_magnitude_is_the_distance_of_a_kernel_from_the_others():
+    model = mlp()
+    expected = relative_distances(model.get_layer("hidden").kernel.numpy().T)
+    np.testing.assert_allclose(scores_of(model), expected, rtol=1e-5)
+
+
+def test_a_unit_with_a_kernel_of_zeros_is_the_least_important():
+    model = mlp()
+    kernel = model.get_layer("hidden").kernel
+    kernel.assign(np.array([[5, 0, 5.1, 5.2]] * 3))
+    assert scores_of(model)[1] == 0
+
+
+@pytest.mark.parametrize("between", [[], [layers.ReLU(), layers.Dropout(0.1)]])
+def test_the_size_of_a_kernel_before_a_normalization_does_not_count(between):
+    norm = layers.BatchNormalization()
+    steps = [keras.Input((3,)), layers.Dense(4), *between, norm, layers.Dense(2)]
+    model = keras.Sequential(steps)
+    norm.gamma.assign([-3, 1, 2, 0])
+    np.testing.assert_allclose(scores_of(model), [2, 2 / 3, 4 / 3, 0], rtol=1e-6)
+
+
+def test_a_normalization_without_scales_leaves_the_kernel():
+    hidden = layers.Dense(4)
+    norm = layers.BatchNormalization(scale=False)
+    model = keras.Sequential([keras.Input((3,)), hidden, norm, layers.Dense(2)])
+    expected = relative_distances(hidden.kernel.numpy().T)
+    np.testing.assert_allclose(scores_of(model), expected, rtol=1e-5)
+
+
+def test_the_heads_of_an_attention_before_a_normalization_have_no_scale():
+    inputs = keras.Input((4, 3))
+    attention = layers.MultiHeadAttention(2, 3)
+    x = layers.BatchNormalization()(attention(inputs, inputs))
+    parts = (attention.query_dense, attention.key_dense, attention.value_dense)
+    kernels = [part.kernel.numpy().transpose(1, 0, 2).reshape(2, -1) for part in parts]
+    expected = sum(map(relative_distances, kernels))
+    np.testing.assert_allclose(scores_of(keras.Model(inputs, x)), expected, rtol=1e-5)
+
+
+def test_sizes_of_coupled_layers_are_added():
+    inputs = keras.Input((3,))
+    plain, norm = layers.Dense(4), layers.BatchNormalization()
+    x = layers.Add()([plain(inputs), norm(layers.Dense(4)(inputs))])
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    norm.gamma.assign([1, 2, 3, 2])
+    expected = relative_distances(plain.kernel.numpy().T) + np.array([1, 2, 3, 2]) / 2
+    np.testing.assert_allclose(scores_of(model), expected, rtol=1e-5)
 
 
 def test_random_scores_depend_on_the_seed():
