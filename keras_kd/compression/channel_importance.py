@@ -12,6 +12,7 @@ from keras_kd.compression.channel_tracer import Slot
 from keras_kd.compression.training import Training
 from keras_kd.models.copy import copy_model
 from keras_kd.models.graph import Graph
+from keras_kd.models.keras_compat import nested_layers
 
 IMPORTANCES = ("magnitude", "taylor", "random")
 
@@ -90,7 +91,8 @@ def random_scores(found: ChannelGroups, seed: int) -> dict[int, float]:
 def taylor_scores(model: keras.Model, found: ChannelGroups, plan: Training) -> dict[int, float]:
     """Return the squared change of the loss that removing each unit causes, to first order.
 
-    A copy of the model runs over the data, with the loss of a training but without updates.
+    A copy of the model runs over the data, with the loss of a training but without updates. Its
+    normalizations keep their statistics: those of a batch hide how large a channel is.
 
     Args:
         model: The model.
@@ -101,6 +103,9 @@ def taylor_scores(model: keras.Model, found: ChannelGroups, plan: Training) -> d
         Molchanov et al. 2019, arXiv:1906.10771.
     """
     copy = copy_model(model)
+    for layer in nested_layers(copy):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
     variables = dict(zip(map(id, model.weights), copy.weights, strict=True))
     rule = TaylorScores(found, variables)
     trainable = {id(variable) for variable in copy.trainable_variables}

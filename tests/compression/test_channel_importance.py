@@ -113,6 +113,24 @@ def test_taylor_is_the_squared_derivative_by_a_factor_of_each_unit():
     np.testing.assert_allclose(found_scores, expected, rtol=1e-4)
 
 
+def test_taylor_keeps_the_statistics_of_normalizations():
+    """With those of a batch, the loss does not depend on the scale of a channel before them."""
+    keras.utils.set_random_seed(0)
+    steps = [layers.Dense(1, name="unit"), layers.Dense(3), layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((2,)), *steps, layers.Dense(1)])
+    found = channel_groups(model)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0, 5, (8, 2)).astype("float32"), rng.normal(size=(8, 1)).astype("float32")
+    scores = taylor_scores(model, found, Training(data=(x, y), epochs=1, loss="mse", verbose=0))
+    before = model.layers[1].kernel.numpy()
+    losses = []
+    for factor in (1.5, 0.5):  # The loss is quadratic in it.
+        model.layers[1].kernel.assign(factor * before)
+        losses.append(np.square(model(x) - y).mean())
+    expected = (losses[0] - losses[1]) ** 2
+    assert [scores[unit] for unit in found.groups[0].units] == pytest.approx([expected], rel=1e-3)
+
+
 def test_a_frozen_model_has_no_gradients():
     model = mlp()
     model.trainable = False
