@@ -1,5 +1,6 @@
 """Layers that round activations to the 8-bit values of a range, as an int8 file does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,12 +110,25 @@ class ActivationRange(keras.layers.Identity):
             self._set_range(low, high)
             self.factors.assign([0.0, 0.0])
 
+    def settle_means(self, units: Sequence[float]) -> None:
+        """Widen the settled range so that the rounding of means does not depend on the kernel.
+
+        Args:
+            units: What one integer in the sum of a mean is worth, for each mean in this range.
+        """
+        if self.fixed is None:
+            low, _ = ops.convert_to_numpy(self.observed).astype("float64")
+            self._set_step(kernel_arithmetic.clear_step(self.step, units), low)
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "fixed": self.fixed}
 
     def _set_range(self, low: float, high: float, wider: float = 1.0) -> None:
         step = kernel_arithmetic.short_number(wider * max(high - low, 1e-6) / STEPS)
+        self._set_step(step, low)
+
+    def _set_step(self, step: float, low: float) -> None:
         below = np.floor(-low / step + 0.5)
         self.observed.assign([-below * step, (STEPS - below) * step])
 

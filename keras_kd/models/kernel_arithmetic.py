@@ -19,6 +19,10 @@ _NOISE = 1e-3
 _BITS = 20
 # Bits of a step: products with 8-bit integers are then exact in float32.
 _STEP_BITS = 16
+# Values up to 256 are off by less than this after four roundings in float32.
+_FLOAT_NOISE = 2.0**-14
+# By how much a step may grow.
+_GROWTH = 1.02
 _EXACT = ContextVar("exact", default=True)
 
 
@@ -183,3 +187,29 @@ def short_number(value: Any) -> Any:
     """Return numbers rounded up to so few bits that products with 8-bit integers are exact."""
     fraction, exponent = np.frexp(value)
     return np.ldexp(np.ceil(fraction * 2**_STEP_BITS) / 2**_STEP_BITS, exponent)
+
+
+def clear_step(step: float, units: Sequence[float]) -> float:
+    """Return a step in which no multiple of a unit is near the middle between two values.
+
+    How XNNPACK scales the sum of a mean is not known to the last bit. In such a step, which is a
+    short number and at most 2 % larger, all ways round to the same value. If there is none, as for
+    means of more than 10,000 numbers, the step is the one in which the nearest multiple is farthest
+    away.
+
+    Args:
+        step: A short number.
+        units: What one integer is worth, for each kernel that rounds to this step.
+    """
+    fraction, exponent = np.frexp(step)
+    first = int(fraction * 2**_STEP_BITS)
+    candidates = np.ldexp(np.arange(first, int(first * _GROWTH)) / 2**_STEP_BITS, exponent)
+    halves = np.arange(256) + 0.5
+    nearest = np.full(len(candidates), np.inf)
+    for unit in units:
+        factors = unit / candidates
+        integers = halves / factors[:, None]
+        distances = np.abs(integers - np.round(integers)).min(1) * factors
+        nearest = np.minimum(nearest, distances)
+    clear = nearest > _FLOAT_NOISE
+    return float(candidates[clear.argmax() if clear.any() else nearest.argmax()])

@@ -96,3 +96,36 @@ def test_short_numbers_are_larger_and_their_products_exact():
     assert (short / numbers - 1).max() < 2**-15
     for factor in (127, 255):
         np.testing.assert_array_equal(np.float32(short) * np.float32(factor), short * factor)
+
+
+@pytest.mark.parametrize("size", [4, 49, 256, 3136])
+def test_all_ways_to_scale_the_sum_of_a_mean_round_it_equally_in_a_clear_step(size):
+    before = np.float32(arithmetic.short_number(0.0123))
+    step = float(arithmetic.short_number(0.00731))
+    clear = arithmetic.clear_step(step, [before / size])
+    assert 1 <= clear / step < 1.02
+    after, count, one = np.float32(clear), np.float32(size), np.float32(1)
+    np.testing.assert_array_equal(after * np.float32(255), clear * 255)
+    sums = np.arange(int(256 * clear / before * size)).astype("float32")
+    expected = np.round(sums.astype("float64") * float(before) / size / clear)
+    for found in (
+        sums * (before / (after * count)),
+        sums * (before / after / count),
+        sums * before * (one / count) * (one / after),
+        (sums / count) * (before / after),
+        sums * (before / count) / after,
+    ):
+        np.testing.assert_array_equal(np.round(found), expected)
+
+
+def test_a_clear_step_is_clear_for_all_of_its_means():
+    units = [0.01 / 49, 0.02 / 64]
+    clear = arithmetic.clear_step(float(arithmetic.short_number(0.004)), units)
+    for unit in units:
+        parts = np.arange(int(256 * clear / unit)) * unit / clear % 1
+        assert np.abs(parts - 0.5).min() > 2**-14
+
+
+def test_the_step_of_a_mean_of_very_many_numbers_is_the_clearest():
+    step = float(arithmetic.short_number(0.01))
+    assert 1 <= arithmetic.clear_step(step, [0.01 / 50_000]) / step < 1.02

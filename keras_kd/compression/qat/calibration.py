@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_kd.models.activation_range import ActivationRange, activation_ranges
+from keras_kd.models.activation_range import ActivationRange, IntegerRounding, activation_ranges
 from keras_kd.models.graph import open_graph
 from keras_kd.models.inputs import call_model
 from keras_kd.models.keras_compat import nested_layers
@@ -32,12 +32,27 @@ def settle(model: keras.Model) -> None:
     """Move the numbers of a trained model to those of its file.
 
     Ranges and scales become numbers that float32 multiplies exactly with 8-bit integers, and biases
-    become the 32-bit integers that LiteRT adds.
+    become the 32-bit integers that LiteRT adds. Ranges of means are widened by up to 2 %, so that
+    no sum is near the middle between two steps.
     """
     for layer in nested_layers(model):
         if isinstance(layer, ActivationRange | RoundedKernel):
             layer.settle()
+    _settle_means(model)
     _round_biases(model)
+
+
+def _settle_means(model: keras.Model) -> None:
+    """Widen the ranges of means, from the input on: the step of one may be what the next sums."""
+    means: dict[int, list[Any]] = {}
+    for layer in nested_layers(model):
+        kernel = layer.kernel if isinstance(layer, IntegerRounding) else None
+        if kernel and layer.kind == "mean" and kernel.output not in (None, *kernel.inputs):
+            others = means.pop(id(kernel.output), [])
+            means[id(kernel.output)] = [*others, kernel]
+    for kernels in means.values():
+        units = [kernel.inputs[0].step / kernel.size for kernel in kernels]
+        kernels[0].output.settle_means(units)
 
 
 def _round_biases(model: keras.Model) -> None:

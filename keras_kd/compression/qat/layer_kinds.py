@@ -130,7 +130,8 @@ def layer_kind(call: Call) -> str:
     if fixed_range(call) and not _is_masked(call):
         return "fixed"
     known = (("pass", _PASSING), ("same", _SAME), ("shared", _SHARED), ("own", _COMPUTING))
-    kinds = [kind for kind, classes in known if type(layer) in classes]
+    kinds = ["same"] if _is_mean_of_one(call) else []
+    kinds += [kind for kind, classes in known if type(layer) in classes]
     return kinds[0] if kinds else _arguments_kind(call)
 
 
@@ -146,6 +147,16 @@ def _arguments_kind(call: Call) -> str:
     else:
         own = isinstance(layer, _layers.GlobalAveragePooling1D) and not _is_masked(call)
     return "own" if own else "float"
+
+
+def _is_mean_of_one(call: Call) -> bool:
+    """Return whether a call averages single numbers: LiteRT drops it, and a range of its own."""
+    name = type(call.layer).__name__
+    if name not in ("GlobalAveragePooling1D", "GlobalAveragePooling2D", "Mean"):
+        return False
+    sizes = [x.shape[1:] for x in (call.inputs[0], call.outputs[0])]
+    known = None not in sizes[0] and not _is_masked(call)
+    return known and np.prod(sizes[0]) == np.prod(sizes[1])
 
 
 def _is_masked(call: Call) -> bool:
@@ -184,6 +195,8 @@ def _operation_kind(call: Call) -> str:
             return kind
     if name in _FIXED_OPS:
         return "fixed"
+    if _is_mean_of_one(call):
+        return "same"
     if name in _COMPUTING_OPS:
         return "own" if _has_plain_arguments(call) else "float"
     return "float"

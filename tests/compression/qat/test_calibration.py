@@ -1,5 +1,6 @@
 """Ranges come from the data; biases become multiples of what LiteRT adds."""
 
+import keras
 import numpy as np
 from keras import layers
 
@@ -49,3 +50,19 @@ def test_ranges_and_scales_become_exact_in_float32():
     scale = np.ravel(layer.scale())
     largest = np.abs(layer.used_kernel()).max((0, 1, 2))
     np.testing.assert_array_equal(largest, np.float64(scale) * 127)
+
+
+def test_the_steps_of_means_are_clear_also_behind_each_other():
+    student = stack(
+        lambda x: keras.ops.mean(x, axis=2),
+        lambda x: keras.ops.mean(x, axis=1),
+        layers.Dense(3),
+        shape=(32, 64, 3),
+    )
+    model, _ = build_quantized(student, Rounding())
+    calibrate(model, [samples(model)])
+    settle(model)
+    steps = [layer.step for layer in activation_ranges(model)[:3]]
+    for before, after, size in zip(steps, steps[1:], (64, 32), strict=False):
+        parts = np.arange(int(256 * after / before * size)) * before / size / after % 1
+        assert np.abs(parts - 0.5).min() > 2**-14

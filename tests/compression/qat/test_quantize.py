@@ -12,9 +12,14 @@ from keras_kd.models.activation_range import activation_ranges
 from tests.compression.qat.students import cnn, randomized, samples, stack
 
 
-def quantized(student, x=None, **kwargs):
+def quantized(student, x=None, trained=False, **kwargs):
     model, plans = build_quantized(student, Rounding(), **kwargs)
     calibrate(model, [samples(student) if x is None else x])
+    if trained:
+        rng = np.random.default_rng(0)
+        for layer in activation_ranges(model):
+            if layer.fixed is None:
+                layer.factors.assign(rng.uniform(-0.1, 0.1, 2))
     settle(model)
     return model, {plan.name: (plan.action, plan.reason) for plan in plans}
 
@@ -64,11 +69,23 @@ def every_kernel():
     return randomized(keras.Model(inputs, outputs, name="student"))
 
 
-@pytest.mark.parametrize("make", [cnn, every_kernel])
+def means_of_one():
+    """A model with means over maps of one position, which LiteRT drops."""
+    return stack(
+        layers.Conv2D(9, 4),
+        layers.GlobalAveragePooling2D(keepdims=True),
+        layers.Conv2D(7, 1),
+        lambda x: keras.ops.mean(x, axis=(1, 2)),
+        layers.Dense(4),
+        shape=(4, 4, 3),
+    )
+
+
+@pytest.mark.parametrize("make", [cnn, every_kernel, means_of_one])
 def test_the_int8_file_gives_exactly_the_outputs_of_the_model(make, tmp_path):
     student = make()
     x = samples(student, 24)
-    model, _ = quantized(student, x)
+    model, _ = quantized(student, x, trained=True)
     file = kd.export.to_tflite(model, tmp_path / "m.tflite", "int8")
     keras.tree.map_structure(
         np.testing.assert_array_equal, file.predict(x), model.predict(x, verbose=0)
