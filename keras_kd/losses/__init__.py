@@ -1,6 +1,7 @@
 """Distillation losses: one file per loss, all subclasses of `DistillationLoss`."""
 
 from keras_kd.losses.attention_transfer import AttentionTransfer as AttentionTransfer
+from keras_kd.losses.channel_wise import ChannelWise as ChannelWise
 from keras_kd.losses.chunk_mimicry import ChunkMimicry as ChunkMimicry
 from keras_kd.losses.contrastive_representation import (
     ContrastiveRepresentation as ContrastiveRepresentation,
@@ -11,8 +12,10 @@ from keras_kd.losses.distillation_loss import DistillationLoss as DistillationLo
 from keras_kd.losses.hint import Hint as Hint
 from keras_kd.losses.logit_standardization import LogitStandardization as LogitStandardization
 from keras_kd.losses.logits_mse import LogitsMSE as LogitsMSE
+from keras_kd.losses.masked_generation import MaskedGeneration as MaskedGeneration
 from keras_kd.losses.neuron_selectivity import NeuronSelectivity as NeuronSelectivity
 from keras_kd.losses.normalized_kd import NormalizedKD as NormalizedKD
+from keras_kd.losses.pearson_features import PearsonFeatures as PearsonFeatures
 from keras_kd.losses.probabilistic_transfer import ProbabilisticTransfer as ProbabilisticTransfer
 from keras_kd.losses.relational_kd import RelationalKD as RelationalKD
 from keras_kd.losses.serialization import deserialize as deserialize

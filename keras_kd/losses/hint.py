@@ -8,8 +8,11 @@ from keras import ops
 
 from keras_kd.losses.distillation_loss import DistillationLoss
 from keras_kd.losses.numerics import l2_normalize, mean_over_channels, smooth_l1
-from keras_kd.losses.projector import PairProjectors, resolve_projector
-from keras_kd.losses.serialization import create_from_config
+from keras_kd.losses.projector import (
+    PairProjectors,
+    as_projector_argument,
+    make_tap_projector,
+)
 from keras_kd.models.pair_taps import pair_taps
 from keras_kd.models.tap_names import tap_name, tap_names
 
@@ -68,11 +71,9 @@ class Hint(DistillationLoss):
         teacher_tap = tap_name(teacher_tap, "teacher_tap", "Hint")
         student_tap = tap_name(student_tap, "student_tap", "Hint")
         taps = _name_pairs(taps)
-        _check(teacher_tap, student_tap, projector, distance, taps)
+        _check(teacher_tap, student_tap, distance, taps)
+        projector = as_projector_argument(projector, "Hint")
         super().__init__(weight, teacher_tap, student_tap, name)
-        if isinstance(projector, keras.layers.Layer):
-            # Each teacher gets a copy, which belongs to the distiller.
-            projector = keras.saving.serialize_keras_object(projector)
         self.projector = projector
         self.distance = distance
         self._chosen = taps != "auto"
@@ -112,33 +113,15 @@ class Hint(DistillationLoss):
 
     def make_projector(self, teacher_shape: Any, student_shape: Any) -> keras.layers.Layer | None:
         """Create the projector (or one per pair) for one teacher; see the base class."""
+        name, how = f"{self.name}_projector", ("Hint", self.projector)
         if not isinstance(self.teacher_tap, (list, tuple)):
-            pair = (self.teacher_tap, teacher_shape, self.student_tap, student_shape)
-            return self._make_one(*pair, f"{self.name}_projector")
-        pairs = zip(self.teacher_tap, teacher_shape, self.student_tap, student_shape, strict=True)
-        name = f"{self.name}_projector"
-        projectors = [self._make_one(*pair, f"{name}_{i}") for i, pair in enumerate(pairs)]
+            pair = (self.teacher_tap, teacher_shape), (self.student_tap, student_shape)
+            return make_tap_projector(*how, *pair, name)
+        teachers = zip(self.teacher_tap, teacher_shape, strict=True)
+        students = zip(self.student_tap, student_shape, strict=True)
+        pairs = enumerate(zip(teachers, students, strict=True))
+        projectors = [make_tap_projector(*how, *pair, f"{name}_{i}") for i, pair in pairs]
         return PairProjectors(projectors, name=f"{name}s")
-
-    def _make_one(
-        self,
-        teacher_tap: str,
-        teacher_shape: tuple,
-        student_tap: str,
-        student_shape: tuple,
-        name: str,
-    ) -> keras.layers.Layer | None:
-        projector = self.projector
-        if isinstance(projector, dict):
-            projector = create_from_config(projector, "projector")
-        try:
-            return resolve_projector(projector, teacher_shape, student_shape, name)
-        except ValueError as error:
-            raise ValueError(
-                f"Hint: teacher tap '{teacher_tap}' has shape {teacher_shape} and student tap "
-                f"'{student_tap}' {student_shape}; {error}. Choose other taps, or pass a layer "
-                f"that maps one to the other. Received: projector={self.projector!r}"
-            ) from error
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, with the chosen pairs."""
@@ -154,7 +137,7 @@ class Hint(DistillationLoss):
         return config
 
 
-def _check(teacher_tap: Any, student_tap: Any, projector: Any, distance: Any, taps: Any) -> None:
+def _check(teacher_tap: Any, student_tap: Any, distance: Any, taps: Any) -> None:
     if teacher_tap is None and student_tap is None and taps is None:
         raise TypeError("Hint: pass two taps, taps='auto' or a list of pairs")
     if taps is None and not (teacher_tap and student_tap):
@@ -175,11 +158,6 @@ def _check(teacher_tap: Any, student_tap: Any, projector: Any, distance: Any, ta
     if distance not in _DISTANCES:
         raise ValueError(
             f"Hint: `distance` must be one of {_DISTANCES}. Received: distance={distance!r}"
-        )
-    if not (projector in ("auto", None) or isinstance(projector, (keras.layers.Layer, dict))):
-        raise ValueError(
-            "Hint: `projector` must be 'auto', None or a Keras layer. "
-            f"Received: projector={projector!r}"
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_kd.losses.distillation_loss import shapes_agree
+from keras_kd.losses.serialization import create_from_config
 
 # The taps are channels last, whatever the models and `keras.config` have.
 _LAST = {"data_format": "channels_last"}
@@ -72,6 +73,53 @@ def resolve_projector(
     if projected[1:] != tuple(teacher_shape[1:]):
         raise ValueError(f"the projector '{choice.name}' returns {projected}")
     return choice
+
+
+def as_projector_argument(choice: Any, owner: str) -> Any:
+    """Return the `projector` argument of a loss, a layer as its configuration.
+
+    Each teacher gets a copy of the layer, which belongs to the distiller.
+
+    Raises:
+        ValueError: If it is neither `"auto"`, `None` nor a layer.
+    """
+    if not (choice in ("auto", None) or isinstance(choice, (keras.layers.Layer, dict))):
+        raise ValueError(
+            f"{owner}: `projector` must be 'auto', None or a Keras layer. "
+            f"Received: projector={choice!r}"
+        )
+    is_layer = isinstance(choice, keras.layers.Layer)
+    return keras.saving.serialize_keras_object(choice) if is_layer else choice
+
+
+def make_tap_projector(
+    owner: str,
+    choice: Any,
+    teacher: tuple[str | None, tuple[int | None, ...]],
+    student: tuple[str | None, tuple[int | None, ...]],
+    name: str,
+) -> keras.layers.Layer | None:
+    """Create the projector of one pair of taps.
+
+    Args:
+        owner: Class name of the loss, for the message.
+        choice: The result of `as_projector_argument`.
+        teacher: Name and shape of the teacher's tap.
+        student: Name and shape of the student's tap.
+        name: Name of the projector.
+
+    Raises:
+        ValueError: If it does not map the student's shape to the teacher's.
+    """
+    layer = create_from_config(choice, "projector") if isinstance(choice, dict) else choice
+    try:
+        return resolve_projector(layer, teacher[1], student[1], name)
+    except ValueError as error:
+        raise ValueError(
+            f"{owner}: teacher tap '{teacher[0]}' has shape {teacher[1]} and student tap "
+            f"'{student[0]}' {student[1]}; {error}. Choose other taps, or pass a layer "
+            f"that maps one to the other. Received: projector={choice!r}"
+        ) from error
 
 
 class PairProjectors(keras.layers.Layer):

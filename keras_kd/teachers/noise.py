@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_kd.models.tap_names import tap_names
 from keras_kd.training.hyperparameters import Hyperparameter
+from keras_kd.training.replica_seeds import ReplicaSeeds
 
 KINDS = ("multiplicative", "additive")
 
@@ -67,7 +68,7 @@ class LogitNoise(keras.layers.Layer):
         self.kind = kind
         self.taps = tap_names(taps, "taps", "LogitNoise", required=True)
         self.seed = seed
-        self.seeds = _ReplicaSeeds(seed)
+        self.seeds = ReplicaSeeds(seed)
         # Keras saves a generator's state only if it is a variable of the layer.
         self.seed_state = self.seeds.state
         self.built = True
@@ -101,18 +102,3 @@ class LogitNoise(keras.layers.Layer):
             "seed": self.seed,
             "name": self.name,
         }
-
-
-class _ReplicaSeeds(keras.random.SeedGenerator):
-    """Seeds that differ between replicas, which share the state of the generator."""
-
-    replica: Any = 0
-
-    def next(self, ordered: bool = True) -> Any:
-        seed = super().next(ordered)
-        if isinstance(self.replica, int) and self.replica == 0:
-            return seed
-        # A large odd factor keeps the replicas' seeds apart from seeds that users choose.
-        return seed + ops.stack(
-            [ops.cast(self.replica, seed.dtype) * 2654435761, ops.cast(0, seed.dtype)]
-        )

@@ -43,9 +43,20 @@ ON_FEATURES = {
     "hint": lambda: losses.Hint("conv", "conv"),
     "attention_transfer": lambda: losses.AttentionTransfer("conv", "conv"),
     "neuron_selectivity": lambda: losses.NeuronSelectivity("conv", "conv"),
+    "channel_wise": lambda: losses.ChannelWise("conv", "conv"),
+    "pearson_features": lambda: losses.PearsonFeatures("conv", "conv"),
+    "masked_generation": lambda: losses.MaskedGeneration("conv", "conv"),
     "chunk_mimicry": lambda: losses.ChunkMimicry(1.0, "features", "features"),
     **RELATIONS,
 }
+MAPS = (
+    "hint",
+    "attention_transfer",
+    "neuron_selectivity",
+    "channel_wise",
+    "pearson_features",
+    "masked_generation",
+)
 EVERY = {**ON_LOGITS, **ON_FEATURES}
 #: Not minimal where the student equals the teacher.
 CROSS_ENTROPIES = ("normalized_kd", "contrastive_representation", "wttm")
@@ -61,7 +72,7 @@ batches = st.integers(1, 6)
 def example(name, seed=0, batch=5, size=7, scale=2.0):
     """Teacher, student and labels that the loss can compare."""
     rng = np.random.default_rng(seed)
-    maps = name in ("hint", "attention_transfer", "neuron_selectivity")
+    maps = name in MAPS
     shape = (batch, 3, 3, 4) if maps else (batch, size)
     teacher, student = (scale * rng.normal(size=shape) for _ in range(2))
     return teacher, student, rng.integers(0, size, batch)
