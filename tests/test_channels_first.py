@@ -52,6 +52,7 @@ LOSSES = [
     kd.losses.DecoupledKD(),
     kd.losses.NormalizedKD(),
     kd.losses.DIST(),
+    kd.losses.TAID(),
     kd.losses.LogitStandardization(),
     kd.losses.ChunkMimicry(teacher_tap="logits", student_tap="logits"),
     kd.losses.Hint("relu", "relu"),

@@ -36,6 +36,7 @@ LOSSES = {
     "decoupled_kd": (kd.losses.DecoupledKD, {}, "logits"),
     "normalized_kd": (kd.losses.NormalizedKD, {}, "logits"),
     "dist": (kd.losses.DIST, {}, "logits"),
+    "taid": (kd.losses.TAID, {}, "logits"),
     "wttm": (kd.losses.WTTM, {}, "logits"),
     "logit_standardization": (kd.losses.LogitStandardization, {}, "logits"),
     "hint, vectors": (kd.losses.Hint, {}, "features"),

@@ -7,4 +7,5 @@ from keras_kd.callbacks.hyperparameter_scheduler import (
 from keras_kd.callbacks.loss_weight_scheduler import LossWeightScheduler as LossWeightScheduler
 from keras_kd.callbacks.noise_scheduler import NoiseScheduler as NoiseScheduler
 from keras_kd.callbacks.resume import Resume as Resume
+from keras_kd.callbacks.taid_scheduler import TAIDScheduler as TAIDScheduler
 from keras_kd.callbacks.temperature_scheduler import TemperatureScheduler as TemperatureScheduler

@@ -23,4 +23,5 @@ from keras_kd.losses.serialization import get as get
 from keras_kd.losses.serialization import serialize as serialize
 from keras_kd.losses.similarity_preserving import SimilarityPreserving as SimilarityPreserving
 from keras_kd.losses.soft_targets import SoftTargets as SoftTargets
+from keras_kd.losses.taid import TAID as TAID
 from keras_kd.losses.wttm import WTTM as WTTM

@@ -23,7 +23,11 @@ class SoftTargets(DistillationLoss):
 
         forward:        T² · KL(p ‖ q) = T² · Σ_c p_c · (log p_c − log q_c)
         reverse:        T² · KL(q ‖ p), which penalizes missing classes of the student less
-        jensen_shannon: T² · ½ (KL(p ‖ m) + KL(q ‖ m)), m = ½ (p + q), bounded by T² · log 2
+        jensen_shannon: T² · (β KL(p ‖ m) + (1 − β) KL(q ‖ m)), m = β p + (1 − β) q
+
+    The last one is bounded, by T² · log 2 at β = ½. It becomes zero for β → 0 and β → 1, with the
+    gradients of a small multiple of the forward and the reverse divergence. As in the paper's code,
+    β = 0 itself is the forward and β = 1 the reverse one.
 
     A binary output (sigmoid) is a distribution over two classes; the loss is the mean over the
     outputs.
@@ -42,9 +46,11 @@ class SoftTargets(DistillationLoss):
         teacher_tap: Name of the teacher's output if it has several. Defaults to `None`.
         student_tap: Name of the student's output if it has several. Defaults to `None`.
         name: Name in the history. Defaults to `"soft_targets"`.
+        beta: β of `jensen_shannon`, in [0, 1]. Defaults to 0.5.
 
     Raises:
-        ValueError: If `temperature` is not positive, or `activation` or `target` is unknown.
+        ValueError: If `temperature` is not positive, `activation` or `target` is unknown, or `beta`
+            is out of range or given for another target.
 
     Example:
         >>> loss = kd.losses.SoftTargets(temperature=4)
@@ -52,7 +58,8 @@ class SoftTargets(DistillationLoss):
 
     Reference:
         Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2. Reverse: Gu et al. 2023,
-        arXiv:2306.08543. Jensen-Shannon: Lin 1991, equation 4.1.
+        arXiv:2306.08543. Jensen-Shannon: Lin 1991, equation 4.1; with β: Agarwal et al. 2024 (GKD),
+        arXiv:2306.13649, equation 1, without the factor T².
     """
 
     tasks = ("classes", "binary", "labels")
@@ -68,6 +75,7 @@ class SoftTargets(DistillationLoss):
         student_tap: str | None = None,
         name: str | None = None,
         target: str = "forward",
+        beta: float = 0.5,
     ) -> None:
         super().__init__(weight, teacher_tap, student_tap, name)
         if activation not in (None, "softmax", "sigmoid"):
@@ -79,10 +87,16 @@ class SoftTargets(DistillationLoss):
             raise ValueError(
                 f"SoftTargets: `target` must be one of {_TARGETS}. Received: target={target!r}"
             )
+        if not 0 <= beta <= 1 or (beta != 0.5 and target != "jensen_shannon"):
+            raise ValueError(
+                "SoftTargets: `beta` must be in [0, 1], and is for target='jensen_shannon' only. "
+                f"Received: beta={beta!r}, target={target!r}"
+            )
         self.temperature = temperature
         self.activation = activation
         self._by_task: str | None = None
         self.target = target
+        self.beta = float(beta)
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute the divergence of each sample, or of each position."""
@@ -96,12 +110,14 @@ class SoftTargets(DistillationLoss):
         return self._divergence(log_p, log_q) * temperature**2
 
     def _divergence(self, log_p: Any, log_q: Any) -> Any:
-        if self.target == "forward":
+        mixes, beta = self.target == "jensen_shannon", self.beta
+        if self.target == "forward" or (mixes and beta == 0):
             return kullback_leibler(log_p, log_q)
-        if self.target == "reverse":
+        if self.target == "reverse" or (mixes and beta == 1):
             return kullback_leibler(log_q, log_p)
-        log_m = ops.logaddexp(log_p, log_q) - math.log(2)
-        return 0.5 * (kullback_leibler(log_p, log_m) + kullback_leibler(log_q, log_m))
+        log_m = ops.logaddexp(log_p + math.log(beta), log_q + math.log(1 - beta))
+        of_teacher, of_student = (kullback_leibler(one, log_m) for one in (log_p, log_q))
+        return beta * of_teacher + (1 - beta) * of_student
 
     def declared_task(self, units: int) -> str | None:
         """Return the task of `activation`, if it is given."""
@@ -135,6 +151,7 @@ class SoftTargets(DistillationLoss):
             "temperature": float(self.temperature),
             "activation": self.activation,
             "target": self.target,
+            "beta": self.beta,
         }
 
 

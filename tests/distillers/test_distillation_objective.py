@@ -84,6 +84,7 @@ PER_POSITION = [
     kd.losses.DecoupledKD(),
     kd.losses.NormalizedKD(),
     kd.losses.WTTM(),
+    kd.losses.TAID(),
     kd.losses.LogitStandardization(),
     kd.losses.ChunkMimicry(),
     kd.losses.Hint("tags", "tags"),

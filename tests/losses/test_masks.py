@@ -30,6 +30,7 @@ LOSSES = [
     kd.losses.DecoupledKD(),
     kd.losses.NormalizedKD(),
     kd.losses.WTTM(),
+    kd.losses.TAID(),
     kd.losses.LogitStandardization(),
     kd.losses.Hint("lstm", "lstm"),
 ]

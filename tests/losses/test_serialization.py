@@ -12,6 +12,8 @@ def test_every_argument_is_in_the_configuration():
         losses.DecoupledKD(0.5, 2.0, 3.0, 0.5, "a", "b", "mine"),
         losses.NormalizedKD(0.5, 2.0, 0.5, "a", "b", "mine"),
         losses.DIST(0.5, 2.0, 3.0, 0.5, "a", "b", "mine"),
+        losses.SoftTargets(3.0, None, 0.5, "a", "b", "mine", "jensen_shannon", 0.1),
+        losses.TAID(0.5, 0.5, "a", "b", "mine"),
         losses.WTTM(0.5, 0.5, "a", "b", "mine"),
         losses.LogitsMSE(0.5, "a", "b", "mine"),
         losses.LogitStandardization(losses.DecoupledKD(beta=3.0), 0.5, "mine"),

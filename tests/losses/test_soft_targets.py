@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_kd.losses import SoftTargets
-from tests import golden_numbers
+from tests import golden_numbers, gradients
 from tests.golden_numbers import value_and_gradient
 
 
@@ -33,6 +33,39 @@ def test_each_target_is_its_divergence(target):
     }[target]
     values, _ = value_and_gradient(SoftTargets(3.0, target=target), teacher, student)
     np.testing.assert_allclose(values, 9 * expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", golden_numbers.DTYPES)
+@pytest.mark.parametrize("beta", [0, 0.1, 0.5, 1])
+@pytest.mark.parametrize("temperature", [1, 2])
+def test_the_generalized_jensen_shannon_divergence_has_the_numbers_of_the_reference(
+    temperature, beta, dtype
+):
+    numbers, near = golden_numbers.load("golden_c"), golden_numbers.NEAR[dtype]
+    loss = SoftTargets(temperature, target="jensen_shannon", beta=beta)
+
+    def check(name, teacher, student, weights):
+        # The reference has no factor T².
+        values, gradient = gradients.value_and_gradient(
+            lambda x: loss(teacher, x) * weights / temperature**2, student
+        )
+        np.testing.assert_allclose(values.sum(), numbers[f"out/{name}/loss"], rtol=near)
+        expected = numbers[f"out/{name}/grad"]
+        np.testing.assert_allclose(gradient, expected, rtol=0, atol=near * np.abs(expected).max())
+
+    teacher, student, _ = golden_numbers.taps("golden_c", "logits", dtype)
+    check(f"gjsd_2d_b{beta}_T{temperature}", teacher, student, np.full(8, 1 / 8, dtype))
+    teacher, student = (numbers[f"in/{m}_seq_logits"].astype(dtype) for m in ("teacher", "student"))
+    check(f"gjsd_b{beta}_T{temperature}", teacher, student, np.full((3, 6), 1 / 3, dtype))
+    counted = (numbers["in/seq_labels"] != -100).astype(dtype)
+    check(f"gjsd_b{beta}_T{temperature}_masked", teacher, student, counted / counted.sum())
+
+
+def test_beta_is_a_share_and_for_jensen_shannon_only():
+    with pytest.raises(ValueError, match=r"`beta` must be in \[0, 1\].*Received: beta=1.5"):
+        SoftTargets(target="jensen_shannon", beta=1.5)
+    with pytest.raises(ValueError, match=r"Received: beta=0.1, target='forward'"):
+        SoftTargets(beta=0.1)
 
 
 @pytest.mark.parametrize("target", ["forward", "reverse", "jensen_shannon"])
