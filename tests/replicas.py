@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_kd as kd
+from keras_kd.losses.masked_generator import MaskedGenerator
 from keras_kd.training.distribution import replica_id
 from tests import toy
 from tests.conformance import SIMPLE, Stop
@@ -150,17 +151,40 @@ def relational(strategy):
     return [history["similarity_preserving"][0], mean], statistics
 
 
+def scheduled(strategy):
+    """The difference between two replicas and one device of a schedule that reads the loss."""
+
+    def train(strategy, **compiled):
+        keras.utils.set_random_seed(0)
+        teacher = toy.mlp("teacher", seed=1)
+        with strategy.scope():
+            model = kd.Distiller(toy.mlp("student"), teacher, "taid")
+            compile_model(model, **compiled)
+        scheduler = kd.callbacks.TAIDScheduler(alpha=0.5, beta=0.5)
+        batches = tf.data.Dataset.from_tensor_slices(toy.vectors(11)).batch(BATCH)
+        return model, model.fit(batches, epochs=2, verbose=0, callbacks=[scheduler]).history
+
+    return distance(train(tf.distribute.get_strategy(), run_eagerly=True), train(strategy))
+
+
 def draws(strategy):
-    """Two draws of noise on each replica."""
+    """Two draws of noise on each replica, and two masks of generators."""
     with strategy.scope():
         noise = kd.noise.LogitNoise(1.0, seed=7)
+        generator = MaskedGenerator(None, 4, 0.5, "channels", 7, "generator")
 
     @tf.function
     def draw():
         return strategy.run(lambda: noise(tf.ones((1, 4)), replica=replica_id()))
 
+    @tf.function
+    def draw_mask():
+        return strategy.run(lambda: generator.draw(tf.ones((1, 1, 1, 32)), training=True))
+
     found = [strategy.experimental_local_results(draw()) for _ in range(2)]
-    return [np.asarray(value).ravel().tolist() for pair in found for value in pair]
+    masks = [strategy.experimental_local_results(draw_mask()) for _ in range(2)]
+    masks = [np.asarray(value).ravel().tolist() for pair in masks for value in pair]
+    return [np.asarray(value).ravel().tolist() for pair in found for value in pair], masks
 
 
 def resumed(strategy, folder):
@@ -206,7 +230,8 @@ def main():
     found["unequal_labels"] = unequal_labels(two)
     found["agreement"] = agreement(whole[0], folder)
     found["relational"], found["statistics"] = relational(two)
-    found["draws"], found["rejection"] = draws(two), rejection(two)
+    found["scheduled"] = scheduled(two)
+    (found["draws"], found["masks"]), found["rejection"] = draws(two), rejection(two)
     print(json.dumps(found))
 
 

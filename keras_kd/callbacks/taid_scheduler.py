@@ -71,12 +71,13 @@ class TAIDScheduler(keras.callbacks.Callback):
         """Find the loss and the number of steps, and set t before the first step."""
         self._term = self._find_loss()
         self._steps = self.steps or self._count_steps()
-        if int(self.model.optimizer.iterations) == 0:
+        if _number(self.model.optimizer.iterations) == 0:
             self._term.t = self.start
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Apply the rule to the last step."""
-        self.update(self._term, int(self.model.optimizer.iterations) - 1, self._steps)
+        step = int(_number(self.model.optimizer.iterations)) - 1
+        self.update(self._term, step, self._steps)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Log t."""

@@ -73,6 +73,8 @@ class TAID(DistillationLoss):
         values = super().compare(projector, teacher, student, labels)
         if self.updates_state:
             mean = ops.stop_gradient(mean_over_samples(values))
+            share, _ = backend.replica_share(ops.shape(student)[0])
+            mean = mean if share is None else mean * ops.cast(share, mean.dtype)
             self.last_value.assign(ops.cast(mean, self.last_value.dtype))
         return values
 
@@ -89,6 +91,6 @@ class TAID(DistillationLoss):
 
 
 def _state(value: float, name: str) -> keras.Variable:
-    # Each replica has a part of the batch, so the mean is the loss of the batch.
+    # The mean over the replicas, each with its share, is the loss of the batch.
     how = {"trainable": False, "autocast": False, "aggregation": "mean"}
     return keras.Variable(value, dtype=backend.FLOAT64, name=name, **how)

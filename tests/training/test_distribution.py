@@ -26,7 +26,7 @@ def found(tmp_path_factory):
     "case",
     [
         *("everything", "running_average", "snapshots", "mutual", "early_exits"),
-        "teacher_class",
+        *("teacher_class", "scheduled"),
     ],
 )
 def test_two_replicas_give_the_weights_and_the_history_of_one_device(found, case):
@@ -56,8 +56,9 @@ def test_an_interrupted_run_gives_the_weights_of_an_uninterrupted_one(found):
     assert found["resumed"]
 
 
-def test_each_replica_and_each_step_draws_its_own_noise(found):
-    assert len({tuple(draw) for draw in found["draws"]}) == 4
+@pytest.mark.parametrize("kind", ["draws", "masks"])
+def test_each_replica_and_each_step_draws_its_own_noise(found, kind):
+    assert len({tuple(draw) for draw in found[kind]}) == 4
 
 
 def test_a_student_from_outside_the_scope_is_rejected_with_a_remedy(found):
