@@ -22,8 +22,8 @@ _OUTPUTS = (
 )
 _DATA = (
     "'digits', a name of TensorFlow Datasets ('mnist', 'fashion_mnist', ...), or a folder with "
-    "train, test, ... saved by tf.data.Dataset.save, or with train.npz, test.npz, ... (arrays x "
-    "and y)"
+    "images, texts or audio by class (train/cat/1.jpg), train.csv with a column 'label', train.npz "
+    "with arrays x and y, or train saved by tf.data.Dataset.save; likewise test, validation"
 )
 _UNSAFE = (
     "run Python code stored in a model file (in a Lambda layer); only for files from a source that "
@@ -70,6 +70,11 @@ def _add_data(parser: argparse.ArgumentParser, required: bool, train: bool = Tru
         "--test-split",
         metavar="SPLIT",
         help="split for evaluation (default: test, or validation if there is no test)",
+    )
+    group.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out files and rows of a folder that cannot be read (default: an error)",
     )
 
 

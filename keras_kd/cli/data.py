@@ -9,7 +9,8 @@ from keras import tree
 
 from keras_kd import datasets
 from keras_kd.cli.output import UsageError
-from keras_kd.models.graph import input_shapes
+from keras_kd.datasets.load import class_names, is_converted, split_names
+from keras_kd.models.graph import input_shapes, is_functional
 
 #: Splits for evaluation, in order of preference.
 _TEST_SPLITS = ("test", "validation")
@@ -37,7 +38,7 @@ def load_test_data(
     """Load the test split in order; `None` if there is none and the options name none."""
     split = options.test_split
     if split is None:
-        names = datasets.describe(options.data).splits
+        names = split_names(options.data)
         split = next((name for name in _TEST_SPLITS if name in names), None)
     return None if split is None else _load(options, split, model, batch_size, shuffle=False)
 
@@ -50,7 +51,7 @@ def require_test_data(options: argparse.Namespace, model: keras.Model | None) ->
     """
     dataset = load_test_data(options, model)
     if dataset is None:
-        names = list(datasets.describe(options.data).splits)
+        names = split_names(options.data)
         raise UsageError(
             f"--data {options.data} has no split 'test' or 'validation', only {names}: name one "
             "with --test-split"
@@ -65,10 +66,28 @@ def _load(
     batch_size: int,
     **order: Any,
 ) -> Any:
-    dataset = datasets.load(options.data, split, batch_size, **order)
+    if model is not None and is_converted(options.data):
+        order["input_shape"] = _file_shape(model)
+    dataset = datasets.load(
+        options.data, split, batch_size, skip_unreadable=options.skip_unreadable, **order
+    )
     if model is not None:
         _check_shape(options.data, dataset.element_spec[0], model)
     return dataset
+
+
+def class_names_for(options: argparse.Namespace, model: keras.Model | None) -> list[str] | None:
+    """Return the names of the data's classes, if the model has one output with a unit for each."""
+    names = None if options.data is None else class_names(options.data)
+    single = names and is_functional(model) and len(model.outputs) == 1
+    return list(names) if single and model.outputs[0].shape[-1] == len(names) else None
+
+
+def _file_shape(model: keras.Model) -> tuple[int, ...] | None:
+    """Return the shape that files are converted to; `None` if the model leaves it open."""
+    shapes = [shape[1:] for shape in input_shapes(model) or ()]
+    known = len(shapes) == 1 and shapes[0] and None not in shapes[0]
+    return shapes[0] if known else None
 
 
 def _check_shape(name: str, x: Any, model: keras.Model) -> None:

@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> Outcome:
     if options.max_drop is not None:
         settings["max_drop"] = options.max_drop
     model = load_model(options.model, options.unsafe)
+    settings["labels"] = data.class_names_for(options, model)
     out = options.out or Path(options.model).with_suffix(".tflite")
     samples: dict[str, Any] = {}
     if options.data is not None:

@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> Outcome:
         options.out,
         teacher=options.teacher,
         student=options.student,
+        class_names=data.class_names_for(options, first),
         history=history,
         verbose=int(sys.stderr.isatty()),
         outputs=options.outputs,

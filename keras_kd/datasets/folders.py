@@ -1,15 +1,36 @@
-"""User data sets: a folder with a saved `tf.data.Dataset` or arrays for each split."""
+"""Data sets of the user: a folder with a class folder, a file or a saved data set per split."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from keras_kd.datasets.class_folders import ClassFolder, find_class_folder
+from keras_kd.datasets.csv_files import CsvFile, read_csv
 from keras_kd.models.graph import first_line
 
+TRAIN, VALIDATION = "train", "validation"
 _SPEC_FILE = "dataset_spec.pb"  # Written by `tf.data.Dataset.save`.
 _ARRAYS = {"x", "y"}
+
+
+class Split(Protocol):
+    """A part of a data set in a folder.
+
+    Attributes:
+        class_names: Names of the classes, by label, or `None`.
+    """
+
+    class_names: tuple[str, ...] | None
+
+    def count(self) -> int:
+        """Return the number of samples."""
+
+    def load(self, shape: tuple[int, ...] | None, skip_unreadable: bool) -> tf.data.Dataset:
+        """Return the single samples (x, y), always in the same order."""
 
 
 def find_folder(name: str | os.PathLike) -> Path | None:
@@ -26,44 +47,89 @@ def find_folder(name: str | os.PathLike) -> Path | None:
         return path
     if isinstance(name, os.PathLike) or name.startswith((".", "~", os.sep)):
         raise ValueError(
-            "Expected a folder with splits: 'train', 'test', ... saved with "
-            "`tf.data.Dataset.save`, or 'train.npz', 'test.npz', ... with arrays x and y. "
-            f"Received: '{name}', which {'has none' if path.is_dir() else 'is not a folder'}. Save "
-            "single samples (x, y) there."
+            "Expected a folder with splits: 'train', 'test', ... with a folder of images, texts or "
+            "audio per class, or saved with `tf.data.Dataset.save`; 'train.npz', ... with arrays x "
+            "and y; or 'train.csv', ... with a column 'label'. Received: "
+            f"'{name}', which {'has none' if path.is_dir() else 'is not a folder'}. Save single "
+            "samples (x, y) there."
         )
     return None
 
 
-def list_splits(folder: Path) -> dict[str, Path]:
-    """Return the path of each split in a folder, sorted by name."""
-    found = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix == ".npz" and path.is_file():
-            found[path.stem] = path
-        elif (path / _SPEC_FILE).is_file():
-            found[path.name] = path
+def list_splits(folder: Path) -> dict[str, Split]:
+    """Return the splits in a folder, sorted by name.
+
+    Files by class and CSV files without a validation split are divided: a fifth of the training
+    split is for validation.
+
+    Raises:
+        ValueError: If the files of a split do not fit together.
+    """
+    if not folder.is_dir():
+        return {}
+    found = _find_splits(folder)
+    if not found and (whole := find_class_folder(folder)) is not None:
+        found = {TRAIN: whole}
+    train = found.get(TRAIN)
+    if VALIDATION not in found and isinstance(train, (ClassFolder, CsvFile)):
+        found |= {TRAIN: train.split(False), VALIDATION: train.split(True)}
+    return dict(sorted(found.items()))
+
+
+def _find_splits(folder: Path) -> dict[str, Split]:
+    """Return the splits that have a file or a folder of their own."""
+    found, class_names = {}, None
+    # The training split comes first: it has all classes.
+    for path in sorted(folder.iterdir(), key=lambda path: (path.stem != TRAIN, path.name)):
+        if path.suffix == ".csv" and path.is_file():
+            split = read_csv(path, class_names)
+        elif (path.suffix == ".npz" and path.is_file()) or (path / _SPEC_FILE).is_file():
+            split = SavedSplit(path)
+        else:
+            split = find_class_folder(path, class_names)
+        if split is not None:
+            found[path.stem] = split
+            class_names = class_names or split.class_names
     return found
 
 
-def load_split(path: Path) -> tf.data.Dataset:
-    """Load the single samples (x, y) of a split, always in the same order.
+@dataclass(frozen=True)
+class SavedSplit:
+    """A split in a saved `tf.data.Dataset`, or in arrays x and y.
 
-    Raises:
-        ValueError: If the split is damaged or does not contain pairs.
+    Attributes:
+        path: The folder or the file.
+        class_names: Always `None`.
     """
-    try:
-        samples = _load_arrays(path) if path.suffix == ".npz" else tf.data.Dataset.load(str(path))
-    except Exception as error:  # Damage raises many types of errors.
-        raise ValueError(
-            f"Expected samples (x, y) in '{path}'. Received: an unreadable file "
-            f"({first_line(error)}). Save them again."
-        ) from error
-    if not isinstance(samples.element_spec, tuple) or len(samples.element_spec) != 2:
-        raise ValueError(
-            f"Expected single samples (x, y) in '{path}'. Received: {samples.element_spec}. Map "
-            "the data set to pairs before you save it."
-        )
-    return samples
+
+    path: Path
+    class_names: tuple[str, ...] | None = None
+
+    def count(self) -> int:
+        """Return the number of samples."""
+        return int(self.load(None, False).cardinality())
+
+    def load(self, shape: tuple[int, ...] | None, skip_unreadable: bool) -> tf.data.Dataset:
+        """Return the single samples (x, y), which are not converted, in their order.
+
+        Raises:
+            ValueError: If the split is damaged or does not contain pairs.
+        """
+        path = self.path
+        try:
+            arrays = path.suffix == ".npz"
+            samples = _load_arrays(path) if arrays else tf.data.Dataset.load(str(path))
+        except Exception as error:  # Damage raises many types of errors.
+            raise ValueError(
+                f"Expected samples (x, y) in '{path}'. Received: an unreadable file "
+                f"({first_line(error)}). Save them again."
+            ) from error
+        if not isinstance(samples.element_spec, tuple) or len(samples.element_spec) != 2:
+            raise ValueError(
+                f"Expected single samples (x, y) in '{path}'. Received: {samples.element_spec}. "
+                "Map the data set to pairs before you save it."
+            )
+        return samples
 
 
 def _load_arrays(path: Path) -> tf.data.Dataset:

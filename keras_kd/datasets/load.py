@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.datasets.folders import find_folder, list_splits, load_split
+from keras_kd.datasets.class_folders import ClassFolder
+from keras_kd.datasets.folders import TRAIN, find_folder, list_splits
 from keras_kd.files import ShortRepr
 from keras_kd.models.graph import first_line
 from keras_kd.training.tf_data import disable_autotune
@@ -32,12 +33,14 @@ class Description(ShortRepr):
             of shapes if a folder has several inputs.
         classes: Number of classes, or `None` if it is unknown, as for masks.
         splits: Number of samples of each split.
+        class_names: Names of the classes, by label; `None` if they are unknown.
     """
 
     name: str
     input_shape: tuple[Any, ...]
     classes: int | None
     splits: dict[str, int]
+    class_names: tuple[str, ...] | None = None
 
 
 def load(
@@ -47,19 +50,28 @@ def load(
     *,
     shuffle: bool | None = None,
     seed: int | None = 0,
+    input_shape: tuple[int, ...] | None = None,
+    skip_unreadable: bool = False,
 ) -> tf.data.Dataset:
     """Load a data set as batches of `(x, y)`.
 
     `"digits"` are the 1,797 handwritten digits of scikit-learn, with images (8, 8, 1), labels 0 to
-    9 and fixed splits stratified by class; they need no network. A folder contains one saved
-    `tf.data.Dataset` per split (`train`, `test`, ...) or arrays x and y (`train.npz`, `test.npz`,
-    ...), with single samples (x, y) that are returned unchanged. Any other name is looked up in
+    9 and fixed splits stratified by class; they need no network. Any other name is looked up in
     TensorFlow Datasets (TFDS), in the folder `TFDS_DATA_DIR` (by default `~/tensorflow_datasets`),
-    and downloaded if necessary.
+    and downloaded if necessary. A folder contains, for each split:
 
-    TFDS images are converted to float32 in [0, 1]. Everything else is unchanged: class indices are
-    int64, masks are uint8 (height, width, 1), and texts are strings. A split of up to 512 MB is
-    decoded once and cached in memory.
+    - `train/cat/001.jpg`: images, texts (`.txt`) or audio (`.wav`) in a folder per class. Labels
+      are indices of the sorted names. Each file is read once before `load` returns.
+    - `train.csv`: a column `label` and numbers, or one column of texts.
+    - `train.npz`, or a `tf.data.Dataset` saved in `train`: arrays x and y, or single samples
+      (x, y), which are returned unchanged.
+
+    If files by class or a CSV file have no split `validation`, a fifth of `train` is taken for it.
+    The folders of the classes may also lie in the data set's folder itself.
+
+    Images are converted to float32 in [0, 1], audio to [-1, 1]. Everything else is unchanged: class
+    indices are int64, masks are uint8 (height, width, 1), and texts are strings. A split of up to
+    512 MB is decoded once and cached in memory.
 
     Args:
         name: `"digits"`, a TFDS name such as `"mnist"`, or a folder such as `"data/mine"`.
@@ -71,12 +83,17 @@ def load(
             samples if the split is not cached. Defaults to `True` for splits that begin with
             `"train"` and `False` otherwise.
         seed: Seed of the shuffling, or `None` for a random one. Defaults to 0.
+        input_shape: Shape of one sample, to which the images in a folder are resized and audio is
+            cut or padded. Defaults to `None`, their own shape, which must be the same.
+        skip_unreadable: Whether to leave out files and rows of a folder that cannot be read.
+            Defaults to `False`: they are an error that names them.
 
     Returns:
         A prefetched `tf.data.Dataset` without autotuning, which would delay the end of each epoch.
 
     Raises:
-        ValueError: If there is no such data set or split, or it does not consist of pairs.
+        ValueError: If there is no such data set or split, it does not consist of pairs, a file
+            cannot be read, or `input_shape` is given for data that are not converted.
 
     Example:
         >>> train = kd.datasets.load("digits")
@@ -85,7 +102,7 @@ def load(
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"Expected a batch_size of at least 1, or None. Received: {batch_size}.")
-    samples, scale = _load_samples(name, split)
+    samples, scale = _load_samples(name, split, input_shape, skip_unreadable)
     small = _count_bytes(samples) <= _MAX_CACHE
     if small:
         samples = samples.cache()
@@ -128,8 +145,44 @@ def describe(name: str | os.PathLike) -> Description:
     return Description(name, tuple(info.features[x].shape), classes, splits)
 
 
-def _load_samples(name: str | os.PathLike, split: str) -> tuple[tf.data.Dataset, bool]:
+def split_names(name: str | os.PathLike) -> list[str]:
+    """Return the names of the splits of a data set, without reading its samples.
+
+    Raises:
+        ValueError: If there is no such data set.
+    """
+    if name == DIGITS:
+        return list(_digits_splits())
+    folder = find_folder(name)
+    return list(list_splits(folder) if folder else _load_builder(name).info.splits)
+
+
+def is_converted(name: str | os.PathLike) -> bool:
+    """Return whether a data set has files by class, which `input_shape` converts."""
+    folder = None if name == DIGITS else find_folder(name)
+    splits = list_splits(folder) if folder else {}
+    return any(isinstance(split, ClassFolder) for split in splits.values())
+
+
+def class_names(name: str | os.PathLike) -> tuple[str, ...] | None:
+    """Return the names of a folder's classes, by label, or `None` if there are none."""
+    folder = None if name == DIGITS else find_folder(name)
+    splits = list_splits(folder) if folder else {}
+    return next((split.class_names for split in splits.values() if split.class_names), None)
+
+
+def _load_samples(
+    name: str | os.PathLike,
+    split: str,
+    input_shape: tuple[int, ...] | None,
+    skip_unreadable: bool,
+) -> tuple[tf.data.Dataset, bool]:
     """Load a split's samples, always in the same order, and return whether to scale x."""
+    if input_shape is not None and not is_converted(name):
+        raise ValueError(
+            "`input_shape` converts the images or audio in a folder per class. Received: "
+            f"input_shape={input_shape} for '{name}'. Map the data set to the shape that you need."
+        )
     if name == DIGITS:
         return _load_digits(split), False
     folder = find_folder(name)
@@ -138,18 +191,20 @@ def _load_samples(name: str | os.PathLike, split: str) -> tuple[tf.data.Dataset,
     found = list_splits(folder)
     if split not in found:
         raise ValueError(_no_split(str(folder), split, list(found)))
-    return load_split(found[split]), False
+    return found[split].load(input_shape, skip_unreadable), False
 
 
 def _describe_folder(folder: Path) -> Description:
-    loaded = {split: load_split(path) for split, path in list_splits(folder).items()}
-    x = next(iter(loaded.values())).element_spec[0]
+    found = list_splits(folder)
+    split = found.get(TRAIN) or next(iter(found.values()))
+    x = split.load(None, False).element_spec[0]
     shapes = [tuple(spec.shape) for spec in tree.flatten(x)]
     return Description(
         str(folder),
         shapes[0] if len(shapes) == 1 else tuple(shapes),
-        None,
-        {split: int(part.cardinality()) for split, part in loaded.items()},
+        None if split.class_names is None else len(split.class_names),
+        {name: part.count() for name, part in found.items()},
+        split.class_names,
     )
 
 

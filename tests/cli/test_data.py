@@ -9,11 +9,13 @@ from keras import layers
 from keras_kd.cli import data
 from keras_kd.cli.output import UsageError
 from tests.cli import models
+from tests.datasets.image_files import write_images
 
 
 @pytest.fixture
 def options(tmp_path):
-    return argparse.Namespace(data=str(tmp_path / "mine"), train_split="train", test_split=None)
+    splits = {"train_split": "train", "test_split": None, "skip_unreadable": False}
+    return argparse.Namespace(data=str(tmp_path / "mine"), **splits)
 
 
 def network(shape):
@@ -66,3 +68,28 @@ def test_an_unknown_side_of_the_input_matches_any_size(tmp_path, options):
     inputs = layers.Input((None, None, 1))
     model = keras.Model(inputs, layers.GlobalAveragePooling2D()(inputs))
     assert data.load_training_data(options, model).element_spec[0].shape[1:] == (9, 8, 1)
+
+
+def test_images_by_class_are_resized_to_the_input_of_the_model(tmp_path, options):
+    write_images(tmp_path / "mine", ["cat", "dog"], size=16, channels=3)
+    model = network((8, 8, 1))
+    assert data.load_training_data(options, model).element_spec[0].shape[1:] == (8, 8, 1)
+    open_size = [layers.Input((None, None, 3)), layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    train = data.load_training_data(options, keras.Sequential(open_size))
+    assert train.element_spec[0].shape[1:] == (16, 16, 3)
+    (test,) = data.require_test_data(options, model)
+    assert sorted(test[1].numpy()) == [0, 1]
+    assert data.class_names_for(options, model) == ["cat", "dog"]
+    three = keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)])
+    assert data.class_names_for(options, three) is None
+
+
+def test_unreadable_files_are_skipped_if_the_option_says_so(tmp_path, options):
+    write_images(tmp_path / "mine" / "train", ["cat", "dog"])
+    write_images(tmp_path / "mine" / "validation", ["cat"])
+    (tmp_path / "mine" / "train" / "cat" / "1.png").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"cat/1.png.*--skip-unreadable"):
+        data.load_training_data(options, network((8, 8, 1)))
+    options.skip_unreadable = True
+    (batch,) = data.load_training_data(options, network((8, 8, 1)))
+    assert len(batch[0]) == 10

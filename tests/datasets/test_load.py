@@ -172,3 +172,8 @@ def test_a_folder_without_a_builder_gives_images_and_masks(tfds_set):
 def test_an_unknown_tfds_split_raises_with_the_available_splits(tfds_set):
     with pytest.raises(ValueError, match=r"'train', 'test'.*Received: 'validation'.*slice"):
         datasets.load(tfds_set("mnist"), "validation")
+
+
+def test_only_files_by_class_have_another_shape():
+    with pytest.raises(ValueError, match=r"Received: input_shape=\(4, 4, 1\) for 'digits'"):
+        datasets.load("digits", input_shape=(4, 4, 1))
