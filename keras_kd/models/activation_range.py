@@ -23,6 +23,8 @@ KERNELS += ("hard_swish", "leak")
 NEED_OPERANDS = ("sum", "difference", "hard_swish")
 #: The ranges that LiteRT prescribes for the output of an activation.
 SIGMOID, TANH = (0.0, 255 / 256), (-1.0, 127 / 128)
+# Added to a tensor, it changes no float but zero; a sum with zero would be optimized away.
+_NOTHING = 1e-30
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -140,6 +142,19 @@ class ActivationRange(keras.layers.Identity):
         low, high = ops.minimum(low, ops.min(inputs)), ops.maximum(high, ops.max(inputs))
         self.observed.assign(ops.stack([low, high]))
         return inputs
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class FloatBarrier(keras.layers.Layer):
+    """Returns its input, with its mask, so that LiteRT runs the next layer or the last in float."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: Any) -> Any:
+        """Return the input."""
+        return inputs + _NOTHING
 
 
 @dataclass

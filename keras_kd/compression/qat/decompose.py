@@ -25,9 +25,14 @@ def decomposition(call: Call) -> Callable[..., Any] | None:
     if isinstance(layer, keras.layers.Layer):
         if type(layer) is keras.layers.Activation:
             return _activation if layer.activation in _ACTIVATIONS else None
-        found = _LAYERS.get(type(layer))
+        found = None if _passes_mask(call) else _LAYERS.get(type(layer))
         return found[1] if found and found[0](call) else None
     return _OPERATIONS.get(type(layer).__name__)
+
+
+def _passes_mask(call: Call) -> bool:
+    """Return whether a layer passes on a mask, which reshapes in its place would drop."""
+    return call.layer.supports_masking and any(get_mask(x) is not None for x in call.inputs)
 
 
 def activate(emit: Emitter, path: str, function: Callable[..., Any], x: Any) -> Any:

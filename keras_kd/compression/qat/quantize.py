@@ -16,13 +16,17 @@ from keras_kd.compression.qat.layer_kinds import constant, fixed_range, is_real,
 from keras_kd.compression.qat.placement import Placement, place_ranges
 from keras_kd.compression.qat.primitive import PrimitiveModel, make_primitive
 from keras_kd.compression.tfmot.convert import call_arguments, sort_calls
-from keras_kd.models.activation_range import NEED_OPERANDS, STEPS, ActivationRange, IntegerRounding
+from keras_kd.models.activation_range import (
+    NEED_OPERANDS,
+    STEPS,
+    ActivationRange,
+    FloatBarrier,
+    IntegerRounding,
+)
 from keras_kd.models.copy import copy_layer
 from keras_kd.models.graph import Call, open_graph
 from keras_kd.models.rounded_layers import ROUNDED, RoundedKernel
 
-#: Added to a tensor, it changes no float but zero; a sum with zero would be optimized away.
-_NOTHING = 1e-30
 # LiteRT runs these with weights of 4 bits.
 _FOUR_BITS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)
 
@@ -120,7 +124,7 @@ class _Build:
             outputs = tree.flatten(self._layer(call)(*args, **kwargs))
             for old, new in zip(call.outputs, outputs, strict=True):
                 barrier = in_float and self.placement.needs_barrier(call, old)
-                value = new + _NOTHING if barrier else new
+                value = _keep_in_float(new) if barrier else new
                 kind = self._kernel_kind(call)
                 if kind:
                     operands = call.inputs if kind in NEED_OPERANDS else []
@@ -145,7 +149,7 @@ class _Build:
         # LiteRT would run a mean behind a rounded tensor in 8 bits, and round a softmax itself.
         product = type(call.layer).__name__ == "Matmul"
         rounds = self.placement.is_rounded(x) and not product
-        return value + _NOTHING if rounds or self.placement.has_fixed_range(x) else value
+        return _keep_in_float(value) if rounds or self.placement.has_fixed_range(x) else value
 
     def _round(self, old: keras.KerasTensor, new: keras.KerasTensor, path: str) -> Any:
         source = self.placement.range_of(old)
@@ -217,6 +221,10 @@ def _kernel(layer: keras.layers.Layer) -> np.ndarray:
 
 def _has_clusters(kernel: np.ndarray) -> bool:
     return any(is_clustered(kernel, per_channel) for per_channel in (False, True))
+
+
+def _keep_in_float(tensor: Any) -> Any:
+    return FloatBarrier(dtype="float32")(tensor)
 
 
 def _compute_in_integers(

@@ -9,7 +9,7 @@ import keras_kd as kd
 from keras_kd.compression.qat.calibration import calibrate, settle
 from keras_kd.compression.qat.quantize import Rounding, build_quantized, rounded_kernels
 from keras_kd.models.activation_range import activation_ranges
-from tests.compression.qat.students import cnn, randomized, samples, stack
+from tests.compression.qat.students import attention, cnn, randomized, samples, stack
 
 
 def quantized(student, x=None, trained=False, **kwargs):
@@ -114,6 +114,26 @@ def test_the_table_says_what_happens_to_each_layer():
     assert plans["norm"] == ("left", "no 8-bit form, in float")
     expected = "weights and output, products of activations in float"
     assert plans["attention"] == ("quantized", expected)
+
+
+def test_layers_with_a_mask_stay_in_float_and_keep_it():
+    student = stack(
+        layers.Embedding(9, 8, mask_zero=True, name="embedding"),
+        layers.BatchNormalization(name="batch_norm"),
+        layers.LayerNormalization(name="norm"),
+        attention(),
+        layers.GlobalAveragePooling1D(name="mean"),
+        layers.Dense(4, name="logits"),
+        shape=(6,),
+        dtype="int32",
+    )
+    x = samples(student, 64)
+    x[:, 4:] = 0
+    model, plans = quantized(student, x)
+    for name in ("batch_norm", "norm", "attention", "mean"):
+        assert plans[name] == ("left", "no 8-bit form, in float")
+    difference = np.asarray(model(x, training=False)) - np.asarray(student(x))
+    assert np.abs(difference).max() < 4 * activation_ranges(model)[-1].step
 
 
 def test_names_of_layers_and_outputs_stay():
