@@ -37,6 +37,7 @@ LOSSES = {
     "normalized_kd": (kd.losses.NormalizedKD, {}, "logits"),
     "dist": (kd.losses.DIST, {}, "logits"),
     "taid": (kd.losses.TAID, {}, "logits"),
+    "multi_temperature": (kd.losses.MultiTemperature, {}, "logits"),
     "wttm": (kd.losses.WTTM, {}, "logits"),
     "logit_standardization": (kd.losses.LogitStandardization, {}, "logits"),
     "hint, vectors": (kd.losses.Hint, {}, "features"),

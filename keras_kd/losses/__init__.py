@@ -13,6 +13,7 @@ from keras_kd.losses.hint import Hint as Hint
 from keras_kd.losses.logit_standardization import LogitStandardization as LogitStandardization
 from keras_kd.losses.logits_mse import LogitsMSE as LogitsMSE
 from keras_kd.losses.masked_generation import MaskedGeneration as MaskedGeneration
+from keras_kd.losses.multi_temperature import MultiTemperature as MultiTemperature
 from keras_kd.losses.neuron_selectivity import NeuronSelectivity as NeuronSelectivity
 from keras_kd.losses.normalized_kd import NormalizedKD as NormalizedKD
 from keras_kd.losses.pearson_features import PearsonFeatures as PearsonFeatures

@@ -112,6 +112,7 @@ def test_a_single_linear_unit_without_a_loss_is_refused():
         kd.losses.NormalizedKD(),
         kd.losses.DIST(),
         kd.losses.WTTM(),
+        kd.losses.MultiTemperature(),
         kd.losses.TAID(),
         kd.losses.LogitStandardization(),
     ],

@@ -29,6 +29,7 @@ ON_LOGITS = {
     "normalized_kd": losses.NormalizedKD,
     "dist": losses.DIST,
     "wttm": losses.WTTM,
+    "multi_temperature": losses.MultiTemperature,
     "taid": losses.TAID,
     "logit_standardization": losses.LogitStandardization,
 }

@@ -14,6 +14,7 @@ def test_every_argument_is_in_the_configuration():
         losses.DIST(0.5, 2.0, 3.0, 0.5, "a", "b", "mine"),
         losses.SoftTargets(3.0, None, 0.5, "a", "b", "mine", "jensen_shannon", 0.1),
         losses.TAID(0.5, 0.5, "a", "b", "mine"),
+        losses.MultiTemperature([1.0, 2.0], 2.0, 3.0, 4.0, 0.5, "a", "b", "mine"),
         losses.WTTM(0.5, 0.5, "a", "b", "mine"),
         losses.LogitsMSE(0.5, "a", "b", "mine"),
         losses.LogitStandardization(losses.DecoupledKD(beta=3.0), 0.5, "mine"),
