@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keras_kd import export as export
     from keras_kd import losses as losses
     from keras_kd import report as report
+    from keras_kd import testing as testing
     from keras_kd.cache.keys import keyed as keyed
     from keras_kd.cache.knowledge_cache import KnowledgeCache as KnowledgeCache
     from keras_kd.datasets.mix_unlabeled import mix_unlabeled as mix_unlabeled
@@ -73,6 +74,7 @@ _PUBLIC_MODULES = {
     "losses": "losses",
     "noise": "teachers.noise",
     "report": "report",
+    "testing": "testing",
     "weighting": "teachers.weighting",
 }
 #: The modules that register classes with Keras.

@@ -16,6 +16,7 @@ LAYERS = (
     ("litert",),
     ("training",),
     ("losses",),
+    ("testing",),
     ("teachers",),
     ("cache",),
     ("callbacks",),

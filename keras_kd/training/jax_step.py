@@ -39,6 +39,7 @@ __all__ = [
     "readable_errors",
     "require_before",
     "update_variables",
+    "value_and_gradient",
     "variables_in_place",
     "without_gradients",
 ]
@@ -113,6 +114,17 @@ def update_variables(
     else:
         rule.update(gradients, trainable, apply)
     return outputs, loss
+
+
+def value_and_gradient(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
+    """Return the value of a function of one tensor, and the gradient of its sum."""
+
+    def summed(x: Any) -> tuple[Any, Any]:
+        value = function(x)
+        return value.sum(), value
+
+    gradient, value = jax.grad(summed, has_aux=True)(jax.numpy.asarray(x))
+    return value, gradient
 
 
 def without_gradients() -> AbstractContextManager:

@@ -67,6 +67,7 @@ __all__ = [
     "strategy_scope",
     "synchronize_statistics",
     "update_variables",
+    "value_and_gradient",
     "variables_in_place",
     "without_gradients",
     "worker_index",
@@ -119,6 +120,15 @@ def update_variables(
         with tf.control_dependencies(assertions):
             rule.update(gradients, variables, apply)
     return outputs, loss
+
+
+def value_and_gradient(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
+    """Return the value of a function of one tensor, and the gradient of its sum."""
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = function(x)
+    return value, tape.gradient(value, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
 def without_gradients() -> AbstractContextManager:

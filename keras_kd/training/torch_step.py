@@ -36,6 +36,7 @@ __all__ = [
     "readable_errors",
     "require_before",
     "update_variables",
+    "value_and_gradient",
     "variables_in_place",
     "without_gradients",
 ]
@@ -96,6 +97,16 @@ def update_variables(
         else:
             rule.update(gradients, variables, apply)
     return outputs, loss
+
+
+def value_and_gradient(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
+    """Return the value of a function of one tensor, and the gradient of its sum."""
+    x = keras.ops.convert_to_tensor(x).detach().requires_grad_()
+    value = function(x)
+    if not value.requires_grad:
+        return value, torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x, allow_unused=True)
+    return value, torch.zeros_like(x) if gradient is None else gradient
 
 
 def without_gradients() -> AbstractContextManager:

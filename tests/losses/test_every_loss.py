@@ -1,4 +1,4 @@
-"""Properties of every loss, or of every loss of a kind."""
+"""Properties of every loss, or of every loss of a kind; `kd.testing.check_loss` has more."""
 
 import inspect
 
@@ -128,19 +128,6 @@ def test_a_confident_incorrect_student_has_a_large_gradient(name):
     assert np.abs(gradient).max() > 0.9
 
 
-@each
-@few
-@given(seed=seeds, batch=st.integers(2, 6))
-def test_permuting_the_batch_permutes_the_values(name, seed, batch):
-    teacher, student, labels = example(name, seed, batch)
-    order = np.random.default_rng(seed).permutation(batch)
-    loss = EVERY[name]()
-    values, gradient = value_and_gradient(loss, teacher, student, labels)
-    permuted, slope = value_and_gradient(loss, teacher[order], student[order], labels[order])
-    np.testing.assert_allclose(permuted, values[order], rtol=1e-7, atol=1e-10)
-    np.testing.assert_allclose(slope, gradient[order], rtol=1e-6, atol=1e-9)
-
-
 @pytest.mark.parametrize("name", [name for name in ON_LOGITS if name != "logits_mse"])
 @few
 @given(seed=seeds, constant=st.floats(-100, 100))
@@ -153,15 +140,11 @@ def test_a_constant_added_to_all_logits_changes_nothing(name, seed, constant):
     np.testing.assert_allclose(slope, gradient, rtol=1e-5, atol=1e-9)
 
 
-@each
-def test_a_batch_of_one_is_finite(name):
+@pytest.mark.parametrize("name", RELATIONS)
+def test_a_batch_of_one_has_no_relations(name):
     values, gradient = value_and_gradient(EVERY[name](), *example(name, batch=1))
-    assert values.shape == (1,)
-    assert np.isfinite(values).all()
-    assert np.isfinite(gradient).all()
-    if name in RELATIONS:
-        np.testing.assert_allclose(values, 0, atol=1e-7)
-        np.testing.assert_allclose(gradient, 0, atol=1e-7)
+    np.testing.assert_allclose(values, 0, atol=1e-7)
+    np.testing.assert_allclose(gradient, 0, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ON_FEATURES)
@@ -188,26 +171,6 @@ def test_features_of_norm_zero_have_finite_values_and_gradients(name, zeros, dty
     )
     assert np.isfinite(values).all()
     assert np.isfinite(gradient.astype("float32")).all()
-
-
-@each
-def test_half_precision_is_cast_to_float32_first(name):
-    teacher, student, labels = example(name)
-    half = [ops.cast(x, "float16") for x in (teacher, student)]
-    values, _ = value_and_gradient(EVERY[name](), *half, labels)
-    expected, _ = value_and_gradient(EVERY[name](), *(ops.cast(x, "float32") for x in half), labels)
-    np.testing.assert_array_equal(values, expected)
-
-
-@each
-def test_it_survives_serialization(name):
-    loss = EVERY[name]()
-    loss.weight = 0.25
-    again = losses.deserialize(losses.serialize(loss))
-    assert type(again) is type(loss)
-    assert again.get_config() == loss.get_config()
-    teacher, student, labels = example(name)
-    np.testing.assert_array_equal(again(teacher, student, labels), loss(teacher, student, labels))
 
 
 @pytest.mark.slow
