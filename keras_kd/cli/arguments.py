@@ -55,6 +55,33 @@ def non_negative_float(text: str) -> float:
     return number
 
 
+def hint(text: str) -> tuple[str, str, float]:
+    """Parse a teacher's layer, a student's layer and a weight, separated by colons."""
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise argparse.ArgumentTypeError(
+            f"expected TEACHER_LAYER:STUDENT_LAYER, and perhaps :WEIGHT, not {text}"
+        )
+    return parts[0], parts[1], non_negative_float(parts[2]) if len(parts) > 2 else 1.0
+
+
+def names(text: str) -> list[str]:
+    """Parse names that are separated by commas."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, not {text}")
+    return found
+
+
+def _add_class_names(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--class-names",
+        type=names,
+        metavar="NAME,NAME,...",
+        help="names of the classes, by label (default: those of the data's folders, if any)",
+    )
+
+
 def _add_data(parser: argparse.ArgumentParser, required: bool, train: bool = True) -> None:
     """Add `--data` and the options that select its splits."""
     group = parser.add_argument_group("data")
@@ -103,6 +130,14 @@ def _add_distill(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="loss between the outputs of teacher and student, such as soft_targets, logits_mse, "
         "dist; may be repeated (default: soft_targets, for numbers logits_mse)",
+    )
+    group.add_argument(
+        "--hint",
+        action="append",
+        default=[],
+        type=hint,
+        metavar="TEACHER_LAYER:STUDENT_LAYER[:WEIGHT]",
+        help="also match a hidden layer (kd.losses.Hint); may be repeated (default weight: 1)",
     )
     group.add_argument(
         "--temperature",
@@ -171,6 +206,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         choices=["softmax", "sigmoid", "argmax"],
         help="operation to append to an output of logits (default: none)",
     )
+    _add_class_names(group)
     group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
     _add_task(parser)
 
@@ -228,6 +264,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
         help="learning curves of a model, as written by distill; may be repeated",
     )
     group.add_argument("--title", help="heading of the report")
+    _add_class_names(group)
     group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
     _add_task(parser)
 
@@ -327,5 +364,15 @@ examples:
 def add_command(parser: argparse.ArgumentParser, name: str) -> None:
     """Add the arguments of a command to its parser."""
     COMMANDS[name].add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--config",
+        metavar="FILE.toml",
+        help="read options from a file, such as epochs = 60; the command line comes first",
+    )
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print the result as JSON")
+    group.add_argument("--quiet", action="store_true", help="print no progress, only the result")
+    group.add_argument(
+        "--verbose", action="store_true", help="also print the messages of TensorFlow"
+    )
     parser.set_defaults(command=name, parser=parser)

@@ -77,7 +77,9 @@ def _load(
 
 
 def class_names_for(options: argparse.Namespace, model: keras.Model | None) -> list[str] | None:
-    """Return the names of the data's classes, if the model has one output with a unit for each."""
+    """Return the given names of classes, or the data's if the model's one output has as many."""
+    if options.class_names:
+        return options.class_names
     names = None if options.data is None else class_names(options.data)
     single = names and is_functional(model) and len(model.outputs) == 1
     return list(names) if single and model.outputs[0].shape[-1] == len(names) else None

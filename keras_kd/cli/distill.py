@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> Outcome:
     task = find_task(student, data.load_training_labels(options, student), options.outputs)
     hard = label_loss(student, train.element_spec[1], task, options.outputs)
     terms = terms or [_default_loss(task, options.temperature)]
+    terms += _make_hints(options.hint)
     distiller = _make_distiller(student, teacher, terms, task, options)
     steps = options.epochs * int(train.cardinality())
     optimizer = cosine_adam(options.learning_rate, steps)
@@ -85,6 +86,15 @@ def _make_losses(
     for holder in softened:
         holder.temperature = temperature
     return terms
+
+
+def _make_hints(hints: list[tuple[str, str, float]]) -> list[losses.DistillationLoss]:
+    """Return the losses of `--hint`; several have numbered names."""
+    numbers = [""] if len(hints) == 1 else [f"_{i + 1}" for i in range(len(hints))]
+    return [
+        losses.Hint(teacher, student, weight=weight, name=f"hint{number}")
+        for number, (teacher, student, weight) in zip(numbers, hints, strict=True)
+    ]
 
 
 def _default_loss(task: str, temperature: float | None) -> losses.DistillationLoss:

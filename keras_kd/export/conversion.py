@@ -23,6 +23,7 @@ from keras_kd.export.calibration import full_batches
 from keras_kd.files import read_json, write_json
 from keras_kd.litert.flatbuffer import rename_signatures
 from keras_kd.litert.process import describe_exit
+from keras_kd.models.native_output import hold_native_output
 
 #: Formats that need samples to determine the ranges of the activations.
 CALIBRATED = ("int8", "int16x8")
@@ -137,7 +138,8 @@ def _convert(model: Path, request: Request, samples: dict[str, np.ndarray] | Non
         warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         try:
-            content = converter.convert()
+            with hold_native_output(show_on=()):  # The error has the converter's message.
+                content = converter.convert()
         except Exception as error:  # The converter raises many types.
             raise ConversionError(str(error)) from error
     return rename_signatures(content, dict(zip(names, request.signatures, strict=True)))
@@ -179,13 +181,14 @@ def quantize_calibrated(content: bytes, request: Request, keep: Sequence[str]) -
     """
     dtype = tf.dtypes.as_dtype(request.io_dtype)
     try:
-        return mlir_quantize(
-            content,
-            disable_per_channel=not request.per_channel,
-            input_data_type=dtype,
-            output_data_type=dtype,
-            denylisted_nodes=list(keep) or None,
-        )
+        with hold_native_output(show_on=()):
+            return mlir_quantize(
+                content,
+                disable_per_channel=not request.per_channel,
+                input_data_type=dtype,
+                output_data_type=dtype,
+                denylisted_nodes=list(keep) or None,
+            )
     except Exception as error:  # The quantizer raises many types.
         raise ConversionError(str(error)) from error
 

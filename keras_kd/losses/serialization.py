@@ -49,8 +49,8 @@ def get(identifier: str | dict[str, Any] | DistillationLoss) -> DistillationLoss
     """Return a loss from a name, a configuration or a loss.
 
     Args:
-        identifier: A name in snake case such as `"soft_targets"` (the loss with default arguments),
-            the result of `serialize`, or a loss, which is returned unchanged.
+        identifier: A name such as `"soft_targets"` or `"SoftTargets"` (the loss with default
+            arguments), the result of `serialize`, or a loss, which is returned unchanged.
 
     Returns:
         A `DistillationLoss`.
@@ -105,6 +105,8 @@ def _by_name(name: str) -> DistillationLoss:
     # A class without a `call` of its own is a base class.
     losses = [c for c in _subclasses(DistillationLoss) if c.call is not DistillationLoss.call]
     classes = {snake_case(cls.__name__): cls for cls in losses}
+    by_class = {cls.__name__: own for own, cls in classes.items()}
+    name = by_class.get(name, name)
     if name not in classes:
         near = difflib.get_close_matches(name, classes, n=3, cutoff=0.4) or sorted(classes)
         raise ValueError(

@@ -14,7 +14,12 @@ from tests.datasets.image_files import write_images
 
 @pytest.fixture
 def options(tmp_path):
-    splits = {"train_split": "train", "test_split": None, "skip_unreadable": False}
+    splits = {
+        "train_split": "train",
+        "test_split": None,
+        "skip_unreadable": False,
+        "class_names": None,
+    }
     return argparse.Namespace(data=str(tmp_path / "mine"), **splits)
 
 
@@ -82,6 +87,8 @@ def test_images_by_class_are_resized_to_the_input_of_the_model(tmp_path, options
     assert data.class_names_for(options, model) == ["cat", "dog"]
     three = keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)])
     assert data.class_names_for(options, three) is None
+    options.class_names = ["a", "b", "c"]
+    assert data.class_names_for(options, three) == ["a", "b", "c"]
 
 
 def test_unreadable_files_are_skipped_if_the_option_says_so(tmp_path, options):

@@ -1,5 +1,6 @@
 """The command line: exit codes, messages, and help without Keras."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -21,7 +22,6 @@ DISTILL = "distill teacher.keras student.keras --data digits --out out --epochs 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "the following arguments are required: COMMAND"),
         ("destill a b", "invalid choice: 'destill'"),
         ("distill teacher.keras student.keras --data digits", "--out"),
         (f"{DISTILL} --epochs 0", "expected a whole number of at least 1, not 0"),
@@ -45,8 +45,31 @@ def test_invalid_arguments_exit_with_2_before_any_work(run, tmp_path, line, mess
     code, output, errors = run(line)
     assert code == (1 if message.startswith("Expected") else 2)
     assert message in errors
+    assert "usage:" not in errors
     assert output == ""
     assert models.files_in(tmp_path) == []
+
+
+def test_no_arguments_show_the_help(run):
+    code, output, _ = run("")
+    assert code == 0
+    assert output.startswith("usage: keras-kd")
+
+
+def test_messages_of_libraries_appear_only_on_request(model_files):
+    command = [sys.executable, "-m", "keras_kd.cli.main", "export", "--data", "digits"]
+    command += ["--quantization", "int8", str(model_files / "student.keras")]
+
+    def messages(option):
+        shown = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0", "PYTHONWARNINGS": "ignore"}
+        run = subprocess.run(
+            [*command, option], capture_output=True, text=True, check=True, env=shown
+        )
+        assert run.stdout.startswith("Wrote ")
+        return run.stderr
+
+    assert messages("--quiet") == ""
+    assert "cpu_feature_guard" in messages("--verbose")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,12 @@ from keras_kd import losses
 from tests import toy
 
 
+def test_a_loss_is_found_by_the_name_of_its_class_too():
+    for name in ("soft_targets", "SoftTargets"):
+        assert isinstance(losses.get(name), losses.SoftTargets)
+    assert isinstance(losses.get("WTTM"), losses.WTTM)
+
+
 def test_every_argument_is_in_the_configuration():
     changed = [
         losses.SoftTargets(3.0, "sigmoid", 0.5, "a", "b", "mine", "reverse"),
