@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-fast test-jax test-torch docs benchmarks-quick lint format install clean
+.PHONY: demo test test-fast test-jax test-torch docs benchmarks-quick package lint format install clean
 
 install: $(VENV)/installed
 
@@ -56,6 +56,14 @@ docs: install
 # Checks that each benchmark still runs.
 benchmarks-quick: install
 	$(BIN)/python -m benchmarks run all --quick
+
+# Builds the wheel and the sdist, and runs the README's example with the package of the wheel.
+package: install
+	rm -rf build/dist build/wheel
+	$(BIN)/python -m build --outdir build/dist .
+	$(BIN)/python -m twine check --strict build/dist/*
+	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel build/dist/*.whl
+	$(BIN)/python -P .ci/check_wheel.py build/wheel
 
 lint: install
 	$(BIN)/ruff format --check .
