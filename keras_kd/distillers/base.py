@@ -284,7 +284,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             outputs = self.objective.run_teachers(teacher_x, self._select_joined(joined, x))
             checked = self._teacher_values(outputs) if skips else {}
             with backend.after(backend.finite_assertions(checked, together=True)):
-                knowledge = self.objective.teach_before(outputs, labels.given, backend.replica_id())
+                knowledge = self.objective.teach_before(outputs, labels.given, x=x)
                 return self.commit(x, labels, sample_weight, view, knowledge)
 
     def read_labels(self, y: Any) -> Labels:

@@ -42,6 +42,7 @@ from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.shared_weights import check_shared_weights
 from keras_kd.teachers.teacher import Teacher, as_teachers, replicate_teacher
 from keras_kd.teachers.weighting import Weighting
+from keras_kd.training.backend import replica_id
 from keras_kd.training.label_checks import per_output, sample_weights
 from keras_kd.training.labels import only_classes
 
@@ -315,7 +316,7 @@ class DistillationObjective(Objective):
         return [member(x) for member in self.ensemble.members]
 
     def teach_before(
-        self, teacher_outputs: Any, y: Any, replica: Any = 0, training: bool = True
+        self, teacher_outputs: Any, y: Any, training: bool = True, x: Any = None
     ) -> Knowledge | None:
         """Weight the teachers, add noise and combine, as configured."""
         if self.during or not self.active:
@@ -325,7 +326,7 @@ class DistillationObjective(Objective):
         at = self.ensemble.weighting_tap
         named = [student_tap(t).name for t in self.terms if t.on_logits and teacher_tap(t) == at]
         labels = labels_at(self.student, named[0] if named else None, y)
-        return self.ensemble.combine_outputs(teacher_outputs, labels, replica, training)
+        return self.ensemble.combine_outputs(teacher_outputs, labels, replica_id(), training, x)
 
     def teach_during(
         self, student_outputs: Any, y: Any, replica: Any = 0, training: bool = True

@@ -105,7 +105,7 @@ class Evaluation(KerasInterface):
         if self.compiled_loss_fn is not None or self._why_no_targets(joined is not None):
             return self(x, training=False), None, None
         outputs = self.objective.run_teachers(x, self._select_joined(joined, x))
-        knowledge = self.objective.teach_before(outputs, labels.given, backend.replica_id(), False)
+        knowledge = self.objective.teach_before(outputs, labels.given, False, x)
         y_pred, taps = self.objective.student.for_inference()(x)
         if knowledge is None:
             knowledge = self.objective.teach_during(taps, labels.given, backend.replica_id(), False)

@@ -135,7 +135,7 @@ class MutualObjective(Objective):
                 for member, taps in zip(objective.ensemble.members, others, strict=True)
             ]
             labels = self._of_student(i, y)
-            knowledge.append(objective.teach_before(targets, labels, replica, training))
+            knowledge.append(objective.teach_before(targets, labels, training))
         return knowledge
 
     def term(

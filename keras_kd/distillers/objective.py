@@ -64,9 +64,9 @@ class Objective(keras.layers.Layer):
         """Return each frozen teacher's outputs by tap, or `None` if there are no teachers."""
 
     def teach_before(
-        self, teacher_outputs: Any, y: Any, replica: Any = 0, training: bool = True
+        self, teacher_outputs: Any, y: Any, training: bool = True, x: Any = None
     ) -> Any:
-        """Return the targets from the outputs of the frozen teachers, or `None`."""
+        """Return the targets from the outputs of the frozen teachers for x, or `None`."""
 
     def teach_during(
         self, student_outputs: Any, y: Any, replica: Any = 0, training: bool = True

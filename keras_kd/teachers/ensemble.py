@@ -14,9 +14,11 @@ from keras_kd.teachers.class_map import ClassMap
 from keras_kd.teachers.knowledge import Knowledge, locate_teacher_outputs
 from keras_kd.teachers.member import Member, as_two_classes
 from keras_kd.teachers.noise import LogitNoise
-from keras_kd.teachers.weighting import Fixed, Uniform, Weighting
+from keras_kd.teachers.weighting import ByGroup, Fixed, Uniform, Weighting
 from keras_kd.training.labels import UNLABELED, class_indices
 
+# Weightings that do not depend on the teacher outputs.
+_CONSTANT = (Uniform, Fixed, ByGroup)
 #: What is averaged over several teachers.
 COMBINE = ("losses", "probabilities", "logits")
 
@@ -60,7 +62,7 @@ class Ensemble:
         #: The tap whose logits determine the weights: the first one of logits, else the output.
         self.weighting_tap = next((tap for tap in taps if tap.logits), Tap(None, logits=True))
         #: Whether the weights depend on the teacher outputs.
-        self._adaptive = len(self.teachers) > 1 and not isinstance(self.weighting, (Uniform, Fixed))
+        self._adaptive = len(self.teachers) > 1 and not isinstance(self.weighting, _CONSTANT)
         watched = [*taps, self.weighting_tap] if self._adaptive else list(taps)
         #: By tap of logits, whether they are read as those of a `"softmax"` or a `"sigmoid"`.
         self._read_as: dict[Tap, str] = {}
@@ -84,7 +86,8 @@ class Ensemble:
 
     def __call__(self, x: Any, labels: Any = None, replica: Any = 0) -> Knowledge:
         """Run each teacher once."""
-        return self.combine_outputs([member(x) for member in self.members], labels, replica)
+        outputs = [member(x) for member in self.members]
+        return self.combine_outputs(outputs, labels, replica, x=x)
 
     def combine_outputs(
         self,
@@ -92,6 +95,7 @@ class Ensemble:
         labels: Any = None,
         replica: Any = 0,
         training: bool = True,
+        x: Any = None,
     ) -> Knowledge:
         """Weight, perturb and combine teacher outputs, live or from a cache.
 
@@ -100,10 +104,11 @@ class Ensemble:
             labels: As in `__call__`.
             replica: As in `__call__`.
             training: Whether the noise is added. Defaults to `True`.
+            x: The batch, for a weighting that reads the inputs. Defaults to `None`.
         """
         pairs = zip(self.members, teacher_outputs, strict=True)
         teacher_outputs = [member.convert(outputs) for member, outputs in pairs]
-        weights = self._compute_weights(teacher_outputs, labels)
+        weights = self._compute_weights(teacher_outputs, labels, x)
         unmasked = self._unmasked(teacher_outputs) if self._adaptive else ()
         if self.noise is not None and training:
             teacher_outputs = [self._add_noise(outputs, replica) for outputs in teacher_outputs]
@@ -184,7 +189,9 @@ class Ensemble:
         pairs = zip(self.teachers, teacher_outputs, strict=True)
         return tuple(one.name for one, out in pairs if get_mask(out[self.weighting_tap]) is None)
 
-    def _compute_weights(self, teacher_outputs: Sequence[dict[Tap, Any]], labels: Any) -> Any:
+    def _compute_weights(
+        self, teacher_outputs: Sequence[dict[Tap, Any]], labels: Any, x: Any
+    ) -> Any:
         if len(teacher_outputs) < 2:
             return None
         if self._adaptive:
@@ -199,6 +206,8 @@ class Ensemble:
         if self._merges_classes and labels is not None:
             mask = get_mask(teacher_outputs[0].get(self.weighting_tap))
             kept = self._know_labels(labels, kept, mask)
+        if isinstance(self.weighting, ByGroup):
+            return self.weighting.select(x, kept)
         return self.weighting.call(None, labels, kept)
 
     def _know_labels(self, labels: Any, kept: Any, mask: Any) -> Any:

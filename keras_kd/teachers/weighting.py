@@ -9,6 +9,7 @@ from keras import ops
 from keras_kd.files import text_fields
 from keras_kd.losses.distillation_loss import at_least_float32
 from keras_kd.models.keras_compat import get_mask
+from keras_kd.training import backend
 from keras_kd.training.labels import class_indices
 
 
@@ -123,6 +124,76 @@ class Fixed(Weighting):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {"weights": self.weights}
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class ByGroup(Weighting):
+    """Each sample learns from one teacher, the one of its group: specialists teach one student.
+
+    The group of a sample is a number in the inputs, under a key that no model needs: 0 for the
+    first teacher. Each teacher has all of the student's classes or, with `kd.Teacher(classes=...)`,
+    some of them; a teacher without the class of a sample's label does not teach it. All teachers
+    run on the whole batch.
+
+    Args:
+        key: Key of the numbers in the dictionary of inputs. Defaults to `"teacher_id"`.
+
+    Raises:
+        ValueError: If there are fewer than two teachers; in training, if the inputs lack the key,
+            or a number is not that of a teacher.
+
+    Example:
+        >>> distiller = kd.Distiller(student, [day, night], weighting=kd.weighting.ByGroup())
+        >>> distiller.fit({"image": images, "teacher_id": is_night}, labels)
+    """
+
+    def __init__(self, key: str = "teacher_id") -> None:
+        self.key = key
+
+    def select(self, x: Any, kept: Any) -> Any:
+        """Compute the weights: 1 for the teacher of a sample's group if it is kept, else 0.
+
+        Args:
+            x: The batch, a dictionary with the key.
+            kept: As in `call`.
+        """
+        if not isinstance(x, dict) or self.key not in x:
+            found = sorted(x) if isinstance(x, dict) else f"inputs of type {type(x).__name__}"
+            raise ValueError(
+                f"ByGroup reads the teacher of each sample from the inputs, a dictionary with the "
+                f"key '{self.key}'. Received: {found}"
+            )
+        groups = ops.convert_to_tensor(x[self.key])
+        if "int" not in keras.backend.standardize_dtype(groups.dtype):
+            raise ValueError(
+                f"ByGroup: the numbers of the teachers, '{self.key}' in the inputs, must be "
+                f"integers from 0. Received: {groups.dtype}"
+            )
+        groups, teachers = ops.cast(ops.reshape(groups, (-1,)), "int32"), kept.shape[0]
+        known = ops.logical_and(groups >= 0, groups < teachers)
+        message = f"ByGroup: '{self.key}' in the inputs must be from 0 to {teachers - 1}."
+        with backend.after(backend.assertion(ops.all(known), message)):
+            chosen = ops.one_hot(groups, teachers, axis=0, dtype=kept.dtype)
+            # XLA drops assertions; a loss of NaN is not mistaken for a good one.
+            return ops.where(known, chosen * kept, ops.full_like(kept, float("nan")))
+
+    def call(self, teacher_logits: Any, labels: Any, kept: Any) -> Any:
+        """Reject a call without inputs; see `select`."""
+        raise ValueError(
+            "ByGroup reads the inputs, so it works in a Distiller and not within another weighting."
+        )
+
+    def check(self, teachers: int) -> None:
+        """Raise a `ValueError` if there are not several teachers."""
+        if teachers < 2:
+            raise ValueError(
+                "ByGroup chooses one of several teachers for each sample. Received: "
+                f"{teachers} teacher"
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {"key": self.key}
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

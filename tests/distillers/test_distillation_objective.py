@@ -518,3 +518,34 @@ def test_models_and_losses_that_do_not_match_are_rejected(build, sentence):
 def test_a_loss_of_the_wrong_type_is_rejected():
     with pytest.raises(TypeError, match="A distillation loss must be"):
         objective(losses=keras.losses.KLDivergence())
+
+
+@pytest.mark.parametrize("combine", ["losses", "probabilities", "logits"])
+def test_each_group_of_samples_learns_from_its_own_teacher(combine):
+    teachers = [toy.named(f"t{i}", seed=i) for i in (1, 2, 3)]
+    student, loss = toy.named("student", seed=4), SOFT(2.0)
+    x, y = toy.pairs(8)
+    x, image = {"image": x["image"]}, {"image": x["image"]}
+    x["teacher_id"] = np.array([0, 1, 2, 0, 1, 2, 2, 2])
+    values = [
+        float(loss(teachers[k](image)[i : i + 1], student(image)[i : i + 1])[0])
+        for i, k in enumerate(x["teacher_id"])
+    ]
+    model = kd.Distiller(student, teachers, loss, weighting=kd.weighting.ByGroup(), combine=combine)
+    model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss(), run_eagerly=True)
+    logs = model.fit(x, y, batch_size=8, verbose=0).history
+    np.testing.assert_allclose(logs["soft_targets"][0], np.mean(values), rtol=1e-4)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_group_without_a_teacher_is_rejected_in_the_compiled_step_too(jit_compile):
+    teachers = [toy.named(f"t{i}", seed=i) for i in (1, 2)]
+    model = kd.Distiller(toy.named("student"), teachers, SOFT(), weighting=kd.weighting.ByGroup())
+    model.compile("sgd", toy.sparse_loss(), jit_compile=jit_compile)
+    x, y = toy.pairs(8)
+    x["teacher_id"] = np.arange(8) % 3
+    if jit_compile:
+        assert np.isnan(model.fit(x, y, verbose=0).history["loss"]).all()
+        return
+    with pytest.raises(ValueError, match="'teacher_id' in the inputs must be from 0 to 1"):
+        model.fit(x, y, verbose=0)

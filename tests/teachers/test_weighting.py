@@ -19,6 +19,34 @@ WEIGHTINGS = [
 ]
 
 
+GROUPS = np.array([0, 2, 1, 0])
+
+
+def test_the_teacher_of_a_group_has_the_whole_weight():
+    weighting, kept = kd.weighting.ByGroup("who"), np.ones((3, 4), "float32")
+    expected = np.eye(3)[GROUPS].T
+    for groups in (GROUPS, GROUPS[:, None], GROUPS.astype("uint8")):
+        np.testing.assert_array_equal(weighting.select({"who": groups}, kept), expected)
+    kept[2, 1] = 0
+    np.testing.assert_array_equal(weighting.select({"who": GROUPS}, kept), expected * kept)
+    again = kd.weighting.ByGroup.from_config(weighting.get_config())
+    assert again.key == "who"
+
+
+def test_groups_must_be_numbers_of_teachers_in_the_inputs():
+    weighting, kept = kd.weighting.ByGroup(), np.ones((2, 4), "float32")
+    with pytest.raises(ValueError, match=r"key 'teacher_id'. Received: \['image'\]"):
+        weighting.select({"image": GROUPS}, kept)
+    with pytest.raises(ValueError, match="must be integers from 0. Received: .*float64"):
+        weighting.select({"teacher_id": GROUPS / 2}, kept)
+    with pytest.raises(Exception, match="'teacher_id' in the inputs must be from 0 to 1"):
+        weighting.select({"teacher_id": GROUPS}, kept)
+    with pytest.raises(ValueError, match="chooses one of several teachers.*Received: 1 teacher"):
+        weighting.check(1)
+    with pytest.raises(ValueError, match="works in a Distiller and not within another weighting"):
+        kd.weighting.Screening(keep=1, then=weighting)(logits(), None)
+
+
 def golden(which):
     with np.load(f"tests/golden/golden_{which}.npz") as file:
         return {name: file[name] for name in file.files}
