@@ -2,8 +2,6 @@
 
 import argparse
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 #: Formats of `kd.export.to_tflite`, repeated here because importing them imports TensorFlow.
@@ -52,6 +50,14 @@ def non_negative_float(text: str) -> float:
     number = float(text)
     if not (math.isfinite(number) and number >= 0):
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, not {text}")
+    return number
+
+
+def sparsity(text: str) -> float:
+    """Parse a number from 0 to below 1."""
+    number = float(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, not {text}")
     return number
 
 
@@ -118,7 +124,8 @@ def _add_task(parser: argparse.ArgumentParser, ignore: bool = True) -> None:
         )
 
 
-def _add_distill(parser: argparse.ArgumentParser) -> None:
+def add_distill(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `distill`."""
     parser.add_argument("teacher", metavar="TEACHER.keras", help="a trained model")
     parser.add_argument("student", metavar="STUDENT.keras", help="a built model, trained or not")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="output folder")
@@ -151,23 +158,65 @@ def _add_distill(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHT",
         help="weight of the loss on the labels; 0 trains from the teacher alone (default: 0.5)",
     )
-    group.add_argument("--epochs", type=positive_int, default=30, help="(default: 30)")
-    group.add_argument("--batch-size", type=positive_int, default=128, help="(default: 128)")
-    group.add_argument(
-        "--learning-rate",
-        type=positive_float,
-        default=5e-3,
-        metavar="RATE",
-        help="initial learning rate (default: 0.005)",
-    )
-    group.add_argument(
-        "--seed", type=int, default=0, help="seed of the sample order and dropout (default: 0)"
-    )
+    _add_schedule(group, epochs=30, rate=5e-3)
     group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
     _add_task(parser, ignore=False)
 
 
-def _add_export(parser: argparse.ArgumentParser) -> None:
+def _add_fine_tuning(parser: argparse.ArgumentParser) -> None:
+    """Add what the commands share that train a student further."""
+    parser.add_argument("model", metavar="STUDENT.keras", help="a trained model")
+    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="output file")
+    _add_data(parser, required=True)
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--teacher",
+        metavar="TEACHER.keras",
+        help="a model that goes on teaching (default: none, the labels alone)",
+    )
+    _add_schedule(group, epochs=10, rate=1e-3)
+    group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
+    _add_task(parser, ignore=False)
+
+
+def add_prune(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `prune`."""
+    _add_fine_tuning(parser)
+    parser.add_argument(
+        "--sparsity",
+        type=sparsity,
+        default=0.8,
+        metavar="SHARE",
+        help="share of each kernel that becomes zero, from 0 to below 1 (default: 0.8)",
+    )
+
+
+def add_quantize_aware(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `quantize-aware`."""
+    _add_fine_tuning(parser)
+    parser.add_argument(
+        "--bits", type=int, choices=[4, 8], default=8, help="bits of a weight (default: 8)"
+    )
+
+
+def _add_schedule(group: argparse._ArgumentGroup, epochs: int, rate: float) -> None:
+    """Add the options of a training with Adam."""
+    group.add_argument("--epochs", type=positive_int, default=epochs, help=f"(default: {epochs})")
+    group.add_argument("--batch-size", type=positive_int, default=128, help="(default: 128)")
+    group.add_argument(
+        "--learning-rate",
+        type=positive_float,
+        default=rate,
+        metavar="RATE",
+        help=f"initial learning rate (default: {rate:g})",
+    )
+    group.add_argument(
+        "--seed", type=int, default=0, help="seed of the sample order and dropout (default: 0)"
+    )
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `export`."""
     parser.add_argument("model", metavar="MODEL.keras", help="a trained model")
     parser.add_argument(
         "--quantization",
@@ -211,7 +260,8 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     _add_task(parser)
 
 
-def _add_benchmark(parser: argparse.ArgumentParser) -> None:
+def add_benchmark(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `benchmark`."""
     parser.add_argument("file", metavar="FILE.tflite", help="a .tflite file from any converter")
     parser.add_argument(
         "--runs", type=positive_int, default=200, help="number of timed runs (default: 200)"
@@ -233,7 +283,8 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_report(parser: argparse.ArgumentParser) -> None:
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `report`."""
     parser.add_argument(
         "models",
         metavar="[NAME=]FILE",
@@ -269,7 +320,8 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     _add_task(parser)
 
 
-def _add_demo(parser: argparse.ArgumentParser) -> None:
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `demo`."""
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -283,96 +335,3 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         default=100,
         help="epochs of the student; the teacher trains for at most 30 (default: 100)",
     )
-
-
-@dataclass(frozen=True)
-class Command:
-    """Help and arguments of one command; the module of its name contains `run`."""
-
-    summary: str
-    description: str
-    examples: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-
-
-COMMANDS = {
-    "distill": Command(
-        "train a student from a teacher",
-        """\
-Train the student in STUDENT.keras from the teacher in TEACHER.keras and from the labels, with Adam
-and a learning rate that decays to zero. Write student.keras and history.json to DIR.""",
-        """\
-examples:
-  keras-kd distill teacher.keras student.keras --data digits --out distilled
-  keras-kd distill teacher.keras student.keras --data fashion_mnist --out distilled \\
-      --epochs 60 --learning-rate 0.01 --temperature 4
-  keras-kd distill teacher.keras student.keras --data ./mine --out distilled \\
-      --loss logits_mse --student-loss-weight 0""",
-        _add_distill,
-    ),
-    "export": Command(
-        "write a verified .tflite file",
-        """\
-Convert MODEL.keras to a .tflite file for LiteRT and compare the file with the model on the test
-split. The file is written only if it passes.""",
-        """\
-examples:
-  keras-kd export student.keras --quantization int8 --data digits
-  keras-kd export student.keras --quantization best --objective size --data digits
-  keras-kd export student.keras --quantization float16 --out half.tflite""",
-        _add_export,
-    ),
-    "benchmark": Command(
-        "measure the latency of a .tflite file",
-        """\
-Measure the latency and the memory of FILE.tflite in LiteRT, in a separate process, and count its
-parameters and operations. Differences smaller than the noise are not significant.""",
-        """\
-examples:
-  keras-kd benchmark student.tflite
-  keras-kd benchmark student.tflite --threads 1 2 4 --xnnpack on off --json""",
-        _add_benchmark,
-    ),
-    "report": Command(
-        "compare models and files on one page",
-        """\
-Compare .keras and .tflite files on the test split and write one page: a single HTML file that needs
-no network, or Markdown or JSON. The first model is the teacher, the last one the student.""",
-        """\
-examples:
-  keras-kd report teacher.keras student.keras student.tflite --data digits --out report.html
-  keras-kd report teacher=big.keras int8=small.tflite --data digits --out report.md
-  keras-kd report teacher.keras student=distilled/student.keras --data digits \\
-      --history student=distilled/history.json""",
-        _add_report,
-    ),
-    "demo": Command(
-        "run all steps on handwritten digits, in about a minute",
-        """\
-Train a teacher on the handwritten digits of scikit-learn, then a small student on 300 of them: once
-from the labels alone, and once with distill, export and report. Prints each command. Takes about a
-minute and needs no network.""",
-        """\
-examples:
-  keras-kd demo
-  keras-kd demo --out tried --epochs 30""",
-        _add_demo,
-    ),
-}
-
-
-def add_command(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add the arguments of a command to its parser."""
-    COMMANDS[name].add_arguments(parser)
-    parser.add_argument(
-        "--config",
-        metavar="FILE.toml",
-        help="read options from a file, such as epochs = 60; the command line comes first",
-    )
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="print the result as JSON")
-    group.add_argument("--quiet", action="store_true", help="print no progress, only the result")
-    group.add_argument(
-        "--verbose", action="store_true", help="also print the messages of TensorFlow"
-    )
-    parser.set_defaults(command=name, parser=parser)

@@ -11,7 +11,7 @@ from keras import layers
 
 from keras_kd import datasets
 from keras_kd.cli import distill, export, report
-from keras_kd.cli.arguments import add_command
+from keras_kd.cli.commands import add_command
 from keras_kd.cli.output import Outcome
 
 _IMAGES = 300

@@ -1,4 +1,4 @@
-"""The command line `keras-kd`: distill, export, benchmark, report, demo.
+"""The command line `keras-kd`: distill, prune, quantize-aware, export, benchmark, report, demo.
 
 Progress and errors go to standard error, results to standard output. Exit codes: 0 for success, 1
 for an error (a file that cannot be read, a model that does not match the data, an export that
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from keras_kd.cli.arguments import COMMANDS, add_command
+from keras_kd.cli.commands import COMMANDS, add_command
 from keras_kd.cli.config import expand_config
 from keras_kd.cli.output import UsageError, replace_non_finite
 from keras_kd.models.native_output import hold_native_output
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _output_of_libraries(options):
             # Imported here: commands import TensorFlow, which takes seconds.
-            command = importlib.import_module(f"keras_kd.cli.{options.command}")
+            command = importlib.import_module(f"keras_kd.cli.{options.command.replace('-', '_')}")
             outcome = command.run(options)
     except UsageError as error:
         options.parser.error(str(error))

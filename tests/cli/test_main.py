@@ -34,6 +34,9 @@ DISTILL = "distill teacher.keras student.keras --data digits --out out --epochs 
         ("export teacher.keras --objective size", "needs --quantization best"),
         ("export teacher.keras --quantization int7", "invalid choice: 'int7'"),
         ("benchmark teacher.tflite --threads 0", "at least 1, not 0"),
+        ("prune teacher.keras --data digits --out p.keras --sparsity 1", "below 1, not 1"),
+        ("prune teacher.keras --data digits --out teacher.keras", "would overwrite an input"),
+        ("quantize-aware teacher.keras --data digits --out a.keras --bits 3", "invalid choice"),
         ("report a=teacher.keras a=student.keras --data digits", "the name 'a' is repeated"),
         (
             "report teacher.keras student.keras --data digits --history s=student.keras",
@@ -134,7 +137,7 @@ def test_help_imports_neither_keras_nor_tensorflow(words):
     command = [sys.executable, "-X", "importtime", "-m", "keras_kd.cli.main", *words]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = re.findall(r"\| +([\w.]+)$", result.stderr, re.MULTILINE)
-    assert "keras_kd.cli.arguments" in imported
+    assert "keras_kd.cli.commands" in imported
     assert not {"keras", "tensorflow", "numpy"} & set(imported)
     assert result.stdout.startswith(kd.__version__ if words == ["--version"] else "usage: keras-kd")
 

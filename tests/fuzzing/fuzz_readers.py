@@ -172,9 +172,7 @@ class CommandLines:
 
     def read(self, seed):
         rng = np.random.default_rng(seed)
-        command = rng.choice(
-            [*COMMANDS, "nothing", ""], p=[0.22, 0.22, 0.22, 0.22, 0.04, 0.04, 0.04]
-        )
+        command = rng.choice([*COMMANDS, "nothing", ""], p=[*[0.15] * 6, 0.04, 0.03, 0.03])
         words = [*rng.choice(self.VALUES, rng.integers(4))]
         for option in rng.choice(self.OPTIONS, rng.integers(5)):
             words += [option, *rng.choice(self.VALUES, rng.integers(2))]
