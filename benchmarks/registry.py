@@ -37,6 +37,7 @@ MODULES = {
     "self_distillation": "benchmarks.accuracy.self_distillation",
     "shrink": "benchmarks.export.shrink",
     "shrink_architectures": "benchmarks.export.shrink_architectures",
+    "shrink_bytes": "benchmarks.export.shrink_bytes",
     "soak": "benchmarks.robustness.soak",
     "step_cost": "benchmarks.speed.step_cost",
     "teacher_class_camvid": "benchmarks.teacher_class.camvid",
