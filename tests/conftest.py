@@ -31,6 +31,7 @@ def pytest_configure(config):
     gc.disable()  # Until everything is imported.
     _run_kernels_directly()
     _iterate_untuned()
+    _keep_graphs_as_they_are()
 
 
 def _run_kernels_directly():
@@ -59,6 +60,16 @@ def _iterate_untuned():
         return iterate(dataset.with_options(options))
 
     tf.data.Dataset.__iter__ = iterate_untuned
+
+
+def _keep_graphs_as_they_are():
+    """Leave out the optimization of graphs, which takes longer than the few steps of a test.
+
+    Child processes, the demo and the benchmarks run with it.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def pytest_collection_modifyitems(items):
