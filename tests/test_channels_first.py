@@ -48,7 +48,7 @@ def hard(layout, from_logits=True):
 LOSSES = [
     kd.losses.SoftTargets(2.0),
     kd.losses.SoftTargets(2.0, activation="sigmoid"),
-    kd.losses.LogitsMSE(),
+    kd.losses.OutputsMSE(),
     kd.losses.DecoupledKD(),
     kd.losses.NormalizedKD(),
     kd.losses.DIST(),
@@ -129,7 +129,7 @@ def test_labels_and_weights_of_pixels_apply_to_them(labels, weights):
 
 
 def test_a_softmax_over_the_channels_is_the_head():
-    given = {"losses": [kd.losses.SoftTargets(), kd.losses.LogitsMSE()], "softmax": True}
+    given = {"losses": [kd.losses.SoftTargets(), kd.losses.OutputsMSE()], "softmax": True}
     first, last = (one_step(student_layout=layout, **given) for layout in (FIRST, LAST))
     assert_equal(first, last)
     plain = one_step(given["losses"], FIRST)
@@ -311,7 +311,7 @@ def test_maps_of_a_model_that_cannot_be_read_are_rejected():
     model = Opaque()
     model(images(FIRST))
     with pytest.raises(ValueError, match="channels at the output of 'opaque' is not known"):
-        kd.Distiller(model, model, kd.losses.LogitsMSE(), student_outputs="logits")
+        kd.Distiller(model, model, kd.losses.OutputsMSE(), student_outputs="logits")
 
 
 def test_scores_and_answers_of_a_map_need_the_classes_on_the_last_axis(tmp_path):

@@ -190,8 +190,8 @@ def soft_targets(problem, folder):
 
 
 @reads()
-def logits_mse(problem, folder):
-    found, student, (teacher,) = distilled(problem, kd.losses.LogitsMSE())
+def outputs_mse(problem, folder):
+    found, student, (teacher,) = distilled(problem, kd.losses.OutputsMSE())
     return found, ((teacher - student) ** 2).mean()
 
 
@@ -408,7 +408,7 @@ def distill_chain(problem, folder):
     )
     history = result.histories["model_2"].history
     teacher, student = (problem.scores(model) for model in models)
-    name = "logits_mse" if problem.task == "values" else "soft_targets"
+    name = "outputs_mse" if problem.task == "values" else "soft_targets"
     return history[name][0], problem.divergence(teacher, student).mean()
 
 

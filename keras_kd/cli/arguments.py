@@ -135,8 +135,8 @@ def add_distill(parser: argparse.ArgumentParser) -> None:
         "--loss",
         action="append",
         metavar="NAME",
-        help="loss between the outputs of teacher and student, such as soft_targets, logits_mse, "
-        "dist; may be repeated (default: soft_targets, for numbers logits_mse)",
+        help="loss between the outputs of teacher and student, such as soft_targets, outputs_mse, "
+        "dist; may be repeated (default: soft_targets, for numbers outputs_mse)",
     )
     group.add_argument(
         "--hint",

@@ -29,7 +29,7 @@ examples:
   keras-kd distill teacher.keras student.keras --data fashion_mnist --out distilled \\
       --epochs 60 --learning-rate 0.01 --temperature 4
   keras-kd distill teacher.keras student.keras --data ./mine --out distilled \\
-      --loss logits_mse --student-loss-weight 0""",
+      --loss outputs_mse --student-loss-weight 0""",
         arguments.add_distill,
     ),
     "prune": Command(

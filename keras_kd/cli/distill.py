@@ -107,9 +107,9 @@ def _default_loss(task: str, temperature: float | None) -> losses.DistillationLo
         if temperature is not None:
             raise UsageError(
                 "--temperature is for classes and yes-or-no labels; the outputs are numbers "
-                "(regression), whose loss logits_mse has none"
+                "(regression), whose loss outputs_mse has none"
             )
-        return losses.LogitsMSE()
+        return losses.OutputsMSE()
     loss = losses.SoftTargets(activation="softmax" if task == "classes" else "sigmoid")
     if temperature is not None:
         loss.temperature = temperature

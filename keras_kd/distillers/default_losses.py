@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.losses import DistillationLoss, LogitsMSE, SoftTargets
+from keras_kd.losses import DistillationLoss, OutputsMSE, SoftTargets
 from keras_kd.losses import get as get_loss
 from keras_kd.models.graph import is_graph
 from keras_kd.models.output_evidence import compiled_losses
@@ -16,7 +16,7 @@ from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.output_teachers import OutputTeachers
 from keras_kd.teachers.teacher import as_teachers
 
-_NAMES = {SoftTargets: "soft_targets", LogitsMSE: "logits_mse"}
+_NAMES = {SoftTargets: "soft_targets", OutputsMSE: "outputs_mse"}
 
 
 def as_losses(
@@ -102,12 +102,12 @@ def loss_for_task(loss: DistillationLoss, task: str | None) -> DistillationLoss:
     """Return a loss on logits for a task.
 
     A default becomes the loss of the task: `SoftTargets` for classes, a yes-or-no question or
-    labels, and `LogitsMSE` for values. Any other loss learns the task, or refuses it.
+    labels, and `OutputsMSE` for values. Any other loss learns the task, or refuses it.
 
     Raises:
         ValueError: If the loss is not for the task.
     """
-    kind = LogitsMSE if task == "values" else SoftTargets
+    kind = OutputsMSE if task == "values" else SoftTargets
     if loss.is_default and type(loss) is not kind:
         taps = {"teacher_tap": loss.teacher_tap, "student_tap": loss.student_tap}
         name = loss.name.replace(_NAMES[type(loss)], _NAMES[kind], 1)
@@ -133,7 +133,7 @@ def _check_not_squashed(evidence: Evidence) -> None:
         raise ValueError(
             f"The compiled loss of the output '{evidence.name}' is for numbers (regression), and "
             f"the output ends in a softmax or sigmoid. Received: {evidence.heads} (student, "
-            "teachers). Pass `losses=kd.losses.LogitsMSE()`, which compares the values before the "
+            "teachers). Pass `losses=kd.losses.OutputsMSE()`, which compares the values before the "
             "activation; to compare those after it declare student_outputs='values' and "
             "kd.Teacher(model, outputs='values')."
         )

@@ -60,7 +60,7 @@ class Distiller(BaseDistiller):
             one of them.
         losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to `None`,
             a loss for each output by its task, which `compile` decides: `kd.losses.SoftTargets()`
-            for classes, a yes-or-no question or labels, `kd.losses.LogitsMSE()` for a regression.
+            for classes, a yes-or-no question or labels, `kd.losses.OutputsMSE()` for a regression.
             Several outputs learn the teacher's outputs of the same names; `summary()` lists the
             losses.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `0.5`.

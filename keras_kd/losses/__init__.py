@@ -1,6 +1,8 @@
 """Distillation losses: one file per loss, all subclasses of `DistillationLoss`."""
 
+from keras_kd.losses.attention_scores import AttentionScores as AttentionScores
 from keras_kd.losses.attention_transfer import AttentionTransfer as AttentionTransfer
+from keras_kd.losses.bounded_regression import BoundedRegression as BoundedRegression
 from keras_kd.losses.channel_wise import ChannelWise as ChannelWise
 from keras_kd.losses.chunk_mimicry import ChunkMimicry as ChunkMimicry
 from keras_kd.losses.contrastive_representation import (
@@ -16,6 +18,7 @@ from keras_kd.losses.masked_generation import MaskedGeneration as MaskedGenerati
 from keras_kd.losses.multi_temperature import MultiTemperature as MultiTemperature
 from keras_kd.losses.neuron_selectivity import NeuronSelectivity as NeuronSelectivity
 from keras_kd.losses.normalized_kd import NormalizedKD as NormalizedKD
+from keras_kd.losses.outputs_mse import OutputsMSE as OutputsMSE
 from keras_kd.losses.pearson_features import PearsonFeatures as PearsonFeatures
 from keras_kd.losses.probabilistic_transfer import ProbabilisticTransfer as ProbabilisticTransfer
 from keras_kd.losses.relational_kd import RelationalKD as RelationalKD

@@ -44,7 +44,7 @@ class ChannelWise(MapLoss):
         >>> kd.losses.ChannelWise("block3_out", "stage2_relu", weight=50.0)
 
     Reference:
-        Shu et al. 2021, arXiv:2011.13256, equations 3 to 5.
+        Shu et al. 2021, arXiv:2011.13256, section 3.2.
     """
 
     temperature = Hyperparameter(exclusive=True)

@@ -252,7 +252,7 @@ class DistillationLoss(keras.layers.Layer):
         if self.tasks == ("classes",) and (activation == "sigmoid" or shape[-1] == 1):
             raise ValueError(
                 f"{type(self).__name__} needs mutually exclusive classes: a softmax over two "
-                "classes or more. SoftTargets and LogitsMSE support binary outputs. Received: a "
+                "classes or more. SoftTargets and OutputsMSE support binary outputs. Received: a "
                 f"teacher's output of shape {shape}, activation={activation!r}"
             )
 
@@ -281,7 +281,7 @@ class DistillationLoss(keras.layers.Layer):
             meant = " or ".join(MEANINGS[one] for one in self.tasks)
             raise ValueError(
                 f"{type(self).__name__} ('{self.name}') is for {meant}, but its output is "
-                f"{MEANINGS[task]}. Pass other `losses`, such as kd.losses.LogitsMSE() for a "
+                f"{MEANINGS[task]}. Pass other `losses`, such as kd.losses.OutputsMSE() for a "
                 "regression or kd.losses.SoftTargets(activation='sigmoid') for labels; or declare "
                 "`outputs=` of kd.Teacher and `student_outputs=`. The task follows from them, "
                 f"from the compiled loss and from the activation of the output. Received: {task!r}"
@@ -314,7 +314,7 @@ def at_least_float32(x: Any) -> Any:
 
 
 def snake_case(name: str) -> str:
-    """Convert `SoftTargets` to `soft_targets` and `LogitsMSE` to `logits_mse`."""
+    """Convert `SoftTargets` to `soft_targets` and `OutputsMSE` to `outputs_mse`."""
     name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
     return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
 

@@ -49,7 +49,7 @@ class MaskedGeneration(MapLoss):
         >>> kd.losses.MaskedGeneration("conv5", "conv4", ratio=0.15, mask="channels", weight=7e-5)
 
     Reference:
-        Yang et al. 2022, arXiv:2205.01529, equations 2 to 5.
+        Yang et al. 2022, arXiv:2205.01529, section 3.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class MultiTemperature(DistillationLoss):
         >>> loss(teacher_logits, student_logits)  # (batch,)
 
     Reference:
-        Jin, Wang and Lin 2023, "Multi-level logit distillation", CVPR, equations 3 to 9.
+        Jin, Wang and Lin 2023, "Multi-level logit distillation", CVPR, section 3.
     """
 
     tasks = ("classes",)

@@ -40,7 +40,7 @@ class PearsonFeatures(MapLoss):
         >>> kd.losses.PearsonFeatures("fpn_p3", "fpn_p3", weight=6.0)
 
     Reference:
-        Cao et al. 2022, arXiv:2207.02039, equations 4 and 5. The standard deviation is unbiased,
+        Cao et al. 2022, arXiv:2207.02039, section 3. The standard deviation is unbiased,
         and 1e-6 is added to it, as in the authors' code.
     """
 

@@ -60,7 +60,7 @@ def get(identifier: str | dict[str, Any] | DistillationLoss) -> DistillationLoss
         TypeError: If `identifier` has another type.
 
     Example:
-        >>> kd.losses.get("logits_mse")
+        >>> kd.losses.get("outputs_mse")
     """
     if isinstance(identifier, DistillationLoss):
         return identifier

@@ -43,7 +43,7 @@ class TAID(DistillationLoss):
         >>> distiller.fit(train, epochs=10, callbacks=[kd.callbacks.TAIDScheduler()])
 
     Reference:
-        Shing et al. 2025, arXiv:2501.16937, equations 3 and 4.
+        Shing et al. 2025, arXiv:2501.16937, section 3.
     """
 
     tasks = ("classes",)

@@ -48,7 +48,7 @@ _VALUES = (
 DECLARE = (
     "Declare it: `outputs=` of kd.Teacher and `student_outputs=` of the distiller take 'logits', "
     "'probabilities' or 'values', for all outputs or in a dictionary by output; or pass `losses=`, "
-    "such as kd.losses.SoftTargets(activation='sigmoid') or kd.losses.LogitsMSE()."
+    "such as kd.losses.SoftTargets(activation='sigmoid') or kd.losses.OutputsMSE()."
 )
 
 

@@ -137,7 +137,7 @@ def _find_task(teachers: Sequence[BaseTeacher]) -> str:
         raise ValueError(
             "pseudo_label: the teachers' outputs are numbers (regression), which have no "
             "confidence. Train on the outputs themselves: kd.Distiller(student, teachers, "
-            "losses=kd.losses.LogitsMSE())."
+            "losses=kd.losses.OutputsMSE())."
         )
     return task
 

@@ -100,7 +100,7 @@ BINARY = keras.losses.BinaryCrossentropy(from_logits=True)
         (
             lambda: kd.Teacher(hidden(ops.sigmoid, 3), outputs="probabilities"),
             3,
-            "logits_mse",
+            "outputs_mse",
             BINARY,
         ),
         (

@@ -49,4 +49,4 @@ def test_the_values_are_those_of_the_scheduled_temperature_within():
 
 def test_a_distiller_without_a_temperature_is_rejected():
     with pytest.raises(ValueError, match=r"no hyperparameter '\*.temperature'"):
-        fit(distiller("logits_mse"), kd.callbacks.TemperatureScheduler(lambda epoch: 1.0))
+        fit(distiller("outputs_mse"), kd.callbacks.TemperatureScheduler(lambda epoch: 1.0))

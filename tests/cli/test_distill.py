@@ -88,7 +88,7 @@ def test_numbers_are_learned_as_numbers(run):
     code, numbers, _ = run(f"{OWN} --json")
     assert code == 0
     assert numbers["task"] == "values"
-    assert "logits_mse" in json.loads(Path("out/history.json").read_text())
+    assert "outputs_mse" in json.loads(Path("out/history.json").read_text())
     found = keras.models.load_model("out/student.keras").predict(x, verbose=0)
     error = np.sqrt(((found - target) ** 2).mean())
     assert error < 0.1 * target.std()

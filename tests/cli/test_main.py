@@ -28,7 +28,7 @@ DISTILL = "distill teacher.keras student.keras --data digits --out out --epochs 
         (f"{DISTILL} --learning-rate -1", "expected a number above 0, not -1"),
         (f"{DISTILL} --student-loss-weight nan", "expected a number of at least 0, not nan"),
         (f"{DISTILL} --loss soft", "argument --loss: There is no distillation loss 'soft'. The"),
-        (f"{DISTILL} --loss logits_mse --temperature 2", "--temperature needs a loss with a"),
+        (f"{DISTILL} --loss outputs_mse --temperature 2", "--temperature needs a loss with a"),
         ("distill teacher.keras student.keras --data digits --out .", "would overwrite"),
         ("export teacher.keras --quantization int8", "int8 needs --data"),
         ("export teacher.keras --objective size", "needs --quantization best"),

@@ -18,7 +18,7 @@ Stage = kd.compression.Stage
 def stages(epochs=1):
     return [
         Stage("distill", epochs=2),
-        Stage("prune", sparsity=0.5, epochs=2, losses=[kd.losses.LogitsMSE()]),
+        Stage("prune", sparsity=0.5, epochs=2, losses=[kd.losses.OutputsMSE()]),
         Stage("cluster", clusters=8, epochs=epochs),
         Stage("quantize_aware", epochs=1),
         Stage("export"),
@@ -80,7 +80,7 @@ def test_the_history_contains_all_stages(finished):
     assert {len(values) for values in history.values()} == {6}
     assert history["sparsity"][:2] == [None, None]
     assert history["soft_targets"][2] is None
-    assert history["logits_mse"][2] is not None
+    assert history["outputs_mse"][2] is not None
 
 
 def test_a_finished_pipeline_is_loaded_without_training(finished, monkeypatch):

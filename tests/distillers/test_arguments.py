@@ -50,9 +50,9 @@ def test_names_of_other_entries_of_the_history_are_rejected(name):
 
 
 def test_probabilities_of_an_unknown_activation_are_rejected():
-    loss = kd.losses.LogitsMSE()
+    loss = kd.losses.OutputsMSE()
     assert reject_unknown_probabilities(loss, "head", ["softmax", None]) is None
-    with pytest.raises(ValueError, match="LogitsMSE: the probabilities of the output 'head' may"):
+    with pytest.raises(ValueError, match="OutputsMSE: the probabilities of the output 'head' may"):
         reject_unknown_probabilities(loss, "head", ["probabilities", None])
 
 

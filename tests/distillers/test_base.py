@@ -27,7 +27,7 @@ def test_the_student_runs_once_per_step_with_three_taps():
 def test_each_teacher_runs_once_per_training_step_and_never_otherwise():
     x, y = toy.vectors()
     (one, first), (two, second) = (toy.counted(toy.mlp(name, seed=1)) for name in ("one", "two"))
-    model = distiller(teacher=[one, two], losses=["soft_targets", "logits_mse"], eager=False)
+    model = distiller(teacher=[one, two], losses=["soft_targets", "outputs_mse"], eager=False)
     model.fit(x, y, batch_size=8, verbose=0, validation_data=(x, y))
     assert (int(first.count), int(second.count)) == (4, 4)
     model.evaluate(x, y, verbose=0)
@@ -184,11 +184,11 @@ def test_float64_models_train_where_float32_is_the_default_type(eager):
     own, target = (np.asarray(model(x)) for model in (student, teacher))
     penalty = float(ops.sum(student.losses))
     model = distiller(
-        student, teacher, kd.losses.LogitsMSE(), loss="mse", metrics=["mae"], eager=eager
+        student, teacher, kd.losses.OutputsMSE(), loss="mse", metrics=["mae"], eager=eager
     )
     logs = model.fit(x, x[:, :1], batch_size=32, verbose=0).history
     hard, soft = np.mean((own - x[:, :1]) ** 2), np.mean((own - target) ** 2)
-    np.testing.assert_allclose(logs["logits_mse"][0], soft, rtol=1e-5)
+    np.testing.assert_allclose(logs["outputs_mse"][0], soft, rtol=1e-5)
     np.testing.assert_allclose(logs["loss"][0], 0.5 * hard + soft + penalty, rtol=1e-5)
 
 

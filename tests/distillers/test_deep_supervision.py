@@ -57,7 +57,7 @@ def test_elements_without_a_label_count_in_the_distillation_alone():
     final, early = np.asarray(student(x)), np.asarray(layer(tap(student, "hidden", x)))
     np.testing.assert_allclose(logs["student_loss"], [np.square(final - y)[known].mean()], 1e-5)
     np.testing.assert_allclose(logs["exit_loss"], [np.square(early - y)[known].mean()], 1e-5)
-    np.testing.assert_allclose(logs["hidden_logits_mse"], [np.square(final - early).mean()], 1e-5)
+    np.testing.assert_allclose(logs["hidden_outputs_mse"], [np.square(final - early).mean()], 1e-5)
 
 
 @pytest.mark.parametrize(

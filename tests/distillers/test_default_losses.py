@@ -36,8 +36,8 @@ CASES = [
     (toy.sparse_loss(), 4, np.arange(32) % 4, "soft_targets", soft_classes),
     (BINARY, 4, np.ones((32, 4)), "soft_targets", soft_sigmoids),
     (BINARY, 1, np.ones((32, 1)), "soft_targets", soft_sigmoids),
-    (MSE, 4, np.ones((32, 4)), "logits_mse", squared),
-    (MSE, 1, np.ones((32, 1)), "logits_mse", squared),
+    (MSE, 4, np.ones((32, 4)), "outputs_mse", squared),
+    (MSE, 1, np.ones((32, 1)), "outputs_mse", squared),
 ]
 
 
@@ -73,7 +73,7 @@ def test_siblings_follow_the_task_too(loss, units, y, name, right):
 
 def test_the_default_changes_with_the_next_compile():
     distiller = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1))
-    assert "logits_mse" in history(distiller, "mse", np.ones((32, 4)))
+    assert "outputs_mse" in history(distiller, "mse", np.ones((32, 4)))
     found = history(distiller, toy.sparse_loss(), np.arange(32) % 4)
     assert set(found) == {"loss", "student_loss", "soft_targets"}
     assert [type(loss) for loss in distiller.distillation_losses] == [kd.losses.SoftTargets]
@@ -95,7 +95,7 @@ def test_without_a_loss_that_of_the_teacher_tells(units):
     teacher.compile("sgd", "mse")
     value = squared(outputs_of(teacher), outputs_of(student))
     found = history(kd.Distiller(student, teacher), None, None)
-    np.testing.assert_allclose(found["logits_mse"], [value], rtol=1e-5)
+    np.testing.assert_allclose(found["outputs_mse"], [value], rtol=1e-5)
 
 
 def test_a_single_linear_unit_without_a_loss_is_refused():
@@ -120,7 +120,7 @@ def test_a_single_linear_unit_without_a_loss_is_refused():
 )
 def test_a_loss_of_classes_refuses_a_regression(loss):
     distiller = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1), loss)
-    with pytest.raises(ValueError, match=r"numbers \(regression\).*LogitsMSE"):
+    with pytest.raises(ValueError, match=r"numbers \(regression\).*OutputsMSE"):
         distiller.compile("sgd", "mse")
 
 
@@ -188,7 +188,7 @@ def test_a_default_of_another_name_keeps_its_weight_and_taps():
         "weight": 2.0,
         "teacher_tap": "z",
         "student_tap": "y",
-        "name": "a_logits_mse",
+        "name": "a_outputs_mse",
     }
 
 
@@ -205,7 +205,7 @@ def test_numbers_after_a_sigmoid_are_compared_as_declared():
     value = squared(outputs_of(teacher), outputs_of(student))
     declared = kd.Teacher(teacher, outputs="values")
     found = history(kd.Distiller(student, declared, student_outputs="values"), "mse", X[:, :4])
-    np.testing.assert_allclose(found["logits_mse"], [value], rtol=1e-5)
+    np.testing.assert_allclose(found["outputs_mse"], [value], rtol=1e-5)
 
 
 def three_outputs(name, units, seed):
@@ -232,7 +232,7 @@ def three_labels():
 
 
 THREE = {"kind": toy.sparse_loss(), "tags": BINARY, "size": "mse"}
-NAMES = ["soft_targets_kind", "soft_targets_tags", "logits_mse_size"]
+NAMES = ["soft_targets_kind", "soft_targets_tags", "outputs_mse_size"]
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_each_of_several_outputs_has_the_loss_of_its_task(three):
     right = {
         "soft_targets_kind": soft_classes(t["kind"], s["kind"]),
         "soft_targets_tags": soft_sigmoids(t["tags"], s["tags"]),
-        "logits_mse_size": squared(t["size"], s["size"]),
+        "outputs_mse_size": squared(t["size"], s["size"]),
     }
     for name, value in right.items():
         np.testing.assert_allclose(found[name], [value], rtol=1e-5)
@@ -275,7 +275,7 @@ def test_the_summary_shows_what_was_chosen(three):
     assert rows == [
         "loss soft_targets_kind kind -> kind, weight 1, for classes",
         "loss soft_targets_tags tags -> tags, weight 1, for labels",
-        "loss logits_mse_size size -> size, weight 1, for values",
+        "loss outputs_mse_size size -> size, weight 1, for values",
     ]
 
 
@@ -295,7 +295,7 @@ def test_a_hint_beside_the_defaults_has_the_mean_of_the_weights_by_output(three)
     np.testing.assert_allclose(found["hint"], [(each * mean).mean()], rtol=1e-5)
     t, s = (outputs_of(one, x)["size"] for one in (same, student))
     right = (((t - s) ** 2).mean(-1) * weights["size"]).mean()
-    np.testing.assert_allclose(found["logits_mse_size"], [right], rtol=1e-5)
+    np.testing.assert_allclose(found["outputs_mse_size"], [right], rtol=1e-5)
     assert list(own.objective.names) == [*NAMES, "hint"]
     assert teacher is not same
 
@@ -332,7 +332,7 @@ def test_students_that_teach_each_other_have_a_loss_for_each_output(mutual, own)
     right = {
         "soft_targets_kind": (np.array(kinds) * weights).mean(),
         "soft_targets_tags": soft_sigmoids(t["tags"], s["tags"]),
-        "logits_mse_size": squared(t["size"], s["size"]),
+        "outputs_mse_size": squared(t["size"], s["size"]),
     }
     log_q = s["kind"] - np.log(np.exp(s["kind"]).sum(-1, keepdims=True))
     tags = np.logaddexp(0, s["tags"]) - y["tags"] * s["tags"]
@@ -394,7 +394,7 @@ def test_exits_have_a_loss_for_each_output(tmp_path):
     soft = {
         "joined_soft_targets_kind": (np.array(kinds) * weights["kind"]).mean(),
         "joined_soft_targets_tags": soft_sigmoids(final["tags"], early["tags"]),
-        "joined_logits_mse_size": squared(final["size"], early["size"]),
+        "joined_outputs_mse_size": squared(final["size"], early["size"]),
     }
 
     def hard(outputs):

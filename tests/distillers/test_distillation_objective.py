@@ -80,7 +80,7 @@ def tagger(name, seed, **kwargs):
 PER_POSITION = [
     SOFT(2.0),
     SOFT(activation="sigmoid", target="jensen_shannon"),
-    kd.losses.LogitsMSE(),
+    kd.losses.OutputsMSE(),
     kd.losses.DecoupledKD(),
     kd.losses.NormalizedKD(),
     kd.losses.WTTM(),
@@ -214,7 +214,7 @@ FEATURES = [kd.losses.ContrastiveRepresentation("tags", "tags", bank_size=0), *P
 @pytest.mark.parametrize("task", ["labels", "values"])
 @pytest.mark.parametrize(
     "loss",
-    [SOFT(2.0, activation="sigmoid"), kd.losses.LogitsMSE(), *FEATURES],
+    [SOFT(2.0, activation="sigmoid"), kd.losses.OutputsMSE(), *FEATURES],
     ids=lambda loss: loss.name,
 )
 def test_elements_without_a_label_are_distilled_like_any_other(loss, task):
@@ -286,7 +286,7 @@ CLASSES, LABELS = keras.losses.CategoricalCrossentropy(), keras.losses.BinaryCro
     [
         (tf.nn.sigmoid, SOFT(2.0, activation="sigmoid"), None),
         (tf.nn.sigmoid, SOFT(2.0), LABELS),
-        (tf.nn.sigmoid, kd.losses.LogitsMSE(), LABELS),
+        (tf.nn.sigmoid, kd.losses.OutputsMSE(), LABELS),
         (tf.nn.softmax, SOFT(2.0), None),
         (tf.nn.softmax, kd.losses.DIST(), CLASSES),
     ],
@@ -324,7 +324,7 @@ COMPILED_SOFTMAX = tf.function(tf.nn.softmax)
 
 
 @pytest.mark.parametrize("end", [tf.nn.sigmoid, COMPILED_SOFTMAX], ids=["sigmoid", "softmax"])
-@pytest.mark.parametrize("name", ["soft_targets", "logits_mse"])
+@pytest.mark.parametrize("name", ["soft_targets", "outputs_mse"])
 def test_hidden_probabilities_of_0_and_1_give_finite_gradients(name, end):
     x, _ = toy.vectors()
     student, teacher = Hidden("s", end, 1), Hidden("t", end, 2)
@@ -342,15 +342,17 @@ def test_hidden_probabilities_of_0_and_1_give_finite_gradients(name, end):
 
 def test_probabilities_of_a_softmax_or_a_sigmoid_must_be_told_apart():
     teacher = kd.Teacher(Hidden("t", tf.nn.sigmoid, 2), outputs="probabilities")
-    parts = objective(losses=kd.losses.LogitsMSE(), teachers=teacher)
-    with pytest.raises(ValueError, match="LogitsMSE: the probabilities .* softmax or of a sigmoid"):
+    parts = objective(losses=kd.losses.OutputsMSE(), teachers=teacher)
+    with pytest.raises(
+        ValueError, match="OutputsMSE: the probabilities .* softmax or of a sigmoid"
+    ):
         parts.check_data(None, "distiller")
     parts.set_tasks(LABELS)
     parts.check_data(None, "distiller")
 
 
 @pytest.mark.parametrize("teacher", [None, "sigmoid"])
-@pytest.mark.parametrize("name", ["soft_targets", "decoupled_kd", "dist", "logits_mse"])
+@pytest.mark.parametrize("name", ["soft_targets", "decoupled_kd", "dist", "outputs_mse"])
 def test_a_yes_or_no_teacher_with_one_unit_teaches_two_classes(teacher, name):
     (x, y), student = toy.vectors(classes=2), toy.mlp("s", classes=2, activation="softmax")
     model = toy.mlp("t", classes=1, seed=1, activation=teacher)
@@ -361,7 +363,7 @@ def test_a_yes_or_no_teacher_with_one_unit_teaches_two_classes(teacher, name):
 
 
 @pytest.mark.parametrize("teacher", [None, "softmax"])
-@pytest.mark.parametrize("name", ["soft_targets", "logits_mse"])
+@pytest.mark.parametrize("name", ["soft_targets", "outputs_mse"])
 def test_a_yes_or_no_teacher_with_two_units_teaches_one(teacher, name):
     (x, y), student = toy.vectors(classes=2), toy.mlp("s", classes=1, activation="sigmoid")
     model = toy.mlp("t", classes=2, seed=1, activation=teacher)
@@ -379,7 +381,7 @@ def logits_of(model, x):
 @pytest.mark.parametrize(
     ("student", "teacher", "loss", "compiled", "sentence"),
     [
-        ({"classes": 1}, {"classes": 2}, "logits_mse", "mse", "a yes-or-no question only"),
+        ({"classes": 1}, {"classes": 2}, "outputs_mse", "mse", "a yes-or-no question only"),
         (
             {"classes": 2},
             {"classes": 1},
@@ -390,12 +392,12 @@ def logits_of(model, x):
         (
             {"classes": 2, "activation": "sigmoid"},
             {"classes": 1, "activation": "sigmoid"},
-            "logits_mse",
+            "outputs_mse",
             None,
             r"\(None, 1\) and student output \(None, 2\)",
         ),
-        ({"classes": 1}, {"classes": 2, "activation": "sigmoid"}, "logits_mse", None, "None, 2"),
-        ({"classes": 2}, {"classes": 1, "activation": "tanh"}, "logits_mse", None, "None, 1"),
+        ({"classes": 1}, {"classes": 2, "activation": "sigmoid"}, "outputs_mse", None, "None, 2"),
+        ({"classes": 2}, {"classes": 1, "activation": "tanh"}, "outputs_mse", None, "None, 1"),
     ],
     ids=["numbers", "labels", "visible labels", "two labels", "tanh"],
 )

@@ -139,11 +139,11 @@ def test_several_outputs_with_lists_of_losses():
         keras.Model(inputs, [layers.Dense(4, name="p")(inputs), layers.Dense(2, name="q")(inputs)])
         for _ in range(2)
     )
-    values = kd.losses.LogitsMSE(teacher_tap="q", student_tap="q")
+    values = kd.losses.OutputsMSE(teacher_tap="q", student_tap="q")
     model = distiller(student, teacher, values, loss=[toy.sparse_loss(), "mse"], metrics=None)
     x, y = np.ones((6, 3)), [np.zeros(6, int), np.ones((6, 2))]
     logs = model.fit(x, y, verbose=0).history
-    assert logs["logits_mse"][0] > 0
+    assert logs["outputs_mse"][0] > 0
     assert {"p_loss", "q_loss"} <= set(logs)
 
 
@@ -167,7 +167,7 @@ def test_elements_without_a_label_count_in_the_distillation_alone(task):
     distiller.compile(keras.optimizers.SGD(0.0), loss, metrics=[metric], run_eagerly=True)
     given = np.where(known, y, np.nan)
     found = distiller.fit(x, given, sample_weight=weights, batch_size=24, verbose=0).history
-    name = "soft_targets" if task == "labels" else "logits_mse"
+    name = "soft_targets" if task == "labels" else "outputs_mse"
     distilled = (soft.mean(1) * weights).mean()
     labeled = (hard * weights[:, None])[known].sum() / known.sum()
     np.testing.assert_allclose(found[name], [distilled], rtol=1e-4)

@@ -45,16 +45,16 @@ def evaluate(model, *data):
 @pytest.mark.parametrize("eager", [True, False])
 def test_the_loss_is_that_of_training_without_its_state(eager):
     student, teacher = toy.mlp("student"), toy.mlp("teacher", units=6, seed=1)
-    losses = [soft(), kd.losses.LogitsMSE(weight=0.5)]
+    losses = [soft(), kd.losses.OutputsMSE(weight=0.5)]
     model = kd.Distiller(student, teacher, losses, noise=kd.noise.LogitNoise(9.0, seed=0))
     compiled(model, run_eagerly=eager)
     noise = [np.array(v) for v in model.objective.noise.variables]
     p, q = probabilities(teacher), probabilities(student)
     squares = ((np.array(teacher(HELD_OUT)) - np.array(student(HELD_OUT))) ** 2).mean()
     found = evaluate(model)
-    assert set(found) == {"loss", "soft_targets", "logits_mse", "agreement"}
+    assert set(found) == {"loss", "soft_targets", "outputs_mse", "agreement"}
     np.testing.assert_allclose(found["soft_targets"], divergence(p, q), rtol=1e-4)
-    np.testing.assert_allclose(found["logits_mse"], squares, rtol=1e-4)
+    np.testing.assert_allclose(found["outputs_mse"], squares, rtol=1e-4)
     np.testing.assert_allclose(found["loss"], divergence(p, q) + squares / 2, rtol=1e-4)
     np.testing.assert_allclose(found["agreement"], agreement(p, q), rtol=1e-5)
     assert model.evaluate(HELD_OUT, verbose=0) == pytest.approx(found["loss"])
@@ -137,7 +137,7 @@ def test_a_teacher_of_some_classes_agrees_among_them():
     ("losses", "activation"),
     [
         (kd.losses.Hint("hidden", "hidden"), None),
-        (kd.losses.LogitsMSE(), "tanh"),
+        (kd.losses.OutputsMSE(), "tanh"),
         (kd.losses.SoftTargets(activation="sigmoid"), "sigmoid"),
     ],
     ids=["hint", "values", "labels"],

@@ -13,7 +13,7 @@ from tests import toy
 def test_a_loss_on_logits_has_taps_of_logits():
     loss = kd.losses.SoftTargets(teacher_tap="t", student_tap="s")
     assert (teacher_tap(loss), student_tap(loss)) == (Tap("t", True), Tap("s", True))
-    assert student_tap(kd.losses.LogitsMSE()) == Tap(None, True)
+    assert student_tap(kd.losses.OutputsMSE()) == Tap(None, True)
 
 
 def test_a_loss_of_several_pairs_has_lists_of_taps():

@@ -95,7 +95,9 @@ def test_a_student_gets_only_the_gradient_of_its_own_part():
 def test_each_student_runs_once_per_training_and_validation_step():
     x, y = toy.vectors()
     counted = [toy.counted(student) for student in students()]
-    model = mutual([student for student, _ in counted], ["soft_targets", "logits_mse"], eager=False)
+    model = mutual(
+        [student for student, _ in counted], ["soft_targets", "outputs_mse"], eager=False
+    )
     fit(model, x, y, batch_size=8)
     assert [int(counter.count) for _, counter in counted] == [4, 4]
     model.evaluate(x, y, batch_size=32, verbose=0)

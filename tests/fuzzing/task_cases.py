@@ -21,7 +21,7 @@ ACTIVATIONS = {
 #: How many of them are not for classes only.
 GENERAL = 4
 #: Distillation losses: by task if `None`.
-LOSSES = (None, "soft_targets", "logits_mse", "dist", "decoupled_kd")
+LOSSES = (None, "soft_targets", "outputs_mse", "dist", "decoupled_kd")
 FORMS = ("rows", "floats", "bools", "integers", "indices", "column", "bytes", "float_indices")
 MISSING = ("none", "some", "all", "partly")
 OUT_OF_RANGE = "out of range"
@@ -62,8 +62,8 @@ class Case:
     def usual(self):
         """Whether a user expects that it works, so that it must not be rejected."""
         forms = ("rows", "indices", "column") if self.task == "classes" else ("rows", "floats")
-        losses = {"classes": LOSSES, "values": (None, "logits_mse")}
-        fits = self.loss in losses.get(self.task, (None, "soft_targets", "logits_mse"))
+        losses = {"classes": LOSSES, "values": (None, "outputs_mse")}
+        fits = self.loss in losses.get(self.task, (None, "soft_targets", "outputs_mse"))
         whole = self.missing in ("none", "some") and (self.weights != "place" or self.places)
         # Keras computes it for classes on the last axis only.
         sparse = self.task == "classes" and self.form != "rows" and is_first(self)
@@ -224,7 +224,7 @@ class Training:
 
     def expected(self):
         """Return the right values by name in the history."""
-        name = self.case.loss or ("logits_mse" if self.case.task == "values" else "soft_targets")
+        name = self.case.loss or ("outputs_mse" if self.case.task == "values" else "soft_targets")
         values = self._distillation(name)
         found = {"student_loss": self._weigh(self._hard(), self.known)}
         if values is not None:
@@ -242,7 +242,7 @@ class Training:
     def _distillation(self, name):
         """Return the values per place, or `None` for a loss with tests of its own."""
         s, t = self.s, self.t
-        if name == "logits_mse":
+        if name == "outputs_mse":
             if self.case.task == "values":
                 s, t = (
                     np.tanh(z) if a else z for z, a in zip((s, t), self.case.heads, strict=True)

@@ -179,8 +179,8 @@ def test_shapes_that_differ_are_rejected_with_the_names_of_the_taps():
 
 
 def test_default_names_are_in_snake_case():
-    names = ("SoftTargets", "LogitsMSE", "DIST", "DecoupledKD")
-    assert [snake_case(n) for n in names] == ["soft_targets", "logits_mse", "dist", "decoupled_kd"]
+    names = ("SoftTargets", "OutputsMSE", "DIST", "DecoupledKD")
+    assert [snake_case(n) for n in names] == ["soft_targets", "outputs_mse", "dist", "decoupled_kd"]
 
 
 def test_a_negative_weight_is_rejected():

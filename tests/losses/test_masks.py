@@ -26,7 +26,7 @@ def tagger(name, units, activation=None, seed=0):
 
 LOSSES = [
     kd.losses.SoftTargets(),
-    kd.losses.LogitsMSE(),
+    kd.losses.OutputsMSE(),
     kd.losses.DecoupledKD(),
     kd.losses.NormalizedKD(),
     kd.losses.WTTM(),

@@ -22,7 +22,7 @@ def test_every_argument_is_in_the_configuration():
         losses.TAID(0.5, 0.5, "a", "b", "mine"),
         losses.MultiTemperature([1.0, 2.0], 2.0, 3.0, 4.0, 0.5, "a", "b", "mine"),
         losses.WTTM(0.5, 0.5, "a", "b", "mine"),
-        losses.LogitsMSE(0.5, "a", "b", "mine"),
+        losses.OutputsMSE(0.5, "a", "b", "mine"),
         losses.LogitStandardization(losses.DecoupledKD(beta=3.0), 0.5, "mine"),
         losses.Hint("a", "b", None, 0.5, "mine", "cosine"),
         losses.Hint(taps=[("a", "b"), ("c", "d")], name="mine"),
@@ -46,7 +46,7 @@ def test_every_argument_is_in_the_configuration():
 
 
 @pytest.mark.parametrize(
-    "name", ["soft_targets", "logits_mse", "dist", "chunk_mimicry", "relational_kd"]
+    "name", ["soft_targets", "outputs_mse", "dist", "chunk_mimicry", "relational_kd"]
 )
 def test_a_loss_is_found_by_its_name(name):
     loss = losses.get(name)

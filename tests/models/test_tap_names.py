@@ -87,7 +87,7 @@ def test_every_loss_between_layers_takes_layers_and_rejects_indices(kind):
         kind("relu", 3)
 
 
-@pytest.mark.parametrize("kind", [kd.losses.SoftTargets, kd.losses.LogitsMSE, kd.losses.DIST])
+@pytest.mark.parametrize("kind", [kd.losses.SoftTargets, kd.losses.OutputsMSE, kd.losses.DIST])
 def test_losses_on_outputs_reject_indices(kind):
     with pytest.raises(TypeError, match=f"^{kind.__name__}: `teacher_tap` must be the name"):
         kind(teacher_tap=0)

@@ -105,7 +105,7 @@ def run(path, build=build, **kwargs):
         ({"y": toy.vectors(16)[1][::-1].copy()}, "y"),
         ({"build": lambda: toy.mlp("student", units=9)}, "build"),
         ({"loss": "sparse_categorical_crossentropy"}, "loss"),
-        ({"losses": [kd.losses.LogitsMSE()]}, "losses"),
+        ({"losses": [kd.losses.OutputsMSE()]}, "losses"),
         ({"optimizer": keras.optimizers.SGD(0.2)}, "optimizer"),
         ({"epochs": 3}, "epochs"),
     ],

@@ -130,7 +130,7 @@ def test_unconfident_pixels_are_unlabeled_and_maps_of_them_are_dropped():
     [
         (lambda: toy.cnn("t"), 1.5, "`threshold` must be a probability"),
         (lambda: toy.cnn("t"), 1.0, "none of 32 samples reaches threshold=1.0; the highest"),
-        (lambda: kd.Teacher(toy.cnn("t"), outputs="values"), 0.9, r"numbers.*LogitsMSE\(\)"),
+        (lambda: kd.Teacher(toy.cnn("t"), outputs="values"), 0.9, r"numbers.*OutputsMSE\(\)"),
         (lambda: toy.cnn("t", activation="tanh"), 0.9, "no confidence"),
         (lambda: toy.cnn("t", classes=1), 0.9, "single unit of the output 'logits'.*outputs="),
         (lambda: kd.Teacher(toy.cnn("t"), classes=[0, 1, 2, 3]), 0.9, "classes.*'t'"),

@@ -404,7 +404,7 @@ def test_probabilities_of_independent_labels_are_combined_one_by_one(activation)
         ([SOFT(activation="sigmoid"), kd.losses.DIST()], "both classes and labels"),
         ([kd.losses.DIST(), SOFT(activation="sigmoid")], "both classes and labels"),
         ([SOFT(activation="sigmoid"), SOFT(activation="softmax")], "both classes and labels"),
-        ([kd.losses.LogitsMSE()], "neither classes nor labels"),
+        ([kd.losses.OutputsMSE()], "neither classes nor labels"),
     ],
 )
 def test_probabilities_are_combined_only_if_the_losses_agree_on_them(losses, message):

@@ -46,7 +46,7 @@ def test_each_output_learns_from_its_own_teacher():
     soft = 16 * (p * np.log(p / q)).sum(-1).mean()
     squared = ((given["size"].predict(X, verbose=0) - found["size"]) ** 2).mean()
     np.testing.assert_allclose(history["soft_targets_kind"], [soft], rtol=1e-4)
-    np.testing.assert_allclose(history["logits_mse_size"], [squared], rtol=1e-5)
+    np.testing.assert_allclose(history["outputs_mse_size"], [squared], rtol=1e-5)
     (teacher,) = distiller.teachers
     assert isinstance(teacher, kd.Teacher)
     assert teacher.parameters == sum(one.count_params() for one in given.values())
@@ -54,7 +54,7 @@ def test_each_output_learns_from_its_own_teacher():
 
 def test_outputs_without_a_teacher_learn_from_labels_alone():
     _, history = train(student(), {"size": teachers()["size"]})
-    assert set(history) >= {"logits_mse_size", "kind_loss", "size_loss"}
+    assert set(history) >= {"outputs_mse_size", "kind_loss", "size_loss"}
     assert not any(name.startswith("soft_targets") for name in history)
 
 
@@ -75,7 +75,7 @@ def test_each_teacher_has_its_preprocessing():
     _, history = train(model, given)
     target = given["size"].model.predict(2 * X, verbose=0)
     squared = ((target - model.predict(X, verbose=0)["size"]) ** 2).mean()
-    np.testing.assert_allclose(history["logits_mse_size"], [squared], rtol=1e-5)
+    np.testing.assert_allclose(history["outputs_mse_size"], [squared], rtol=1e-5)
 
 
 def test_a_cache_gives_the_values_of_the_live_teachers(tmp_path):

@@ -157,7 +157,7 @@ def test_numbers_are_read_unchanged_and_learned_by_default():
     model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
     logs = model.fit({**x, KEY: targets}, targets, batch_size=32, verbose=0).history
     expected = np.mean(np.square(targets - np.asarray(student(x["image"]))))
-    np.testing.assert_allclose(logs["logits_mse"][0], expected, rtol=1e-5)
+    np.testing.assert_allclose(logs["outputs_mse"][0], expected, rtol=1e-5)
 
 
 def test_several_outputs_have_a_key_and_a_declaration_each():
@@ -172,7 +172,7 @@ def test_several_outputs_have_a_key_and_a_declaration_each():
     )
     losses = [
         SOFT(teacher_tap="t_kind", student_tap="kind"),
-        kd.losses.LogitsMSE(teacher_tap="t_pose", student_tap="pose"),
+        kd.losses.OutputsMSE(teacher_tap="t_pose", student_tap="pose"),
     ]
     _, history = train(
         student,
@@ -183,7 +183,7 @@ def test_several_outputs_have_a_key_and_a_declaration_each():
         compiled={"run_eagerly": True},
         student_outputs={"kind": "logits", "pose": "values"},
     )
-    assert np.isfinite([history["soft_targets"], history["logits_mse"]]).all()
+    assert np.isfinite([history["soft_targets"], history["outputs_mse"]]).all()
     with pytest.raises(ValueError, match=r"only \['t_kind', 't_pose'\] can be tapped.*tap=the out"):
         teacher.watch([OUTPUT])
     with pytest.raises(ValueError, match="only .* can be tapped.*'hidden'"):

@@ -107,7 +107,7 @@ def test_a_path_reaches_all_layers_within_that_have_the_hyperparameter(tmp_path)
 
 class Owner(HyperparameterPaths):
     def __init__(self):
-        self.loss, self.other = kd.losses.SoftTargets(2.0), kd.losses.LogitsMSE()
+        self.loss, self.other = kd.losses.SoftTargets(2.0), kd.losses.OutputsMSE()
 
     def hyperparameter_owners(self):
         return {"soft.": self.loss, "": self.other}

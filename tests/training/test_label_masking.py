@@ -135,7 +135,7 @@ def test_minus_one_is_a_value_for_a_regression():
     (x, _), student = toy.vectors(), toy.mlp("student", classes=1)
     labels = np.where(LABELED, -1.0, NAN).astype("float32")
     teacher = toy.mlp("teacher", classes=1)
-    model = distiller(student, teacher, "logits_mse", loss="mse", metrics=["mae"])
+    model = distiller(student, teacher, "outputs_mse", loss="mse", metrics=["mae"])
     found = model.evaluate(x, labels, verbose=0, return_dict=True)
     outputs = np.ravel(student(x))[LABELED]
     np.testing.assert_allclose(found["student_loss"], np.mean((outputs + 1) ** 2), rtol=1e-5)
@@ -245,7 +245,7 @@ def test_the_loss_is_the_mean_over_the_known_elements(mode, loss, metric, values
     model = distiller(
         student,
         toy.mlp("teacher", classes=3, units=6, seed=1),
-        "logits_mse",
+        "outputs_mse",
         loss=loss,
         metrics=[metric],
         on_bad_batch=mode,
@@ -271,7 +271,7 @@ def test_with_all_elements_known_loss_and_metrics_are_those_of_keras():
     expected = student.evaluate(
         x, y, batch_size=12, sample_weight=weights, verbose=0, return_dict=True
     )
-    model = kd.Distiller(student, toy.mlp("t", classes=3, activation="sigmoid"), "logits_mse")
+    model = kd.Distiller(student, toy.mlp("t", classes=3, activation="sigmoid"), "outputs_mse")
     model.compile(loss="binary_crossentropy", metrics=["mae"], weighted_metrics=["mse"])
     found = model.evaluate(x, y, batch_size=12, sample_weight=weights, verbose=0, return_dict=True)
     for name, value in expected.items():
@@ -281,7 +281,7 @@ def test_with_all_elements_known_loss_and_metrics_are_those_of_keras():
 def test_elements_have_the_weights_of_their_samples():
     (x, y, known), student = multi(), toy.mlp("student", classes=3)
     weights, z = np.linspace(0, 2, 32), np.asarray(student(x), "float64")
-    model = distiller(student, toy.mlp("t", classes=3), "logits_mse", loss="mse", metrics=[])
+    model = distiller(student, toy.mlp("t", classes=3), "outputs_mse", loss="mse", metrics=[])
     model.compile(loss="mse", weighted_metrics=["mae"])
     given = np.where(known, y, NAN)
     found = model.evaluate(
@@ -300,7 +300,7 @@ def test_missing_elements_of_pixels_are_omitted():
     student, teacher = (keras.Model(inputs, layers.Conv2D(2, 1)(inputs)) for _ in range(2))
     x, rng = toy.data()[0], np.random.default_rng(0)
     y, known = rng.normal(size=(32, 6, 6, 2)), rng.random((32, 6, 6, 2)) < 0.6
-    model = distiller(student, teacher, "logits_mse", loss="mse", metrics=["mae"], eager=False)
+    model = distiller(student, teacher, "outputs_mse", loss="mse", metrics=["mae"], eager=False)
     z = np.asarray(student(x), "float64")
     logs = model.fit(x, np.where(known, y, NAN), batch_size=32, verbose=0).history
     np.testing.assert_allclose(logs["student_loss"][0], squares(y, z)[known].mean(), rtol=1e-5)
@@ -308,7 +308,7 @@ def test_missing_elements_of_pixels_are_omitted():
 
 def test_metrics_without_a_loss_omit_missing_elements():
     (x, y, known), student = multi(low=-1), toy.mlp("student", classes=3)
-    model = distiller(student, toy.mlp("t", classes=3), "logits_mse", loss=None, metrics=["mae"])
+    model = distiller(student, toy.mlp("t", classes=3), "outputs_mse", loss=None, metrics=["mae"])
     found = model.evaluate(x, np.where(known, y, NAN), verbose=0, return_dict=True)
     z = np.asarray(student(x), "float64")
     np.testing.assert_allclose(found["mae"], absolute(y, z)[known].mean(), rtol=1e-5)
@@ -323,7 +323,7 @@ def own_squares(y, outputs):
 def test_other_losses_refuse_rows_that_are_known_in_part(loss, mode):
     (x, y, known), student = multi(), toy.mlp("student", classes=3)
     model = distiller(
-        student, toy.mlp("t", classes=3), "logits_mse", loss=loss, metrics=[], on_bad_batch=mode
+        student, toy.mlp("t", classes=3), "outputs_mse", loss=loss, metrics=[], on_bad_batch=mode
     )
     given, before = np.where(known, y, NAN), model.get_weights()
     sentence = {"raise": "a row that is nan in part needs a loss", "skip": "batches were bad"}[mode]
@@ -354,7 +354,7 @@ def test_other_metrics_refuse_rows_that_are_known_in_part():
     model = distiller(
         toy.mlp("student", classes=3),
         toy.mlp("t", classes=3),
-        "logits_mse",
+        "outputs_mse",
         loss="mse",
         metrics=["cosine_similarity"],
         eager=False,
@@ -543,7 +543,7 @@ def test_channels_first_elements_are_masked_and_weighted_per_position(name, weig
     weights = known if weight is None else known * weight[:, None]
     expected = np.nansum(values * weights) / known.sum()
     binary = keras.losses.BinaryCrossentropy(from_logits=True, axis=1)
-    model = kd.Distiller(student, teacher, "logits_mse")
+    model = kd.Distiller(student, teacher, "outputs_mse")
     model.compile(keras.optimizers.SGD(0.0), binary if name == "binary" else "mse")
     history = model.fit(x, y, 4, sample_weight=weight, verbose=0).history
     np.testing.assert_allclose(history["student_loss"], [expected], rtol=1e-5)
@@ -560,7 +560,7 @@ def test_a_weight_per_position_fits_channels_first_labels_of_which_none_can_be_m
         for _ in range(2)
     )
     expected = np.mean((student.predict(x, verbose=0) - y) ** 2 * weight[:, None])
-    model = kd.Distiller(student, teacher, "logits_mse")
+    model = kd.Distiller(student, teacher, "outputs_mse")
     model.compile(keras.optimizers.SGD(0.0), "mse", weighted_metrics=["mse"])
     history = model.fit(x, y, 4, sample_weight=weight, verbose=0).history
     np.testing.assert_allclose(history["student_loss"], [expected], rtol=1e-5)
