@@ -38,6 +38,7 @@ MODULES = {
     "shrink": "benchmarks.export.shrink",
     "shrink_architectures": "benchmarks.export.shrink_architectures",
     "shrink_bytes": "benchmarks.export.shrink_bytes",
+    "shrink_importance": "benchmarks.export.shrink_importance",
     "soak": "benchmarks.robustness.soak",
     "step_cost": "benchmarks.speed.step_cost",
     "teacher_class_camvid": "benchmarks.teacher_class.camvid",

@@ -1,10 +1,9 @@
 """Students that are shrunk from their teacher, and the same networks from random weights.
 
-Fashion-MNIST and a subset of CIFAR-10: teachers trained on 20,000 images, students on 5,000 of
+Fashion-MNIST and a subset of CIFAR-10: teachers trained on 18,000 images, students on 4,000 of
 them. At each ratio three copies of one architecture are trained for as many epochs: alone,
 distilled, and distilled from the weights that `kd.compression.shrink` keeps. Accuracies on 5,000
-test images, after the last epoch. Sizes and latencies are those of real int8 files, at the first
-seed.
+test images, after the last epoch. All int8 files are timed in turns.
 """
 
 import tempfile
@@ -23,66 +22,59 @@ from benchmarks.shared.training import (
     load_or_train,
     sparse_loss,
 )
+from keras_kd.export.benchmark import compare_latency
 
 RATIOS = (0.5, 0.25)
-IMPORTANCES = ("magnitude", "taylor", "random")
-EPOCHS, RATE = 6, 3e-3
+EPOCHS, BATCH, RATE = 4, 64, 3e-3
 TEACHER_EPOCHS = 5
 DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 TITLES = {"cnn": "CNN", "resnet": "ResNet", "mobile": "MobileNetV2-like"}
+#: The job that measures the files of all models.
+FILES = {"files": "all"}
 
 
 def plan(done, seeds, quick):
     if quick:
-        data, names, ratios = ("fashion_mnist",), ("cnn",), (1.0, 0.5)
-    else:
-        data, names, ratios = tuple(DATA), tuple(TITLES), (1.0, *RATIOS)
-    cells = [
-        {"data": name, "teacher": teacher, "ratio": ratio}
-        for name in data
-        for teacher in names
-        for ratio in ratios
-    ]
-    return [(c, seed) for seed in range(seeds) for c in cells if c["ratio"] < 1 or not seed]
+        cnn = {"data": "fashion_mnist", "teacher": "cnn"}
+        return [({**cnn, "ratio": 1.0}, 0), ({**cnn, "ratio": 0.5}, 0)]
+    teachers = [{"data": data, "teacher": name} for data in DATA for name in TITLES]
+    students = [({**teacher, "ratio": ratio}) for ratio in RATIOS for teacher in teachers]
+    first = [({**teacher, "ratio": 1.0}, 0) for teacher in teachers]
+    return [*first, (FILES, 0), *((cell, seed) for seed in range(seeds) for cell in students)]
 
 
 def run(cell, seed, quick):
+    if cell == FILES:
+        return measure_files()
     data, ratio = cell["data"], cell["ratio"]
     teacher = load(data, cell["teacher"], quick)
-    (x, y), (x_test, y_test) = load_arrays(data, "train[:5000]"), load_arrays(data, "test[:5000]")
+    (x, y), (x_test, y_test) = load_arrays(data, "train[:4000]"), load_arrays(data, "test[:5000]")
     if ratio == 1:
-        result = kd.compression.shrink(teacher, ratio)
-        return {"accuracy": accuracy(teacher, x_test, y_test), **measure(result, x[:200])}
+        return {"accuracy": accuracy(teacher, x_test, y_test)}
     recorded = RecordedTeachers(teacher, x)
-    settings = {"learning_rate": RATE, "epochs": 1 if quick else EPOCHS, "loss": sparse_loss()}
+    settings = {"learning_rate": RATE, "batch_size": BATCH, "loss": sparse_loss()}
+    settings["epochs"] = 1 if quick else EPOCHS
 
     def distill(student):
         model = kd.Distiller(recorded.student(student), recorded.teacher)
         compile_and_fit(model, recorded.inputs(x), y, seed=seed, **settings)
         return accuracy(student, x_test, y_test)
 
-    metrics = {}
-    importances = IMPORTANCES if cell["teacher"] == "cnn" else IMPORTANCES[:1]
-    for importance in importances:
-        options = {"data": (x, y), "loss": sparse_loss(), "batch_size": 128}
-        options = options if importance == "taylor" else {"seed": seed}
-        result = kd.compression.shrink(teacher, ratio, importance=importance, **options)
-        metrics[f"{importance}_before"] = accuracy(result.model, x_test, y_test)
-        if importance == "magnitude":
-            metrics |= {} if seed else measure(result, x[:200])
-            alone, scratch = (random_copy(result.model, seed) for _ in range(2))
-            compile_and_fit(alone, x, y, seed=seed, **settings)
-            metrics["alone"] = accuracy(alone, x_test, y_test)
-            metrics["scratch"] = distill(scratch)
-        metrics[f"{importance}_after"] = distill(result.model)
-    return metrics
+    shrunk = kd.compression.shrink(teacher, ratio).model
+    alone, scratch = (random_copy(shrunk, seed) for _ in range(2))
+    compile_and_fit(alone, x, y, seed=seed, **settings)
+    return {
+        "alone": accuracy(alone, x_test, y_test),
+        "scratch": distill(scratch),
+        "shrunk": distill(shrunk),
+    }
 
 
-def load(data, name, quick):
+def load(data, name, quick=False):
     """Return a trained teacher."""
 
     def train():
-        x, y = load_arrays(data, "train[:20000]")
+        x, y = load_arrays(data, "train[:18000]")
         model = NETWORKS[name](x.shape[1:])
         epochs = 1 if quick else TEACHER_EPOCHS
         compile_and_fit(model, x, y, loss=sparse_loss(), learning_rate=3e-3, epochs=epochs)
@@ -97,67 +89,62 @@ def random_copy(model, seed):
     return keras.models.clone_model(model)
 
 
-def measure(result, calibration):
-    """Return the sizes of a shrunk model, and size and latency of its int8 file."""
+def measure_files():
+    """Return the sizes of all models, and size and latency of their int8 files."""
+    metrics, files = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "student.tflite"
-        file = kd.export.to_tflite(result.model, path, "int8", calibration, tolerance=1e9)
-        return {
-            "parameters": result.after.parameters,
-            "macs": result.after.macs,
-            "predicted_bytes": result.after.int8_bytes,
-            "bytes": file.size,
-            "us": kd.export.benchmark(file, runs=1000).median_us,
-        }
+        for data in DATA:
+            samples, _ = load_arrays(data, "train[:200]")
+            for teacher in TITLES:
+                for ratio in (1.0, *RATIOS):
+                    result = kd.compression.shrink(load(data, teacher), ratio)
+                    key, path = f"{data} {teacher} {ratio:g}", Path(folder) / f"{len(files)}.tflite"
+                    files[key] = kd.export.to_tflite(
+                        result.model, path, "int8", samples, tolerance=1e9
+                    )
+                    metrics[key] = {
+                        "parameters": result.after.parameters,
+                        "macs": result.after.macs,
+                        "predicted_bytes": result.after.int8_bytes,
+                        "bytes": files[key].size,
+                    }
+        for key, latency in compare_latency(files, runs=1000).items():
+            metrics[key]["us"] = latency.median_us
+    return metrics
 
 
 def report(done):
-    accuracies, sizes, others = [], [], []
+    accuracies, sizes = [], []
+    files = [run["metrics"] for run in done.where(**FILES)]
     for data, of_data in DATA.items():
         for name, title in TITLES.items():
-            teacher = {"data": data, "teacher": name, "ratio": 1.0}
-            if not done.where(**teacher):
-                continue
-            label = f"{title}, {of_data}"
-            sizes.append(_sizes(done, teacher, label))
+            teacher, label = {"data": data, "teacher": name}, f"{title}, {of_data}"
+            for ratio in (1.0, *RATIOS):
+                sizes += [_sizes(f[f"{data} {name} {ratio:g}"], label, ratio) for f in files]
             for ratio in RATIOS:
-                where = {**teacher, "ratio": ratio}
-                if done.where(**where):
-                    sizes.append(_sizes(done, where, label))
-                    accuracies.append(_accuracies(done, teacher, where, label))
-                    others += _importances(done, where, label) if name == "cnn" else []
+                if done.where(**teacher, ratio=ratio):
+                    accuracies.append(_accuracies(done, teacher, ratio, label))
     if not accuracies:
         return ""
     first = ["teacher", "ratio"]
-    columns = ["teacher %", "alone %", "distilled %", "shrunk, distilled %"]
+    columns = ["seeds", "teacher %", "alone %", "distilled %", "shrunk, distilled %"]
     rows = [table([*first, *columns], accuracies)]
     columns = ["parameters", "MACs", "int8 kB", "predicted kB", "latency µs"]
-    rows.append(table([*first, *columns], sizes))
-    columns = ["importance", "before distillation %", "distilled %"]
-    rows.append(table([*first, *columns], others))
+    rows += [table([*first, *columns], sizes)] if sizes else []
     return "\n\n".join([*rows, measured_on(done) + " One thread."])
 
 
-def _accuracies(done, teacher, where, label):
-    best = [mean_sd(done.values(key, **where), 100) for key in ("alone", "scratch")]
-    shrunk = mean_sd(done.values("magnitude_after", **where), 100)
-    whole = f"{100 * done.values('accuracy', **teacher)[0]:.2f}"
-    return [label, str(where["ratio"]), whole, *best, shrunk]
-
-
-def _sizes(done, where, label):
-    first = next(run["metrics"] for run in done.where(**where) if not run["seed"])
-    kilobytes = [f"{first[key] / 1000:.1f}" for key in ("bytes", "predicted_bytes")]
-    counts = [f"{first[key]:,}" for key in ("parameters", "macs")]
-    return [label, f"{where['ratio']:g}", *counts, *kilobytes, f"{first['us']:.0f}"]
-
-
-def _importances(done, where, label):
-    return [
-        [
-            *(label, str(where["ratio"]), importance),
-            mean_sd(done.values(f"{importance}_before", **where), 100),
-            mean_sd(done.values(f"{importance}_after", **where), 100),
-        ]
-        for importance in IMPORTANCES
+def _accuracies(done, teacher, ratio, label):
+    (whole,) = done.values("accuracy", **teacher, ratio=1.0)
+    found = [
+        mean_sd(done.values(key, **teacher, ratio=ratio), 100)
+        for key in ("alone", "scratch", "shrunk")
     ]
+    seeds = len(done.where(**teacher, ratio=ratio))
+    return [label, f"{ratio:g}", seeds, f"{100 * whole:.2f}", *found]
+
+
+def _sizes(found, label, ratio):
+    kilobytes = [f"{found[key] / 1000:.1f}" for key in ("bytes", "predicted_bytes")]
+    counts = [f"{found[key]:,}" for key in ("parameters", "macs")]
+    return [label, f"{ratio:g}", *counts, *kilobytes, f"{found['us']:.0f}"]
