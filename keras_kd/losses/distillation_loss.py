@@ -118,7 +118,15 @@ class DistillationLoss(keras.layers.Layer):
             self.reject_masks(student)
             return values
         mask = get_mask(student)
-        return values if mask is None else set_mask(values, mask)
+        if mask is None:
+            return values
+        if not shapes_agree(tuple(mask.shape), found[: len(mask.shape)]):
+            raise ValueError(
+                f"{type(self).__name__}: the mask of the student's tap, of shape "
+                f"{tuple(mask.shape)}, is not one of its steps. For the scores of an attention use "
+                f"kd.losses.AttentionScores. Received: values of shape {found}"
+            )
+        return set_mask(values, mask)
 
     def reject_masks(self, student: Any) -> None:
         """Reject a student's tap with masked steps, for a loss that has one value per sample.

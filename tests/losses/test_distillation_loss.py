@@ -5,6 +5,7 @@ import pytest
 import keras_kd as kd
 from keras_kd.losses.distillation_loss import shapes_agree, snake_case
 from keras_kd.losses.reduction import mean_over_samples
+from keras_kd.models.keras_compat import set_mask
 from tests import toy
 
 
@@ -83,6 +84,12 @@ def test_a_projector_without_support_of_masks_keeps_the_mask():
     with pytest.warns(UserWarning, match="mask"):
         values = loss.compare(Double(), np.zeros((1, 2, 3)), student)
     np.testing.assert_array_equal(values._keras_mask, [[True, False]])
+
+
+def test_a_mask_of_pairs_of_steps_is_rejected():
+    student = set_mask(keras.ops.ones((2, 1, 3, 3)), np.ones((2, 1, 3, 3), bool))
+    with pytest.raises(ValueError, match=r"Hint: the mask .*\(2, 1, 3, 3\).*AttentionScores"):
+        kd.losses.Hint("a", "b")(np.ones((2, 1, 3, 3)), student)
 
 
 class Custom(kd.losses.DistillationLoss):
