@@ -11,7 +11,7 @@ import keras
 import pytest
 
 import keras_kd as kd
-from keras_kd.models.activation_range import ActivationRange, IntegerRounding
+from keras_kd.models.activation_range import ActivationRange, FloatBarrier, IntegerRounding
 from keras_kd.models.rounded_layers import ROUNDED
 from tests import toy
 
@@ -97,11 +97,12 @@ def serializable():
     weighting = kd.weighting
     weightings = [
         *(weighting.Uniform(), weighting.Fixed([1.0, 2.0]), weighting.CrossEntropy()),
-        *(weighting.Entropy(), weighting.Screening(keep=1)),
+        *(weighting.Entropy(), weighting.Screening(keep=1), weighting.ByGroup()),
     ]
     arguments = {"Embedding": (9, 4), "Dense": (4,), **dict.fromkeys(DEPTHWISE, (3,))}
     layers = [
         ActivationRange(),
+        FloatBarrier(),
         IntegerRounding("kernel"),
         *(made(*arguments.get(of.__name__, (4, 3))) for of, made in ROUNDED.items()),
     ]
