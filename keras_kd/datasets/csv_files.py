@@ -1,8 +1,8 @@
 """Samples in a CSV file with a column of labels: `train.csv`."""
 
 import csv
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import tensorflow as tf
 LABEL = "label"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class CsvFile:
     """A split in a CSV file with a header.
 
@@ -19,11 +19,17 @@ class CsvFile:
         path: The file.
         class_names: Names of the classes, by label, or `None` if the labels are numbers.
         rows: The number of each row in the file, and its values by column.
+        columns: The columns of x, in the order of the training split.
+        texts: Whether x is a column of texts.
+        whole: Whether the labels of all splits are whole numbers.
     """
 
     path: Path
     class_names: tuple[str, ...] | None
     rows: tuple[tuple[int, dict[str, str]], ...]
+    columns: tuple[str, ...]
+    texts: bool
+    whole: bool
 
     def count(self) -> int:
         """Return the number of rows."""
@@ -44,8 +50,7 @@ class CsvFile:
         Raises:
             ValueError: If a row cannot be read.
         """
-        columns = [name for name in self.rows[0][1] if name != LABEL]
-        texts = len(columns) == 1 and not any(_is_number(row[columns[0]]) for _, row in self.rows)
+        columns, texts = self.columns, self.texts
         numeric = [] if texts else list(columns)
         if self.class_names is None:
             numeric.append(LABEL)
@@ -67,13 +72,14 @@ class CsvFile:
         chosen = np.random.RandomState(0).permutation(len(self.rows)) < len(self.rows) // 5
         pairs = zip(self.rows, chosen, strict=True)
         rows = tuple(row for row, part in pairs if part == validation)
-        return CsvFile(self.path, self.class_names, rows)
+        return dataclasses.replace(self, rows=rows)
 
     def _labels(self, rows: Sequence[dict[str, str]]) -> np.ndarray:
         if self.class_names is not None:
             return np.array([self.class_names.index(row[LABEL]) for row in rows], "int64")
-        numbers = np.array([float(row[LABEL]) for row in rows])
-        return numbers.astype("int64" if (numbers == numbers.round()).all() else "float32")
+        return np.array([float(row[LABEL]) for row in rows]).astype(
+            "int64" if self.whole else "float32"
+        )
 
     def _describe(self, wrong: dict[int, str]) -> str:
         listed = [f"line {number}, column '{name}'" for number, name in list(wrong.items())[:5]]
@@ -85,43 +91,65 @@ class CsvFile:
         )
 
 
-def read_csv(path: Path, class_names: Sequence[str] | None = None) -> CsvFile:
+def read_csv(path: Path, train: CsvFile | None = None) -> CsvFile:
     """Return the split in a CSV file.
 
     Args:
         path: The file.
-        class_names: The classes of the training split. Defaults to the labels in this file, if
-            they are no numbers.
+        train: The training split, whose columns and classes the others have. Defaults to `None`,
+            those of this file.
 
     Raises:
-        ValueError: If the file has no column of labels or no rows, or a label is unknown.
+        ValueError: If the file has no column of labels or no rows, or other columns or labels than
+            the training split.
     """
+    rows, columns = _read_rows(path)
+    labels = {row[LABEL] for _, row in rows if row[LABEL]}
+    values = tuple(name for name in columns if name != LABEL)
+    if train is None:
+        names = None if all(map(_is_number, labels)) else tuple(sorted(labels))
+        texts = len(values) == 1 and 2 * sum(_is_number(row[values[0]]) for _, row in rows) < len(
+            rows
+        )
+        return CsvFile(path, names, rows, values, texts, _are_whole(labels))
+    if set(values) != set(train.columns):
+        raise ValueError(
+            f"Expected the columns of the training split in '{path}': {list(train.columns)}. "
+            f"Received: {list(values)}. Name the same columns."
+        )
+    if train.class_names is not None and not labels <= set(train.class_names):
+        raise ValueError(
+            f"Expected the labels of the training split in '{path}': {list(train.class_names)}. "
+            f"Received: also {sorted(labels - set(train.class_names))}. Correct these labels."
+        )
+    return dataclasses.replace(train, path=path, rows=rows, whole=_are_whole(labels))
+
+
+def _read_rows(path: Path) -> tuple[tuple[tuple[int, dict[str, str]], ...], list[str]]:
+    """Return the rows with their line numbers, and the columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             rows = tuple((reader.line_num, row) for row in reader)
-            columns = reader.fieldnames or []
+            columns = list(reader.fieldnames or [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
             f"Expected a CSV file in UTF-8. Received: '{path}', which fails with: {error}. Save it "
             "again."
         ) from error
     long = [number for number, row in rows if None in row]
-    if LABEL not in columns or len(columns) < 2 or not rows or long:
+    repeated = len(set(columns)) < len(columns)
+    if LABEL not in columns or len(columns) < 2 or not rows or long or repeated:
         found = f"line {long[0]} with more values" if long else f"{len(rows)} rows of {columns}"
         raise ValueError(
             f"Expected rows with a column '{LABEL}' and others in '{path}'. Received: {found}. The "
-            "first line names the columns."
+            "first line names the columns, each once."
         )
-    labels = {row[LABEL] for _, row in rows if row[LABEL]}
-    if class_names is None and not all(map(_is_number, labels)):
-        class_names = sorted(labels)
-    if class_names is not None and not labels <= set(class_names):
-        raise ValueError(
-            f"Expected the labels of the training split in '{path}': {list(class_names)}. "
-            f"Received: also {sorted(labels - set(class_names))}. Correct these labels."
-        )
-    return CsvFile(path, None if class_names is None else tuple(class_names), rows)
+    return rows, columns
+
+
+def _are_whole(labels: set[str]) -> bool:
+    return all(float(label).is_integer() for label in labels if _is_number(label))
 
 
 def _is_number(text: str) -> bool:

@@ -1,7 +1,7 @@
 """Data sets of the user: a folder with a class folder, a file or a saved data set per split."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -82,7 +82,8 @@ def _find_splits(folder: Path) -> dict[str, Split]:
     # The training split comes first: it has all classes.
     for path in sorted(folder.iterdir(), key=lambda path: (path.stem != TRAIN, path.name)):
         if path.suffix == ".csv" and path.is_file():
-            split = read_csv(path, class_names)
+            train = found.get(TRAIN)
+            split = read_csv(path, train if isinstance(train, CsvFile) else None)
         elif (path.suffix == ".npz" and path.is_file()) or (path / _SPEC_FILE).is_file():
             split = SavedSplit(path)
         else:
@@ -90,7 +91,10 @@ def _find_splits(folder: Path) -> dict[str, Split]:
         if split is not None:
             found[path.stem] = split
             class_names = class_names or split.class_names
-    return found
+    # Labels of one type in all splits.
+    files = {name: split for name, split in found.items() if isinstance(split, CsvFile)}
+    whole = all(split.whole for split in files.values())
+    return found | {name: replace(split, whole=whole) for name, split in files.items()}
 
 
 @dataclass(frozen=True)

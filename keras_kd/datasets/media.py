@@ -37,10 +37,12 @@ class Reader:
         kind = MEDIA[file.suffix.lower()]
         if kind == "text":
             return cls(kind)
-        ranks, example = ((3,), "(height, width, channels)")
+        ranks, example = (3,), "(height, width, channels) with 1, 3 or 4 channels"
         if kind == "audio":
             ranks, example = (1, 2), "(length,) or (length, channels)"
-        if shape is not None and (len(shape) not in ranks or None in shape):
+        channels = (1, 3, 4) if kind == "image" else None
+        wrong = shape is not None and (len(shape) not in ranks or None in shape)
+        if wrong or (shape and channels and shape[-1] not in channels):
             raise ValueError(
                 f"Expected `input_shape` of {kind} files: {example}. Received: {shape}. Pass the "
                 "sizes of one sample, without the batch."

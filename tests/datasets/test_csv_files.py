@@ -76,3 +76,27 @@ def test_unknown_labels_of_another_split_are_rejected(tmp_path):
     write(tmp_path, "test", "width,label,height\n5,bird,6\n")
     with pytest.raises(ValueError, match=r"\['cat', 'dog'\]. Received: also \['bird'\]"):
         load(tmp_path, "test")
+
+
+def test_columns_of_another_order_are_matched_by_name(tmp_path):
+    write(tmp_path)
+    write(tmp_path, "test", "height,label,width\n6,dog,5\n")
+    assert load(tmp_path, "test")[0].tolist() == [[5, 6]]
+    write(tmp_path, "test", "height,label,depth\n6,dog,5\n")
+    with pytest.raises(ValueError, match=r"\['width', 'height'\]. Received: \['height', 'depth'\]"):
+        load(tmp_path, "test")
+
+
+def test_labels_have_one_type_in_all_splits(tmp_path):
+    write(tmp_path, text="a,label\n1,2\n2,3\n")
+    write(tmp_path, "validation", "a,label\n1,2.5\n")
+    assert [load(tmp_path, s)[1].dtype for s in ("train", "validation")] == ["float32"] * 2
+    (tmp_path / "validation.csv").unlink()
+    rows = "".join(f"{i},{i}\n" for i in range(9))
+    write(tmp_path, text=f"a,label\n{rows}9,0.5\n")
+    assert [load(tmp_path, s)[1].dtype for s in ("train", "validation")] == ["float32"] * 2
+
+
+def test_a_number_among_the_texts_is_a_text(tmp_path):
+    write(tmp_path, text="text,label\nnice,1\n42,0\nbad,0\n")
+    assert load(tmp_path, shuffle=False)[0].tolist() == [b"nice", b"42", b"bad"]

@@ -16,7 +16,12 @@ def test_a_large_image_is_smoothed_before_it_is_resized(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "shape", "kind"),
-    [("a.jpg", (8, 8), "image"), ("a.wav", (1, 2, 3), "audio"), ("a.png", (None, 8, 1), "image")],
+    [
+        ("a.jpg", (8, 8), "image"),
+        ("a.wav", (1, 2, 3), "audio"),
+        ("a.png", (None, 8, 1), "image"),
+        ("a.png", (3, 32, 32), "image"),  # The input of a channels_first model.
+    ],
 )
 def test_a_shape_of_another_kind_is_rejected(file, shape, kind):
     with pytest.raises(ValueError, match=f"`input_shape` of {kind} files"):
