@@ -1,4 +1,5 @@
 import contextlib
+import logging
 import os
 import sys
 
@@ -34,3 +35,21 @@ def test_a_stream_of_its_own_is_left_alone(capsys):
         assert sys.stderr is before
         print("python", file=sys.stderr)
     assert capsys.readouterr().err == "python\n"
+
+
+def test_a_logger_that_was_made_in_the_meantime_still_writes(capfd):
+    with hold_native_output():
+        handler = logging.StreamHandler()
+        assert not sys.stderr.isatty()
+    record = logging.makeLogRecord({"msg": "later"})
+    handler.emit(record)
+    handler.flush()
+    assert capfd.readouterr().err == "later\n"
+
+
+def test_within_another_nothing_native_appears(capfd):
+    with hold_native_output():
+        with hold_native_output():
+            write_both()
+        write_both()
+    assert capfd.readouterr().err == "python\npython\n"
