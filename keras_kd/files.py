@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_kd.display.html_tables import HtmlTables, Table
+
 #: Start of the temporary names of `atomic_write` and `atomic_folder`; a killed process leaves them.
 UNFINISHED = ".unfinished-"
 _MAX_JSON_BYTES = 2**28
@@ -147,14 +149,39 @@ def text_table(
     return "\n".join(lines)
 
 
-class ShortRepr:
+class ShortRepr(HtmlTables):
     """Mixin of results: `repr` shows the fields that have a value, on a few short lines.
 
-    A dataclass needs `repr=False`.
+    Notebooks show them as a table. A dataclass needs `repr=False`.
     """
 
     def __repr__(self) -> str:
         return text_fields(type(self).__name__, vars(self))
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the fields as a table."""
+        return {type(self).__name__: fields_table(vars(self))}
+
+
+def fields_table(fields: Mapping[str, Any]) -> Table:
+    """Return a row for each field that has a value, as `text_fields` shows it."""
+    return Table((), [(name, short_text(x)) for name, x in fields.items() if not _is_empty(x)])
+
+
+def results_table(name: str, results: Mapping[str, Any]) -> Table:
+    """Return a row for each of several results of a kind, without the fields that none has.
+
+    Args:
+        name: Title of the column of their names.
+        results: Objects with the same fields, by name.
+    """
+    values = [vars(result) for result in results.values()]
+    shown = [key for key in values[0] if not all(_is_empty(one[key]) for one in values)]
+    rows = [
+        (title, *("" if _is_empty(one[key]) else short_text(one[key]) for key in shown))
+        for title, one in zip(results, values, strict=True)
+    ]
+    return Table((name, *shown), rows, range(1, 1 + len(shown)))
 
 
 def text_fields(name: str, fields: Mapping[str, Any]) -> str:
@@ -163,7 +190,7 @@ def text_fields(name: str, fields: Mapping[str, Any]) -> str:
     Numbers have four significant digits. Fields that are `None` or empty are omitted, long values
     and objects are represented by their length or class.
     """
-    parts = [f"{key}={_short(v)}" for key, v in fields.items() if not _is_empty(v)]
+    parts = [f"{key}={short_text(v)}" for key, v in fields.items() if not _is_empty(v)]
     line = f"{name}({', '.join(parts)})"
     if len(line) <= _LINE:
         return line
@@ -176,15 +203,16 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, (str, Sequence, Mapping)) and not value)
 
 
-def _short(value: Any) -> str:
+def short_text(value: Any) -> str:
+    """Return a value as `text_fields` shows it."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         whole = isinstance(value, numbers.Integral)
         return str(int(value)) if whole else f"{float(value):.4g}"
     if isinstance(value, Mapping):
-        parts = [f"{key}: {_short(part)}" for key, part in value.items()]
+        parts = [f"{key}: {short_text(part)}" for key, part in value.items()]
         text = f"{{{', '.join(parts)}}}"
     elif type(value) in (list, tuple):
-        text = f"[{', '.join(map(_short, value))}]"
+        text = f"[{', '.join(map(short_text, value))}]"
     elif isinstance(value, os.PathLike) and not isinstance(value, ShortRepr):
         text = f"'{os.fspath(value)}'"
     else:

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_kd"
 #: The layers, bottom first: a module imports from its own layer and from lower ones.
 LAYERS = (
-    ("version", "files"),
+    ("version", "display"),
+    ("files",),
     ("models",),
     ("litert",),
     ("training",),

@@ -145,3 +145,25 @@ def test_a_dataclass_can_have_a_short_repr():
 
     assert repr(Numbers(1 / 3)) == "Numbers(one=0.3333)"
     assert repr([Numbers(2.0, 0.5)]) == "[Numbers(one=2, other=0.5)]"
+
+
+def test_a_notebook_shows_the_fields_of_a_dataclass():
+    @dataclasses.dataclass(repr=False)
+    class Result(ShortRepr):
+        accuracy: float
+        note: str | None = None
+
+    assert Result(1 / 3).html_tables() == {"Result": ((), [("accuracy", "0.3333")], ())}
+
+
+def test_a_table_of_results_has_no_column_that_is_empty():
+    @dataclasses.dataclass(repr=False)
+    class Result(ShortRepr):
+        accuracy: float | None = None
+        error: float | None = None
+        note: str | None = None
+
+    table = files.results_table("output", {"a": Result(0.5), "b": Result(error=2.0)})
+    assert table.header == ("output", "accuracy", "error")
+    assert table.rows == [("a", "0.5", ""), ("b", "", "2")]
+    assert list(table.right) == [1, 2]

@@ -122,6 +122,9 @@ def test_a_cache_is_shown_with_its_teachers(tmp_path):
     assert repr(cache).splitlines()[-1] == "  teacher 'teacher': the output, 'hidden'"
     assert "samples=48, dtype='float16'" in " ".join(repr(cache).split())
     assert is_readable(repr(cache.teachers[0]))
+    tables = cache.html_tables()
+    assert tables["Stored outputs"].rows == [("teacher", "the output, 'hidden'")]
+    assert ("samples", "48") in tables["KnowledgeCache"].rows
 
 
 def test_the_values_that_matter_are_shown():
@@ -135,3 +138,36 @@ def test_the_values_that_matter_are_shown():
     assert repr(distiller) == (
         "Distiller(name='d', student='student', teachers=['teacher'], losses=['soft_targets'])"
     )
+
+
+#: Results that notebooks show as tables, with a cell of each.
+IN_NOTEBOOKS = {
+    "Evaluation": "0.3333",
+    "Evaluation of two outputs": "values",
+    "Benchmark": "41.23",
+    "TFLiteModel": "int8",
+    "Report": "33.33 % ± 5.00",
+    "Result": "pruned",
+    "PipelineResult": "model.tflite",
+    "LayerPlans": "Conv2D",
+    "LayerPlan": "ReLU",
+    "ScreeningReport": "teacher",
+    "taps": "(None, 4)",
+    "Description": "digits",
+}
+
+
+@pytest.mark.parametrize("name", IN_NOTEBOOKS)
+def test_a_notebook_shows_a_result_as_tables(name):
+    html = RESULTS[name]()._repr_html_()
+    assert IN_NOTEBOOKS[name] in html
+    assert html.count("<table>") == html.count("</table>") == html.count("<caption") > 0
+
+
+def test_a_notebook_shows_all_taps_and_the_sizes_of_a_shrunk_model():
+    assert kd.taps(deep())._repr_html_().count("<tr>") == 100
+    shrunk = kd.compression.shrink(model(units=8), 0.5)
+    tables = shrunk.html_tables()
+    assert [row[0] for row in tables["Size"].rows] == ["before", "after"]
+    assert ("hidden", "channels", "shrunk", "4 of 8 remain") in tables["Layers"].rows
+    assert "hidden" in shrunk.found._repr_html_()

@@ -1,7 +1,7 @@
 """Teacher outputs on disk, computed once and read in every epoch."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from keras_kd.cache.reader import Reader, check_blocks
 from keras_kd.cache.schema import DTYPES, CacheSchema
 from keras_kd.cache.shards import merge_shards, resolve_shard, shard_folder
 from keras_kd.cache.teacher_pass import TeacherPass
-from keras_kd.files import text_fields
+from keras_kd.display.html_tables import HtmlTables, Table
+from keras_kd.files import fields_table, text_fields
 from keras_kd.models.tap_names import resolve_tap, tap_names
 from keras_kd.models.taps import Tap
 from keras_kd.teachers.teacher import Teacher, as_teachers
@@ -27,7 +28,7 @@ from keras_kd.training import backend
 from keras_kd.training.tf_data import is_dataset
 
 
-class KnowledgeCache:
+class KnowledgeCache(HtmlTables):
     """Outputs of frozen teachers for each sample of a data set, on disk.
 
     A frozen teacher returns the same outputs for the same sample in every epoch. `build` computes
@@ -182,14 +183,31 @@ class KnowledgeCache:
         return tuple(CachedTeacher(t, str(self.path)) for t in self.manifest.schema.teachers)
 
     def __repr__(self) -> str:
+        lines = [f"  teacher '{name}': {taps}" for name, taps in self._stored().items()]
+        return "\n".join([text_fields("KnowledgeCache", self._fields()), *lines])
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return what is stored."""
+        return {
+            "KnowledgeCache": fields_table(self._fields()),
+            "Stored outputs": Table(("teacher", "taps"), list(self._stored().items())),
+        }
+
+    def _fields(self) -> dict[str, Any]:
         schema = self.manifest.schema
-        fields = {"samples": len(self), "dtype": schema.dtype, "shard": schema.shard}
-        fields |= {"views": schema.views} if schema.views > 1 else {}
-        lines = [
-            f"  teacher '{teacher.name}': {', '.join(str(Tap(tap.name)) for tap in teacher.taps)}"
-            for teacher in schema.teachers
-        ]
-        return "\n".join([text_fields("KnowledgeCache", {"path": self.path, **fields}), *lines])
+        fields = {"path": self.path, "samples": len(self), "dtype": schema.dtype}
+        return {
+            **fields,
+            "shard": schema.shard,
+            "views": schema.views if schema.views > 1 else None,
+        }
+
+    def _stored(self) -> dict[str, str]:
+        """Return the stored taps of each teacher."""
+        return {
+            teacher.name: ", ".join(str(Tap(tap.name)) for tap in teacher.taps)
+            for teacher in self.manifest.schema.teachers
+        }
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -10,6 +10,7 @@ from keras import tree
 
 from keras_kd.compression.channel_rules import find_rule
 from keras_kd.compression.channel_tracer import ChannelTracer
+from keras_kd.display.html_tables import HtmlTables, Table
 from keras_kd.files import text_table
 from keras_kd.models.graph import Call, Graph, is_graph, open_graph, require_built
 
@@ -36,7 +37,7 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True)
-class ChannelGroups:
+class ChannelGroups(HtmlTables):
     """The channels of a model; prints as a table.
 
     Attributes:
@@ -55,12 +56,19 @@ class ChannelGroups:
         return f"ChannelGroups({len(self.groups)} groups, {len(self.whole)} layers left whole)"
 
     def __str__(self) -> str:
+        return text_table(*self._table())
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the table of the groups."""
+        return {"Channels": self._table()}
+
+    def _table(self) -> Table:
         rows = [
             (group.name, str(len(group)), ", ".join(group.makers), ", ".join(group.readers))
             for group in self.groups
         ]
         rows += [(name, "whole", "", reason) for name, reason in self.whole.items()]
-        return text_table(("group", "channels", "made by", "read by, or why left whole"), rows)
+        return Table(("group", "channels", "made by", "read by, or why left whole"), rows)
 
 
 def channel_groups(model: keras.Model) -> ChannelGroups:

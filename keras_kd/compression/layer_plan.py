@@ -1,13 +1,14 @@
 """What a compression does to each layer, and the result of the compression."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from keras_kd.files import ShortRepr, text_fields, text_table
+from keras_kd.display.html_tables import HtmlTables, Table
+from keras_kd.files import ShortRepr, fields_table, text_fields, text_table
 from keras_kd.models.tap_names import resolve_tap, tap_names
 
 #: Values of `LayerPlan.action`.
@@ -31,7 +32,7 @@ class LayerPlan(ShortRepr):
     reason: str = ""
 
 
-class LayerPlans(tuple):
+class LayerPlans(HtmlTables, tuple):
     """The plans of all layers in order; prints as a table."""
 
     def __repr__(self) -> str:
@@ -39,8 +40,15 @@ class LayerPlans(tuple):
         return f"LayerPlans({', '.join(f'{n} {action}' for action, n in counts.items())})"
 
     def __str__(self) -> str:
+        return text_table(*self._table())
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the table of the layers."""
+        return {"Layers": self._table()}
+
+    def _table(self) -> Table:
         rows = [(plan.name, plan.kind, plan.action, plan.reason) for plan in self]
-        return text_table(("layer", "class", "action", "details"), rows)
+        return Table(("layer", "class", "action", "details"), rows)
 
     def named(self, action: str) -> list[str]:
         """Return the names of the layers with an action."""
@@ -71,7 +79,7 @@ class LayerPlans(tuple):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(HtmlTables):
     """Result of a compression run.
 
     Attributes:
@@ -87,9 +95,19 @@ class Result:
     layers: LayerPlans
 
     def __repr__(self) -> str:
-        last = {name: values[-1] for name, values in self.history.items() if values}
-        fields = {"model": self.model.name, "layers": self.layers, "last epoch": last}
+        fields = {"model": self.model.name, "layers": self.layers, "last epoch": self._last_epoch()}
         return text_fields("Result", fields)
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the last epoch and the layers."""
+        fields = {"model": self.model.name, "parameters": self.model.count_params()}
+        return {
+            "Compression": fields_table({**fields, **self._last_epoch()}),
+            **self.layers.html_tables(),
+        }
+
+    def _last_epoch(self) -> dict[str, float]:
+        return {name: values[-1] for name, values in self.history.items() if values}
 
 
 def resolve_skip(skip: Any, student: keras.Model, layers: Collection[str]) -> list[str]:

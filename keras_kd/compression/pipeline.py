@@ -18,6 +18,7 @@ from keras_kd.compression.shrink import ShrinkResult, shrink
 from keras_kd.compression.stage import VERSION, Stage, StageFolder, save_student, save_weights
 from keras_kd.compression.tfmot.convert import open_student
 from keras_kd.compression.training import Training
+from keras_kd.display.html_tables import HtmlTables, Table
 from keras_kd.distillers.default_losses import as_losses
 from keras_kd.export.tflite import to_tflite
 from keras_kd.export.tflite_model import TFLiteModel
@@ -78,7 +79,7 @@ _FUNCTIONS = {
 
 
 @dataclass(frozen=True)
-class PipelineResult:
+class PipelineResult(HtmlTables):
     """Result of a pipeline.
 
     Attributes:
@@ -99,6 +100,15 @@ class PipelineResult:
         header = text_fields("PipelineResult", {"model": self.model.name})
         parts = [*self.stages, *filter(None, [self.file])]
         return "\n".join([header, *(f"  {part!r}" for part in parts)])
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the tables of each stage and of the file."""
+        tables = {
+            f"Stage {number}: {caption}": table
+            for number, stage in enumerate(self.stages, 1)
+            for caption, table in stage.html_tables().items()
+        }
+        return tables if self.file is None else {**tables, **self.file.html_tables()}
 
 
 @explain_keywords(Training)

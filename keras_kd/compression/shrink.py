@@ -20,7 +20,8 @@ from keras_kd.compression.layer_plan import LayerPlan, LayerPlans, resolve_skip
 from keras_kd.compression.model_size import ModelSize, predict_size
 from keras_kd.compression.residual_blocks import ResidualBlock, find_blocks, select_blocks
 from keras_kd.compression.training import Training
-from keras_kd.files import text_fields
+from keras_kd.display.html_tables import HtmlTables, Table
+from keras_kd.files import results_table, text_fields
 from keras_kd.training.keywords import explain_keywords
 
 _BISECTIONS = 40
@@ -28,7 +29,7 @@ _BUDGETS = {"max_parameters": "parameters", "max_macs": "macs", "max_bytes": "in
 
 
 @dataclass(frozen=True)
-class ShrinkResult:
+class ShrinkResult(HtmlTables):
     """Result of `kd.compression.shrink`.
 
     Attributes:
@@ -61,6 +62,11 @@ class ShrinkResult:
     def __repr__(self) -> str:
         fields = {"model": self.model.name, "found": self.found}
         return text_fields("ShrinkResult", {**fields, "before": self.before, "after": self.after})
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the sizes before and after, and what happened to each group of channels."""
+        sizes = {"before": self.before, "after": self.after}
+        return {"Size": results_table("", sizes), **self.layers.html_tables()}
 
 
 @explain_keywords(Training)

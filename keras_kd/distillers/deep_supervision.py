@@ -131,6 +131,11 @@ class DeepSupervision(BaseDistiller):
         ]
         return [*losses, ("exit_loss", sum(values), self.exit_loss_weight)]
 
+    def training_layers(self) -> list[tuple[str, keras.layers.Layer, str]]:
+        """Return the projectors and the exits; see `KerasInterface`."""
+        exits = [("early exit", layer, tap) for tap, layer in self.exits.items()]
+        return [*super().training_layers(), *exits]
+
     def _exits_by_tap(self) -> list[dict[str, str]]:
         """Return for each tap the names of its exits, by output."""
         found = {}

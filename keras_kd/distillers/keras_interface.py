@@ -33,6 +33,7 @@ class KerasInterface(backend.StepModel):
     student: keras.Model
     objective: Objective
     _trackers: LossTrackers
+    _label_losses: tuple[str, ...]
     _label_reader: LabelReader
     #: Reads the labels in the form that `fit` takes, to check their range.
     _range_reader: LabelReader
@@ -59,6 +60,15 @@ class KerasInterface(backend.StepModel):
         A run that is resumed with others would be another run.
         """
         return []
+
+    @property
+    def label_loss_names(self) -> tuple[str, ...]:
+        """Names in the history of the losses on labels; the weight of `x` is `self.x_weight`."""
+        return self._label_losses
+
+    def training_layers(self) -> list[tuple[str, keras.layers.Layer, str]]:
+        """Return the layers that are used in training only: role, layer, and loss or tap."""
+        return [("projector", layer, key) for key, layer in self.objective.projectors.items()]
 
     @property
     def output_names(self) -> list[str]:
@@ -121,7 +131,7 @@ class KerasInterface(backend.StepModel):
             setattr(self, function, None)
 
     def summary(self, print_fn: Callable[[str], None] = print, **kwargs: Any) -> None:
-        """Print a table of teachers, student, projectors and losses.
+        """Print the models, their taps, the losses with their weights, and the parameters.
 
         Args:
             print_fn: Called with each line. Defaults to `print`.

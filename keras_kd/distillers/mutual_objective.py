@@ -88,9 +88,9 @@ class MutualObjective(Objective):
         self.built = True
 
     @property
-    def students(self) -> list[keras.Model]:
-        """The students."""
-        return [objective.student.model for objective in self.objectives]
+    def tapped_students(self) -> list[TappedModel]:
+        """The students, with the taps that they learn at and those that the others learn from."""
+        return [objective.student for objective in self.objectives]
 
     @property
     def terms(self) -> list[DistillationLoss]:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_kd.losses import DistillationLoss
-from keras_kd.models.taps import Tap
+from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import JoinedInputs
 from keras_kd.teachers.noise import LogitNoise
@@ -47,9 +47,14 @@ class Objective(keras.layers.Layer):
         """
 
     @property
+    def tapped_students(self) -> list[TappedModel]:
+        """The models that are trained, with their taps."""
+        return [self.student]
+
+    @property
     def students(self) -> list[keras.Model]:
         """The models that are trained."""
-        return [self.student.model]
+        return [one.model for one in self.tapped_students]
 
     def task_of_labels(self, name: str) -> str | None:
         """Return the task of the labels of an output, `None` if nothing tells.

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_kd.display.html_tables import HtmlTables, Table
 from keras_kd.export.tflite_model import TFLiteModel
-from keras_kd.files import ShortRepr, text_fields
+from keras_kd.files import ShortRepr, fields_table, results_table, text_fields
 from keras_kd.litert.cost import cost
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 from keras_kd.litert.signature import random_arrays
@@ -52,7 +53,7 @@ class Latency(ShortRepr):
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(HtmlTables):
     """Latency, memory and size of a file.
 
     `median_us`, `p95_us`, `noise`, `throughput` and `memory` are those of the first setting.
@@ -74,9 +75,20 @@ class Benchmark:
     warmup: int
 
     def __repr__(self) -> str:
-        fields = {name: getattr(self, name) for name in ("size", "parameters", "macs", "memory")}
-        header = text_fields("Benchmark", {**fields, "ops": self.ops})
+        header = text_fields("Benchmark", self._fields())
         return "\n".join([header, *(f"  {latency!r}" for latency in self.latencies)])
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the size of the file, and a row for each setting."""
+        settings = {str(i): latency for i, latency in enumerate(self.latencies)}
+        return {
+            "Benchmark": fields_table(self._fields()),
+            "Latencies": results_table("setting", settings),
+        }
+
+    def _fields(self) -> dict[str, Any]:
+        names = ("size", "parameters", "macs", "memory", "ops")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def median_us(self) -> float:

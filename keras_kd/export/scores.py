@@ -1,9 +1,11 @@
 """Scores of a file on a data set, by the task of each output, compared with the Keras model."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_kd.files import ShortRepr, text_fields
+from keras_kd.display.html_tables import HtmlTables, Table
+from keras_kd.files import ShortRepr, results_table, text_fields
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +63,7 @@ class Score(ShortRepr):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(HtmlTables):
     """Scores of a file on a data set.
 
     If there is one output, the attributes of its `Score` are also attributes of the evaluation.
@@ -79,6 +81,10 @@ class Evaluation:
             return text_fields("Evaluation", {"samples": self.samples, **vars(self._only)})
         lines = [f"  {name}: {score!r}" for name, score in self.outputs.items()]
         return "\n".join([text_fields("Evaluation", {"samples": self.samples}), *lines])
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return a row of scores for each output."""
+        return {f"Evaluation on {self.samples:,} samples": results_table("output", self.outputs)}
 
     @property
     def accuracy(self) -> float | None:

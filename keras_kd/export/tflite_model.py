@@ -1,13 +1,15 @@
 """A written .tflite file, and the formats that `best` tried for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_kd.display.html_tables import HtmlTables, Table
 from keras_kd.export.scores import Evaluation
-from keras_kd.files import ShortRepr, text_fields
+from keras_kd.files import ShortRepr, fields_table, results_table, text_fields
 from keras_kd.litert.interpreter import LiteRT, read_tflite
 
 
@@ -39,7 +41,7 @@ class Attempt(ShortRepr):
 
 
 @dataclass(frozen=True)
-class TFLiteModel:
+class TFLiteModel(HtmlTables):
     """A written .tflite file.
 
     Attributes:
@@ -61,11 +63,24 @@ class TFLiteModel:
     float_layers: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        fields = ("path", "quantization", "inputs", "outputs")
-        lines = [text_fields("TFLiteModel", {name: getattr(self, name) for name in fields})]
+        lines = [text_fields("TFLiteModel", self._fields())]
         if self.verification is not None:
             lines.append(f"  verification: {self.verification!r}")
         return "\n".join([*lines, *(f"  tried: {attempt!r}" for attempt in self.tried)])
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the file, its verification and the formats that `best` tried."""
+        tables = {"TFLiteModel": fields_table(self._fields())}
+        if self.verification is not None:
+            tables |= self.verification.html_tables()
+        if self.tried:
+            tried = {str(i): attempt for i, attempt in enumerate(self.tried)}
+            tables["Tried formats"] = results_table("", tried)
+        return tables
+
+    def _fields(self) -> dict[str, Any]:
+        names = ("path", "quantization", "inputs", "outputs")
+        return {name: getattr(self, name) for name in names}
 
     def __fspath__(self) -> str:
         """Return the path: the object can be passed wherever the path of a file can."""

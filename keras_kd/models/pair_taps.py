@@ -1,10 +1,12 @@
 """List the taps of a model, and pair those of a teacher and a student."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
 
+from keras_kd.display.html_tables import HtmlTables, Table
 from keras_kd.files import ShortRepr, text_table
 from keras_kd.models.graph import Graph, is_graph, open_graph, require_built
 from keras_kd.models.keras_compat import nested_layers
@@ -46,7 +48,7 @@ class TapInfo(ShortRepr):
         return math.nan if None in sizes else float(math.prod(sizes))
 
 
-class TapList(tuple):
+class TapList(HtmlTables, tuple):
     """The taps of a model in order of depth; prints as a table."""
 
     def __repr__(self) -> str:
@@ -56,10 +58,17 @@ class TapList(tuple):
         return "\n".join(lines if more <= 0 else shown)
 
     def __str__(self) -> str:
+        return text_table(*self._table())
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the table of the taps."""
+        return {"Taps": self._table()}
+
+    def _table(self) -> Table:
         rows = [
             (x.name, x.layer, str(x.shape), f"{x.depth} ({x.relative_depth:.0%})") for x in self
         ]
-        return text_table(("tap", "layer", "shape", "depth"), rows)
+        return Table(("tap", "layer", "shape", "depth"), rows)
 
 
 def taps(model: keras.Model) -> TapList:

@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_kd.display.html_tables import HtmlTables, Table
 from keras_kd.files import atomic_write, require_writable, text_table
 from keras_kd.report.columns import columns_of
 from keras_kd.report.entries import Comparison
@@ -14,7 +15,7 @@ from keras_kd.report.page import render_page
 
 
 @dataclass(frozen=True, repr=False)
-class Report(Comparison):
+class Report(HtmlTables, Comparison):
     """A comparison of models.
 
     Attributes:
@@ -34,11 +35,20 @@ class Report(Comparison):
     """
 
     def __repr__(self) -> str:
+        return f"Report {self._caption()}:\n{text_table(*self._table())}"
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the table of the models."""
+        return {f"Report {self._caption()}": self._table()}
+
+    def _caption(self) -> str:
+        return f"'{self.title}' on {self.samples:,} samples"
+
+    def _table(self) -> Table:
         shown = [column for column in columns_of(self) if column.key in _SHOWN]
         rows = [[entry.name, *(c.cell(entry, self) for c in shown)] for entry in self.entries]
         heading = ["model", *(column.heading for column in shown)]
-        table = text_table(heading, rows, right=range(1, len(heading)))
-        return f"Report '{self.title}' on {self.samples:,} samples:\n{table}"
+        return Table(heading, rows, right=range(1, len(heading)))
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write the report.

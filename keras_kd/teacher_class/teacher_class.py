@@ -30,6 +30,7 @@ from keras_kd.teacher_class.students import (
     require_separable,
     student_numbers,
 )
+from keras_kd.teacher_class.summary import SummaryModel
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training import backend
@@ -39,7 +40,7 @@ from keras_kd.training.loss_trackers import batch_size
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class TeacherClass(backend.StepModel):
+class TeacherClass(SummaryModel):
     """Train an ensemble of students, each to mimic one chunk of a teacher's representation.
 
     A `keras.Model`: `compile(optimizer)`, `fit(x)` or `fit(dataset)`, callbacks and checkpoints
@@ -132,7 +133,6 @@ class TeacherClass(backend.StepModel):
         self.layer_name = layer if representation is None else representation.layer
         self.mimic = mimic
         self.chunks = chunks
-        #: The number of each of `students`.
         self.numbers = numbers
         self.students = models
         self.mimicry = get_mimicry_loss(loss)

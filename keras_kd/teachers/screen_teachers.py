@@ -1,6 +1,6 @@
 """Ranking of teachers on a validation set before training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_kd.display.html_tables import HtmlTables, Table
 from keras_kd.files import ShortRepr, text_table
 from keras_kd.models.taps import Tap
 from keras_kd.models.task import DECLARE, task_from_labels
@@ -42,7 +43,7 @@ class RankedTeacher(ShortRepr):
 
 
 @dataclass(frozen=True)
-class ScreeningReport:
+class ScreeningReport(HtmlTables):
     """Result of `screen_teachers`; `str` formats it as a table.
 
     Attributes:
@@ -65,6 +66,16 @@ class ScreeningReport:
         return str(self)
 
     def __str__(self) -> str:
+        return f"{self._caption()}:\n{text_table(*self._table())}"
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the ranking."""
+        return {self._caption(): self._table()}
+
+    def _caption(self) -> str:
+        return f"Teachers on {self.samples} validation samples"
+
+    def _table(self) -> Table:
         numbers = self.task == "values"
         scores = ("mean squared error",) if numbers else ("cross-entropy", "accuracy")
         rows = [
@@ -80,8 +91,7 @@ class ScreeningReport:
             for row in self.ranking
         ]
         header = ("teacher", *scores, "decision")
-        table = text_table(header, rows, right=range(1, 1 + len(scores)))
-        return f"Teachers on {self.samples} validation samples:\n{table}"
+        return Table(header, rows, right=range(1, 1 + len(scores)))
 
 
 def screen_teachers(
