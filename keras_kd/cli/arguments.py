@@ -300,12 +300,14 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     _add_data(parser, required=True, train=False)
     group = parser.add_argument_group("report")
     group.add_argument(
-        "--teacher", metavar="NAME", help="model to compare the others with (default: the first)"
+        "--teacher",
+        metavar="NAME",
+        help="model to compare the others with (default: the one called 'teacher', or the first)",
     )
     group.add_argument(
         "--student",
         metavar="NAME",
-        help="model whose disagreements with the teacher are shown (default: the last)",
+        help="headline of the report (default: the only other model, or the one called 'student')",
     )
     group.add_argument(
         "--history",

@@ -86,7 +86,7 @@ Compare .keras and .tflite files on the test split and write one page: a single 
 no network, or Markdown or JSON. The first model is the teacher, the last one the student.""",
         """\
 examples:
-  keras-kd report teacher.keras student.keras student.tflite --data digits --out report.html
+  keras-kd report teacher.keras student.keras int8=student.tflite --data digits --out report.html
   keras-kd report teacher=big.keras int8=small.tflite --data digits --out report.md
   keras-kd report teacher.keras student=distilled/student.keras --data digits \\
       --history student=distilled/history.json""",

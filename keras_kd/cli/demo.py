@@ -35,10 +35,11 @@ def run(options: argparse.Namespace) -> Outcome:
     settings = ["--batch-size", _BATCH, "--epochs", epochs, "--learning-rate", _RATE]
     models = [teacher, alone, student, f"int8={file}"]
     curves = f"{distill.STUDENT}={out / distill.HISTORY}"
+    data = ["--data", "digits"]
     lines = {
         "distill": [distill, teacher, untrained, "--data", few, "--out", out, *settings],
         "export": [export, student, "--quantization", "int8", "--data", few],
-        "report": [report, *models, "--data", "digits", "--out", page, "--history", curves],
+        "report": [report, *models, "--student", "int8", *data, "--out", page, "--history", curves],
     }
     outcomes = {name: _run_command(name, *line) for name, line in lines.items()}
     numbers = {name: outcome.numbers for name, outcome in outcomes.items()}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras_kd.report.metrics import pareto_front
 
@@ -25,12 +25,12 @@ class Point(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A learning curve of a model."""
+    """A curve of a model: values by epoch, or bins of the confidence."""
 
     number: int
     name: str
-    values: Sequence[float]
-    is_training: bool
+    values: Sequence[Any]
+    is_training: bool = False
 
 
 class Bar(NamedTuple):
@@ -69,7 +69,7 @@ def lines(curves: Sequence[Curve], y_label: str) -> str:
     """Draw curves over epochs; those of training data are thin."""
     longest = max(len(curve.values) for curve in curves)
     finite = [value for curve in curves for value in curve.values if math.isfinite(value)]
-    x_scale = _Scale.linear([1, max(longest, 2)], _LEFT, _WIDTH - _RIGHT, tight=True)
+    x_scale = _Scale.linear([1, max(longest, 2)], _LEFT, _WIDTH - _RIGHT, tight=True, whole=True)
     y_scale = _Scale.linear(finite or [0, 1], _HEIGHT - _BOTTOM, _TOP)
     marks = []
     for curve in curves:
@@ -82,6 +82,38 @@ def lines(curves: Sequence[Curve], y_label: str) -> str:
         title = f"<title>{escape(curve.name)}{', training' if curve.is_training else ''}</title>"
         marks.append(f'<polyline class="{style}" points="{path}">{title}</polyline>')
     return _frame(x_scale, y_scale, "epoch", y_label, "".join(marks))
+
+
+def calibration(curves: Sequence[Curve]) -> str:
+    """Draw the accuracy of each bin against its mean confidence, both in percent.
+
+    The values of a curve are (samples, confidence, accuracy). The area of a point shows the share
+    of the samples; the diagonal is perfect calibration.
+    """
+    lowest = min(min(bin_[1:]) for curve in curves for bin_ in curve.values)
+    low = 10 * math.floor(10 * lowest)
+    x_scale = _Scale.linear([low, 100], _LEFT, _WIDTH - _RIGHT, tight=True)
+    y_scale = _Scale.linear([low, 100], _HEIGHT - _BOTTOM, _TOP, tight=True)
+    marks = [
+        f'<line class="front" x1="{x_scale.start:.1f}" y1="{y_scale.start:.1f}" '
+        f'x2="{x_scale.end:.1f}" y2="{y_scale.end:.1f}"/>'
+    ]
+    for curve in curves:
+        total = sum(samples for samples, *_ in curve.values)
+        places = [
+            (x_scale(100 * x), y_scale(100 * y), 2 + 8 * math.sqrt(samples / total))
+            for samples, x, y in curve.values
+        ]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
+        dots = "".join(
+            f'<circle class="dot bin" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
+            for x, y, radius in places
+        )
+        marks.append(
+            f'<g class="{color_class(curve.number)}"><polyline class="line faint" points="{path}">'
+            f"<title>{escape(curve.name)}</title></polyline>{dots}</g>"
+        )
+    return _frame(x_scale, y_scale, "mean confidence, %", "accuracy, %", "".join(marks))
 
 
 def bars(groups: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
@@ -113,12 +145,17 @@ class _Scale:
 
     @classmethod
     def linear(
-        cls, values: Sequence[float], start: float, end: float, tight: bool = False
+        cls,
+        values: Sequence[float],
+        start: float,
+        end: float,
+        tight: bool = False,
+        whole: bool = False,
     ) -> "_Scale":
         low, high = min(values), max(values)
         margin = 0 if tight else (high - low or abs(high) or 1) * 0.12
         low, high = low - margin, high + margin
-        step = _step((high - low) / 7)
+        step = max(_step((high - low) / 7), 1 if whole else 0)
         first = math.ceil(low / step - 1e-9)
         ticks = tuple(step * i for i in range(first, math.floor(high / step + 1e-9) + 1))
         return cls(low, high, start, end, ticks)

@@ -20,6 +20,7 @@ from keras_kd.report.entries import Entry
 from keras_kd.report.predict import Metrics, predict_all
 from keras_kd.report.predictors import Predictor
 from keras_kd.report.report import Report, require_report_path
+from keras_kd.report.roles import find_roles
 from keras_kd.version import __version__
 
 
@@ -32,7 +33,7 @@ def compare(
     student: str | None = None,
     class_names: Sequence[str] | None = None,
     history: Mapping[str, Any] | None = None,
-    title: str = "Model comparison",
+    title: str = "Comparison",
     samples: int = 24,
     runs: int = 200,
     verbose: int = 0,
@@ -55,13 +56,15 @@ def compare(
             and have the shape of the output otherwise; NaN is a missing label.
         path: Output file: `.html`, a self-contained page, `.md` or `.json`. Defaults to `None`, no
             file.
-        teacher: Name of the model that the others are compared with. Defaults to the first.
-        student: Name of the model whose disagreements with the teacher are shown. Defaults to the
-            last.
+        teacher: Name of the model that the others are compared with. Defaults to the one that is
+            called `"teacher"` (or `"teacher.keras"`, ...), or else to the first.
+        student: Name of the model whose gain or loss is the first line of the report, and whose
+            disagreements with the teacher are shown. Defaults to the only other model, or to the
+            one that is called `"student"`.
         class_names: Names of the classes or of the independent labels. Defaults to their numbers.
         history: Learning curves by model: a `keras.callbacks.History` or a dictionary. Defaults to
             none.
-        title: The heading. Defaults to `"Model comparison"`.
+        title: The heading. Defaults to `"Comparison"`.
         samples: Number of disagreements to show. Defaults to `24`.
         runs: Number of timed runs per file. Defaults to `200`.
         verbose: 1 for a progress bar, 0 for no output. Defaults to `0`.
@@ -78,9 +81,9 @@ def compare(
         TypeError: If `models` is not a dictionary, or one is neither a model nor a file.
         FileNotFoundError: If a file does not exist.
         NotADirectoryError: If the folder of `path` does not exist.
-        ValueError: If `path` has another ending, `teacher` or `student` is not one of the models,
-            the data set is empty or has no labels, models and labels do not match, or the models
-            have different tasks.
+        ValueError: If `path` has another ending, `teacher`, `student` or a name in `history` is not
+            one of the models, several may be the student, the data set is empty or has no labels,
+            models and labels do not match, or the models have different tasks.
         RuntimeError: If LiteRT cannot run a file.
 
     Example:
@@ -89,19 +92,19 @@ def compare(
         (0.973, 27248)
     """
     names = _names(models)
-    teacher, student = _teacher_and_student(names, teacher, student)
+    teacher, student = find_roles(names, teacher, student)
     if path is not None:
         require_report_path(Path(path))
     curves = {name: _read_curves(name, given) for name, given in (history or {}).items()}
+    _require_names(curves, names, "history")
     declared = _declarations(outputs, names)
     with contextlib.ExitStack() as stack:
         predictors = [
             stack.enter_context(_open_predictor(name, models[name], declared[name]))
             for name in names
         ]
-        metrics, disagreements, count = predict_all(
-            predictors, dataset, teacher, student, samples, verbose, ignore_class
-        )
+        found = predict_all(predictors, dataset, teacher, student, samples, verbose, ignore_class)
+    metrics, changes = found.metrics, found.changes
     class_names = _check_class_names(class_names, metrics[teacher])
     entries = [_make_entry(n, models[n], metrics[n], runs, verbose) for n in names]
     report = Report(
@@ -110,12 +113,14 @@ def compare(
         teacher=teacher,
         student=student,
         class_names=class_names,
-        samples=count,
-        disagreements=disagreements.samples(),
-        disagreeing=disagreements.count,
+        samples=found.samples,
+        disagreements=found.disagreements.samples(),
+        disagreeing=found.disagreements.count,
         history=curves,
         about=_describe_environment(),
         task=metrics[teacher].task,
+        changes=changes.by_class() if changes else (),
+        confusions=changes.confusions() if changes else (),
     )
     if path is not None:
         report.save(path)
@@ -136,27 +141,6 @@ def _names(models: Any) -> list[str]:
     return list(models)
 
 
-def _teacher_and_student(
-    names: list[str], teacher: str | None, student: str | None
-) -> tuple[str, str]:
-    """Return the names of teacher and student.
-
-    Raises:
-        ValueError: If there are fewer than two models, or a name is not one of them.
-    """
-    if len(names) < 2:
-        raise ValueError(
-            f"Expected at least two models to compare. Received: {names}. Pass a teacher and a "
-            "student by name."
-        )
-    for argument, name in (("teacher", teacher), ("student", student)):
-        if name is not None and name not in names:
-            raise ValueError(
-                f"Expected {argument}=... to be one of {names}. Received: {name!r}. Choose one."
-            )
-    return names[0] if teacher is None else teacher, names[-1] if student is None else student
-
-
 def _declarations(outputs: Any, names: Sequence[str]) -> dict[str, str]:
     """Return what the output of each model is declared as.
 
@@ -165,13 +149,22 @@ def _declarations(outputs: Any, names: Sequence[str]) -> dict[str, str]:
     """
     if not isinstance(outputs, Mapping):
         return dict.fromkeys(names, outputs)
-    unknown = sorted(set(outputs) - set(names))
+    _require_names(outputs, names, "outputs")
+    return {name: outputs.get(name, "auto") for name in names}
+
+
+def _require_names(given: Mapping[str, Any], names: Sequence[str], argument: str) -> None:
+    """Reject values for models that are not compared.
+
+    Raises:
+        ValueError: If there are some.
+    """
+    unknown = sorted(set(given) - set(names))
     if unknown:
         raise ValueError(
-            f"Expected `outputs` by the names of the models {list(names)}. Received: one of "
+            f"Expected `{argument}` by the names of the models {list(names)}. Received: one of "
             f"{unknown}. Rename or remove these."
         )
-    return {name: outputs.get(name, "auto") for name in names}
 
 
 def _open_predictor(name: str, model: Any, outputs: str) -> contextlib.closing[Predictor]:

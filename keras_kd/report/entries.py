@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_kd.files import ShortRepr
+from keras_kd.report.changes import ClassChange, Confusion
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,6 +22,8 @@ class Entry(ShortRepr):
         interval: 95 % confidence interval of the accuracy.
         per_class: Accuracy of each class, or of each independent label; empty for numbers.
         calibration_error: Expected calibration error, in [0, 1].
+        calibration: Of each bin of the confidence that has samples: their number, their mean
+            confidence, and their accuracy.
         agreement: Share of predictions equal to the teacher's.
         divergence: Mean KL(teacher || model), in nats.
         auc: Area under the ROC curve of a yes-or-no question.
@@ -47,6 +50,7 @@ class Entry(ShortRepr):
     interval: tuple[float, float] | None = None
     per_class: tuple[float | None, ...] = ()
     calibration_error: float | None = None
+    calibration: tuple[tuple[int, float, float], ...] = ()
     agreement: float | None = None
     divergence: float | None = None
     auc: float | None = None
@@ -104,6 +108,8 @@ class Comparison:
     history: Mapping[str, Mapping[str, tuple[float, ...]]]
     about: Mapping[str, str]
     task: str = "classes"
+    changes: tuple[ClassChange, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
 
     def __getitem__(self, name: str) -> Entry:
         """Return the entry of a model.

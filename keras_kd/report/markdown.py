@@ -1,8 +1,9 @@
 """A report as Markdown: the tables, for a pull request or a README."""
 
-from keras_kd.report import formatting
+from keras_kd.report.class_tables import class_table, frequent_confusions
 from keras_kd.report.columns import columns_of
 from keras_kd.report.entries import Comparison
+from keras_kd.report.outcome import describe_outcome
 
 
 def render_markdown(comparison: Comparison) -> str:
@@ -14,7 +15,7 @@ def render_markdown(comparison: Comparison) -> str:
     notes = [f"- {e.name}: {e.note}" for e in entries if e.note]
     parts = [
         f"# {comparison.title}",
-        f"{comparison.samples:,} samples; teacher: {comparison.teacher}.",
+        describe_outcome(comparison),
         _table(models),
         "\n".join([*meanings, *notes]),
         *_class_parts(comparison),
@@ -25,7 +26,7 @@ def render_markdown(comparison: Comparison) -> str:
 
 def _class_parts(comparison: Comparison) -> list[str]:
     """Return the sections on classes or labels, none for numbers."""
-    entries, parts = comparison.entries, []
+    parts = []
     if comparison.task in ("classes", "binary"):
         parts.append(
             f"{comparison.student} and {comparison.teacher} predict different classes for "
@@ -33,12 +34,12 @@ def _class_parts(comparison: Comparison) -> list[str]:
         )
     if comparison.class_names:
         kind = "label" if comparison.task == "labels" else "class"
-        rows = [[kind, *(e.name for e in entries)]]
-        rows += [
-            [name, *(formatting.percent(e.per_class[i]) for e in entries)]
-            for i, name in enumerate(comparison.class_names)
-        ]
-        parts += [f"## Accuracy per {kind}", _table(rows)]
+        parts += [f"## Accuracy per {kind}", _table(class_table(comparison))]
+    errors = frequent_confusions(comparison)
+    if errors:
+        counts = (comparison.student, comparison.teacher)
+        rows = [[label, predicted, str(s), str(t)] for label, predicted, s, t in errors]
+        parts += ["## Most frequent errors", _table([["class", "predicted", *counts], *rows])]
     return parts
 
 

@@ -91,6 +91,15 @@ class ClassMetrics:
         return float(np.abs(confidence - correct).sum() / count.sum())
 
     @property
+    def calibration(self) -> tuple[tuple[int, float, float], ...]:
+        """Number, mean confidence and accuracy of the labeled samples of each bin that has some."""
+        return tuple(
+            (int(count), float(confidence / count), float(correct / count))
+            for count, confidence, correct in self._bins.T
+            if count
+        )
+
+    @property
     def agreement(self) -> float:
         """Share of predictions equal to the teacher's."""
         return self._equal / self._predictions
@@ -107,6 +116,7 @@ class ClassMetrics:
             "interval": wilson_interval(self.accuracy, self.labeled),
             "per_class": self.per_class,
             "calibration_error": self.calibration_error,
+            "calibration": self.calibration,
             "agreement": self.agreement,
             "divergence": self.divergence,
             "auc": self.auc,

@@ -11,8 +11,14 @@ import tensorflow as tf
 
 from keras_kd.report import charts, formatting
 from keras_kd.report.charts import Bar, Curve, Point
+from keras_kd.report.class_tables import (
+    class_table,
+    confusion_matrix,
+    frequent_confusions,
+)
 from keras_kd.report.columns import columns_of
 from keras_kd.report.entries import Comparison, Entry
+from keras_kd.report.outcome import costs, describe_cost, describe_outcome
 
 _MAX_CLASSES = 20  # In the bar chart.
 _MAX_PIXELS = 256  # Of the sides of an image.
@@ -40,6 +46,11 @@ def render_page(comparison: Comparison) -> str:
         color_class=charts.color_class,
         cost_charts=_cost_charts(comparison),
         learning_curves=_learning_curves(comparison),
+        outcome=describe_outcome(comparison),
+        calibration_chart=_calibration_chart(comparison),
+        class_table=class_table(comparison) if comparison.class_names else [],
+        matrix=confusion_matrix(comparison),
+        confusions=frequent_confusions(comparison),
         class_chart=_class_chart(comparison) if comparison.class_names else "",
         class_word="label" if comparison.task == "labels" else "class",
         quality="Error" if comparison.task == "values" else "Accuracy",
@@ -57,13 +68,10 @@ def _cards(comparison: Comparison) -> list[tuple[str, str, str]]:
         if comparison.task == "values"
         else _accuracy_card(teacher, student)
     ]
-    for ours, theirs, text, word in (
-        (student.size, teacher.size, formatting.size, "smaller"),
-        (student.latency_us, teacher.latency_us, formatting.duration, "faster"),
-    ):
-        if ours and theirs:
-            ratio = f"{formatting.ratio(theirs / ours)} {word}"
-            cards.append((ratio, f"than the teacher ({text(theirs)})", text(ours)))
+    for theirs, ours, word in costs(teacher, student):
+        text = formatting.size if word == "smaller" else formatting.duration
+        relation = f"than the teacher ({text(theirs)})"
+        cards.append((describe_cost(theirs, ours, word), relation, text(ours)))
     return cards
 
 
@@ -125,11 +133,10 @@ def _learning_curves(comparison: Comparison) -> list[tuple[str, str]]:
         ("loss", "Loss", 1, "loss"),
     ):
         curves = []
-        for order, (name, history) in enumerate(comparison.history.items()):
-            number = numbers.get(name, len(numbers) + order)
+        for name, history in comparison.history.items():
             for key, is_training in _select_curves(history, kind):
                 values = [scale * value for value in history[key]]
-                curves.append(Curve(number, name, values, is_training))
+                curves.append(Curve(numbers[name], name, values, is_training))
         if curves:
             figures.append((title, charts.lines(curves, label)))
     return figures
@@ -145,6 +152,16 @@ def _select_curves(history: Any, kind: str) -> list[tuple[str, bool]]:
     # The training loss of a distiller contains other terms than the loss on the labels.
     has_training = kind != "loss" and key in history
     return [(key, True)] * has_training + [(validation, False)]
+
+
+def _calibration_chart(comparison: Comparison) -> str:
+    """Return the calibration plot, nothing if no model has probabilities and labels."""
+    curves = [
+        Curve(i, entry.name, entry.calibration)
+        for i, entry in enumerate(comparison.entries)
+        if entry.calibration
+    ]
+    return charts.calibration(curves) if curves else ""
 
 
 def _class_chart(comparison: Comparison) -> str:

@@ -1,6 +1,7 @@
 """One pass over the data set with all models of a report."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 from keras import tree
 
 from keras_kd.models.task import DECLARE, MEANINGS, task_from_labels
+from keras_kd.report.changes import Changes
 from keras_kd.report.disagreements import Disagreements
 from keras_kd.report.metrics import ClassMetrics, LabelMetrics, ValueMetrics
 from keras_kd.report.predictors import Predictor
@@ -18,6 +20,23 @@ from keras_kd.training.labels import UNLABELED
 Metrics = ClassMetrics | LabelMetrics | ValueMetrics
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What one pass over the data finds.
+
+    Attributes:
+        metrics: The metrics of each model.
+        disagreements: The samples for which teacher and student predict different classes.
+        samples: Number of samples.
+        changes: The predictions of teacher and student by class; `None` without classes.
+    """
+
+    metrics: dict[str, Metrics]
+    disagreements: Disagreements
+    samples: int
+    changes: Changes | None
+
+
 def predict_all(
     predictors: list[Predictor],
     dataset: Iterable[Any],
@@ -26,12 +45,8 @@ def predict_all(
     samples: int,
     verbose: int,
     ignore_class: int | None = None,
-) -> tuple[dict[str, Metrics], Disagreements, int]:
+) -> Predictions:
     """Run every model on every batch.
-
-    Returns:
-        The metrics of each model, the disagreements of teacher and student, and the number of
-        samples.
 
     Raises:
         ValueError: If there are no samples or no labels, or models and labels do not match.
@@ -43,7 +58,8 @@ def predict_all(
         x, y = (tree.map_structure(np.asarray, part) for part in _unpack(batch))
         values = {predictor.name: predictor.predict(x) for predictor in predictors}
         if comparison is None:
-            comparison = _Comparison(predictors, values, _single(y), teacher, ignore_class)
+            roles = (teacher, student)
+            comparison = _Comparison(predictors, values, _single(y), roles, ignore_class)
         classes = comparison.add(values, _single(y))
         if classes is not None and classes[teacher][0].ndim == 1:
             disagreements.update(x, comparison.labels, classes[teacher], classes[student])
@@ -55,7 +71,7 @@ def predict_all(
             f"Expected a data set with labels. Received: {count} samples, none with a label. Pass "
             "batches of (x, y)."
         )
-    return comparison.metrics, disagreements, count
+    return Predictions(comparison.metrics, disagreements, count, comparison.changes)
 
 
 class _Comparison:
@@ -65,7 +81,7 @@ class _Comparison:
         predictors: The models.
         values: Their outputs of the first batch, by name.
         labels: The labels of the first batch.
-        teacher: Name of the model that the others are compared with.
+        roles: Names of the model that the others are compared with, and of the student.
         ignore_class: A label that is not counted.
     """
 
@@ -74,15 +90,18 @@ class _Comparison:
         predictors: Sequence[Predictor],
         values: Mapping[str, np.ndarray],
         labels: np.ndarray,
-        teacher: str,
+        roles: tuple[str, str],
         ignore_class: int | None,
     ) -> None:
         self._predictors = {predictor.name: predictor for predictor in predictors}
-        self._teacher = teacher
+        self._teacher, self._student = roles
         ignored = [predictor.ignored_class for predictor in predictors]
         self._ignore_class = next((c for c in [ignore_class, *ignored] if c is not None), None)
         self.task = _common_task(self._predictors, values, labels)
         self.metrics = self._make_metrics(values)
+        decides = self.task in ("classes", "binary")
+        #: The predictions of teacher and student by class.
+        self.changes = Changes(len(self.metrics[self._teacher].per_class)) if decides else None
         #: The class labels of the last batch.
         self.labels: np.ndarray | None = None
 
@@ -98,9 +117,12 @@ class _Comparison:
         self.labels = np.where(known, classes, UNLABELED).astype("int64")
         flat = {name: _flatten(*output) for name, output in read.items()}
         for name, (predicted, log_probabilities) in flat.items():
+            _check_indices(name, predicted, len(self.metrics[name].per_class))
             self.metrics[name].update(
                 predicted, self.labels.reshape(-1), log_probabilities, *flat[self._teacher]
             )
+        predicted = (flat[name][0] for name in (self._teacher, self._student))
+        self.changes.update(self.labels.reshape(-1), *predicted)
         return read
 
     def _add_numbers(self, values: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
@@ -203,6 +225,15 @@ def _number_of_classes(outputs: Mapping[str, Any]) -> int:
             f"shapes {shapes}. Compare models of one problem; at least one needs scores as output."
         )
     return next(iter(sizes.values()))
+
+
+def _check_indices(name: str, predicted: np.ndarray, classes: int) -> None:
+    """Reject predictions of a file of class indices that the other models do not have."""
+    if predicted.size and predicted.max() >= classes:
+        raise ValueError(
+            f"Expected models of the same {classes} classes. Received: '{name}', which predicts "
+            f"class {predicted.max()}. Compare models of one problem."
+        )
 
 
 def _flatten(

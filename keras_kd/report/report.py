@@ -22,7 +22,8 @@ class Report(HtmlTables, Comparison):
         title: The heading.
         entries: The models, in the given order.
         teacher: Name of the model that the others are compared with.
-        student: Name of the model whose disagreements with the teacher are shown.
+        student: Name of the model whose numbers are the headline, and whose disagreements with the
+            teacher are shown.
         class_names: Names of the classes, or of the independent labels; empty for numbers.
         samples: Number of samples.
         disagreements: Samples for which student and teacher predict different classes, largest
@@ -32,6 +33,9 @@ class Report(HtmlTables, Comparison):
         about: Machine, versions and settings.
         task: `"classes"`, `"binary"` (yes or no), `"labels"` (independent ones) or `"values"`
             (numbers).
+        changes: By class, what the student gains and loses against the teacher.
+        confusions: Cells of the confusion matrices of teacher and student; of more than 20 classes
+            the most frequent errors of the student.
     """
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_kd.report import Entry, Report, Sample
+from keras_kd.report.changes import ClassChange, Confusion
 
 
 def entry(name, accuracy, **kwargs):
@@ -11,6 +12,7 @@ def entry(name, accuracy, **kwargs):
         "interval": (accuracy - 0.01, accuracy + 0.01),
         "per_class": (accuracy, 1 - accuracy, None),
         "calibration_error": 0.0123,
+        "calibration": ((100, 0.55, 0.5), (900, 0.97, 0.99)),
         "agreement": 0.9,
         "divergence": 0.05678,
         "parameters": 25_000,
@@ -50,6 +52,8 @@ def report(**changes):
             "int8": {"loss": (3.0, float("nan"), 1.0), "val_loss": (2.5, 1.5, 1.25)},
         },
         "about": {"machine": "a | toaster"},
+        "changes": (ClassChange(600, 3, 5), ClassChange(400, 0, 52), ClassChange(0, 0, 0)),
+        "confusions": (Confusion(0, 0, 590, 588), Confusion(0, 1, 10, 12), Confusion(1, 0, 4, 9)),
     }
     return Report(**{**fields, **changes})
 
@@ -63,4 +67,5 @@ def numbers():
         Entry(name, "int8 file", rmse=rmse, **measured, **costs) for name, rmse in names.items()
     )
     changes = {"disagreements": (), "disagreeing": 0, "class_names": (), "history": {}}
+    changes |= {"changes": (), "confusions": ()}
     return report(entries=tuple(entries), task="values", **changes)

@@ -5,7 +5,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from keras_kd.report.charts import Bar, Curve, Point, bars, color_class, lines, scatter
+from keras_kd.report.charts import (
+    Bar,
+    Curve,
+    Point,
+    bars,
+    calibration,
+    color_class,
+    lines,
+    scatter,
+)
 
 CHARTS = {
     "equal points": scatter([Point(0, "one", 5.0, 90.0), Point(1, "same", 5.0, 90.0)], "x", "y"),
@@ -45,3 +54,20 @@ def test_bars_are_as_long_as_their_values():
 
 def test_colors_repeat_after_eight_models():
     assert [color_class(i) for i in (0, 7, 8)] == ["m0", "m7", "m0"]
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 5, 30, 400])
+def test_epochs_have_whole_numbers(epochs):
+    chart = lines([Curve(0, "m", [1.0] * epochs)], "y")
+    ticks = re.findall(r'text-anchor="middle" x="[\d.]+" y="272">([^<]*)<', chart)
+    assert 1 <= len(ticks) <= 8
+    assert all(tick.isdigit() for tick in ticks)
+
+
+def test_a_calibrated_model_lies_on_the_diagonal_and_larger_bins_have_larger_points():
+    chart = calibration([Curve(0, "m", ((1, 0.5, 0.5), (3, 1.0, 1.0)))])
+    line = re.search(r'x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"/><g', chart)
+    (points,) = re.findall(r'points="([^"]*)"', chart)
+    assert points.replace(",", " ").split() == list(line.groups())
+    assert re.findall(r'r="([\d.]+)"', chart) == ["6.0", "8.9"]
+    assert ElementTree.fromstring(chart).tag == "svg"

@@ -33,7 +33,9 @@ def report(compared, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.md"
     settings = {"class_names": NAMES, "history": HISTORY}
     report = compare(entries, data, path, runs=5, samples=3, **settings)
-    assert path.read_text().startswith("# Model comparison\n")
+    assert path.read_text().startswith(
+        "# Comparison\n\nint8 & co, compared with teacher on 40 samples: "
+    )
     return report
 
 
@@ -54,6 +56,11 @@ def test_the_numbers_are_those_of_the_models(compared, report):
     same = (teacher.argmax(-1) == student.argmax(-1)).mean()
     assert report["int8 & co"].agreement == pytest.approx(same)
     assert report.samples == 40
+    correct = [(values.argmax(-1) == y) for values in logits]
+    assert sum(change.gained for change in report.changes) == (correct[1] & ~correct[0]).sum()
+    assert sum(change.lost for change in report.changes) == (correct[0] & ~correct[1]).sum()
+    assert sum(found.student for found in report.confusions) == 40
+    assert sum(bin_[0] for bin_ in report["int8 & co"].calibration) == 40
     assert (report.teacher, report.student) == ("teacher", "int8 & co")
     assert report.class_names == tuple(NAMES)
     assert report.history["teacher"]["loss"] == (2.0, 1.0)
@@ -88,6 +95,7 @@ def test_disagreements_are_shown_largest_differences_first(compared, report):
         ({"models": {"one": None}}, ValueError, "at least two models"),
         ({"teacher": "x"}, ValueError, "Expected teacher=... to be one of"),
         ({"teacher": ""}, ValueError, "Expected teacher=... to be one of"),
+        ({"history": {"x": HISTORY["teacher"]}}, ValueError, "Expected `history` by the names"),
         ({"student": "x"}, ValueError, "Expected student=... to be one of"),
         ({"class_names": ["a"]}, ValueError, "Expected 10 class_names"),
         # Before any data is read.

@@ -50,6 +50,7 @@ def test_the_calibration_error_is_the_difference_of_confidence_and_accuracy():
     # Two correct predictions of 0.7 and 0.8 in separate bins, one of 0.6 that is an error.
     metrics = measure(MODEL, [0, 1, 1, -1], TEACHER)
     assert metrics.calibration_error == pytest.approx((0.3 + 0.2 + 0.6) / 3)
+    assert np.allclose(metrics.calibration, [(1, 0.6, 0), (1, 0.7, 1), (1, 0.8, 1)])
 
 
 def test_differences_within_a_bin_cancel():

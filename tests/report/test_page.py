@@ -48,6 +48,10 @@ def test_a_browser_reads_the_numbers_back_and_finds_no_error(report, page, brows
     assert rows["int8"]["accuracy"] == "94.67 % ± 1.00"
     assert data == json.loads(json.dumps(report.as_dict()))
     assert heading == report.title
+    outcome = "document.querySelector('header p:last-child').innerText"
+    assert browser.evaluate(outcome).startswith(
+        "int8, compared with teacher on 1,000 samples: 0.33"
+    )
     assert cards == ["94.67 %", "360× smaller", "33× faster"]
     assert pictures == [[28, 28], [100, 150]]
 
@@ -64,7 +68,7 @@ def test_names_are_escaped(page, browser):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [390, 1366])
 def test_the_page_fits_any_width_in_light_and_dark_mode(page, browser, width, scheme):
     screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.send("Emulation.setDeviceMetricsOverride", **screen)
@@ -96,7 +100,7 @@ def test_sections_without_content_are_omitted():
 def test_a_regression_shows_errors_and_no_accuracy():
     text = render_page(reports.numbers())
     body = text[text.index("<main>") : text.index("<script")]
-    for absent in ("ccurac", "Classes", "Disagreements", "same class"):
+    for absent in ("ccurac", "Classes", "Disagreements", "same class", "Confusion"):
         assert absent not in body
     assert "RMSE against size" in body
     assert _cards(reports.numbers())[0] == (
@@ -106,8 +110,18 @@ def test_a_regression_shows_errors_and_no_accuracy():
     )
 
 
+def test_the_matrix_and_the_calibration_are_shown_if_they_are_known():
+    text = render_page(reports.report())
+    assert '<td class="miss" style="--share: 0.020" title="cat as a class' in text
+    assert "Accuracy against confidence" in text
+    entries = [reports.entry(name, 0.9, calibration=()) for name in ("teacher", "int8")]
+    text = render_page(reports.report(entries=tuple(entries), changes=(), confusions=()))
+    for absent in ("Confusion matrix", "Calibration", "Gained and lost"):
+        assert absent not in text
+
+
 def test_independent_labels_are_called_labels():
-    text = render_page(reports.report(task="labels"))
+    text = render_page(reports.report(task="labels", changes=(), confusions=()))
     assert "<h2>Labels</h2>" in text
     assert "error rate of the label, %" in text
     assert "Disagreements" not in text
@@ -117,7 +131,8 @@ def test_only_the_classes_with_the_most_errors_are_drawn():
     accuracies = tuple(1 - i / 100 for i in range(30))
     entries = [reports.entry(name, 0.9, per_class=accuracies) for name in ("teacher", "int8")]
     names = tuple(f"class{i:02}" for i in range(30))
-    text = render_page(reports.report(entries=tuple(entries), class_names=names, disagreements=()))
+    given = {"class_names": names, "disagreements": (), "changes": (), "confusions": ()}
+    text = render_page(reports.report(entries=tuple(entries), **given))
     assert "The chart shows the 20 classes with the highest error rate." in text
     assert ">class10</text>" in text
     assert ">class09</text>" not in text

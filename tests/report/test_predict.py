@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_kd.report.predict import predict_all
+from keras_kd.report.predict import _check_indices, predict_all
 from keras_kd.report.predictors import Predictor
 
 
@@ -18,7 +18,9 @@ def identity(*shape):
 def run(dataset, shape=(3,), others=(), samples=5, verbose=0, ignore_class=None):
     models = {"teacher": identity(*shape), "student": identity(*shape), **dict(others)}
     predictors = [Predictor(name, model) for name, model in models.items()]
-    return predict_all(predictors, dataset, "teacher", "student", samples, verbose, ignore_class)
+    found = predict_all(predictors, dataset, "teacher", "student", samples, verbose, ignore_class)
+    assert (found.changes is None) == (found.metrics["teacher"].task in ("labels", "values"))
+    return found.metrics, found.disagreements, found.samples
 
 
 VALUES = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
@@ -132,6 +134,14 @@ def test_models_of_other_classes_are_rejected():
     other = keras.Model(x, layers.Dense(4)(x))
     with pytest.raises(ValueError, match="Expected models of the same classes"):
         run([(VALUES, LABELS)], others=[("other", other)])
+
+
+def test_a_file_that_predicts_other_classes_is_rejected():
+    _check_indices("file", np.array([0, 2]), 3)
+    with pytest.raises(
+        ValueError, match="same 3 classes. Received: 'file', which predicts class 3"
+    ):
+        _check_indices("file", np.array([0, 3]), 3)
 
 
 def test_arrays_are_data_too():
