@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-fast test-jax test-torch docs benchmarks-quick package lint format install clean
+.PHONY: demo test test-fast test-jax test-torch docs benchmarks-quick package lint format release install clean
 
 install: $(VENV)/installed
 
@@ -65,13 +65,19 @@ package: install
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel build/dist/*.whl
 	$(BIN)/python -P .ci/check_wheel.py build/wheel
 
+# Types: the signatures of the package, and how they are used in tests/typing.
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Sets the version and the date of a release: make release VERSION=0.2.0
+release:
+	$(PYTHON) .ci/release.py "$(VERSION)"
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

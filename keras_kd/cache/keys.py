@@ -1,6 +1,6 @@
 """Keys of samples and digests of their inputs."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 from keras import tree
@@ -9,7 +9,7 @@ from keras_kd.cache.elements import split_element
 from keras_kd.teachers.knowledge import Keyed
 from keras_kd.training.batches import as_samples_or_batches
 
-Dataset = tf.data.Dataset
+Dataset: TypeAlias = tf.data.Dataset
 
 #: Number of single samples that are processed together.
 CHUNK = 256

@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
-Schedule = Callable[..., float] | keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = Callable[..., float] | keras.optimizers.schedules.LearningRateSchedule
 
 
 class HyperparameterScheduler(keras.callbacks.Callback):

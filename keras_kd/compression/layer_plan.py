@@ -32,7 +32,7 @@ class LayerPlan(ShortRepr):
     reason: str = ""
 
 
-class LayerPlans(HtmlTables, tuple):
+class LayerPlans(HtmlTables, tuple[LayerPlan, ...]):
     """The plans of all layers in order; prints as a table."""
 
     def __repr__(self) -> str:

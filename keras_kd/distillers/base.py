@@ -18,8 +18,8 @@ from keras_kd.losses import DistillationLoss
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.random_state import seed_states
 from keras_kd.models.taps import Tap
+from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import joined_spec, unpack_batch
-from keras_kd.teachers.teacher import Teacher
 from keras_kd.training import backend
 from keras_kd.training.augmentation import (
     Augmentation,
@@ -104,7 +104,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
     @property
     def distillation_losses(self) -> list[DistillationLoss]:
         """The distillation losses."""
-        return self.objective.terms
+        return list(self.objective.terms)
 
     @property
     def projectors(self) -> dict[str, keras.layers.Layer]:
@@ -112,7 +112,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         return self.objective.projectors
 
     @property
-    def teachers(self) -> tuple[Teacher, ...]:
+    def teachers(self) -> tuple[BaseTeacher, ...]:
         """The frozen teachers; a distiller loaded from a file has none until they are set."""
         return self.objective.teachers
 

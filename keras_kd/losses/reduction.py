@@ -60,7 +60,7 @@ def mean_per_sample(values: Any, weights: Any = None) -> Any:
 
 def _fit_weights(weights: Any, shape: tuple[int | None, ...]) -> Any:
     """Return weights that broadcast to values of a shape; see `mean_per_sample`."""
-    while len(weights.shape) > 1 and weights.shape[-1] == 1 != shape[len(weights.shape) - 1 :][:1]:
+    while len(weights.shape) > 1 and weights.shape[-1] == 1:
         weights = ops.squeeze(weights, axis=-1)
     if not shapes_agree(tuple(weights.shape), shape[: len(weights.shape)]):
         weights = _mean(weights, first_axis=1)

@@ -48,7 +48,7 @@ class TapInfo(ShortRepr):
         return math.nan if None in sizes else float(math.prod(sizes))
 
 
-class TapList(HtmlTables, tuple):
+class TapList(HtmlTables, tuple[TapInfo, ...]):
     """The taps of a model in order of depth; prints as a table."""
 
     def __repr__(self) -> str:

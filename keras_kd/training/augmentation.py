@@ -1,13 +1,13 @@
 """The augmented view of a batch that the student gets in training."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
 from keras_kd.models.keras_compat import nested_layers
 
-Augmentation = keras.layers.Layer | Callable[[Any], Any]
+Augmentation: TypeAlias = keras.layers.Layer | Callable[[Any], Any]
 #: Layers that mix the images of a batch, by name. No label of the batch belongs to a mixed image.
 MIXING = {"mixup": keras.layers.MixUp, "cutmix": keras.layers.CutMix}
 

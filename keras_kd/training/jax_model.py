@@ -31,6 +31,9 @@ class StepModel(JaxCompatModel):
     step_owner: Any = None
     #: What some weights obey after each update.
     weight_rule: WeightRule | None = None
+    #: The compiled steps, which Keras sets.
+    train_function: Callable[..., Any] | None
+    test_function: Callable[..., Any] | None
     #: Whether the compiled step does not check assertions.
     drops_assertions = False
 

@@ -29,6 +29,9 @@ class StepModel(CompatModel):
     step_owner: StepOwner | None = None
     #: What some weights obey after each update.
     weight_rule: WeightRule | None = None
+    #: The compiled steps, which Keras sets.
+    train_function: Callable[..., Any] | None
+    test_function: Callable[..., Any] | None
     _single_step: Callable[[Any], Any] | None = None
 
     @property
