@@ -16,20 +16,18 @@ The backend may be any of Keras; the export to int8 needs TensorFlow to be insta
 
 import argparse
 import contextlib
-import importlib.util
 import json
 from pathlib import Path
 
 import keras
 from cifar100_data import load_data
 from cifar100_networks import build_network
+from cifar100_training import EPOCHS, export, fit
 
 import keras_kd as kd
 
 PAIRS = {"vgg": ("vgg13", "vgg8"), "resnet": ("resnet32x4", "resnet8x4")}
 METHODS = ("alone", "kd", "dkd", "average", "screened")
-EPOCHS, RATE = 240, 0.05
-DROPS = (150, 180, 210)
 BETA = {"vgg": 6.0, "resnet": 8.0}  # Of decoupled distillation, as in mdistiller.
 
 
@@ -49,7 +47,7 @@ def main(arguments=None):
     with scope:
         teachers = [load_teacher(large, i, train, test, options) for i in range(count)]
         keras.utils.set_random_seed(options.seed)
-        student = build_network(small)
+        student = build_network(small, width=options.width)
         model = build_distiller(student, teachers, options) if teachers else student
         name = f"{small}_{options.method}_{options.seed}"
         history = fit(model, name, train, test, options)
@@ -80,13 +78,14 @@ def parse(arguments):
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/cifar100"))
-    parser.add_argument("--quick", action="store_true", help="one epoch on 16 images")
+    parser.add_argument("--quick", action="store_true", help="one epoch, 16 images, few filters")
     options = parser.parse_args(arguments)
     if options.strategy == "mirrored" and keras.config.backend() != "tensorflow":
         parser.error(
             "--strategy mirrored needs KERAS_BACKEND=tensorflow; on JAX, call "
             "keras.distribution.set_distribution(keras.distribution.DataParallel())"
         )
+    options.width = 1 / 8 if options.quick else 1.0
     if options.quick:
         options.epochs = 1
         options.teachers = min(options.teachers, 2)
@@ -99,7 +98,7 @@ def load_teacher(name, number, train, test, options):
     path = options.out / f"{name}_{number}.keras"
     if not path.exists():
         keras.utils.set_random_seed(1000 + number)
-        teacher = build_network(name)
+        teacher = build_network(name, width=options.width)
         fit(teacher, f"{name}_{number}", train, test, options)
         teacher.save(path)
     return keras.models.load_model(path, compile=False)
@@ -114,44 +113,6 @@ def build_distiller(student, teachers, options):
         weighting = kd.weighting.Screening(keep=max(1, len(teachers) - 1))
     loss = kd.losses.SoftTargets(temperature=4.0, weight=0.9)
     return kd.Distiller(student, teachers, loss, student_loss_weight=0.1, weighting=weighting)
-
-
-def fit(model, name, train, test, options):
-    steps = len(train)
-    drops = [round(drop * options.epochs / EPOCHS) * steps - 1 for drop in DROPS]
-    rates = [RATE, RATE / 10, RATE / 100, RATE / 1000]
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
-    callbacks = [keras.callbacks.BackupAndRestore(options.out / f"{name}_backup")]
-    if options.method == "dkd" and isinstance(model, kd.Distiller):
-        callbacks.append(kd.callbacks.LossWeightScheduler(warmup, "decoupled_kd"))
-    model.compile(
-        keras.optimizers.SGD(schedule, momentum=0.9),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    print(f"\n{name}: {options.epochs} epochs of {steps} steps")
-    training = {"epochs": options.epochs, "callbacks": callbacks, "verbose": 2}
-    return model.fit(train, validation_data=test, **training).history
-
-
-def warmup(epoch):
-    return min((epoch + 1) / 20, 1.0)
-
-
-def export(student, path, train, test):
-    """Save the student, export it to int8 and return the metrics of the file."""
-    student.save(f"{path}.keras")
-    if importlib.util.find_spec("tensorflow") is None:
-        print("The student is not exported: this needs TensorFlow, which is not installed.")
-        return {"parameters": student.count_params()}
-    file = kd.export.to_tflite(student, f"{path}.tflite", "int8", calibration=train)
-    result = kd.export.evaluate(file, test, student)
-    return {
-        "int8_accuracy": result.accuracy,
-        "int8_agreement": result.agreement,
-        "int8_bytes": file.size,
-        "parameters": student.count_params(),
-    }
 
 
 if __name__ == "__main__":

@@ -18,10 +18,17 @@ VGG = {
 RESNET = {"resnet32x4": (5, (32, 64, 128, 256)), "resnet8x4": (1, (32, 64, 128, 256))}
 
 
-def build_network(name, classes=100, shape=(32, 32, 3)):
-    """Return a network by name. Taps: `block1`, `block2`, ..., `features`, `logits`."""
+def build_network(name, classes=100, shape=(32, 32, 3), width=1.0):
+    """Return a network by name, with a share of its filters to test a program quickly.
+
+    Taps: `block1`, `block2`, ..., `features`, `logits`.
+    """
     x = inputs = keras.Input(shape)
-    x = _vgg(x, VGG[name]) if name in VGG else _resnet(x, *RESNET[name])
+    if name in VGG:
+        x = _vgg(x, [[round(width * n) for n in block] for block in VGG[name]])
+    else:
+        blocks, filters = RESNET[name]
+        x = _resnet(x, blocks, [round(width * n) for n in filters])
     x = layers.GlobalAveragePooling2D(name="features")(x)
     classifier = layers.Dense(
         classes,

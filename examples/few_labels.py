@@ -3,7 +3,7 @@
 The teacher is trained on all labels. The student has few: 100 of the embedded digits, 500 for
 `--dataset mnist` and `--dataset fashion_mnist`. It is trained on the labeled images alone, on all
 images with the teacher, the same with shifted student images, and on the teacher's pseudo-labels.
-Takes about a minute on the digits.
+Takes about a minute on the digits; `--quick` only checks that it runs.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main(arguments=None):
     print(f"Student, the same with shifted images: {accuracy(student, test):.2%}")
 
     student = build_student()
-    pseudo = kd.pseudo_label(teacher, unlabeled, threshold=0.9)
+    pseudo = kd.pseudo_label(teacher, unlabeled, threshold=0.1 if options.quick else 0.9)
     print(f"Pseudo-labels: {pseudo}")
     both = labeled.unbatch().concatenate(pseudo.dataset.unbatch())
     fit(student, both.shuffle(9_999).batch(128))
@@ -66,7 +66,10 @@ def parse(arguments):
     parser.add_argument("--dataset", choices=sorted(LABELS), default="digits")
     parser.add_argument("--steps", type=int, default=600, help="training steps of each model")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(arguments)
+    parser.add_argument("--quick", action="store_true", help="3 steps")
+    options = parser.parse_args(arguments)
+    options.steps = 3 if options.quick else options.steps
+    return options
 
 
 def split(name):

@@ -4,22 +4,22 @@ The teacher is trained on all training images. The student gets only a few hundr
 came without its data. It is trained once on their labels alone and once with the teacher. All
 models are exported and evaluated on the test images with LiteRT, and a table compares them. The
 files, the table and a chart are in build/demo/. Takes about a minute on the embedded digits;
-`--dataset mnist` and `--dataset fashion_mnist` use TFDS data sets.
+`--dataset mnist` and `--dataset fashion_mnist` use TFDS data sets, and `--quick` only checks that
+it runs.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import keras
 from keras import layers
+from quickstart_results import measure, write_results
 
 import keras_kd as kd
 
 # Epochs for the teacher and for each student, and the number of images for the students.
 EPOCHS = {"digits": (30, 100), "mnist": (3, 60), "fashion_mnist": (4, 60)}
 STUDENT_IMAGES = {"digits": 300, "mnist": 1000, "fashion_mnist": 5000}
-HEADER = ("model", "accuracy", "parameters", "size", "latency", "times smaller")
 
 
 def main(arguments=None):
@@ -27,12 +27,13 @@ def main(arguments=None):
     options.out.mkdir(parents=True, exist_ok=True)
     train, validation, test = load_splits(options.dataset)
     few = load_student_images(options.dataset)
+    if options.quick:
+        train, few = train.take(2), few.take(2)
     info = kd.datasets.describe(options.dataset)
-    teacher_epochs, student_epochs = options.epochs or EPOCHS[options.dataset]
+    teacher_epochs, student_epochs = options.epochs
     # Soft targets need more epochs than labels, with a high learning rate that decays to zero.
     steps = student_epochs * int(few.cardinality())
     schedule = keras.optimizers.schedules.CosineDecay(5e-3, steps)
-
     print(f"1. Train a teacher on {options.dataset}.")
     keras.utils.set_random_seed(options.seed)
     teacher = build_network("teacher", info, filters=(32, 64), units=256, dropout=0.4)
@@ -58,8 +59,6 @@ def main(arguments=None):
     print("\n4. Export all models and evaluate the files on the test images with LiteRT.")
     models = [(teacher, "float32"), (alone, "float32"), (student, "float32"), (student, "int8")]
     rows = [measure(model, kind, few, test, options.out) for model, kind in models]
-    for row in rows:
-        row["ratio"] = rows[0]["bytes"] / row["bytes"]
     write_results(rows, options.dataset, options.out)
 
 
@@ -69,16 +68,17 @@ def parse(arguments):
     parser.add_argument("--out", type=Path, default=Path("build/demo"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, nargs=2, help="of the teacher, of each student")
-    return parser.parse_args(arguments)
+    parser.add_argument("--quick", action="store_true", help="one epoch of two batches")
+    options = parser.parse_args(arguments)
+    options.epochs = options.epochs or ((1, 1) if options.quick else EPOCHS[options.dataset])
+    return options
 
 
 def load_splits(name):
     """Return training, validation and test data; TFDS sets have no validation split."""
-    splits = ("train", "validation", "test")
-    if name != "digits":
-        splits = ("train[:90%]", "train[90%:]", "test")
-    batch_size = 32 if name == "digits" else 128
-    return [kd.datasets.load(name, split, batch_size=batch_size) for split in splits]
+    if name == "digits":
+        return [kd.datasets.load(name, x, 32) for x in ("train", "validation", "test")]
+    return [kd.datasets.load(name, x, 128) for x in ("train[:90%]", "train[90%:]", "test")]
 
 
 def load_student_images(name):
@@ -104,69 +104,6 @@ def compile_with_labels(model, learning_rate):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-
-
-def measure(model, quantization, calibration, test, out):
-    path = out / f"{model.name}_{quantization}.tflite"
-    file = kd.export.to_tflite(model, path, quantization, calibration=calibration)
-    result = kd.export.evaluate(file, test, model)
-    return {
-        "model": f"{model.name.replace('_', ' ')}, {quantization}",
-        "accuracy": result.accuracy,
-        "agreement": result.agreement,
-        "parameters": model.count_params(),
-        "bytes": file.size,
-        "latency_us": kd.export.benchmark(file).median_us,
-    }
-
-
-def write_results(rows, dataset, out):
-    lines = [
-        (
-            row["model"],
-            f"{row['accuracy']:.2%}",
-            f"{row['parameters']:,}",
-            f"{row['bytes'] / 1000:.1f} kB",
-            f"{row['latency_us']:.1f} µs",
-            f"{row['ratio']:.1f}",
-        )
-        for row in rows
-    ]
-    print()
-    for name, *cells in (HEADER, *lines):
-        print(f"{name:<26}" + "".join(f"{cell:>15}" for cell in cells))
-    print(
-        f"\nThe int8 file predicts the same class as the student for {rows[-1]['agreement']:.1%} "
-        f"of the {dataset} test images. One seed; latency on one thread of this machine."
-    )
-    markdown = [HEADER, ["---"] * len(HEADER), *lines]
-    (out / "table.md").write_text("\n".join("| " + " | ".join(x) + " |" for x in markdown) + "\n")
-    (out / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
-    draw_chart(rows, dataset, out / "accuracy_and_size.png")
-    print(f"Files, table and chart: {out}/")
-
-
-def draw_chart(rows, dataset, path):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    styles = [("#555555", "s"), ("#d98032", "o"), ("#2f7fb8", "o"), ("#1b9e5a", "D")]
-    for row, (color, marker) in zip(rows, styles, strict=True):
-        kilobytes, accuracy = row["bytes"] / 1000, 100 * row["accuracy"]
-        label = f"{row['model']}: {accuracy:.1f} %, {kilobytes:.1f} kB"
-        axes.scatter(kilobytes, accuracy, s=90, color=color, marker=marker, label=label, zorder=3)
-    axes.set_xscale("log")
-    axes.margins(0.15)
-    axes.set_xlabel("size of the .tflite file, kB (logarithmic)")
-    axes.set_ylabel("test accuracy, %")
-    axes.set_title(f"{dataset}: accuracy and size of teacher and students")
-    axes.grid(alpha=0.25)
-    axes.legend(loc="lower right", fontsize=9)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Each form trains the same student for the same number of steps (born-again networks for each
 generation), compared with plain training. Takes about a minute on the embedded digits;
 `--dataset mnist` and `--dataset fashion_mnist` use 5,000 of their images. The differences are
-smaller than those between seeds: docs/self-distillation.md has five seeds.
+smaller than those between seeds: docs/self-distillation.md has five seeds. `--quick` only checks
+that it runs.
 """
 
 import argparse
@@ -20,10 +21,11 @@ def main(arguments=None):
     options = parse(arguments)
     name, epochs = options.dataset, options.epochs
     info = kd.datasets.describe(name)
-    samples = kd.datasets.load(name, batch_size=None, shuffle=False).take(IMAGES[name]).cache()
-    train = samples.shuffle(IMAGES[name], seed=0).batch(64)
+    count = 128 if options.quick else IMAGES[name]
+    samples = kd.datasets.load(name, batch_size=None, shuffle=False).take(count).cache()
+    train = samples.shuffle(count, seed=0).batch(64)
     test = kd.datasets.load(name, "test")
-    steps = epochs * -(-IMAGES[name] // 64)
+    steps = epochs * -(-count // 64)
 
     def build_optimizer():
         return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps))
@@ -73,7 +75,10 @@ def parse(arguments):
     parser.add_argument("--dataset", choices=sorted(IMAGES), default="digits")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(arguments)
+    parser.add_argument("--quick", action="store_true", help="two epochs of 128 images")
+    options = parser.parse_args(arguments)
+    options.epochs = 2 if options.quick else options.epochs
+    return options
 
 
 def build_network(name, info):

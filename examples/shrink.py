@@ -7,6 +7,7 @@ distilled from random weights. Takes less than a minute.
 
     python examples/shrink.py
     python examples/shrink.py --bytes 12000 --importance taylor
+    python examples/shrink.py --quick        # only checks that it runs
 """
 
 import argparse
@@ -26,6 +27,7 @@ def main(arguments=None):
     train, validation, test = (
         kd.datasets.load("digits", split) for split in ("train", "validation", "test")
     )
+    train = train.take(2) if options.quick else train
     keras.utils.set_random_seed(options.seed)
     teacher = build_teacher()
     compile_model(teacher)
@@ -85,7 +87,11 @@ def parse(arguments):
     parser.add_argument("--epochs", type=int, default=4, help="of each student")
     parser.add_argument("--out", type=Path, default=Path("build/shrink"))
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(arguments)
+    parser.add_argument("--quick", action="store_true", help="one epoch of two batches")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.teacher_epochs = options.epochs = 1
+    return options
 
 
 if __name__ == "__main__":

@@ -6,31 +6,32 @@ its last map. Pixels of no class ("void") are ignored by the loss and the mean I
 to 10 and 11 for void. Takes about fifteen minutes on two cores; `--quick` only checks that it runs.
 """
 
-import argparse
-from pathlib import Path
+import functools
 
 import keras
 from keras import layers
+from teacher_class_training import build_optimizer, compile_model, evaluate, parse, print_rows
 
 import keras_kd as kd
 
 SHAPE, CLASSES, VOID = (120, 160, 3), 11, 11
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=VOID)
+METRIC = functools.partial(keras.metrics.MeanIoU, CLASSES, ignore_class=VOID, sparse_y_pred=False)
 STUDENTS = 4
+EPOCHS = (30, 20, 15)  # Of the teacher, the students and the tuning.
 
 
 def main(arguments=None):
-    options = parse(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(options.seed)
+    options = parse(__doc__, __file__, arguments, EPOCHS)
     train, test = (
-        kd.datasets.load("camvid_small", f"{split}[:8]" if options.quick else split, batch_size=8)
+        kd.datasets.load("camvid_small", f"{split}[:4]" if options.quick else split, batch_size=8)
         for split in ("train", "test")
     )
     teacher_epochs, student_epochs, tuning_epochs = options.epochs
 
     print("1. Train the teacher on masks.")
     teacher = build_teacher()
-    compile_with_masks(teacher, train, teacher_epochs, rate=3e-3)
+    compile_model(teacher, train, teacher_epochs, 3e-3, LOSS, METRIC)
     teacher.fit(train, epochs=teacher_epochs, verbose=2)
 
     print("\n2. Train each student to mimic its channels of the map 'features', without masks.")
@@ -41,32 +42,20 @@ def main(arguments=None):
 
     print("\n3. Assemble the students' maps and the teacher's classifier to one model.")
     model = students.assemble(name="teacher_class_network")
-    compile_with_masks(model, train, tuning_epochs, rate=3e-3)
-    before_tuning = model.evaluate(test, verbose=0)[1]
+    compile_model(model, train, tuning_epochs, 3e-3, LOSS, METRIC)
+    before_tuning = evaluate(model, test)
 
     print("\n4. Tune the whole model on masks and export it to int8.")
     model.fit(train, epochs=tuning_epochs, verbose=2)
     model.save(options.out / "model.keras")
     file = kd.export.to_tflite(model, options.out / "model.tflite", "int8", calibration=train)
     rows = [
-        ("teacher", teacher.evaluate(test, verbose=0)[1], teacher),
+        ("teacher", evaluate(teacher, test), teacher),
         ("students, without masks", before_tuning, model),
-        ("students, tuned", model.evaluate(test, verbose=0)[1], model),
+        ("students, tuned", evaluate(model, test), model),
     ]
-    for name, mean_iou, net in rows:
-        print(f"{name:<26}{mean_iou:>8.2%} test mean IoU{net.count_params():>12,} parameters")
+    print_rows(*rows, metric="test mean IoU")
     print(f"{file.path}: {file.size / 1000:.0f} kB")
-
-
-def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, nargs=3, help="of teacher, students, tuning")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("build/teacher_class_camvid"))
-    parser.add_argument("--quick", action="store_true", help="8 frames, one epoch, two students")
-    options = parser.parse_args(arguments)
-    options.epochs = options.epochs or ((1, 1, 1) if options.quick else (30, 20, 15))
-    return options
 
 
 def build_teacher():
@@ -98,19 +87,6 @@ def unet(widths):
 def conv_block(x, filters, strides=1):
     x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
     return layers.ReLU()(layers.BatchNormalization()(x))
-
-
-def compile_with_masks(model, data, epochs, rate):
-    model.compile(
-        build_optimizer(rate, data, epochs),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=VOID),
-        metrics=[keras.metrics.MeanIoU(CLASSES, ignore_class=VOID, sparse_y_pred=False)],
-    )
-
-
-def build_optimizer(rate, data, epochs):
-    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * int(data.cardinality()))
-    return keras.optimizers.Adam(schedule)
 
 
 if __name__ == "__main__":

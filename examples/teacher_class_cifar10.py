@@ -6,26 +6,23 @@ another problem: animal or vehicle, from 500 labeled images. Takes half an hour 
 `--quick` only checks that it runs.
 """
 
-import argparse
-from pathlib import Path
-
 import keras
 import tensorflow as tf
 from keras import layers
+from teacher_class_training import build_optimizer, compile_model, evaluate, parse, print_rows
 
 import keras_kd as kd
 
 SHAPE = (32, 32, 3)
 STUDENTS = 4
+EPOCHS = (20, 10, 10)  # Of the teacher, the students and the tuning.
 ANIMALS = (2, 3, 4, 5, 6, 7)
 
 
 def main(arguments=None):
-    options = parse(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(options.seed)
+    options = parse(__doc__, __file__, arguments, EPOCHS)
     plain, test = (
-        kd.datasets.load("cifar10", f"{split}[:256]" if options.quick else split)
+        kd.datasets.load("cifar10", f"{split}[:64]" if options.quick else split)
         for split in ("train", "test")
     )
     augment = keras.Sequential(
@@ -36,7 +33,7 @@ def main(arguments=None):
 
     print("1. Train the teacher on labels.")
     teacher = build_teacher()
-    compile_with_labels(teacher, train, teacher_epochs, rate=3e-3)
+    compile_model(teacher, train, teacher_epochs, rate=3e-3)
     teacher.fit(train, epochs=teacher_epochs, verbose=2)
 
     print("\n2. Train each student to mimic its chunk of the pooled features, without labels.")
@@ -49,37 +46,25 @@ def main(arguments=None):
 
     print("\n3. Assemble one model and tune it on labels and the teacher's outputs.")
     model = students.assemble(name="teacher_class_network")
-    compile_with_labels(model, train, tuning_epochs, rate=3e-3)
-    before_tuning = model.evaluate(test, verbose=0)[1]
+    compile_model(model, train, tuning_epochs, rate=3e-3)
+    before_tuning = evaluate(model, test)
     body = students.assemble(head=None)  # Shares the students' weights: copied before the tuning.
     representation = keras.models.clone_model(body)
     representation.set_weights(body.get_weights())
     distiller = kd.Distiller(model, teacher)
-    compile_with_labels(distiller, train, tuning_epochs, rate=3e-3)
+    compile_model(distiller, train, tuning_epochs, rate=3e-3)
     distiller.fit(train, epochs=tuning_epochs, verbose=2)
     model.save(options.out / "model.keras")
 
     print("\n4. Train a new head on the representation, with 500 labels: animal or vehicle?")
     transfer = train_transfer(representation, epochs=1 if options.quick else 20)
     rows = [
-        ("teacher", teacher.evaluate(test, verbose=0)[1], teacher),
+        ("teacher", evaluate(teacher, test), teacher),
         ("students, without labels", before_tuning, model),
-        ("students, tuned", model.evaluate(test, verbose=0)[1], model),
-        ("animal or vehicle", transfer.evaluate(test.map(is_animal), verbose=0)[1], transfer),
+        ("students, tuned", evaluate(model, test), model),
+        ("animal or vehicle", evaluate(transfer, test.map(is_animal)), transfer),
     ]
-    for name, accuracy, net in rows:
-        print(f"{name:<26}{accuracy:>8.2%} test accuracy{net.count_params():>12,} parameters")
-
-
-def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, nargs=3, help="of teacher, students, tuning")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("build/teacher_class_cifar10"))
-    parser.add_argument("--quick", action="store_true", help="256 images, one epoch, two students")
-    options = parser.parse_args(arguments)
-    options.epochs = options.epochs or ((1, 1, 1) if options.quick else (20, 10, 10))
-    return options
+    print_rows(*rows)
 
 
 def train_transfer(representation, epochs):
@@ -87,7 +72,7 @@ def train_transfer(representation, epochs):
     representation.trainable = False
     model = keras.Sequential([representation, layers.Dense(2)], name="animal_or_vehicle")
     data = kd.datasets.load("cifar10", "train[:500]", batch_size=50).map(is_animal)
-    compile_with_labels(model, data, epochs, rate=1e-2)
+    compile_model(model, data, epochs, rate=1e-2)
     model.fit(data, epochs=epochs, verbose=0)
     return model
 
@@ -116,19 +101,6 @@ def build_student(size):
 def conv_block(x, filters, strides):
     x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
     return layers.ReLU()(layers.BatchNormalization()(x))
-
-
-def compile_with_labels(model, data, epochs, rate):
-    model.compile(
-        build_optimizer(rate, data, epochs),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-
-
-def build_optimizer(rate, data, epochs):
-    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * int(data.cardinality()))
-    return keras.optimizers.Adam(schedule)
 
 
 if __name__ == "__main__":

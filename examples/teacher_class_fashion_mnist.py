@@ -6,32 +6,30 @@ more with a student missing. Takes about fifteen minutes on two cores; `--quick`
 runs.
 """
 
-import argparse
 import warnings
-from pathlib import Path
 
 import keras
 from keras import layers
+from teacher_class_training import build_optimizer, compile_model, evaluate, parse, print_rows
 
 import keras_kd as kd
 
 STUDENTS = 8
+EPOCHS = (6, 4, 5)  # Of the teacher, the students and the tuning.
 
 
 def main(arguments=None):
-    options = parse(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    count = 256 if options.quick else 54_000
+    options = parse(__doc__, __file__, arguments, EPOCHS)
+    count = 64 if options.quick else 54_000
     # Single samples in a fixed order: the cache finds the teacher's outputs by sample number.
     samples = kd.datasets.load("fashion_mnist", f"train[:{count}]", batch_size=None, shuffle=False)
     train = samples.shuffle(count, seed=options.seed).batch(128)
-    test = kd.datasets.load("fashion_mnist", "test[:256]" if options.quick else "test")
+    test = kd.datasets.load("fashion_mnist", "test[:64]" if options.quick else "test")
     teacher_epochs, student_epochs, tuning_epochs = options.epochs
 
     print("1. Train the teacher on labels.")
-    keras.utils.set_random_seed(options.seed)
     teacher = build_teacher()
-    compile_with_labels(teacher, train, teacher_epochs, rate=1e-3)
+    compile_model(teacher, train, teacher_epochs, rate=1e-3)
     teacher.fit(train, epochs=teacher_epochs, verbose=2)
 
     print("\n2. Run the teacher once and store its layer 'features' for each image.")
@@ -56,32 +54,20 @@ def main(arguments=None):
             teacher, "features", [*paths[:-1], None], data=train.take(10)
         )
     for net in (teacher, model, incomplete):
-        compile_with_labels(net, train, tuning_epochs, rate=3e-3)
+        compile_model(net, train, tuning_epochs, rate=3e-3)
     rows = [
-        ("teacher", teacher.evaluate(test, verbose=0)[1], teacher),
-        ("students, without labels", model.evaluate(test, verbose=0)[1], model),
-        ("the same, one missing", incomplete.evaluate(test, verbose=0)[1], incomplete),
+        ("teacher", evaluate(teacher, test), teacher),
+        ("students, without labels", evaluate(model, test), model),
+        ("the same, one missing", evaluate(incomplete, test), incomplete),
     ]
 
     print("\n5. Tune the whole model on labels and the teacher's outputs.")
     distiller = kd.Distiller(model, teacher)
-    compile_with_labels(distiller, train, tuning_epochs, rate=3e-3)
+    compile_model(distiller, train, tuning_epochs, rate=3e-3)
     distiller.fit(train, epochs=tuning_epochs, verbose=2)
     model.save(options.out / "model.keras")
-    rows.append(("students, tuned", model.evaluate(test, verbose=0)[1], model))
-    for name, accuracy, net in rows:
-        print(f"{name:<26}{accuracy:>8.2%} test accuracy{net.count_params():>12,} parameters")
-
-
-def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, nargs=3, help="of teacher, students, tuning")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("build/teacher_class_fashion_mnist"))
-    parser.add_argument("--quick", action="store_true", help="256 images, one epoch, two students")
-    options = parser.parse_args(arguments)
-    options.epochs = options.epochs or ((1, 1, 1) if options.quick else (6, 4, 5))
-    return options
+    rows.append(("students, tuned", evaluate(model, test), model))
+    print_rows(*rows)
 
 
 def train_alone(number, students, teacher, data, optimizer, epochs, path):
@@ -117,19 +103,6 @@ def build_student(size):
         x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False)(x)
         x = layers.ReLU()(layers.BatchNormalization()(x))
     return keras.Model(inputs, layers.Dense(size)(layers.GlobalAveragePooling2D()(x)))
-
-
-def compile_with_labels(model, data, epochs, rate):
-    model.compile(
-        build_optimizer(rate, data, epochs),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-
-
-def build_optimizer(rate, data, epochs):
-    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * int(data.cardinality()))
-    return keras.optimizers.Adam(schedule)
 
 
 if __name__ == "__main__":

@@ -5,29 +5,30 @@ of 25,000 parameters mimic a teacher of 2.1 million, with a discriminator for ea
 `--adversarial` is given. Takes about ten minutes on two cores; `--quick` only checks that it runs.
 """
 
-import argparse
-from pathlib import Path
+import functools
 
 import keras
 import tensorflow as tf
 from keras import layers
+from teacher_class_training import build_optimizer, compile_model, evaluate, parse, print_rows
 
 import keras_kd as kd
 
 WORDS, LENGTH = 1000, 500
+LOSS = keras.losses.BinaryCrossentropy(from_logits=True)
+METRIC = functools.partial(keras.metrics.BinaryAccuracy, threshold=0.0)
 STUDENTS = 4
+EPOCHS = (3, 4, 2)  # Of the teacher, the students and the tuning.
 
 
 def main(arguments=None):
-    options = parse(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(options.seed)
+    options = parse(__doc__, __file__, arguments, EPOCHS, adversarial="a discriminator per student")
     train, test = load_reviews(options.quick)
     teacher_epochs, student_epochs, tuning_epochs = options.epochs
 
     print("1. Train the teacher on labels. With more epochs it overfits.")
     teacher = build_teacher()
-    compile_with_labels(teacher, train, teacher_epochs, rate=1e-3)
+    compile_model(teacher, train, teacher_epochs, 1e-3, LOSS, METRIC)
     teacher.fit(train, epochs=teacher_epochs, verbose=2)
 
     print("\n2. Train each student to mimic its chunk of the layer 'features', without labels.")
@@ -44,42 +45,24 @@ def main(arguments=None):
 
     print("\n3. Assemble one model and tune it on labels and the teacher's outputs.")
     model = students.assemble(name="teacher_class_network")
-    compile_with_labels(model, train, tuning_epochs, rate=1e-3)
-    before_tuning = model.evaluate(test, verbose=0)[1]
+    compile_model(model, train, tuning_epochs, 1e-3, LOSS, METRIC)
+    before_tuning = evaluate(model, test)
     distiller = kd.Distiller(model, teacher)
-    compile_with_labels(distiller, train, tuning_epochs, rate=1e-3)
+    compile_model(distiller, train, tuning_epochs, 1e-3, LOSS, METRIC)
     distiller.fit(train, epochs=tuning_epochs, verbose=2)
     model.save(options.out / "model.keras")
 
-    rows = [
-        ("teacher", teacher.evaluate(test, verbose=0)[1], teacher),
+    print_rows(
+        ("teacher", evaluate(teacher, test), teacher),
         ("students, without labels", before_tuning, model),
-        ("students, tuned", model.evaluate(test, verbose=0)[1], model),
-    ]
-    for name, accuracy, net in rows:
-        print(f"{name:<26}{accuracy:>8.2%} test accuracy{net.count_params():>12,} parameters")
-
-
-def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, nargs=3, help="of teacher, students, tuning")
-    parser.add_argument("--adversarial", action="store_true", help="a discriminator per student")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("build/teacher_class_imdb"))
-    parser.add_argument("--quick", action="store_true", help="256 reviews, one epoch, two students")
-    options = parser.parse_args(arguments)
-    options.epochs = options.epochs or ((1, 1, 1) if options.quick else (3, 4, 2))
-    return options
+        ("students, tuned", evaluate(model, test), model),
+    )
 
 
 def load_reviews(quick):
     """Return training and test reviews as (tokens, label): the last words, padded with zeros."""
-    train, test = (
-        kd.datasets.load(
-            "imdb_reviews", f"{split}[:256]" if quick else split, batch_size=None, shuffle=False
-        )
-        for split in ("train", "test")
-    )
+    splits = [f"{split}[:64]" if quick else split for split in ("train", "test")]
+    train, test = (kd.datasets.load("imdb_reviews", x, None, shuffle=False) for x in splits)
     vectorize = layers.TextVectorization(WORDS, standardize=keep_words)
     vectorize.adapt(train.map(lambda text, label: text).batch(128))
 
@@ -128,19 +111,6 @@ def build_student(size):
 def build_discriminator(size):
     parts = [layers.Dense(64), layers.LeakyReLU(), layers.Dense(1)]
     return keras.Sequential([keras.Input((size,)), *parts])
-
-
-def compile_with_labels(model, data, epochs, rate):
-    model.compile(
-        build_optimizer(rate, data, epochs),
-        keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)],
-    )
-
-
-def build_optimizer(rate, data, epochs):
-    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * int(data.cardinality()))
-    return keras.optimizers.Adam(schedule)
 
 
 if __name__ == "__main__":

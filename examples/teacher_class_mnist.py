@@ -6,30 +6,27 @@ are one model of 73,000 parameters, which is tuned on labels and exported to int
 minutes on two cores; `--quick` only checks that it runs.
 """
 
-import argparse
-from pathlib import Path
-
 import keras
 from keras import layers
+from teacher_class_training import build_optimizer, compile_model, evaluate, parse, print_rows
 
 import keras_kd as kd
 
 STUDENTS = 4
+EPOCHS = (5, 4, 5)  # Of the teacher, the students and the tuning.
 
 
 def main(arguments=None):
-    options = parse(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(options.seed)
+    options = parse(__doc__, __file__, arguments, EPOCHS)
     splits = ("train[:54000]", "train[54000:]", "test")
     if options.quick:
-        splits = ("train[:256]", "train[256:512]", "test[:256]")
+        splits = ("train[:64]", "train[64:128]", "test[:64]")
     train, validation, test = (kd.datasets.load("mnist", split) for split in splits)
     teacher_epochs, student_epochs, tuning_epochs = options.epochs
 
     print("1. Train the teacher on labels.")
     teacher = build_teacher()
-    compile_with_labels(teacher, train, teacher_epochs, rate=1e-3)
+    compile_model(teacher, train, teacher_epochs, rate=1e-3)
     teacher.fit(train, validation_data=validation, epochs=teacher_epochs, verbose=2)
 
     print("\n2. Train each student to mimic its chunk of the layer 'features', without labels.")
@@ -41,37 +38,25 @@ def main(arguments=None):
 
     print("\n3. Assemble the students and the teacher's classifier to one model.")
     model = students.assemble(name="teacher_class_network")
-    compile_with_labels(model, train, tuning_epochs, rate=3e-3)
-    before_tuning = model.evaluate(test, verbose=0)[1]
+    compile_model(model, train, tuning_epochs, rate=3e-3)
+    before_tuning = evaluate(model, test)
 
     print("\n4. Tune the whole model on labels and the teacher's outputs.")
     distiller = kd.Distiller(model, teacher)
-    compile_with_labels(distiller, train, tuning_epochs, rate=3e-3)
+    compile_model(distiller, train, tuning_epochs, rate=3e-3)
     distiller.fit(train, validation_data=validation, epochs=tuning_epochs, verbose=2)
 
     print("\n5. Export the model to int8 and evaluate the file with LiteRT.")
     file = kd.export.to_tflite(model, options.out / "model.tflite", "int8", calibration=train)
     model.save(options.out / "model.keras")
     rows = [
-        ("teacher", teacher.evaluate(test, verbose=0)[1], teacher),
+        ("teacher", evaluate(teacher, test), teacher),
         ("students, without labels", before_tuning, model),
-        ("students, tuned", model.evaluate(test, verbose=0)[1], model),
+        ("students, tuned", evaluate(model, test), model),
         ("students, tuned, int8", kd.export.evaluate(file, test).accuracy, model),
     ]
-    for name, accuracy, net in rows:
-        print(f"{name:<26}{accuracy:>8.2%} test accuracy{net.count_params():>12,} parameters")
+    print_rows(*rows)
     print(f"{file.path}: {file.size / 1000:.0f} kB")
-
-
-def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, nargs=3, help="of teacher, students, tuning")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("build/teacher_class_mnist"))
-    parser.add_argument("--quick", action="store_true", help="256 images, one epoch, two students")
-    options = parser.parse_args(arguments)
-    options.epochs = options.epochs or ((1, 1, 1) if options.quick else (5, 4, 5))
-    return options
 
 
 def build_teacher():
@@ -99,19 +84,6 @@ def build_student(size):
         x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False)(x)
         x = layers.ReLU()(layers.BatchNormalization()(x))
     return keras.Model(inputs, layers.Dense(size)(layers.GlobalAveragePooling2D()(x)))
-
-
-def compile_with_labels(model, data, epochs, rate):
-    model.compile(
-        build_optimizer(rate, data, epochs),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-
-
-def build_optimizer(rate, data, epochs):
-    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * int(data.cardinality()))
-    return keras.optimizers.Adam(schedule)
 
 
 if __name__ == "__main__":

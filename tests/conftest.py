@@ -63,7 +63,7 @@ def _iterate_untuned():
 
 
 def _keep_graphs_as_they_are():
-    """Leave out the optimization of graphs, which takes longer than the few steps of a test.
+    """Skip the optimization of graphs, which takes longer than the few steps of a test.
 
     Child processes, the demo and the benchmarks run with it.
     """
@@ -86,7 +86,7 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="module", autouse=True)
 def _keep_what_a_file_leaves():
-    """Leave out of later collections what the tests of a file keep, such as compiled functions."""
+    """Exclude from later collections what the tests of a file keep, such as compiled functions."""
     yield
     gc.collect()
     gc.freeze()

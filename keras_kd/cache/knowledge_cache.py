@@ -36,7 +36,7 @@ class KnowledgeCache(HtmlTables):
     `TeacherClass.fit` then train without running a teacher. Noise, weighting and class maps apply
     to them as to the outputs of a live teacher.
 
-    On disk each tap is a `.npy` file with a row per sample, which NumPy can read by itself
+    On disk each tap is a `.npy` file with a row per sample, which NumPy alone can read
     (`np.load(file, mmap_mode="r")`), and `manifest.json` describes the cache. The inputs of joined
     samples are verified by a digest, the teachers by a fingerprint, and the rows by checksums.
 

@@ -107,7 +107,7 @@ def _add_data(parser: argparse.ArgumentParser, required: bool, train: bool = Tru
     group.add_argument(
         "--skip-unreadable",
         action="store_true",
-        help="leave out files and rows of a folder that cannot be read (default: an error)",
+        help="omit files and rows of a folder that cannot be read (default: an error)",
     )
 
 
@@ -172,7 +172,7 @@ def _add_fine_tuning(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--teacher",
         metavar="TEACHER.keras",
-        help="a model that goes on teaching (default: none, the labels alone)",
+        help="a model that provides targets in this training too (default: none, the labels alone)",
     )
     _add_schedule(group, epochs=10, rate=1e-3)
     group.add_argument("--unsafe", action="store_true", help=_UNSAFE)

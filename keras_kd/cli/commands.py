@@ -36,8 +36,8 @@ examples:
         "set the smallest weights of a student to zero",
         """\
 Train STUDENT.keras further while its smallest weights become zero, and write the result to
-FILE.keras. The file has the same size and compresses better. With --teacher, the teacher goes on
-teaching, which costs less accuracy than the labels alone.""",
+FILE.keras. The file has the same size and compresses better. With --teacher, the teacher
+provides targets in this training too, which costs less accuracy than the labels alone.""",
         """\
 examples:
   keras-kd prune student.keras --sparsity 0.8 --data digits --out pruned.keras

@@ -74,7 +74,7 @@ class _Builder:
 
     Args:
         changes: By the id of a layer, the changed entries of its configuration.
-        skips: By the id of an addition that is left out, which of its inputs takes its place.
+        skips: By the id of an addition that is removed, which of its inputs takes its place.
     """
 
     def __init__(self, changes: dict[int, dict[str, Any]], skips: dict[int, int]) -> None:

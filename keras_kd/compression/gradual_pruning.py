@@ -73,7 +73,7 @@ class GradualPruning(keras.layers.Layer):
         return int(self.steps) + 1 >= self.schedule.end
 
     def start(self) -> None:
-        """Prune before the first step, if the schedule says so."""
+        """Prune before the first step, if the schedule starts there."""
         if bool(self.schedule.is_due(ops.convert_to_tensor(1))):
             self._mask(self._new_masks(1))
 

@@ -49,7 +49,7 @@ class ClassFolder:
         Args:
             shape: Shape that images and audio are converted to, or `None` for their own, which
                 must be the same.
-            skip_unreadable: Whether to leave out files that cannot be read.
+            skip_unreadable: Whether to omit files that cannot be read.
 
         Raises:
             ValueError: If a file cannot be read, or the shapes differ.
@@ -149,6 +149,6 @@ def _describe(path: Path, errors: dict[str, str]) -> str:
     more = f" and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
     return (
         f"Expected files of one kind in '{path}' that can be read. Received: {', '.join(listed)}"
-        f"{more}. Repair or remove them, or leave them out: skip_unreadable=True, "
+        f"{more}. Repair or remove them, or omit them: skip_unreadable=True, "
         "--skip-unreadable."
     )

@@ -44,7 +44,7 @@ class CsvFile:
 
         Args:
             shape: Not used: rows are not converted.
-            skip_unreadable: Whether to leave out rows without a value or with a text in place of a
+            skip_unreadable: Whether to omit rows without a value or with a text in place of a
                 number.
 
         Raises:
@@ -87,7 +87,7 @@ class CsvFile:
         return (
             f"Expected numbers, or one column of texts, beside the column '{LABEL}' in "
             f"'{self.path}'. Received: {', '.join(listed)}{more}, without a number. Repair these "
-            "lines, or leave them out: skip_unreadable=True, --skip-unreadable."
+            "lines, or omit them: skip_unreadable=True, --skip-unreadable."
         )
 
 

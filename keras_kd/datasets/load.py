@@ -85,7 +85,7 @@ def load(
         seed: Seed of the shuffling, or `None` for a random one. Defaults to 0.
         input_shape: Shape of one sample, to which the images in a folder are resized and audio is
             cut or padded. Defaults to `None`, their own shape, which must be the same.
-        skip_unreadable: Whether to leave out files and rows of a folder that cannot be read.
+        skip_unreadable: Whether to omit files and rows of a folder that cannot be read.
             Defaults to `False`: they are an error that names them.
 
     Returns:

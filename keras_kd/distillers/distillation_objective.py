@@ -242,7 +242,7 @@ class DistillationObjective(Objective):
 
     def _require_known_probabilities(self) -> None:
         """Reject probabilities that may be those of a softmax or of a sigmoid."""
-        # Losses for classes or labels apply a softmax unless they are told otherwise.
+        # Losses for classes or labels apply a softmax unless declared otherwise.
         for loss in self.terms:
             if loss.on_logits and "values" in loss.tasks and self._activation(loss) is None:
                 kinds = [one.kinds[teacher_tap(loss)] for one in self.ensemble.members]

@@ -29,7 +29,7 @@ def mean_over_samples(values: Any, weights: Any = None) -> Any:
 def mean_per_sample(values: Any, weights: Any = None) -> Any:
     """Compute the mean of value times weight over the positions of each sample.
 
-    Masked steps are left out, whatever they contain.
+    Masked steps are ignored, whatever they contain.
 
     Args:
         values: What a loss returns: (batch,), or (batch, ...) with a value per position, and with a

@@ -85,7 +85,7 @@ def select_inputs(model: keras.Model, x: Any) -> Any:
     """Return the part of a batch that a model takes.
 
     A model with dict inputs takes the entries with its keys, and one with a single input or a list
-    takes the entries with the names of its `keras.Input`s. Other entries are left out. Anything but
+    takes the entries with the names of its `keras.Input`s. Other entries are ignored. Anything but
     a dict, and the batch of a subclassed model, is returned unchanged.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import PurePath
 def find_roles(names: Sequence[str], teacher: str | None, student: str | None) -> tuple[str, str]:
     """Return the names of the teacher and of the student.
 
-    A model is the teacher or the student if the user says so, or if it is called so (`"teacher"` or
+    A model is the teacher or the student if the user declares it, or by its name (`"teacher"` or
     `"teacher.keras"`). Otherwise the first one is the teacher, and of two models the other one is
     the student.
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+sys.path.insert(0, str(EXAMPLES))  # As for a script in that folder.
 
 
 @pytest.fixture
@@ -22,7 +23,6 @@ def run_example(monkeypatch, capsys):
         tf.config.run_functions_eagerly(eager)
         path = str(EXAMPLES / name)
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        monkeypatch.syspath_prepend(str(EXAMPLES))
         runpy.run_path(path, run_name="__main__")
         return capsys.readouterr().out
 

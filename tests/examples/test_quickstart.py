@@ -7,7 +7,7 @@ import pytest
 
 @pytest.mark.slow
 def test_quickstart_compares_teacher_students_and_int8_file(tmp_path, run_example):
-    printed = run_example("quickstart.py", "--out", tmp_path, "--epochs", 2, 2)
+    printed = run_example("quickstart.py", "--out", tmp_path, "--quick", eager=True)
     rows = json.loads((tmp_path / "table.json").read_text())
     teacher, alone, distilled, int8 = rows
     assert alone["parameters"] == distilled["parameters"] < teacher["parameters"] / 10

@@ -3,8 +3,6 @@
 import keras
 import pytest
 
-#: Those of MNIST and IMDB are traced.
-EAGER = ("fashion_mnist", "cifar10", "camvid")
 DATA = {
     "mnist": "mnist",
     "fashion_mnist": "fashion_mnist",
@@ -20,9 +18,7 @@ DATA = {
 @pytest.mark.parametrize("name", DATA)
 def test_students_are_trained_assembled_and_saved(name, tfds_set, tmp_path, run_example):
     tfds_set(DATA[name])
-    printed = run_example(
-        f"teacher_class_{name}.py", "--quick", "--out", tmp_path, eager=name in EAGER
-    )
+    printed = run_example(f"teacher_class_{name}.py", "--quick", "--out", tmp_path, eager=True)
     assert "students, tuned" in printed
     parameters = keras.models.load_model(tmp_path / "model.keras", compile=False).count_params()
     assert f"{parameters:,} parameters" in printed

@@ -1,0 +1,38 @@
+"""Write what the examples print, for docs/examples.md: `python docs/example_outputs.py [NAME ...]`.
+
+Without names, those that need no data set. Each one runs completely, which takes minutes.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+NAMES = ("quickstart", "few_labels", "self_distillation", "shrink", "compress_student")
+#: The folders of examples that write files.
+OUT = {
+    "quickstart": "build/demo",
+    "shrink": "build/shrink",
+    "compress_student": "build/compress_student",
+}
+#: Progress of Keras's training.
+PROGRESS = re.compile(r"^Epoch \d+/\d+$|^\d+/\d+ - .*$")
+
+
+def main(names: list[str]) -> None:
+    """Run the examples and store their output."""
+    for name in names or NAMES:
+        with tempfile.TemporaryDirectory() as folder:
+            out = ["--out", folder] if name in OUT else []
+            command = [sys.executable, DOCS.parent / "examples" / f"{name}.py", *out]
+            run = subprocess.run(command, capture_output=True, text=True, check=True)
+        lines = [line for line in run.stdout.splitlines() if not PROGRESS.match(line)]
+        text = "\n".join(lines).replace(folder, OUT.get(name, ""))
+        (DOCS / "example_outputs" / f"{name}.txt").write_text(text.strip() + "\n")
+        print(f"{name}: {len(lines)} lines")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
