@@ -72,7 +72,7 @@ class ShrinkResult(HtmlTables):
 @explain_keywords(Training)
 def shrink(
     model: keras.Model,
-    ratio: float | None = None,
+    ratio: float | Mapping[str, float] | None = None,
     *,
     max_parameters: int | None = None,
     max_macs: int | None = None,
@@ -95,8 +95,9 @@ def shrink(
 
     Args:
         model: A built and trained Functional or Sequential `keras.Model`, which is not changed.
-        ratio: The share of channels that remain in each group, in (0, 1]. Defaults to 0.5 unless
-            there is a budget or a `depth`.
+        ratio: The share of channels that remain in each group, in (0, 1]; by group, a dictionary by
+            the names that `channel_groups` lists, in which a missing group stays whole. Defaults to
+            0.5 unless there is a budget or a `depth`.
         max_parameters: A budget in place of `ratio`: the largest number of weights.
         max_macs: A budget: the largest number of multiply-accumulate operations per sample.
         max_bytes: A budget: the largest size of the int8 file, which is estimated.
@@ -149,15 +150,16 @@ def shrink(
     else:
         scores = magnitude_scores(found)
 
-    def plan_removal(share: float) -> tuple[Removal, ModelSize]:
-        removal = Removal(found, _select(groups, scores, share))
+    def plan_removal(share: Any) -> tuple[Removal, ModelSize]:
+        removal = Removal(found, select_units(groups, scores, share))
         return removal, predict_size(found.graph, model.weights, removal.shape)
 
     if ratio is None:
         ratio = 0.5 if depth == 1 else 1.0
+    _check_names(ratio, groups)
     share = _solve(plan_removal, budgets) if budgets else ratio
     removal, after = plan_removal(share)
-    kept = {group.name: _count(group, share) for group in groups}
+    kept = {group.name: count_remaining(group, share) for group in groups}
     graph = channel_groups(whole).graph if blocks else found.graph
     before = predict_size(graph, whole.weights, lambda variable: tuple(variable.shape))
     removed = tuple(block.name for block in blocks)
@@ -196,7 +198,8 @@ def _check(
             "Pass a `ratio` or one budget (`max_parameters`, `max_macs`, or `max_bytes`). "
             f"Received: {received}"
         )
-    if ratio is not None and (not _is_number(ratio) or not 0 < ratio <= 1):
+    shares = list(ratio.values()) if isinstance(ratio, Mapping) else [1 if ratio is None else ratio]
+    if not all(_is_number(share) and 0 < share <= 1 for share in shares):
         raise ValueError(f"`ratio` must be in (0, 1]. Received: ratio={ratio!r}")
     for name, value in budgets.items():
         if not _is_number(value) or value < 1:
@@ -231,18 +234,36 @@ def _without_skipped(model: keras.Model, found: ChannelGroups, skip: Any) -> lis
     ]
 
 
-def _count(group: ChannelGroup, share: float) -> int:
-    """Return how many channels of a group remain."""
+def _check_names(ratio: Any, groups: Sequence[ChannelGroup]) -> None:
+    """Reject shares of groups that do not exist.
+
+    Raises:
+        ValueError: If there are some.
+    """
+    names = [group.name for group in groups]
+    unknown = sorted(set(ratio) - set(names)) if isinstance(ratio, Mapping) else []
+    if unknown:
+        raise ValueError(f"`ratio` must be by the groups {names}. Received: also {unknown}")
+
+
+def count_remaining(group: ChannelGroup, share: float | Mapping[str, float]) -> int:
+    """Return how many channels of a group remain; `share` as the `ratio` of `shrink`."""
+    if isinstance(share, Mapping):
+        share = share.get(group.name, 1.0)
     # Not one more because of rounding: 0.7 · 10 is 7.000000000000001.
     return max(1, math.ceil(round(share * len(group), 9)))
 
 
-def _select(groups: Sequence[ChannelGroup], scores: Mapping[int, float], share: float) -> list[int]:
+def select_units(
+    groups: Sequence[ChannelGroup],
+    scores: Mapping[int, float],
+    share: float | Mapping[str, float],
+) -> list[int]:
     """Return the units to remove: the least important ones of each group."""
     removed = []
     for group in groups:
         ordered = sorted(group.units, key=lambda unit: (-scores.get(unit, 0.0), unit))
-        removed += ordered[_count(group, share) :]
+        removed += ordered[count_remaining(group, share) :]
     return removed
 
 

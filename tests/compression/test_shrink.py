@@ -54,6 +54,10 @@ def test_a_budget_is_met_with_as_many_channels_as_possible(budget, attribute):
     assert largest.kept == {"stem": 8, "expand": 16}
 
 
+def test_each_group_has_its_own_share_and_others_stay_whole():
+    assert kd.compression.shrink(cnn(), {"expand": 0.25}).kept == {"stem": 8, "expand": 4}
+
+
 def test_skipped_layers_keep_all_channels():
     assert kd.compression.shrink(cnn(), skip=["project"]).kept == {"expand": 8}
     model = cnn()
@@ -92,6 +96,8 @@ def test_a_shrunk_student_is_distilled_from_its_teacher():
         ({"ratio": 1.5}, "`ratio` must be in"),
         ({"ratio": 0.5, "max_macs": 5}, "Pass a `ratio` or one budget"),
         ({"ratio": True}, "`ratio` must be in"),
+        ({"ratio": {"stem": 0}}, "`ratio` must be in"),
+        ({"ratio": {"no": 0.5}}, r"`ratio` must be by the groups \['stem', 'expand'\]"),
         ({"max_bytes": 0}, "`max_bytes` must be a number of at least 1. Received: max_bytes=0"),
         ({"max_bytes": "5k"}, "`max_bytes` must be a number of at least 1"),
         ({"max_macs": 5}, r"`max_macs` must be at least 1,860: that is the size with one channel"),
