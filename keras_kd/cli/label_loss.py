@@ -1,126 +1,42 @@
-"""Loss and metric for the labels, by the task of the model's output."""
+"""The loss on the labels of a command, whose errors name the option that declares the task."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops, tree
 
 from keras_kd.cli.output import UsageError
-from keras_kd.models.output_evidence import decide_output, declared_outputs
-from keras_kd.models.taps import TappedModel
-from keras_kd.models.task import Evidence, task_from_labels
-from keras_kd.training.label_arrays import read_labels
-
-_OPTION = "pass --outputs logits, probabilities, values, classes, binary or labels"
+from keras_kd.training import label_loss as rules
+from keras_kd.training.label_loss import LabelLoss, UndeclaredTaskError
 
 
-@dataclass(frozen=True)
-class LabelLoss:
-    """How a model is trained on labels and evaluated.
-
-    Attributes:
-        task: One of `TASKS`.
-        loss: The loss.
-        metric: Accuracy, or the root mean squared error of numbers (regression).
-    """
-
-    task: str
-    loss: keras.losses.Loss
-    metric: keras.metrics.Metric
-
-
-def find_task(model: keras.Model, labels: Iterable[Any], outputs: str = "auto") -> str:
-    """Return the task of a model's output: as declared, by its head, or by the labels.
-
-    Args:
-        model: A model with one output.
-        labels: All labels, in batches.
-        outputs: The option `--outputs`. Defaults to `"auto"`.
+def find_task(model: keras.Model, labels: Iterable[Any], outputs: str) -> str:
+    """Return the task of a model's output; see `keras_kd.training.label_loss.find_task`.
 
     Raises:
-        UsageError: If nothing tells the task, or the labels contradict it.
-        ValueError: If there are several outputs or labels.
+        UsageError: If `--outputs` must declare it.
     """
-    evidence = _evidence(model, outputs)
-    task, shape = decide_output(evidence).task, TappedModel(model, []).output_shapes[evidence.name]
-    arrays = [_single(model, batch) for batch in labels]
-    if task is None:
-        found = {task_from_labels(one, shape) for one in arrays} - {None}
-        # Zeros and ones in some batches are numbers in others.
-        task = max(found, key=("classes", "binary", "labels", "values").index, default=None)
-    if task is None or (task == "values" and outputs in ("logits", "probabilities")):
-        raise UsageError(
-            f"nothing tells whether the output of '{model.name}' is classes, yes-or-no labels or "
-            f"numbers (regression), or the labels contradict it: {_OPTION}"
-        )
-    for one in arrays:
-        try:
-            read_labels(evidence.name, task, one, (len(one), *shape[1:]))
-        except ValueError as error:
-            raise UsageError(f"{error} ({_OPTION})") from error
-    return task
+    with name_the_option():
+        return rules.find_task(model, labels, outputs)
 
 
-def label_loss(model: keras.Model, labels: Any, task: str, outputs: str = "auto") -> LabelLoss:
+def label_loss(model: keras.Model, labels: Any, task: str, outputs: str) -> LabelLoss:
     """Return the loss and the metric of a task.
 
-    Args:
-        model: A model with one output.
-        labels: The `tf.TensorSpec` of a batch of labels.
-        task: One of `TASKS`.
-        outputs: The option `--outputs`. Defaults to `"auto"`.
-
     Raises:
-        UsageError: If the output may be logits or probabilities.
+        UsageError: If `--outputs` must declare whether the output is logits or probabilities.
     """
-    evidence = _evidence(model, outputs)
-    if task == "values":
-        metric = keras.metrics.RootMeanSquaredError("rmse")
-        return LabelLoss(task, keras.losses.MeanSquaredError(), metric)
-    probabilities = decide_output(evidence).probabilities
-    if probabilities is None or evidence.heads == ["values"]:
+    with name_the_option():
+        return rules.label_loss(model, labels, task, outputs)
+
+
+@contextlib.contextmanager
+def name_the_option() -> Iterator[None]:
+    """Turn an error about an undeclared task into one that names `--outputs`."""
+    try:
+        yield
+    except UndeclaredTaskError as error:
         raise UsageError(
-            f"the output of '{model.name}' may be logits or probabilities, because the activation "
-            f"of its last layer is not None, softmax or sigmoid: {_OPTION}"
-        )
-    logits = not probabilities
-    if task in ("binary", "labels"):
-        metric = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0 if logits else 0.5)
-        return LabelLoss(task, keras.losses.BinaryCrossentropy(from_logits=logits), metric)
-    spec = tree.flatten(labels)[0].shape
-    if len(spec) == len(TappedModel(model, []).output_shapes[evidence.name]) and spec[-1] != 1:
-        loss = keras.losses.CategoricalCrossentropy(from_logits=logits)
-        return LabelLoss(task, loss, keras.metrics.CategoricalAccuracy("accuracy"))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
-    return LabelLoss(task, loss, keras.metrics.SparseCategoricalAccuracy("accuracy"))
-
-
-def _evidence(model: keras.Model, outputs: str) -> Evidence:
-    """Return what is known of the only output of a model.
-
-    Raises:
-        ValueError: If there are several.
-    """
-    tapped = TappedModel(model, [])
-    if len(tapped.output_names) != 1:
-        raise ValueError(
-            f"Expected a model with one output. Received: '{model.name}' with "
-            f"{len(tapped.output_names)} outputs. Use keras_kd from Python for several outputs."
-        )
-    (name,) = tapped.output_names
-    declared = declared_outputs(outputs, tapped.heads)[name]
-    head = tapped.heads[name]
-    return Evidence(name, tapped.output_shapes[name][-1], declared, heads=[head])
-
-
-def _single(model: keras.Model, labels: Any) -> np.ndarray:
-    parts = tree.flatten(labels)
-    if len(parts) != 1:
-        raise ValueError(
-            f"Expected one label for the output of '{model.name}'. Received: {len(parts)} labels. "
-            "Use keras_kd from Python for several outputs."
-        )
-    return ops.convert_to_numpy(parts[0])
+            f"{error}: pass --outputs logits, probabilities, values, classes, binary or labels"
+        ) from error
