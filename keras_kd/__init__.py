@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from keras_kd import losses as losses
     from keras_kd import report as report
     from keras_kd import testing as testing
+    from keras_kd.budget.compress import compress as compress
+    from keras_kd.budget.compression import BudgetError as BudgetError
     from keras_kd.cache.keys import keyed as keyed
     from keras_kd.cache.knowledge_cache import KnowledgeCache as KnowledgeCache
     from keras_kd.datasets.mix_unlabeled import mix_unlabeled as mix_unlabeled
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 #: The module of each public name.
 _NAMES = {
     "BaseDistiller": "distillers.base",
+    "BudgetError": "budget.compression",
     "DeepSupervision": "distillers.deep_supervision",
     "Distiller": "distillers.distiller",
     "Keyed": "teachers.knowledge",
@@ -55,6 +58,7 @@ _NAMES = {
     "TeacherClass": "teacher_class.teacher_class",
     "UNLABELED": "training.labels",
     "born_again": "recipes.born_again",
+    "compress": "budget.compress",
     "distill_chain": "recipes.distill_chain",
     "function_matching": "recipes.function_matching",
     "keyed": "cache.keys",

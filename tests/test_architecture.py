@@ -28,6 +28,7 @@ LAYERS = (
     ("export",),
     ("compression",),
     ("report",),
+    ("budget",),
     ("cli",),
 )
 #: Where `tensorflow` may be imported, and why.
@@ -154,6 +155,7 @@ def test_three_files_at_the_root():
         ("tensorflow_model_optimization", "compression.tfmot"),
         ("tf_keras", "compression.tfmot"),
         ("tensorflow_datasets", "datasets"),
+        ("optuna", "budget"),
     ],
 )
 def test_a_package_is_imported_in_one_folder_only(package, folder):

@@ -23,6 +23,7 @@ from keras_kd.training.batches import (
     unpack_x_y,
 )
 from keras_kd.training.optimizers import copy_optimizer
+from keras_kd.training.tf_data import is_dataset
 from keras_kd.training.weight_rule import WeightRule
 
 
@@ -246,6 +247,8 @@ class Training(ShortRepr):
             steps_per_epoch=self.steps_per_epoch,
             validation_data=self.validation_data,
             callbacks=[LogAtEpochEnd(measure), *best, *callbacks],
+            # Keras would warn that it does not shuffle a data set.
+            shuffle=not is_dataset(x),
             verbose=self.verbose,
         )
         return history.history

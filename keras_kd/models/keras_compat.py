@@ -4,6 +4,7 @@ A test per function compares it with the public behavior it stands for and fails
 it also names the public API that would replace it.
 """
 
+import collections
 import contextlib
 import functools
 import operator
@@ -113,6 +114,21 @@ def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 def run_graph(functional: keras.Model, inputs: Any, call: Callable[..., Any]) -> Any:
     """Run the graph of a Functional model with `call(layer, *args, **kwargs)` at every node."""
     return functional._run_through_graph(inputs, call_fn=call)
+
+
+@contextlib.contextmanager
+def fresh_names() -> Iterator[None]:
+    """Number the default names of layers from the start, whatever the process made before.
+
+    Keras can only forget all its state, with `keras.backend.clear_session`.
+    """
+    key = "object_name_uids"
+    before = global_state.get_global_attribute(key)
+    global_state.set_global_attribute(key, collections.defaultdict(int))
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(key, before)
 
 
 def metric_values(metric: keras.metrics.MeanMetricWrapper, labels: Any, outputs: Any) -> Any:

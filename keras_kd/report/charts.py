@@ -16,12 +16,13 @@ _COLORS = 8
 
 
 class Point(NamedTuple):
-    """A model in a scatter chart; its number selects the color."""
+    """A model in a scatter chart; its number selects the color, and its name may be beside it."""
 
     number: int
     name: str
     x: float
     y: float
+    labeled: bool = True
 
 
 class Curve(NamedTuple):
@@ -47,12 +48,25 @@ def color_class(number: int) -> str:
 
 
 def scatter(
-    points: Sequence[Point], x_label: str, y_label: str, lower_is_better: bool = False
+    points: Sequence[Point],
+    x_label: str,
+    y_label: str,
+    lower_is_better: bool = False,
+    limits: tuple[float | None, float | None] = (None, None),
 ) -> str:
-    """Draw costs (x, logarithmic) against gains or errors (y) and mark the Pareto front."""
+    """Draw costs (x, logarithmic) against gains or errors (y) and mark the Pareto front.
+
+    Args:
+        points: The models.
+        x_label: Name of the costs.
+        y_label: Name of the gains or errors.
+        lower_is_better: Whether y is an error. Defaults to `False`.
+        limits: A cost and a gain that are drawn as lines, `None` for none. Defaults to none.
+    """
     front = pareto_front([p.x for p in points], [-p.y if lower_is_better else p.y for p in points])
-    x_scale = _Scale.logarithmic([p.x for p in points], _LEFT, _WIDTH - _RIGHT)
-    y_scale = _Scale.linear([p.y for p in points], _HEIGHT - _BOTTOM, _TOP)
+    x_limit, y_limit = ([] if limit is None else [limit] for limit in limits)
+    x_scale = _Scale.logarithmic([*(p.x for p in points), *x_limit], _LEFT, _WIDTH - _RIGHT)
+    y_scale = _Scale.linear([*(p.y for p in points), *y_limit], _HEIGHT - _BOTTOM, _TOP)
     places = [(x_scale(p.x), y_scale(p.y)) for p in points]
     path = " ".join(f"{places[i][0]:.1f},{places[i][1]:.1f}" for i in front)
     marks = [f'<polyline class="front" points="{path}"/>'] if len(front) > 1 else []
@@ -61,7 +75,9 @@ def scatter(
         ring = f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="9"/>' if i in front else ""
         dot = f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5.5">{title}</circle>'
         marks.append(f'<g class="{color_class(point.number)}">{ring}{dot}</g>')
-    marks += _point_labels([p.name for p in points], places)
+    marks += [_limit_line(x_scale(x), x_scale(x), _TOP, _HEIGHT - _BOTTOM) for x in x_limit]
+    marks += [_limit_line(_LEFT, _WIDTH - _RIGHT, y_scale(y), y_scale(y)) for y in y_limit]
+    marks += _point_labels([p.name if p.labeled else "" for p in points], places)
     return _frame(x_scale, y_scale, x_label, y_label, "".join(marks))
 
 
@@ -218,6 +234,10 @@ def _vertical_grid_line(x: float, bottom: float, text: str) -> str:
     )
 
 
+def _limit_line(x1: float, x2: float, y1: float, y2: float) -> str:
+    return f'<line class="limit" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>'
+
+
 def _bar_group(name: str, group: Sequence[Bar], top: float, left: float, scale: _Scale) -> str:
     """Draw the name and the bars of one class."""
     middle = top + len(group) * _BAR / 2 + 4
@@ -241,6 +261,8 @@ def _point_labels(names: Sequence[str], places: Sequence[tuple[float, float]]) -
     taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in places]
     texts = []
     for name, (x, y) in zip(names, places, strict=True):
+        if not name:
+            continue
         width = len(name) * _LETTER
         for anchor, left, base in (
             ("start", x + 12, y + 4),

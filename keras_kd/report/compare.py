@@ -117,7 +117,7 @@ def compare(
         disagreements=found.disagreements.samples(),
         disagreeing=found.disagreements.count,
         history=curves,
-        about=_describe_environment(),
+        about=describe_environment(),
         task=metrics[teacher].task,
         changes=changes.by_class() if changes else (),
         confusions=changes.confusions() if changes else (),
@@ -213,7 +213,8 @@ def _read_curves(name: str, history: Any) -> dict[str, tuple[float, ...]]:
     return {key: tuple(map(float, values)) for key, values in curves.items()}
 
 
-def _describe_environment() -> dict[str, str]:
+def describe_environment() -> dict[str, str]:
+    """Return the date, the machine and the versions that numbers depend on."""
     # TensorFlow may be installed as tensorflow-cpu, LiteRT is not imported in this process.
     versions = (
         f"keras_kd {__version__}, keras {keras.__version__}, tensorflow {tf.__version__}, "

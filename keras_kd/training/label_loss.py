@@ -48,7 +48,7 @@ def find_task(model: keras.Model, labels: Iterable[Any], outputs: str = "auto") 
         UndeclaredTaskError: If nothing tells the task, or the labels contradict it.
         ValueError: If there are several outputs or labels.
     """
-    evidence = _evidence(model, outputs)
+    evidence = output_evidence(model, outputs)
     task, shape = decide_output(evidence).task, TappedModel(model, []).output_shapes[evidence.name]
     arrays = [_single(model, batch) for batch in labels]
     if task is None:
@@ -80,7 +80,7 @@ def label_loss(model: keras.Model, labels: Any, task: str, outputs: str = "auto"
     Raises:
         UndeclaredTaskError: If the output may be logits or probabilities.
     """
-    evidence = _evidence(model, outputs)
+    evidence = output_evidence(model, outputs)
     if task == "values":
         metric = keras.metrics.RootMeanSquaredError("rmse")
         return LabelLoss(task, keras.losses.MeanSquaredError(), metric)
@@ -102,7 +102,7 @@ def label_loss(model: keras.Model, labels: Any, task: str, outputs: str = "auto"
     return LabelLoss(task, loss, keras.metrics.SparseCategoricalAccuracy("accuracy"))
 
 
-def _evidence(model: keras.Model, outputs: str) -> Evidence:
+def output_evidence(model: keras.Model, outputs: str) -> Evidence:
     """Return what is known of the only output of a model.
 
     Raises:

@@ -319,3 +319,11 @@ def test_only_loaders_are_loaders():
     assert keras_compat.loader_length(grain_like) is None
     for other in (np.ones(3), [np.ones(3)], toy.Batches((np.ones(3),), 1), None):
         assert not keras_compat.is_loader(other)
+
+
+def test_names_are_numbered_from_the_start_and_then_go_on():
+    """Remove `fresh_names` when Keras can number names anew in public."""
+    first = keras.layers.Dense(1).name
+    with keras_compat.fresh_names():
+        assert [keras.layers.Dense(1).name for _ in range(2)] == ["dense", "dense_1"]
+    assert keras.layers.Dense(1).name not in (first, "dense")
