@@ -1,6 +1,7 @@
 """Write what the examples print, for docs/examples.md: `python docs/example_outputs.py [NAME ...]`.
 
-Without names, those that need no data set. Each one runs completely, which takes minutes.
+Without names, those that need no data set, and the example of the README. Each one runs completely,
+which takes minutes.
 """
 
 import re
@@ -9,8 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-DOCS = Path(__file__).parent
-NAMES = ("quickstart", "few_labels", "self_distillation", "shrink", "compress_student")
+DOCS = Path(__file__).resolve().parent
+README = DOCS.parent / "README.md"
+NAMES = ("readme", "quickstart", "few_labels", "self_distillation", "shrink", "compress_student")
 #: The folders of examples that write files.
 OUT = {
     "quickstart": "build/demo",
@@ -26,8 +28,12 @@ def main(names: list[str]) -> None:
     for name in names or NAMES:
         with tempfile.TemporaryDirectory() as folder:
             out = ["--out", folder] if name in OUT else []
-            command = [sys.executable, DOCS.parent / "examples" / f"{name}.py", *out]
-            run = subprocess.run(command, capture_output=True, text=True, check=True)
+            program = [DOCS.parent / "examples" / f"{name}.py", *out]
+            if name == "readme":
+                snippets = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+                program = ["-c", "\n".join(snippets)]
+            command = [sys.executable, *program]
+            run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
         lines = [line for line in run.stdout.splitlines() if not PROGRESS.match(line)]
         text = "\n".join(lines).replace(folder, OUT.get(name, ""))
         (DOCS / "example_outputs" / f"{name}.txt").write_text(text.strip() + "\n")

@@ -78,9 +78,11 @@ def test_the_reference_shows_a_function_and_not_the_module_of_the_same_name(site
     assert not [anchor for anchor in anchors if anchor.startswith("keras_kd.compression.prune.")]
 
 
-def test_every_page_opens_without_error_and_loads_nothing_from_other_hosts(
+def test_every_page_opens_without_error_fits_a_phone_and_loads_nothing_from_other_hosts(
     pages, site, address, browser
 ):
+    phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.send("Emulation.setDeviceMetricsOverride", **phone)
     for path in sorted(pages):
         if path.name == "404.html":
             continue
@@ -89,6 +91,8 @@ def test_every_page_opens_without_error_and_loads_nothing_from_other_hosts(
         allowed = (address, "data:", "blob:")
         assert not [url for url in visit.requests if not url.startswith(allowed)], path.name
         assert browser.evaluate("document.querySelectorAll('article h1').length") == 1
+        assert browser.evaluate("document.documentElement.scrollWidth") <= 390, path.name
+    browser.send("Emulation.clearDeviceMetricsOverride")
 
 
 def test_a_visit_reports_errors_and_requests(tmp_path, browser):

@@ -32,5 +32,12 @@ def test_an_example_tells_its_time_and_can_be_run_quickly(path):
 
 def test_every_stored_output_is_shown_and_belongs_to_an_example():
     stored = {path.stem for path in (ROOT / "docs" / "example_outputs").glob("*.txt")}
-    assert stored == set(re.findall(r'--8<-- "example_outputs/(\w+)\.txt"', PAGE))
-    assert stored <= {path.stem for path in EXAMPLES}
+    shown = set(re.findall(r'--8<-- "example_outputs/(\w+)\.txt"', PAGE))
+    assert stored == shown | {"readme"}
+    assert shown <= {path.stem for path in EXAMPLES}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_stored_output_of_the_first_example_is_shown_below_it(page):
+    stored = (ROOT / "docs" / "example_outputs" / "readme.txt").read_text()
+    assert f"```\n\n```\n{stored}```\n" in (ROOT / page).read_text()
