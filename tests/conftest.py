@@ -20,6 +20,34 @@ LONGEST = (
     "test_label_masking",
 )
 
+#: Files whose functions run without tracing, which takes longer than their few small steps. What
+#: is traced has tests in `distillers/test_conformance`, `distillers/test_fit` and those marked
+#: `traced` here.
+EAGER = (
+    "test_channels_first",
+    "test_named_inputs",
+    "cache/test_cached_teacher",
+    "cache/test_join",
+    "cache/test_knowledge_cache",
+    "cache/test_prepared",
+    "distillers/test_deep_supervision",
+    "distillers/test_default_losses",
+    "distillers/test_evaluation",
+    "distillers/test_mutual_learning",
+    "distillers/test_self_distiller",
+    "recipes/test_born_again",
+    "recipes/test_distill_chain",
+    "recipes/test_function_matching",
+    "recipes/test_pseudo_label",
+    "recipes/test_stage",
+    "recipes/test_with_teacher_head",
+    "teacher_class/test_teacher_class",
+    "teachers/test_precomputed_teacher",
+    "training/test_augmentation",
+    "training/test_label_checks",
+    "training/test_label_masking",
+)
+
 
 def pytest_configure(config):
     """Set up TensorFlow, but not in a process that only starts those that run the tests."""
@@ -29,51 +57,34 @@ def pytest_configure(config):
     if starts_others or importlib.util.find_spec("tensorflow") is None:
         return
     gc.disable()  # Until everything is imported.
-    _run_kernels_directly()
-    _iterate_untuned()
-    _keep_graphs_as_they_are()
+    from tests import quick_tensorflow
+
+    quick_tensorflow.configure()
 
 
-def _run_kernels_directly():
-    """Run a new eager operation without a function around it, which takes 0.5 ms to optimize.
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Run the functions of some files without tracing them."""
+    import keras
 
-    A new seed makes all operations new.
-    """
-    from tensorflow.python import pywrap_tfe
-
-    pywrap_tfe.TFE_ContextOptionsSetRunEagerOpAsFunction = lambda options, value: None
-
-
-def _iterate_untuned():
-    """Iterate over every data set without autotuning, whose thread ends seconds after the data.
-
-    Optimizing the graph of a data set takes longer than the few samples that it makes faster.
-    """
+    eager = is_in(item, EAGER) and not item.get_closest_marker("traced")
+    if not eager or keras.config.backend() != "tensorflow":
+        return (yield)
     import tensorflow as tf
 
-    iterate = tf.data.Dataset.__iter__
-
-    def iterate_untuned(dataset):
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        options.experimental_optimization.apply_default_optimizations = False
-        return iterate(dataset.with_options(options))
-
-    tf.data.Dataset.__iter__ = iterate_untuned
-
-
-def _keep_graphs_as_they_are():
-    """Skip the optimization of graphs, which takes longer than the few steps of a test.
-
-    Child processes, the demo and the benchmarks run with it.
-    """
-    import tensorflow as tf
-
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    tf.config.run_functions_eagerly(True)
+    try:
+        return (yield)
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not item.path.with_suffix("").as_posix().endswith(LONGEST))
+    items.sort(key=lambda item: not is_in(item, LONGEST))
+
+
+def is_in(item, files):
+    return item.path.with_suffix("").as_posix().endswith(files)
 
 
 def pytest_collection_finish():

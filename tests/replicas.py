@@ -15,7 +15,7 @@ import tensorflow as tf
 import keras_kd as kd
 from keras_kd.losses.masked_generator import MaskedGenerator
 from keras_kd.training.distribution import replica_id
-from tests import toy
+from tests import quick_tensorflow, toy
 from tests.conformance import SIMPLE, Stop
 from tests.distillers.cases import CASES
 
@@ -214,6 +214,7 @@ def agreement(model, folder):
 
 def main():
     folder = sys.argv[1]
+    quick_tensorflow.configure()
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     # With one thread per core, the iterators of two devices on two cores may wait for each other.

@@ -22,6 +22,9 @@ def main():
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": options.addresses}, "task": task})
     import tensorflow as tf
 
+    from tests import quick_tensorflow
+
+    quick_tensorflow.configure()
     # Before anything else: it opens the connections.
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     print(json.dumps(results(strategy, options)), flush=True)

@@ -165,7 +165,7 @@ def benchmark(
     with contextlib.ExitStack() as stack:
         runners = []
         for kernel, count in settings:
-            runner = LiteRT(content, f"'{path}'", threads=count, xnnpack=kernel)
+            runner = LiteRT(content, f"'{path}'", threads=count, xnnpack=kernel, new_process=True)
             runners.append(stack.enter_context(runner))
         blocks = _time_blocks(runners, runs, warmup)
         memory = [runner.memory() for runner in runners]
@@ -194,7 +194,7 @@ def compare_latency(
         runners = {}
         for name, file in files.items():
             try:
-                runner = LiteRT(read_tflite(file.path), f"'{file.path}'")
+                runner = LiteRT(read_tflite(file.path), f"'{file.path}'", new_process=True)
                 runners[name] = stack.enter_context(runner)
             except RuntimeError as error:
                 found[name] = error

@@ -32,6 +32,7 @@ class LiteRT:
         signature: The signature to run. Defaults to that of the main graph.
         xnnpack: Whether to use the XNNPACK delegate. Defaults to `True`.
         keep_tensors: Whether `tensors` can be called. Defaults to `False`.
+        new_process: Whether no other file has run in the child process. Defaults to `False`.
 
     Raises:
         ValueError: If the bytes are not a .tflite model, or the signature does not exist.
@@ -47,10 +48,13 @@ class LiteRT:
         signature: str | None = None,
         xnnpack: bool = True,
         keep_tensors: bool = False,
+        new_process: bool = False,
     ) -> None:
         self._source = source
         try:
-            self._process = ServerProcess(content, source, threads, xnnpack, keep_tensors)
+            self._process = ServerProcess(
+                content, source, threads, xnnpack, keep_tensors, new_process
+            )
             self.close = self._process.close
             details = self._process.request("describe")
         except LiteRTError as error:

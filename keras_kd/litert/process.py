@@ -1,6 +1,8 @@
 """Child process for LiteRT: a file that crashes it does not crash this process."""
 
+import atexit
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,8 +25,67 @@ class LiteRTError(Exception):
     """An error that LiteRT reports; its process is still running."""
 
 
+class _Child:
+    """A child process that runs one file after the other."""
+
+    #: Closed ones that the next file may use: at most one.
+    idle: ClassVar[list["_Child"]] = []
+
+    def __init__(self) -> None:
+        self.parent = os.getpid()
+        self.messages = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            # -P: do not import the modules beside the script.
+            [sys.executable, "-P", str(Path(server.__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.messages,
+        )
+        #: Whether all requests succeeded.
+        self.is_sound = True
+
+    @classmethod
+    def take(cls) -> "_Child":
+        """Return an idle child process, or start one."""
+        with contextlib.suppress(IndexError):
+            child = cls.idle.pop()
+            # After a fork, the idle one is that of the parent.
+            if child.parent == os.getpid() and child.process.poll() is None:
+                child.messages.seek(0)
+                child.messages.truncate()
+                return child
+        return cls()
+
+    def release(self) -> None:
+        """Close the file; keep the process for the next file, or end it."""
+        with contextlib.suppress(OSError, ValueError):
+            if self.is_sound and not self.idle:
+                server.send(self.process.stdin, ["close", {}])
+                self.idle.append(self)
+                return
+        self.end()
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.messages):
+            with contextlib.suppress(OSError):  # Unwritten data is lost with the process.
+                stream.close()
+
+
+@atexit.register
+def end_idle_processes() -> None:
+    """End the processes that wait for the next file."""
+    while _Child.idle:
+        _Child.idle.pop().end()
+
+
 class ServerProcess:
-    """A child process with a .tflite file opened in it; it ends together with this object.
+    """A child process with a .tflite file opened in it.
+
+    A closed one is kept for the next file, which saves its start; one in which a request failed
+    ends.
 
     Args:
         content: The bytes of the file.
@@ -32,6 +93,8 @@ class ServerProcess:
         threads: Number of threads.
         xnnpack: Whether to use the XNNPACK delegate. Defaults to `True`.
         keep_tensors: Whether all tensors can be read. Defaults to `False`.
+        new: Whether the process must not have run another file, as to measure its memory. Defaults
+            to `False`.
 
     Raises:
         LiteRTError: If LiteRT does not open the file.
@@ -45,17 +108,12 @@ class ServerProcess:
         threads: int,
         xnnpack: bool = True,
         keep_tensors: bool = False,
+        new: bool = False,
     ) -> None:
         self._source = source
-        self._messages = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            # -P: do not import the modules beside the script.
-            [sys.executable, "-P", str(Path(server.__file__))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._messages,
-        )
-        self.close = weakref.finalize(self, _terminate, self._process, self._messages)
+        self._child = _Child() if new else _Child.take()
+        self._process = self._child.process
+        self.close = weakref.finalize(self, self._child.release)
         try:
             self.request(
                 "open",
@@ -78,6 +136,7 @@ class ServerProcess:
             RuntimeError: If the process crashes or does not reply in time.
         """
         late, process = threading.Event(), self._process
+        sound, self._child.is_sound = self._child.is_sound, False
         timer = threading.Timer(TIMEOUT, lambda: (late.set(), process.kill()))
         timer.start()
         try:
@@ -89,14 +148,15 @@ class ServerProcess:
             timer.cancel()
         if "error" in header:
             raise LiteRTError(header["message"].strip() or header["error"])
+        self._child.is_sound = sound
         return results or header["result"]
 
     def _describe_crash(self, timed_out: bool) -> str:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         code = self._process.wait()
-        self._messages.seek(0)
-        crash = describe_exit(code, self._messages.read())
+        self._child.messages.seek(0)
+        crash = describe_exit(code, self._child.messages.read())
         if timed_out:
             crash = f"did not finish within {TIMEOUT:g} seconds."
         return (
@@ -112,11 +172,3 @@ def describe_exit(code: int, messages: bytes) -> str:
     lines = messages.decode(errors="replace").strip().splitlines()
     last = f". Its last message: {lines[-1][:300]!r}" if lines else ""
     return f"crashed in its own process with {cause}{last}."
-
-
-def _terminate(process: subprocess.Popen, messages: BinaryIO) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout, messages):
-        with contextlib.suppress(OSError):  # Unwritten data is lost with the process.
-            stream.close()

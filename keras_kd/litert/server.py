@@ -1,4 +1,4 @@
-"""Child process that runs one .tflite file: `python server.py` serves requests over a pipe.
+"""Child process that runs .tflite files: `python server.py` serves requests over a pipe.
 
 A damaged file can crash the process that runs it, so LiteRT never runs in the user's process. This
 file is started as a script and imports only NumPy and LiteRT, which keeps its start short.
@@ -153,7 +153,10 @@ def receive(stream: BinaryIO) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Process requests until the stream ends; the first one opens the file."""
+    """Process requests until the stream ends: "open" and "close" a file, and its methods.
+
+    "close" has no reply.
+    """
     server = None
     while True:
         try:
@@ -162,8 +165,11 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             return
         if arrays:
             arguments["arrays"] = arrays
+        if method == "close":
+            server = None
+            continue
         try:
-            if server is None:
+            if method == "open":
                 content = arguments.pop("arrays")["content"].tobytes()
                 server, result = InterpreterServer(content, **arguments), None
             else:

@@ -89,6 +89,7 @@ CASES = {
 }
 
 
+@pytest.mark.traced
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_weights_and_noise_are_the_same_to_the_last_bit(case, tmp_path):

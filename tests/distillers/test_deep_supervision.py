@@ -94,6 +94,7 @@ def test_the_final_output_gets_no_gradient_as_a_target():
     assert logs["hidden_soft_targets"][0] > 0
 
 
+@pytest.mark.traced
 def test_the_student_runs_once_per_step():
     (x, y), (student, counter) = toy.vectors(), toy.counted(toy.mlp("student"))
     model = supervised(student, ["student/hidden"], eager=False)

@@ -42,6 +42,7 @@ def evaluate(model, *data):
     return model.evaluate(*(data or (HELD_OUT,)), verbose=0, return_dict=True)
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize("eager", [True, False])
 def test_the_loss_is_that_of_training_without_its_state(eager):
     student, teacher = toy.mlp("student"), toy.mlp("teacher", units=6, seed=1)

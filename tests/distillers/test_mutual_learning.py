@@ -91,6 +91,7 @@ def test_a_student_gets_only_the_gradient_of_its_own_part():
             np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.traced
 @pytest.mark.slow
 def test_each_student_runs_once_per_training_and_validation_step():
     x, y = toy.vectors()

@@ -64,6 +64,7 @@ def test_snapshots_are_renewed_after_a_number_of_epochs():
         assert_equal(noted.earlier[epoch], noted.epochs[source])
 
 
+@pytest.mark.traced
 @pytest.mark.slow
 def test_before_the_snapshot_training_is_plain_and_no_teacher_runs():
     plain = toy.mlp("student")

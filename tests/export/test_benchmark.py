@@ -62,7 +62,7 @@ def test_models_with_any_inputs_can_be_timed(make, options):
 
 def test_a_file_that_litert_cannot_run_has_an_error_in_place_of_a_latency():
     files = {
-        "flex": models.export(models.sinh_tan, allow_flex=True),
+        "flex": models.export_with_flex(),
         "plain": models.export(models.cnn),
     }
     found = compare_latency(files, runs=2)

@@ -8,21 +8,71 @@ from keras_kd.litert import process
 from tests.export import models
 
 
+def open_file(make=models.cnn, **options):
+    return process.ServerProcess(models.content(make), "'m.tflite'", threads=1, **options)
+
+
+@pytest.fixture(autouse=True)
+def no_idle_process():
+    process.end_idle_processes()
+
+
 @pytest.fixture
 def opened():
-    return process.ServerProcess(models.content(models.cnn), "'m.tflite'", threads=1)
+    return open_file()
 
 
-def test_the_process_ends_with_its_object(opened):
-    child = opened._process
-    assert child.poll() is None
+def test_the_process_of_a_closed_file_runs_the_next_one(opened):
+    child, first = opened._process, opened.request("describe")
     opened.close()
+    other = open_file(models.two_in_two_out)
+    assert other._process is child
+    assert other.request("describe") != first
+    meanwhile = open_file()
+    assert meanwhile._process is not child
+    other.close()
+    again = open_file()
+    assert again._process is child
+    assert again.request("describe") == first
+    again.close()
+    process.end_idle_processes()
     assert child.poll() is not None
 
 
-def test_an_object_that_is_collected_ends_its_process():
-    child = process.ServerProcess(models.content(models.cnn), "test", threads=1)._process
-    assert child.poll() is not None
+def test_the_process_of_a_file_that_was_collected_runs_the_next_one():
+    child = open_file()._process
+    assert open_file()._process is child
+
+
+def test_a_process_is_new_on_request(opened):
+    child = opened._process
+    opened.close()
+    assert open_file(new=True)._process is not child
+
+
+def test_at_most_one_process_is_idle(opened):
+    other = open_file()
+    opened.close()
+    other.close()
+    assert opened._process.poll() is None
+    assert other._process.poll() is not None
+
+
+@pytest.mark.parametrize("how", ["error", "end", "fork"])
+def test_a_process_that_may_be_damaged_runs_no_other_file(opened, how, monkeypatch):
+    child = opened._process
+    if how == "error":
+        with pytest.raises(process.LiteRTError):
+            opened.request("no_method")
+        opened.request("describe")
+    opened.close()
+    if how == "end":
+        child.kill()
+        child.wait()
+    if how == "fork":
+        monkeypatch.setattr(process.os, "getpid", lambda: 0)
+    assert open_file()._process is not child
+    assert (child.poll() is None) == (how == "fork")
 
 
 def test_an_error_of_litert_leaves_the_process_running(opened):

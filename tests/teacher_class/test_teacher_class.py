@@ -52,6 +52,7 @@ def test_exact_students_have_no_loss():
     assert model.evaluate(samples(), verbose=0) == [0.0] * 4
 
 
+@pytest.mark.traced
 @pytest.mark.slow
 def test_students_learn_and_the_teacher_is_not_changed():
     teacher, x = dense_teacher(), samples()
@@ -215,6 +216,7 @@ def test_a_loaded_ensemble_needs_its_teacher_again(tmp_path):
     np.testing.assert_array_equal(loaded.assemble()(x), model.assemble()(x))
 
 
+@pytest.mark.traced
 @pytest.mark.slow
 def test_set_teacher_replaces_the_teacher_of_compiled_steps():
     x, other = samples(), dense_teacher()
@@ -232,6 +234,7 @@ def test_set_teacher_replaces_the_teacher_of_compiled_steps():
         model.set_teacher(keras.Sequential([keras.Input((6,)), layers.Dense(7, name="features")]))
 
 
+@pytest.mark.traced
 @pytest.mark.slow
 def test_the_step_is_traced_once():
     traced = []

@@ -104,6 +104,7 @@ def test_each_step_draws_a_new_view_and_the_same_seed_the_same_views():
     assert histories[0][0] != histories[0][1]
 
 
+@pytest.mark.traced
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["compiled", "jit_compile"])
 def test_the_compiled_step_draws_the_views_too(how):

@@ -175,6 +175,7 @@ def test_a_sequence_hears_of_the_ends_of_epochs_as_by_keras():
     assert epochs[0] == epochs[1] >= 2
 
 
+@pytest.mark.traced
 def test_the_error_of_the_cross_entropy_itself_is_readable():
     """A source that is not known, such as the loader of another library, is not checked."""
     loss = tf.function(lambda: toy.sparse_loss()(tf.constant([1, 7]), tf.zeros((2, 4))))

@@ -223,6 +223,7 @@ def absolute(y, outputs):
     return np.abs(y - outputs)
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize("mode", ["raise", "skip"])
 @pytest.mark.parametrize(
     ("loss", "metric", "values", "errors", "low"),
@@ -295,6 +296,7 @@ def test_elements_have_the_weights_of_their_samples():
     np.testing.assert_allclose(found["mae"], weighted, rtol=1e-5)
 
 
+@pytest.mark.traced
 def test_missing_elements_of_pixels_are_omitted():
     inputs = keras.Input((6, 6, 1))
     student, teacher = (keras.Model(inputs, layers.Conv2D(2, 1)(inputs)) for _ in range(2))
@@ -349,6 +351,7 @@ def test_classes_that_are_known_in_part_are_refused_by_a_cross_entropy(missing):
         model.fit(x, labels, verbose=0)
 
 
+@pytest.mark.traced
 def test_other_metrics_refuse_rows_that_are_known_in_part():
     x, y, known = multi()
     model = distiller(
@@ -438,6 +441,7 @@ def test_a_loss_of_one_value_per_batch_rejects_a_partly_labeled_batch():
     assert logs["student_loss"] == [0.0]
 
 
+@pytest.mark.traced
 @pytest.mark.slow
 def test_with_xla_such_a_loss_is_nan():
     (x, y), model = toy.vectors(), distiller(loss=whole, eager=False, jit_compile=True)
@@ -445,6 +449,7 @@ def test_with_xla_such_a_loss_is_nan():
     assert np.isnan(model.fit(x, indices(y), verbose=0).history["student_loss"][0])
 
 
+@pytest.mark.traced
 def test_a_metric_of_one_value_per_batch_rejects_a_partly_labeled_batch():
     (x, y), model = toy.vectors(), distiller(metrics=[whole], eager=False)
     logs = model.fit(x, y, batch_size=32, verbose=0).history
@@ -475,6 +480,7 @@ def test_a_loss_of_one_value_per_map_omits_whole_maps_only():
 # Ways of running.
 
 
+@pytest.mark.traced
 @pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True])
 def test_the_compiled_step_omits_the_same_samples(jit):

@@ -1,0 +1,45 @@
+"""Settings of TensorFlow for the few small steps of a test.
+
+Results stay the same. The demo, the benchmarks and child processes that show what a user has do
+without them.
+"""
+
+import tensorflow as tf
+
+
+def configure():
+    """Turn off what takes longer than it saves."""
+    _run_kernels_directly()
+    _iterate_untuned()
+    _keep_graphs_as_they_are()
+
+
+def _run_kernels_directly():
+    """Run a new eager operation without a function around it, which takes 0.5 ms to optimize.
+
+    A new seed makes all operations new.
+    """
+    from tensorflow.python import pywrap_tfe
+
+    pywrap_tfe.TFE_ContextOptionsSetRunEagerOpAsFunction = lambda options, value: None
+
+
+def _iterate_untuned():
+    """Iterate over every data set without autotuning, whose thread ends seconds after the data.
+
+    Optimizing the graph of a data set takes longer than the few samples that it makes faster.
+    """
+    iterate = tf.data.Dataset.__iter__
+
+    def iterate_untuned(dataset):
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        options.experimental_optimization.apply_default_optimizations = False
+        return iterate(dataset.with_options(options))
+
+    tf.data.Dataset.__iter__ = iterate_untuned
+
+
+def _keep_graphs_as_they_are():
+    """Skip the optimization of graphs."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
