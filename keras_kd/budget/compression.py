@@ -1,6 +1,6 @@
 """The result of `kd.compress`, and the error for limits that nothing is within."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ import keras
 from keras_kd.budget.files import CompressedFile
 from keras_kd.budget.limits import Limits
 from keras_kd.budget.schedule import Result
+from keras_kd.display.html_tables import HtmlTables, Table
 from keras_kd.export.tflite_model import TFLiteModel
 from keras_kd.files import text_table
 from keras_kd.report import formatting
 
 
 @dataclass(frozen=True)
-class Compression:
+class Compression(HtmlTables):
     """Result of `kd.compress`.
 
     Attributes:
@@ -61,6 +62,13 @@ class Compression:
     @property
     def table(self) -> str:
         """The chosen file, the front and the teacher as text."""
+        return text_table(*self._table())
+
+    def html_tables(self) -> Mapping[str, Table]:
+        """Return the table of the files."""
+        return {self._caption(): self._table()}
+
+    def _table(self) -> Table:
         show = formatting.decimal if self.score_name == "R²" else formatting.percent
         shown = [self.chosen, *(file for file in self.front if file != self.chosen)]
         rows = [
@@ -86,11 +94,14 @@ class Compression:
             ]
         )
         header = ["  file", "size", "latency", "MACs", "validation", "test"]
-        return text_table(header, rows, right=range(1, len(header)))
+        return Table(header, rows, right=range(1, len(header)))
+
+    def _caption(self) -> str:
+        end = "within" if self.met else "NOT within"
+        return f"Compression: {self.chosen.path} is {end} {self.limits}."
 
     def __repr__(self) -> str:
-        end = "within" if self.met else "NOT within"
-        return f"Compression: {self.chosen.path} is {end} {self.limits}.\n{self.table}"
+        return f"{self._caption()}\n{self.table}"
 
     def as_dict(self, folder: Path) -> dict[str, Any]:
         """Return the values as JSON types."""

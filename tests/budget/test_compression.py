@@ -24,6 +24,14 @@ def test_the_text_tells_whether_the_limits_hold(tmp_path):
     assert " is NOT within " in repr(compression(tmp_path, met=False))
 
 
+def test_a_notebook_shows_the_same_table(tmp_path):
+    found = compression(tmp_path)
+    ((caption, table),) = found.html_tables().items()
+    assert caption in repr(found)
+    assert table.rows[0][0] == "→ 2-00-int8.tflite"
+    assert f'<td style="text-align: right">{table.rows[0][1]}</td>' in found._repr_html_()
+
+
 def test_numbers_have_no_percentages(tmp_path):
     assert "0.9000" in compression(tmp_path, score_name="R²").table
 

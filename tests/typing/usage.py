@@ -74,6 +74,13 @@ def compress(student: keras.Model, train: object) -> None:
     kd.compression.prune(student, "most", data=train, epochs=2)  # type: ignore[arg-type]
 
 
+def compress_to_a_budget(teacher: keras.Model, train: object, validation: object) -> None:
+    result = kd.compress(teacher, train, validation, max_bytes=50_000)
+    assert_type(result.best, TFLiteModel)
+    assert_type(result.drop, float)
+    kd.compress(teacher, train, validation, max_bytes="small")  # type: ignore[arg-type]
+
+
 def export(student: keras.Model, test: object) -> None:
     file = kd.export.to_tflite(student, "student.tflite", "int8", calibration=test)
     assert_type(file, TFLiteModel)
