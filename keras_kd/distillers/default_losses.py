@@ -81,7 +81,7 @@ def copy_loss(
 
 
 def task_of_loss(loss: DistillationLoss, evidence: Evidence) -> str | None:
-    """Return the task of the output of a loss on logits, `None` if nothing tells.
+    """Return the task of the output of a loss on logits, `None` if it is not known.
 
     Raises:
         ValueError: If the evidence is contradictory, or a default has none, or is for values that

@@ -250,7 +250,7 @@ class DistillationObjective(Objective):
                 reject_unknown_probabilities(loss, self._output_of(loss), kinds)
 
     def _activation(self, loss: DistillationLoss) -> str | None:
-        """Return how a loss on logits reads its output, or `None` if nothing tells."""
+        """Return how a loss on logits reads its output, or `None` if it is not known."""
         units = self.student.shapes[student_tap(loss)][-1]
         own = "classes" if loss.tasks == ("classes",) else loss.declared_task(units)
         return ACTIVATIONS.get(own or self.tasks.get(self._output_of(loss)))

@@ -57,7 +57,7 @@ class Objective(keras.layers.Layer):
         return [one.model for one in self.tapped_students]
 
     def task_of_labels(self, name: str) -> str | None:
-        """Return the task of the labels of an output, `None` if nothing tells.
+        """Return the task of the labels of an output, `None` if it is not known.
 
         If no other evidence tells, it is what the distillation losses take the output for.
         """

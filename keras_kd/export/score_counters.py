@@ -185,7 +185,7 @@ class YesNoCounter:
             self._probabilities = False
         if self._probabilities is None:
             raise ValueError(
-                f"Output '{self._name}' may be logits or probabilities, and nothing tells which: "
+                f"Output '{self._name}' may be logits or probabilities, and it is not known which: "
                 "the activation of its last layer is not visible. Declare outputs='logits' or "
                 "outputs='probabilities'."
             )

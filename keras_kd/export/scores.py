@@ -16,7 +16,7 @@ class Score(ShortRepr):
         accuracy: Fraction of correct classes or of correct yes-or-no decisions, for several labels
             over all of them; `None` without labels and for numbers.
         agreement: Fraction of classes or decisions equal to the Keras model's; `None` without a
-            model, for numbers, and if nothing tells the task.
+            model, for numbers, and if the task is not known.
         max_difference: Largest absolute difference from the Keras model's output; `None` without a
             model, or if the output is a class index.
         mean_difference: Mean absolute difference.
@@ -29,7 +29,7 @@ class Score(ShortRepr):
             probabilities are divided by at least 0.01, others by 1e-6.
         model_accuracy: Accuracy of the Keras model.
         task: `"classes"`, `"binary"` (one unit), `"labels"` (several independent ones), `"values"`
-            (regression), or `None` if nothing tells.
+            (regression), or `None` if it is not known.
         worst_column: The column of `relative_difference`, from 0.
         divergence: Mean KL(model || file) of classes or yes-or-no decisions, in nats.
         auc: Area under the ROC curve of a yes-or-no question.

@@ -1,7 +1,7 @@
 """The axis of the channels (or classes) of each tensor, read from the layers around it.
 
 The graph is read backwards to the nearest layer with a `data_format`, through the layers that keep
-or move the channels. Where nothing tells, the last axis holds them, as everywhere in Keras.
+or move the channels. Where it is not known, the last axis holds them, as everywhere in Keras.
 """
 
 import math

@@ -80,7 +80,7 @@ def decide_task(evidence: Evidence) -> str | None:
     softmax always stands for classes, because its units sum to 1, whatever the loss.
 
     Returns:
-        One of `TASKS`, or `None` if nothing tells.
+        One of `TASKS`, or `None` if it is not known.
 
     Raises:
         ValueError: If the evidence is contradictory.
@@ -102,7 +102,7 @@ def require_task(evidence: Evidence) -> str:
     """Return the task of an output; two linear units or more are classes if nothing else tells.
 
     Raises:
-        ValueError: If the evidence is contradictory, or nothing tells about a single unit.
+        ValueError: If the evidence is contradictory, or the task of a single unit is not known.
     """
     task = decide_task(evidence)
     if task is not None:
@@ -110,15 +110,15 @@ def require_task(evidence: Evidence) -> str:
     if evidence.units != 1:
         if evidence.declared == "auto":
             warn_user(
-                f"Nothing tells what the {evidence.units} units of the output '{evidence.name}' "
+                f"It is not known what the {evidence.units} units of the output '{evidence.name}' "
                 f"are, so they are taken for the logits of classes. {DECLARE}"
             )
         return "classes"
     if evidence.declared in ("logits", "probabilities"):
         return "binary"
     raise ValueError(
-        f"Nothing tells whether the single unit of the output '{evidence.name}' is the logit of a "
-        "yes-or-no question or a number (regression): compile with a loss, such as 'mse' or "
+        f"It is not known whether the single unit of the output '{evidence.name}' is the logit of "
+        "a yes-or-no question or a number (regression): compile with a loss, such as 'mse' or "
         f"keras.losses.BinaryCrossentropy(from_logits=True). {DECLARE}"
     )
 

@@ -162,7 +162,7 @@ def _common_task(
     """Return the task of all models: what they tell, otherwise what the labels tell.
 
     Raises:
-        ValueError: If the models have different tasks, or nothing tells.
+        ValueError: If the models have different tasks, or the task is not known.
     """
     outputs = {name: predictors[name].output(one) for name, one in values.items()}
     found = {
@@ -185,8 +185,8 @@ def _common_task(
         task = "labels"  # Whose labels are rejected.
     if task is None:
         raise ValueError(
-            "Nothing tells whether the outputs are classes, yes-or-no labels or numbers: not the "
-            f"models, nor labels of shape {labels.shape} and dtype {labels.dtype}. {DECLARE}"
+            f"Neither the models nor labels of shape {labels.shape} and dtype {labels.dtype} show "
+            f"whether the outputs are classes, yes-or-no labels or numbers. {DECLARE}"
         )
     return task
 

@@ -119,7 +119,7 @@ class Predictor:
             self._probabilities = False
         if self._probabilities is None:
             raise ValueError(
-                f"The output of '{self.name}' may be logits or probabilities, and nothing tells "
+                f"The output of '{self.name}' may be logits or probabilities, and it is not known "
                 "which: the activation of its last layer is not visible. Declare it: outputs="
                 f"{{{self.name!r}: 'logits'}} or outputs={{{self.name!r}: 'probabilities'}}."
             )

@@ -131,7 +131,7 @@ class Ensemble:
 
         Args:
             activations: By tap the activations that its losses apply: `"softmax"` for classes,
-                `"sigmoid"` for labels, or none if nothing tells.
+                `"sigmoid"` for labels, or none if it is not known.
         """
         self._read_as = {tap: next(iter(one)) for tap, one in activations.items() if len(one) == 1}
         self._ambiguous = {tap: sorted(one) for tap, one in activations.items() if len(one) != 1}

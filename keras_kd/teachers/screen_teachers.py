@@ -228,8 +228,8 @@ def _task_of(labels: np.ndarray, teacher: Teacher, declared: bool) -> str | None
         return "labels"  # Whose labels are rejected.
     if task is None and not (labels.dtype.kind == "f" and np.isnan(labels).all()):
         raise ValueError(
-            f"{_NAME}: nothing tells whether the outputs are classes, yes-or-no labels or numbers: "
-            "not the teachers, nor labels of shape "
-            f"{labels.shape} and dtype {labels.dtype}. {DECLARE}"
+            f"{_NAME}: neither the teachers nor labels of shape {labels.shape} and dtype "
+            f"{labels.dtype} show whether the outputs are classes, yes-or-no labels or numbers. "
+            f"{DECLARE}"
         )
     return task

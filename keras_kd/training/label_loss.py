@@ -15,7 +15,7 @@ from keras_kd.training.label_arrays import read_labels
 
 
 class UndeclaredTaskError(ValueError):
-    """Nothing tells the task of an output, or the labels contradict it: it must be declared.
+    """The task of an output is not known, or the labels contradict it: it must be declared.
 
     Its message does not say how, because a call and a command line do it differently.
     """
@@ -45,7 +45,7 @@ def find_task(model: keras.Model, labels: Iterable[Any], outputs: str = "auto") 
         outputs: What the output is declared as. Defaults to `"auto"`.
 
     Raises:
-        UndeclaredTaskError: If nothing tells the task, or the labels contradict it.
+        UndeclaredTaskError: If the task is not known, or the labels contradict it.
         ValueError: If there are several outputs or labels.
     """
     evidence = output_evidence(model, outputs)
@@ -57,7 +57,7 @@ def find_task(model: keras.Model, labels: Iterable[Any], outputs: str = "auto") 
         task = max(found, key=("classes", "binary", "labels", "values").index, default=None)
     if task is None or (task == "values" and outputs in ("logits", "probabilities")):
         raise UndeclaredTaskError(
-            f"nothing tells whether the output of '{model.name}' is classes, yes-or-no labels or "
+            f"it is not known whether the output of '{model.name}' is classes, yes-or-no labels or "
             "numbers (regression), or the labels contradict it"
         )
     for one in arrays:

@@ -64,7 +64,7 @@ def test_a_progress_bar_counts_the_batches(capsys):
         ([(VALUES, np.full(4, -1))], "Received: 4 samples, none with a label"),
         ([VALUES], "batches without labels"),
         ([(VALUES, {"a": LABELS, "b": LABELS})], "labels in 2 arrays"),
-        ([(VALUES, np.array(["a"] * 4))], "Nothing tells whether the outputs are classes"),
+        ([(VALUES, np.array(["a"] * 4))], "Neither the models nor labels of shape"),
         ([(VALUES, np.full(4, 3))], "class numbers from 0 to 2"),
     ],
 )

@@ -201,7 +201,7 @@ def test_teachers_of_numbers_are_ranked_by_squared_error(told):
         (["softmax", "sigmoid"], X[:, :4] > 0, "the same task"),
         (["sigmoid", "sigmoid"], X[:, :4], "independent labels: expected 0 or 1"),
         (["softmax", "softmax"], X[:, :4], "mutually exclusive classes: expected class numbers"),
-        ([None, None], np.array(["a"] * 40), "nothing tells whether.*outputs="),
+        ([None, None], np.array(["a"] * 40), "neither the teachers nor labels.*outputs="),
     ],
 )
 def test_contradictory_tasks_are_refused(activations, labels, message):

@@ -89,7 +89,7 @@ def test_an_option_declares_what_cannot_be_detected():
         ("sigmoid", CLASSES, "auto", "independent labels: expected 0 or 1"),
         ("softmax", NUMBERS, "auto", "mutually exclusive classes"),
         (None, NUMBERS, "logits", "the labels contradict it"),
-        (None, np.array(["a"] * 12), "auto", "nothing tells whether"),
+        (None, np.array(["a"] * 12), "auto", "it is not known whether"),
         (None, CLASSES + 1, "auto", "class numbers from 0 to 2"),
     ],
 )
