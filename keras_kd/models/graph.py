@@ -16,6 +16,7 @@ from keras import tree
 
 from keras_kd.models.keras_compat import (
     CompatModel,
+    functional_of,
     get_mask,
     run_graph,
     set_mask,
@@ -116,7 +117,7 @@ def open_graph(model: keras.Model, inside: Iterable[str] = (), training: bool = 
     """
     reader = _Reader(set(inside), training)
     if is_graph(model):
-        functional = keras.Model(*_inputs_and_outputs(model), name=model.name)
+        functional = functional_of(model)
     else:
         reader.graph.traced.append(model.name)
         functional = reader.trace(model, (built_inputs(model),), {})
@@ -146,8 +147,7 @@ class _Reader:
     def call(self, layer: Any, args: tuple, kwargs: dict, path: str) -> Any:
         wanted = any(name.startswith(path + "/") for name in self.inside)
         if is_graph(layer):
-            inner = keras.Model(*_inputs_and_outputs(layer), name=layer.name)
-            outputs = self.replay_masked(inner, args, kwargs, path + "/")
+            outputs = self.replay_masked(functional_of(layer), args, kwargs, path + "/")
         elif wanted and isinstance(layer, keras.layers.Layer):
             self.graph.traced.append(path)
             inner = self.trace(layer, args, kwargs)

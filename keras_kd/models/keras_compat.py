@@ -111,6 +111,11 @@ def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
+def functional_of(model: keras.Model) -> keras.Model:
+    """Return the Functional model that a Functional or built Sequential model runs."""
+    return model._functional if isinstance(model, keras.Sequential) else model
+
+
 def run_graph(functional: keras.Model, inputs: Any, call: Callable[..., Any]) -> Any:
     """Run the graph of a Functional model with `call(layer, *args, **kwargs)` at every node."""
     return functional._run_through_graph(inputs, call_fn=call)

@@ -57,6 +57,16 @@ def test_nested_layers_contain_those_inside_other_layers():
     assert {layer.name for layer in without} == found - {model.name}
 
 
+def test_the_graph_of_a_sequential_model_is_that_which_it_runs():
+    """Keep `functional_of` until Keras has a public name for it."""
+    model = toy.mlp("model")
+    graph, x = keras_compat.functional_of(model), np.ones((2, 5), "float32")
+    np.testing.assert_array_equal(graph(x), model(x))
+    model.add(layers.Dense(3))
+    assert keras_compat.functional_of(model).output.shape == (None, 3)
+    assert keras_compat.functional_of(graph) is graph
+
+
 def test_running_a_graph_calls_every_layer_as_the_model_does():
     """Remove `run_graph` when Keras can run a Functional model with another call per node."""
     model, (x, _) = toy.cnn("model"), toy.data(4)
