@@ -78,9 +78,9 @@ class Evaluation(KerasInterface):
         return data
 
     def _check_shapes(self, *data: Any, training: bool = True) -> None:
-        labeled, shapes = self.compiled_loss_fn is not None, self.objective.student.output_shapes
+        labels = None if self.compiled_loss_fn is None else self._label_reader
         models = list_inputs(self, joined_spec(data[0]) is not None, training)
-        check_batches(data, models, labeled, shapes, sparse=self._label_reader.of_indices)
+        check_batches(data, models, labels)
 
     def evaluation_step(self, data: Any) -> dict[str, Any]:
         """Evaluate the student on a batch."""

@@ -1,7 +1,7 @@
 """Reject batches that do not match the student, before training starts.
 
-Keys and shapes are known for arrays and for a `tf.data.Dataset`; the shapes of labels are checked
-for students with one output. Keras checks the rest.
+Keys and shapes are known for arrays and for a `tf.data.Dataset`. Labels of other data are checked
+in the first step.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from keras_kd.distillers.shared_inputs import check_batch
 from keras_kd.losses.distillation_loss import shapes_agree
 from keras_kd.models.inputs import ModelInputs
 from keras_kd.teachers.knowledge import unpack_batch
+from keras_kd.training.labels import LabelReader
 from keras_kd.training.tf_data import (
     DenseSpec,
     array_specs,
@@ -25,18 +26,14 @@ from keras_kd.training.tf_data import (
 def check_batches(
     data: tuple[Any, Any, Any],
     models: Sequence[tuple[str, ModelInputs | None]],
-    labeled: bool,
-    shapes: dict[str, tuple],
-    sparse: bool,
+    labels: LabelReader | None,
 ) -> None:
     """Reject data that the student cannot be trained on.
 
     Args:
         data: `x`, `y` and `sample_weight` as passed to `fit`.
         models: The models that get `x` itself, such as "The student 'small'", and their inputs.
-        labeled: Whether a loss on labels is compiled.
-        shapes: Shape of each output of the student, by name.
-        sparse: Whether the labels are class indices.
+        labels: Reads the labels; `None` if no loss on labels is compiled.
 
     Raises:
         TypeError: If labels are strings.
@@ -48,33 +45,21 @@ def check_batches(
     x, y, weights = found
     for owner, inputs in models:
         check_batch(owner, inputs, x)
-    labels = dense_spec(y)
-    if labels is not None and labels.dtype == "string":
+    if any(spec.dtype == "string" for spec in map(dense_spec, tree.flatten(y)) if spec is not None):
         raise TypeError(
             "Labels must be numbers: class indices or one-hot. Received: `y` of strings. "
             "Convert names to indices with keras.layers.StringLookup."
         )
-    if not labeled:
+    if labels is None:
         return
     if y is None:
         raise ValueError(
             "A loss is compiled, so labels are required: fit(x, y), or a data set of (x, y). "
             "Received: y=None. To train on the teachers alone, compile with loss=None."
         )
-    if len(shapes) == 1 and labels is not None:
-        ((name, shape),) = shapes.items()
-        _check_labels(labels, name, shape, sparse)
-        _check_weights(dense_spec(weights), shape)
-
-
-def _check_labels(y: DenseSpec, name: str, shape: tuple, sparse: bool) -> None:
-    column = len(y.shape) == len(shape) and y.shape[-1] in (1, None)
-    if sparse and len(y.shape) != len(shape) - 1 and not column:
-        raise ValueError(
-            f"The loss expects class indices, labels of shape {tuple(shape[:-1])}, for the "
-            f"output '{name}' of shape {tuple(shape)}. Received: labels of shape "
-            f"{y.shape}. For one-hot labels use keras.losses.CategoricalCrossentropy."
-        )
+    labels.require_shapes(y)
+    if len(labels.names) == 1 and dense_spec(y) is not None:
+        _check_weights(dense_spec(weights), labels.outputs[labels.names[0]].shape)
 
 
 def _check_weights(weights: DenseSpec | None, shape: tuple) -> None:

@@ -1,11 +1,14 @@
 """The compiled loss and the compiled metrics of the labeled samples (or pixels, or elements)."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_kd.models.graph import first_line
 from keras_kd.models.keras_compat import (
     get_mask,
     losses_per_output,
@@ -131,7 +134,8 @@ class LabelMasking:
             labels, prediction, weight = self._expand(name, loss, labels, prediction, weight)
         rank = 0  # Of a loss that returns only its mean.
         if type(loss).__call__ is keras.losses.Loss.__call__:
-            values = loss.call(*_as_passed_to_loss(loss, labels, prediction))
+            with self._explained(name, loss, labels, prediction):
+                values = loss.call(*_as_passed_to_loss(loss, labels, prediction))
             rank = min(len(known.shape), len(values.shape))
         known, partly = _reduce_rank(known, rank, f"loss of the output '{name}'")
         if mask is not None:
@@ -140,7 +144,8 @@ class LabelMasking:
         known_weights, total = _weights_and_total(found, known)
         share = backend.replica_share(total)[0]
         if not rank:
-            value = loss(labels, prediction, _multiply(weight, share if is_mean else None))
+            with self._explained(name, loss, labels, prediction):
+                value = loss(labels, prediction, _multiply(weight, share if is_mean else None))
             value = value * known_weights
         elif is_mean:
             # The reciprocal of the total has no gradient, unlike a division by it.
@@ -168,10 +173,30 @@ class LabelMasking:
         if mask is not None:
             share = backend.replica_share(ops.sum(mask_weights(mask)))[0]
         if _lacks_axes(weight, prediction) and type(loss).__call__ is keras.losses.Loss.__call__:
-            values = loss.call(*_as_passed_to_loss(loss, labels, prediction))
+            with self._explained(name, loss, labels, prediction):
+                values = loss.call(*_as_passed_to_loss(loss, labels, prediction))
             weight = _to_rank(weight, len(values.shape))
         share = share if loss.reduction in _MEANS else None
-        return loss(labels, prediction, _multiply(weight, share))
+        with self._explained(name, loss, labels, prediction):
+            return loss(labels, prediction, _multiply(weight, share))
+
+    @contextlib.contextmanager
+    def _explained(
+        self, name: str, loss: keras.losses.Loss, labels: Any, prediction: Any
+    ) -> Iterator[None]:
+        """Say which loss of which output failed on what."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            order = ""
+            if len(self.names) > 1:
+                order = f"; several losses in the order of the outputs, {self.names}, or by name"
+            raise ValueError(
+                f"The loss '{loss.name}' of the output '{name}' cannot be computed: "
+                f"{first_line(error)} Pass labels that fit the loss and the output{order}. "
+                f"Received: labels of shape {_shape(labels)} and outputs of shape "
+                f"{_shape(prediction)}"
+            ) from error
 
     def _expand(
         self, name: str, loss: Any, labels: Any, prediction: Any, weight: Any
@@ -256,6 +281,10 @@ def _filled(labels: Labels, y_pred: Any, outputs: dict[str, Any]) -> Any:
 
 def _name_of(prediction: Any, outputs: dict[str, Any]) -> str:
     return next(name for name, output in outputs.items() if output is prediction)
+
+
+def _shape(value: Any) -> tuple[int | None, ...]:
+    return tuple(getattr(value, "shape", ()))
 
 
 def _lacks_axes(weight: Any, prediction: Any) -> bool:

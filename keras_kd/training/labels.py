@@ -22,12 +22,12 @@ import numpy as np
 from keras import ops
 
 from keras_kd.models.task import loss_name, task_from_loss
+from keras_kd.training.label_shapes import OF_INDICES, require_label_shape
+from keras_kd.training.tf_data import dense_spec
 
 #: The class index of a sample without a label.
 UNLABELED = -1
 
-#: Losses of class indices.
-_INDICES = ("SparseCategoricalCrossentropy", "CategoricalGeneralizedCrossEntropy")
 #: Losses between probabilities.
 _PROBABILITIES = (
     "BinaryCrossentropy",
@@ -143,27 +143,32 @@ class LabelReader:
             for name, shape in shapes.items()
         }
 
-    @property
-    def of_indices(self) -> bool:
-        """Whether an output is trained on class indices."""
-        return any(one.classes is not None for one in self.outputs.values())
+    def require_shapes(self, y: Any) -> None:
+        """Reject specifications of labels, in any structure, that do not fit their outputs."""
+        for name, one in self._by_output(y).items():
+            spec = dense_spec(one)
+            if spec is not None:
+                self.outputs[name].require_shape(spec.shape)
 
     def read(self, y: Any) -> Labels:
         """Read the labels of a batch, any structure; what was read already is returned."""
         if isinstance(y, Labels):
             return y
+        given = self._by_output(y)
+        read = {name: self.outputs[name].read(x) for name, x in given.items() if x is not None}
+        changed = {name: one.given for name, one in read.items() if one.given is not given[name]}
+        if changed:
+            y = {**given, **changed} if len(given) > 1 else changed[self.names[0]]
+        return Labels(y, read)
+
+    def _by_output(self, y: Any) -> dict[str, Any]:
         if (
             isinstance(y, (list, tuple))
             and len(y) != len(self.names)
             and len(y) == len(self._with_loss)
         ):
             y = dict(zip(self._with_loss, y, strict=True))  # As in Keras, only those with a loss.
-        given = {name: per_output(y, name, self.names) for name in self.names}
-        read = {name: self.outputs[name].read(x) for name, x in given.items() if x is not None}
-        changed = {name: one.given for name, one in read.items() if one.given is not given[name]}
-        if changed:
-            y = {**given, **changed} if len(given) > 1 else changed[self.names[0]]
-        return Labels(y, read)
+        return {name: per_output(y, name, self.names) for name in self.names}
 
 
 class OutputReader:
@@ -191,7 +196,8 @@ class OutputReader:
         #: The task of the labels; `None` if it is not known.
         self.task = task or task_from_loss(loss, self.shape[-1])
         kind = loss_name(loss)
-        of_indices = kind in _INDICES
+        of_indices = kind in OF_INDICES
+        self._loss_name, self._channels_last = kind, channels_last
         #: Number of classes if the loss expects class indices and it is known, else `None`.
         self.classes = self.shape[-1] if of_indices else None
         #: The class that the loss ignores, or `None`.
@@ -218,6 +224,7 @@ class OutputReader:
             return OutputLabels(labels, labels)
         given, labels = labels, ops.convert_to_tensor(labels)
         require_known_rank(labels, self.name)
+        self.require_shape(labels.shape)
         rows, column = self._form(labels)
         per_element = rows and self._per_element
         known = self._known(labels, rows)
@@ -233,6 +240,10 @@ class OutputReader:
         if self.ignore_class not in (None, UNLABELED):
             given = _drop_ignored(labels, self.ignore_class)
         return OutputLabels(given, filled, known, per_element)
+
+    def require_shape(self, shape: Sequence[int | None]) -> None:
+        """Reject a shape of labels that the loss cannot compare with the output."""
+        require_label_shape(self.name, self._loss_name, shape, self.shape, self._channels_last)
 
     def _form(self, labels: Any) -> tuple[bool, bool]:
         """Return whether labels have a row for each prediction, and whether of one number."""

@@ -7,10 +7,9 @@ import tensorflow as tf
 
 from keras_kd.distillers.input_checks import batch_specs, check_batches, has_single_samples
 from keras_kd.models.inputs import model_inputs
+from keras_kd.training.labels import LabelReader
 from tests import toy
 from tests.distillers.models import distiller
-
-SHAPES = {"head": (None, 4)}
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +17,10 @@ def student():
     return toy.mlp("student")
 
 
-def check(student, x, y=None, weights=None, labeled=True, sparse=True):
+def check(student, x, y=None, weights=None, loss="sparse_categorical_crossentropy"):
+    labels = LabelReader(loss, {"head": (None, 4)}) if loss else None
     models = [] if student is None else [("The student 'student'", model_inputs(student))]
-    check_batches((x, y, weights), models, labeled, SHAPES, sparse)
+    check_batches((x, y, weights), models, labels)
 
 
 def as_dataset(*parts):
@@ -56,8 +56,8 @@ def test_data_that_do_not_match_the_student_are_rejected(student, form, parts, e
         {"y": Y[:, None]},
         {"y": Y, "weights": WEIGHTS},
         {"y": Y, "weights": WEIGHTS[:, None]},
-        {"y": np.eye(4)[Y], "sparse": False},
-        {"labeled": False},
+        {"y": np.eye(4)[Y], "loss": "mse"},
+        {"loss": None},
         {"y": {"head": Y}},
         {"y": [[0, 1]]},
     ],
@@ -72,7 +72,7 @@ def test_data_that_match_the_student_pass(student, arguments):
 )
 def test_an_axis_of_one_may_be_missing_or_extra_as_in_keras(own, given):
     inputs = keras.Input(own[1:])
-    assert check(keras.Model(inputs, inputs), np.zeros(given), labeled=False) is None
+    assert check(keras.Model(inputs, inputs), np.zeros(given), loss=None) is None
 
 
 def test_the_inputs_of_an_augmented_student_are_not_checked():

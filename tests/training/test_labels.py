@@ -143,9 +143,6 @@ def test_each_output_has_its_own_rule():
     np.testing.assert_array_equal(read.outputs["one"].known, [True, False])
     np.testing.assert_array_equal(read.outputs["two"].known, [True, False])
     assert reader.read(read) is read
-    assert reader.of_indices
-    assert not LabelReader("mse", {"one": (None, 4)}).of_indices
-    assert LabelReader(INDICES, {"one": (None, None)}).of_indices is False
 
 
 def test_ignored_classes_are_no_labels_for_the_teachers_either():
