@@ -165,7 +165,7 @@ class ShortRepr(HtmlTables):
 
 def fields_table(fields: Mapping[str, Any]) -> Table:
     """Return a row for each field that has a value, as `text_fields` shows it."""
-    return Table((), [(name, short_text(x)) for name, x in fields.items() if not _is_empty(x)])
+    return Table((), [(name, _cell(x)) for name, x in fields.items() if not _is_empty(x)])
 
 
 def results_table(name: str, results: Mapping[str, Any]) -> Table:
@@ -178,10 +178,19 @@ def results_table(name: str, results: Mapping[str, Any]) -> Table:
     values = [vars(result) for result in results.values()]
     shown = [key for key in values[0] if not all(_is_empty(one[key]) for one in values)]
     rows = [
-        (title, *("" if _is_empty(one[key]) else short_text(one[key]) for key in shown))
+        (title, *("" if _is_empty(one[key]) else _cell(one[key]) for key in shown))
         for title, one in zip(results, values, strict=True)
     ]
     return Table((name, *shown), rows, range(1, 1 + len(shown)))
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a text in a table: large numbers with separators, strings unquoted."""
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return f"{value:,.0f}" if abs(value) >= 1e4 else _short(value)
+    return _short(value)
 
 
 def text_fields(name: str, fields: Mapping[str, Any]) -> str:
@@ -190,7 +199,7 @@ def text_fields(name: str, fields: Mapping[str, Any]) -> str:
     Numbers have four significant digits. Fields that are `None` or empty are omitted, long values
     and objects are represented by their length or class.
     """
-    parts = [f"{key}={short_text(v)}" for key, v in fields.items() if not _is_empty(v)]
+    parts = [f"{key}={_short(v)}" for key, v in fields.items() if not _is_empty(v)]
     line = f"{name}({', '.join(parts)})"
     if len(line) <= _LINE:
         return line
@@ -203,16 +212,15 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, (str, Sequence, Mapping)) and not value)
 
 
-def short_text(value: Any) -> str:
-    """Return a value as `text_fields` shows it."""
+def _short(value: Any) -> str:
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         whole = isinstance(value, numbers.Integral)
         return str(int(value)) if whole else f"{float(value):.4g}"
     if isinstance(value, Mapping):
-        parts = [f"{key}: {short_text(part)}" for key, part in value.items()]
+        parts = [f"{key}: {_short(part)}" for key, part in value.items()]
         text = f"{{{', '.join(parts)}}}"
     elif type(value) in (list, tuple):
-        text = f"[{', '.join(map(short_text, value))}]"
+        text = f"[{', '.join(map(_short, value))}]"
     elif isinstance(value, os.PathLike) and not isinstance(value, ShortRepr):
         text = f"'{os.fspath(value)}'"
     else:

@@ -154,6 +154,8 @@ def test_a_notebook_shows_the_fields_of_a_dataclass():
         note: str | None = None
 
     assert Result(1 / 3).html_tables() == {"Result": ((), [("accuracy", "0.3333")], ())}
+    rows = Result(24250.8, "none").html_tables()["Result"].rows
+    assert rows == [("accuracy", "24,251"), ("note", "none")]
 
 
 def test_a_table_of_results_has_no_column_that_is_empty():

@@ -230,9 +230,10 @@ def _dataset_and_steps(arguments: dict[str, Any]) -> tuple[Any, int]:
     steps = int(data.cardinality()) if steps is None else steps
     if steps < 1:
         raise ValueError(
-            "Resume must know how many batches an epoch has, and this data set does not say. Pass "
-            "`steps_per_epoch` to `fit`, or call `.apply(tf.data.experimental.assert_cardinality("
-            "n))` on the data set. Received: steps_per_epoch=None"
+            "Resume needs the number of batches of an epoch, which is unknown for this data set. "
+            "Pass `steps_per_epoch` to `fit`, or call "
+            "`.apply(tf.data.experimental.assert_cardinality(n))` on the data set. "
+            "Received: steps_per_epoch=None"
         )
     if arguments.get("initial_epoch"):
         raise ValueError(
