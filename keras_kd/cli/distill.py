@@ -123,7 +123,7 @@ def _make_distiller(
     task: str,
     options: argparse.Namespace,
 ) -> Distiller:
-    # Numbers are compared as they are, also after an activation.
+    # Numbers are compared unchanged, also after an activation.
     declared = "values" if task == "values" else options.outputs
     declared = declared if declared in OUTPUTS else "auto"
     return Distiller(

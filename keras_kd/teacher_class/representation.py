@@ -283,7 +283,7 @@ def require_shape(shape: tuple, name: str, layer: str) -> tuple:
 
 
 def _require_channels_last(tapped: TappedModel, layer: str) -> None:
-    """Reject a map with the channels elsewhere: students and head exchange maps as they are."""
+    """Reject a map with the channels elsewhere: students and head exchange maps unchanged."""
     if tapped.channel_axes[Tap(layer)] != len(tapped.shapes[Tap(layer)]) - 1:
         raise ValueError(
             f"TeacherClass: the layer '{layer}' of '{tapped.model.name}' returns maps with "
