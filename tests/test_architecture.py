@@ -43,6 +43,7 @@ TENSORFLOW = {
     "recipes/pseudo_label": "returns a tf.data.Dataset",
     "report/compare": "a report names the version",
     "report/page": "encodes images as PNG",
+    "budget/augmentation": "views of images in tf.data",
     "cache": "joins teacher outputs to a tf.data.Dataset",
     "compression": "tf.data, and tf_keras in tfmot/",
     "datasets": "returns tf.data data sets",

@@ -15,7 +15,7 @@ from keras_kd.report.costs import measure_costs
 
 #: Trainings of the first stage.
 TRIALS = 12
-_ATTEMPTS, _MARGIN, _RUNS = 5, 0.97, 100
+_ATTEMPTS, _MARGIN, _NEAR, _RUNS = 4, 0.97, 0.995, 100
 #: Without a limit of the size: each size that is tried is this part of the one before.
 _SHRINKAGE, _MOST_SIZES = 0.6, 12
 #: The part of a full training for the smallest student, if it is too large.
@@ -94,7 +94,7 @@ class Planner:
         families = self._fitting(notes)
         if not families:
             return self._plan_least(teacher, notes)
-        configs = make_configs(families, self.problem.task, self.trials, self.seed)
+        configs = make_configs(families, self.problem, self.trials, self.seed)
         return Plan(configs, [], [], teacher, notes)
 
     def _measure_teacher(self, notes: list[str]) -> dict[str, Any]:
@@ -149,32 +149,32 @@ class Planner:
         """Return limits of predicted sizes with which the int8 file is within the real ones."""
         given = {"int8_bytes": self.limits.max_bytes, "macs": self.limits.max_macs}
         limits = {name: float(value) for name, value in given.items() if value is not None}
-        fitting = None
-        for attempt in range(_ATTEMPTS):
+        fitting, fullest = None, 0.0
+        for _ in range(_ATTEMPTS):
             size = self.students.size(family, limits)
             if size is None:
-                return fitting
+                break
             costs = self._measure(family, limits)
             excess = self.limits.excess(costs)
-            if excess <= 1:
-                fitting = dict(limits)
-                # The prediction of a small file may be some percent too large.
-                if excess > _MARGIN or self.limits.max_bytes is None or attempt:
-                    return fitting
-            real = {
-                "int8_bytes": (costs["size"], self.limits.max_bytes, size.int8_bytes),
-                "macs": (costs["macs"], self.limits.max_macs, size.macs),
-            }
-            if excess <= 1:
-                limits["int8_bytes"] *= (1 + _MARGIN) / 2 / excess
-                continue
-            for unit, (cost, limit, predicted) in real.items():
-                if limit is not None and cost is not None and cost > limit:
-                    limits[unit] = _MARGIN * predicted * limit / cost
-            latency = self.limits.max_latency_us
-            if latency is not None and costs["latency_us"] > latency:
-                limits["macs"] = _MARGIN * size.macs * latency / costs["latency_us"]
+            if fullest < excess <= 1:
+                fitting, fullest = dict(limits), excess
+            # The prediction of a small file may be some percent too large, or too small.
+            if _MARGIN < excess <= 1 or (excess <= 1 and self.limits.max_bytes is None):
+                break
+            self._correct(limits, size, costs)
         return fitting
+
+    def _correct(self, limits: dict[str, float], size: Any, costs: Mapping[str, Any]) -> None:
+        """Change limits of predictions by how far these are from the real costs."""
+        given = self.limits
+        if given.max_bytes is not None:
+            limits["int8_bytes"] = _NEAR * size.int8_bytes * given.max_bytes / costs["size"]
+        for cost, limit in (
+            (costs["macs"], given.max_macs),
+            (costs["latency_us"], given.max_latency_us),
+        ):
+            if limit is not None and cost is not None and cost > limit:
+                limits["macs"] = _MARGIN * size.macs * limit / cost
 
     def _measure(self, family: str, limits: Mapping[str, float]) -> dict[str, Any]:
         """Return the costs of a family's untrained int8 file."""
@@ -187,7 +187,7 @@ class Planner:
         own = [f for f in self.students.families if not self.students.is_shrunk(f)]
         if not shrunk:
             fixed = {family: {} for family in own}
-            configs = make_configs(fixed, self.problem.task, self.trials, self.seed)
+            configs = make_configs(fixed, self.problem, self.trials, self.seed)
             return Plan(configs, [], [], teacher, notes)
         least, sizes = self.students.least("int8_bytes"), []
         size = float(self.students.size(shrunk[0], {}).int8_bytes)
@@ -197,7 +197,7 @@ class Planner:
         sizes = sizes or [{"int8_bytes": float(least)}]
         middle = sizes[len(sizes) // 2]
         families = {f: middle for f in shrunk if self.students.size(f, middle) is not None}
-        configs = make_configs(families, self.problem.task, self.trials, self.seed)
+        configs = make_configs(families, self.problem, self.trials, self.seed)
         return Plan(configs, sizes, own, teacher, notes)
 
     def _plan_least(self, teacher: dict[str, Any], notes: list[str]) -> Plan:
@@ -212,7 +212,7 @@ class Planner:
             costs = self._measure(family, limits)
             found.append((self.limits.excess(costs), len(found), family, limits, costs))
         _, _, family, limits, costs = min(found)
-        (config,) = make_configs({family: limits}, self.problem.task, 1, self.seed)
+        (config,) = make_configs({family: limits}, self.problem, 1, self.seed)
         return Plan([config], [], [], teacher, notes, least=costs)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from keras_kd.budget.augmentation import NONE
 from keras_kd.budget.files import CompressedFile
 from keras_kd.budget.schedule import Result, Schedule
 from keras_kd.budget.search import describe, seconds_per_part
@@ -50,6 +51,7 @@ def describe_config(config: Any, values: Any) -> str:
     """Return what was trained as text."""
     own = describe(values.get("params") or config.params)
     parts = [config.family + (f" ({own})" if own else ""), config.loss, f"rate {config.rate:g}"]
+    parts += [] if config.augmentation == NONE else [config.augmentation]
     return ", ".join(parts)
 
 

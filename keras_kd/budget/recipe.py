@@ -1,5 +1,6 @@
 """How a student is trained: losses by task, learning rates, steps, and one training."""
 
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,12 @@ import filelock
 import keras
 
 from keras_kd import losses
+from keras_kd.budget.augmentation import (
+    AUGMENTATIONS,
+    VIEWS,
+    augment_samples,
+    augmentations,
+)
 from keras_kd.budget.problem import Problem
 from keras_kd.budget.schedule import Config
 from keras_kd.cache.keys import keyed
@@ -60,26 +67,35 @@ class Recipe:
 
     Attributes:
         problem: The problem.
-        cache: The outputs of the teacher.
-        samples: The training data.
+        folder: Where the outputs of the teacher are stored.
     """
 
     problem: Problem
-    cache: KnowledgeCache
-    samples: Any
+    folder: Path
 
-    @classmethod
-    def prepare(cls, problem: Problem, folder: Path) -> "Recipe":
-        """Run the teacher once over the training data, unless another process did or does."""
-        path = folder / "knowledge"
-        with filelock.FileLock(folder / "knowledge.lock"):
+    @functools.cached_property
+    def samples(self) -> Any:
+        """The training data."""
+        return dataset_from_samples(self.problem.train.arrays)
+
+    def knowledge(self, augmentation: str) -> KnowledgeCache:
+        """Return the outputs of the teacher, which runs once for all trainings and processes."""
+        path = self.folder / f"knowledge-{augmentation.replace(' ', '-')}"
+        augment = AUGMENTATIONS[augmentation]
+        with filelock.FileLock(path.with_suffix(".lock")):
             try:
                 # A folder has one teacher and one data set, so there is nothing to compare.
-                cache = KnowledgeCache(path)
+                return KnowledgeCache(path)
             except FileNotFoundError:
-                teachers, samples = [teacher_of(problem)], problem.train.arrays
-                cache = KnowledgeCache.build(teachers, samples, path, dtype="float32", verbose=0)
-        return cls(problem, cache, dataset_from_samples(problem.train.arrays))
+                return KnowledgeCache.build(
+                    [Teacher(self.problem.teacher, outputs=self.problem.declared)],
+                    self.samples,
+                    path,
+                    dtype="float32",
+                    views=1 if augment is None else VIEWS,
+                    augment=augment,
+                    verbose=0,
+                )
 
     @property
     def batch_size(self) -> int:
@@ -110,26 +126,32 @@ class Recipe:
         """
         steps = self.steps(part)
         callbacks = [] if folder is None else [Resume(folder, every=_RESUME_EVERY)]
-        arguments = self._arguments(student, config.loss, config.rate, steps, seed)
+        arguments = self._arguments(student, config, config.rate, steps, seed)
         Training(**arguments, callbacks=callbacks).distill(student)
 
     def quantize_aware(self, student: keras.Model, config: Config, seed: int) -> keras.Model:
         """Return a student trained further with the rounding of its int8 file."""
         steps = self.steps(_AWARE_PART)
-        arguments = self._arguments(student, config.loss, _AWARE_RATE, steps, seed)
+        arguments = self._arguments(student, config, _AWARE_RATE, steps, seed)
         return quantize_aware(student, **arguments).model
 
     def _arguments(
-        self, student: keras.Model, loss: str, rate: float, steps: int, seed: int
+        self, student: keras.Model, config: Config, rate: float, steps: int, seed: int
     ) -> dict[str, Any]:
         """Return the arguments of `Training`."""
         keras.utils.set_random_seed(seed)
         hard = self.problem.label_loss(student)
-        distills = loss != ALONE
+        distills, name = config.loss != ALONE, config.augmentation
         samples = keyed(self.samples) if distills else self.samples
-        shuffled = samples.shuffle(min(len(self.problem.train), _MOST_SHUFFLED), seed=seed)
-        batches = shuffled.repeat().batch(self.batch_size, drop_remainder=True)
-        batches = self.cache.join(batches) if distills else batches
+        samples = samples.shuffle(min(len(self.problem.train), _MOST_SHUFFLED), seed=seed).repeat()
+        if not distills:
+            samples = augment_samples(samples, name, seed)
+        batches = samples.batch(self.batch_size, drop_remainder=True)
+        if distills:
+            cache = self.knowledge(name)
+            batches = cache.join(
+                batches, AUGMENTATIONS[name], seed if AUGMENTATIONS[name] else None
+            )
         schedule = keras.optimizers.schedules.CosineDecay(
             rate / 10, steps, warmup_target=rate, warmup_steps=round(_WARMUP * steps)
         )
@@ -138,8 +160,8 @@ class Recipe:
             "epochs": 1,
             "optimizer": keras.optimizers.Adam(schedule),
             "loss": None if hard is None else hard.loss,
-            "teachers": self.cache.teachers if distills else None,
-            "losses": LOSSES[self.problem.task][loss]() if distills else None,
+            "teachers": cache.teachers if distills else None,
+            "losses": LOSSES[self.problem.task][config.loss]() if distills else None,
             "student_loss_weight": None if not distills else 0.5 if hard else 0.0,
             "student_outputs": self.problem.declared,
             "verbose": 0,
@@ -147,13 +169,13 @@ class Recipe:
 
 
 def make_configs(
-    families: Mapping[str, Mapping[str, float]], task: str, count: int, seed: int
+    families: Mapping[str, Mapping[str, float]], problem: Problem, count: int, seed: int
 ) -> list[Config]:
     """Return what the first stage trains: the families in turn, losses and rates equally often.
 
     Args:
         families: The limits of each family.
-        task: One of `TASKS`.
+        problem: The problem, for its task and its inputs.
         count: The number of trainings.
         seed: Seed of the combinations.
     """
@@ -167,13 +189,10 @@ def make_configs(
         return head + rest
 
     names = list(families)
-    terms, rates = equally_often(list(LOSSES[task])), equally_often(RATES)
+    turns = [names[i % len(names)] for i in range(count)]
+    terms, rates = equally_often(list(LOSSES[problem.task])), equally_often(RATES)
+    views = equally_often(augmentations(problem.train.x))
     return [
-        Config(names[i % len(names)], families[names[i % len(names)]], terms[i], rates[i])
-        for i in range(count)
+        Config(name, families[name], *parts)
+        for name, *parts in zip(turns, terms, rates, views, strict=True)
     ]
-
-
-def teacher_of(problem: Problem) -> Any:
-    """Return the teacher with what its output is declared as."""
-    return Teacher(problem.teacher, outputs=problem.declared)

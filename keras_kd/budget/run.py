@@ -117,7 +117,7 @@ class Run:
         files = files_from_teacher(plan, self.writer.folder)
         if not plan.configs:
             return Found(plan, [], files, False)
-        recipe = Recipe.prepare(self.problem, self.folder)
+        recipe = Recipe(self.problem, self.folder)
         search = Search(*arguments, recipe, self.folder, plan.teacher["score"])
         interrupted = False
         try:

@@ -21,6 +21,7 @@ class Config:
         limits: The largest predicted `int8_bytes` and `macs` of a shrunk student.
         loss: The name of the distillation loss.
         rate: The initial learning rate.
+        augmentation: What happens to images: a name in `AUGMENTATIONS`.
         params: What a builder of the user's suggested, by name.
     """
 
@@ -28,6 +29,7 @@ class Config:
     limits: Mapping[str, float]
     loss: str
     rate: float
+    augmentation: str = "none"
     params: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,6 +1,7 @@
 """How a student is trained."""
 
 import collections
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -8,13 +9,14 @@ import pytest
 
 from keras_kd.budget import recipe as recipes
 from keras_kd.budget.recipe import ALONE, LOSSES, RATES, Recipe, make_configs
+from keras_kd.budget.samples import Samples
 from tests.budget.conftest import TRAIN
 from tests.budget.fakes import config
 
 
 @pytest.fixture(scope="module")
 def recipe(problem, tmp_path_factory):
-    return Recipe.prepare(problem, tmp_path_factory.mktemp("recipe"))
+    return Recipe(problem, tmp_path_factory.mktemp("recipe"))
 
 
 def student():
@@ -51,10 +53,9 @@ def test_a_student_is_trained_with_rounding(recipe):
 
 
 def test_the_teacher_runs_once(recipe, problem, monkeypatch):
-    assert len(recipe.cache) == len(TRAIN[0])
+    assert len(recipe.knowledge("none")) == len(TRAIN[0])
     monkeypatch.setattr(keras.Model, "__call__", None)
-    again = Recipe.prepare(problem, recipe.cache.path.parent)
-    assert len(again.cache) == len(TRAIN[0])
+    assert len(Recipe(problem, recipe.folder).knowledge("none")) == len(TRAIN[0])
 
 
 @pytest.mark.parametrize("task", LOSSES)
@@ -64,9 +65,24 @@ def test_the_losses_are_for_their_task(task):
             loss.set_task(task)
 
 
-def test_configs_take_turns_with_losses_and_rates_equally_often():
+def test_images_are_trained_on_in_stored_views(problem, tmp_path, monkeypatch):
+    images = Samples(np.random.default_rng(0).random((24, 16, 16, 1), "float32"), np.arange(24) % 3)
+    steps = [keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]
+    teacher = keras.Sequential([keras.Input((16, 16, 1)), *steps])
+    recipe = Recipe(replace(problem, teacher=teacher, train=images), tmp_path)
+    monkeypatch.setattr(recipes, "LEAST_STEPS", 4)
+    monkeypatch.setattr(recipes, "EPOCHS", 1)
+    for loss in ("DIST", ALONE):
+        student = keras.models.clone_model(teacher)
+        recipe.train(student, config(loss=loss, augmentation="shifts and flips"), 1.0, 3, None)
+    (path,) = tmp_path.glob("knowledge-*/")
+    assert path.name == "knowledge-shifts-and-flips"
+    assert "views=4" in repr(recipe.knowledge("shifts and flips"))
+
+
+def test_configs_take_turns_with_losses_and_rates_equally_often(problem):
     families = {"a": {"macs": 1.0}, "b": {}, "c": {}}
-    found = make_configs(families, "classes", 12, seed=1)
+    found = make_configs(families, problem, 12, seed=1)
     assert [one.family for one in found] == ["a", "b", "c"] * 4
     assert found[0].limits == {"macs": 1.0}
     for count in (
@@ -74,7 +90,7 @@ def test_configs_take_turns_with_losses_and_rates_equally_often():
         collections.Counter(one.rate for one in found),
     ):
         assert set(count.values()) == {4}
-    assert found == make_configs(families, "classes", 12, seed=1)
-    assert found != make_configs(families, "classes", 12, seed=2)
-    (first,) = make_configs({"a": {}}, "classes", 1, seed=5)
+    assert found == make_configs(families, problem, 12, seed=1)
+    assert found != make_configs(families, problem, 12, seed=2)
+    (first,) = make_configs({"a": {}}, problem, 1, seed=5)
     assert (first.loss, first.rate) == (next(iter(LOSSES["classes"])), RATES[0])

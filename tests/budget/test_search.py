@@ -31,7 +31,7 @@ def search(problem, tmp_path):
             (tmp_path / name).mkdir()
         writer = FileWriter(problem, tmp_path / "files")
         arguments = problem, limits or Limits(max_bytes=4200), Students(problem.teacher, own)
-        return Search(*arguments, writer, Recipe.prepare(problem, tmp_path), tmp_path, 0.95)
+        return Search(*arguments, writer, Recipe(problem, tmp_path), tmp_path, 0.95)
 
     return search
 
