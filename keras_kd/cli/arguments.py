@@ -4,6 +4,8 @@ import argparse
 import math
 from pathlib import Path
 
+from keras_kd.cli import quantities
+
 #: Formats of `kd.export.to_tflite`, repeated here because importing them imports TensorFlow.
 QUANTIZATIONS = (
     *("float32", "float16", "dynamic", "int8", "int16x8"),
@@ -320,6 +322,48 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     _add_class_names(group)
     group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
     _add_task(parser)
+
+
+def add_compress(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `compress`."""
+    parser.add_argument("teacher", metavar="TEACHER.keras", help="a trained model")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="output folder")
+    _add_data(parser, required=True)
+    parser.add_argument(
+        "--validation-split",
+        metavar="SPLIT",
+        help="split that files are chosen by (default: validation, or a tenth of training)",
+    )
+    group = parser.add_argument_group("budget (at least one)")
+    for option, kind, unit, text in (
+        ("--max-size", quantities.size, "SIZE", "largest file, such as 60kB or 1.5MB"),
+        ("--max-latency", quantities.latency, "TIME", "longest run here, such as 800us or 5ms"),
+        ("--max-macs", quantities.count, "NUMBER", "most multiplications, such as 2M"),
+        ("--max-drop", non_negative_float, "POINTS", "largest drop in accuracy, in points"),
+    ):
+        group.add_argument(option, type=kind, metavar=unit, help=text)
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--trials", type=positive_int, metavar="N", help="students of the first stage (default: 12)"
+    )
+    group.add_argument(
+        "--time-limit",
+        type=quantities.duration,
+        metavar="TIME",
+        help="when the best student so far is trained, such as 30min or 1h (default: none)",
+    )
+    group.add_argument(
+        "--no-labels", action="store_true", help="train from the teacher alone, without labels"
+    )
+    group.add_argument(
+        "--storage",
+        metavar="URL",
+        help="Optuna storage, to search on several machines (default: a file in the folder)",
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    _add_class_names(group)
+    group.add_argument("--unsafe", action="store_true", help=_UNSAFE)
+    _add_task(parser, ignore=False)
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,21 @@ class Command:
 
 
 COMMANDS = {
+    "compress": Command(
+        "find the best .tflite file within a budget",
+        """\
+Choose a student for a budget of size, latency, multiplications or drop in accuracy, distill it from
+TEACHER.keras, and write best.tflite, student.keras and report.html to DIR. Run the same line again
+to continue an interrupted search; several processes may share one. Exit code 3: no file is within
+the budget, and the nearest one is nearest.tflite.""",
+        """\
+examples:
+  keras-kd compress teacher.keras --data digits --max-size 14kB --out small
+  keras-kd compress teacher.keras --data ./images --max-size 60kB --max-drop 1 --out small
+  keras-kd compress teacher.keras --data fashion_mnist --max-drop 1 --out small \\
+      --time-limit 30min""",
+        arguments.add_compress,
+    ),
     "distill": Command(
         "train a student from a teacher",
         """\

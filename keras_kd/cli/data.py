@@ -8,12 +8,15 @@ import keras
 from keras import tree
 
 from keras_kd import datasets
+from keras_kd.budget.samples import read_samples
 from keras_kd.cli.output import UsageError
 from keras_kd.datasets.load import class_names, is_converted, split_names
 from keras_kd.models.graph import input_shapes, is_functional
 
 #: Splits for evaluation, in order of preference.
 _TEST_SPLITS = ("test", "validation")
+#: The part of the training data that is used if a command needs a validation split.
+_HELD_OUT = 0.1
 
 
 def load_training_data(
@@ -57,6 +60,29 @@ def require_test_data(options: argparse.Namespace, model: keras.Model | None) ->
             "with --test-split"
         )
     return dataset
+
+
+def load_splits(options: argparse.Namespace, model: keras.Model) -> tuple[Any, Any, Any | None]:
+    """Return training, validation and test data; without a validation split a tenth of training.
+
+    Raises:
+        UsageError: If the validation split and the test split are the same.
+    """
+    names = split_names(options.data)
+    test = options.test_split or next((name for name in names if name == "test"), None)
+    split = options.validation_split or next((n for n in names if n == "validation"), None)
+    if split is not None and split == test:
+        raise UsageError(f"--test-split and --validation-split are both {split!r}")
+    train = _load(options, options.train_split, model, 128, shuffle=False)
+    tested = None if test is None else _load(options, test, model, 128, shuffle=False)
+    if split is not None:
+        return train, _load(options, split, model, 128, shuffle=False), tested
+    # In an order that depends on the samples alone, and so not on their labels.
+    samples = read_samples(train, f"--data {options.data}")
+    cut = max(1, round(_HELD_OUT * len(samples)))
+    print(f"There is no split 'validation': {cut:,} samples of training are used.", flush=True)
+    parts = (samples.take(slice(cut, None)), samples.take(slice(0, cut)))
+    return parts[0].arrays, parts[1].arrays, tested
 
 
 def _load(

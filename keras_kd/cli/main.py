@@ -1,8 +1,9 @@
-"""The command line `keras-kd`: distill, prune, quantize-aware, export, benchmark, report, demo.
+"""The command line `keras-kd`: compress, distill, prune, quantize-aware, export, report, ....
 
 Progress and errors go to standard error, results to standard output. Exit codes: 0 for success, 1
 for an error (a file that cannot be read, a model that does not match the data, an export that
-differs too much), 2 for invalid arguments, 130 for an interrupt.
+differs too much), 2 for invalid arguments, 3 for a budget that no file is within, 130 for an
+interrupt.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     numbers = json.dumps(replace_non_finite(outcome.numbers), indent=1, allow_nan=False)
     print(numbers if options.json else outcome.text)
-    return 0
+    return outcome.code
 
 
 @contextlib.contextmanager

@@ -16,10 +16,12 @@ class Outcome:
     Attributes:
         numbers: Output with `--json`.
         text: Output without it.
+        code: The exit code.
     """
 
     numbers: dict[str, Any]
     text: str
+    code: int = 0
 
 
 class UsageError(Exception):
