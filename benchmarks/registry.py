@@ -5,7 +5,6 @@ import importlib
 MODULES = {
     "against_keras_distillation": "benchmarks.accuracy.against_keras_distillation",
     "backend_step": "benchmarks.speed.backend_step",
-    "budget": "benchmarks.export.budget",
     "cache_join": "benchmarks.cache.join",
     "cache_memory": "benchmarks.cache.memory",
     "cache_top_k": "benchmarks.cache.top_k",

@@ -12,10 +12,14 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
-NAMES = ("readme", "quickstart", "few_labels", "self_distillation", "shrink", "compress_student")
+NAMES = (
+    *("readme", "quickstart", "few_labels", "self_distillation"),
+    *("compress", "shrink", "compress_student"),
+)
 #: The folders of examples that write files.
 OUT = {
     "quickstart": "build/demo",
+    "compress": "build/compress",
     "shrink": "build/shrink",
     "compress_student": "build/compress_student",
 }

@@ -15,7 +15,7 @@ from keras_kd.report.costs import measure_costs
 
 #: Trainings of the first stage.
 TRIALS = 12
-_ATTEMPTS, _MARGIN, _NEAR, _RUNS = 4, 0.97, 0.995, 100
+_ATTEMPTS, _MARGIN, _NEAR, _RUNS = 4, 0.96, 0.99, 100
 #: Without a limit of the size: each size that is tried is this part of the one before.
 _SHRINKAGE, _MOST_SIZES = 0.6, 12
 #: The part of a full training for the smallest student, if it is too large.
@@ -121,13 +121,13 @@ class Planner:
     def _fitting(self, notes: list[str]) -> dict[str, dict[str, float]]:
         """Return the families that fit, and the limits that their predicted sizes must obey."""
         found: dict[str, dict[str, float]] = {}
-        seen = set()
+        seen, measured = set(), {}
         for family in self.students.families:
             if not self.students.is_shrunk(family):
                 if self.students.builds(family) or self._own_fits(family, notes):
                     found[family] = {}
                 continue
-            limits = self._fit(family)
+            limits = self._fit(family, measured)
             if limits is None:
                 notes.append(f"{family}: even one channel of each group is too much")
                 continue
@@ -145,8 +145,11 @@ class Planner:
         notes.append(f"{family} does not fit: its int8 file has {_describe(costs)}")
         return False
 
-    def _fit(self, family: str) -> dict[str, float] | None:
-        """Return limits of predicted sizes with which the int8 file is within the real ones."""
+    def _fit(self, family: str, measured: dict[Any, Any]) -> dict[str, float] | None:
+        """Return limits of predicted sizes with which the int8 file is within the real ones.
+
+        Families of one architecture are measured once.
+        """
         given = {"int8_bytes": self.limits.max_bytes, "macs": self.limits.max_macs}
         limits = {name: float(value) for name, value in given.items() if value is not None}
         fitting, fullest = None, 0.0
@@ -154,7 +157,9 @@ class Planner:
             size = self.students.size(family, limits)
             if size is None:
                 break
-            costs = self._measure(family, limits)
+            if size not in measured:
+                measured[size] = self._measure(family, limits)
+            costs = measured[size]
             excess = self.limits.excess(costs)
             if fullest < excess <= 1:
                 fitting, fullest = dict(limits), excess

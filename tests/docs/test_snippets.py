@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.budget.conftest import make_fast
+
 ROOT = Path(__file__).parents[2]
 # Its snippet runs together with its shell commands, in tests/cli/test_main.py.
 RUN_ELSEWHERE = "docs/command-line.md"
@@ -41,6 +43,7 @@ def test_the_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypa
     if page in PACKAGES:
         pytest.importorskip(PACKAGES[page], reason=f"{PACKAGES[page]} is not installed")
     monkeypatch.chdir(tmp_path)
+    make_fast(monkeypatch)  # The searches of a budget.
     namespace = {}
     for snippet in PAGES[page]:
         # Accuracies are measured by the benchmarks.

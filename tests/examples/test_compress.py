@@ -1,0 +1,13 @@
+"""The example of compress, on the embedded digits."""
+
+import re
+
+import pytest
+
+
+@pytest.mark.slow
+def test_the_file_fits_into_the_budget(tmp_path, run_example):
+    printed = run_example("compress.py", "--out", tmp_path, "--quick")
+    assert re.search(r"best\.tflite: [\d,]+ bytes, for a budget of 14,000$", printed, re.MULTILINE)
+    assert (tmp_path / "search" / "best.tflite").stat().st_size <= 14_000
+    assert (tmp_path / "teacher.keras").exists()
