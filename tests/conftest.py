@@ -26,6 +26,9 @@ LONGEST = (
 EAGER = (
     "test_channels_first",
     "test_named_inputs",
+    "budget/test_compress",
+    "budget/test_recipe",
+    "budget/test_search",
     "cache/test_cached_teacher",
     "cache/test_join",
     "cache/test_knowledge_cache",

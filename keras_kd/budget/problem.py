@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 
 from keras_kd.budget.samples import Samples, read_samples
 from keras_kd.export.output_scores import OutputScores
@@ -23,7 +24,8 @@ from keras_kd.training.label_loss import (
     output_evidence,
 )
 
-_BATCH = 500
+#: The most samples, and numbers, of a batch that is predicted.
+_BATCH, _NUMBERS = 500, 2**21
 #: The part of the validation data that the search does not see if there are no test data.
 _HELD_OUT = 0.5
 
@@ -102,7 +104,7 @@ def make_problem(
     """Read the data and decide the task.
 
     Raises:
-        ValueError: If the data do not fit the teacher, or nothing tells the task.
+        ValueError: If the data do not fit the teacher, or the task is not known.
     """
     require_built(teacher, "The teacher")
     inputs = model_inputs(teacher)
@@ -112,6 +114,8 @@ def make_problem(
     train, validation = read["`train`"], read["`validation`"]
     if labels and train.y is None:
         raise ValueError("`train` has no labels. Pass labels=False to train from the teacher alone")
+    if not labels and train.weights is not None:
+        raise ValueError("labels=False ignores labels, and `train` has sample weights. Omit these")
     known = [part.y for part in (train, validation) if part.y is not None]
     task = _find_task(teacher, known, outputs)
     held_out = test is None
@@ -152,7 +156,9 @@ def as_number(scores: Score | Evaluation) -> float:
 def predict(model: keras.Model, samples: Samples) -> np.ndarray:
     """Return the outputs of a model with one output."""
     # Without a graph, which TensorFlow would trace anew for each of many students.
-    parts = [call_model(model, x, training=False) for x, _ in samples.batches(_BATCH)]
+    size = sum(part[0].size for part in tree.flatten(samples.x))
+    batches = samples.batches(max(1, min(_BATCH, _NUMBERS // size)))
+    parts = [call_model(model, x, training=False) for x, _ in batches]
     return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
 
 
@@ -173,7 +179,7 @@ def _find_task(teacher: keras.Model, labels: Sequence[Any], outputs: str) -> str
         ) from error
     if task is None:
         raise ValueError(
-            f"nothing tells what the output of '{teacher.name}' is without labels. Declare it: "
+            f"It is not known what the output of '{teacher.name}' is without labels. Declare it: "
             "outputs='classes', 'binary', 'labels' or 'values'"
         )
     return task

@@ -18,7 +18,7 @@ TRAIN, VALIDATION, TEST = ((X[a:b], Y[a:b]) for a, b in ((0, 300), (300, 400), (
 
 def make_fast(patch):
     """Make trainings short, and files and families few."""
-    patch.setattr(recipe, "LEAST_STEPS", 40)
+    patch.setattr(recipe, "LEAST_STEPS", 12)
     patch.setattr(recipe, "EPOCHS", 1)
     patch.setattr(files, "_RUNS", 5)
     patch.setattr(plan, "_RUNS", 5)

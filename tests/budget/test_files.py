@@ -77,7 +77,7 @@ def test_files_are_verified_and_measured(problem, teacher, tmp_path):
     assert as_tflite_model(int8, problem).verification == evaluated
     # An untrained model of the same architecture has a file of about the same size.
     costs = writer.measure(keras.models.clone_model(teacher), True)
-    assert 0 <= costs["size"] - int8.size <= 128
+    assert 0 <= costs["size"] - int8.size <= 256
     assert costs["macs"] == int8.macs
     assert costs["latency_us"] > 0
     assert list(tmp_path.iterdir()) == [int8.path]

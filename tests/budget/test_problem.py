@@ -73,8 +73,13 @@ def test_data_that_do_not_fit_are_rejected(teacher, train, validation, test, mes
         make_problem(teacher, train, validation, test)
 
 
+def test_weights_need_labels(teacher):
+    with pytest.raises(ValueError, match="`train` has sample weights"):
+        make_problem(teacher, (*TRAIN, TRAIN[1] * 1.0), VALIDATION, TEST, labels=False)
+
+
 def test_an_output_that_nothing_tells_must_be_declared():
-    with pytest.raises(ValueError, match=r"nothing tells what the output.*outputs='classes'"):
+    with pytest.raises(ValueError, match=r"It is not known what the output.*outputs='classes'"):
         make_problem(network(3), X, X, labels=False)
     with pytest.raises(ValueError, match="the labels contradict it. Declare it with `outputs`"):
         make_problem(network(3), (X, SCORES), (X, SCORES), outputs="logits")
