@@ -23,7 +23,7 @@ from keras_kd.models.taps import TappedModel, named_outputs
 from keras_kd.teachers.knowledge import Knowledge
 from keras_kd.teachers.noise import LogitNoise
 from keras_kd.teachers.teacher import Teacher
-from keras_kd.teachers.weighting import Weighting
+from keras_kd.teachers.weighting import ByGroup, Weighting
 from keras_kd.training.label_checks import sample_weights
 
 
@@ -52,6 +52,12 @@ class MutualObjective(Objective):
         combine: str = "losses",
     ) -> None:
         super().__init__(name="objective", autocast=False)
+        if isinstance(weighting, ByGroup):
+            raise ValueError(
+                "MutualLearning: each student learns from all others, so the samples have no "
+                "groups. Received: weighting=ByGroup(). Use another weighting, or kd.Distiller "
+                "with a trained teacher for each group."
+            )
         default, losses = losses is None, as_losses(losses, students[0], list(students[1:]))
         for loss in losses:
             loss.resolve_taps(students, students)

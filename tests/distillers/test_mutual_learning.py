@@ -226,6 +226,11 @@ def test_students_that_do_not_match_are_rejected(models, sentence):
         kd.MutualLearning(models())
 
 
+def test_a_weighting_by_groups_is_rejected():
+    with pytest.raises(ValueError, match="so the samples have no groups"):
+        kd.MutualLearning(students(), weighting=kd.weighting.ByGroup())
+
+
 def test_different_labels_for_the_students_are_rejected():
     x, y = toy.vectors()
     with pytest.raises(ValueError, match="`y` must be one tensor. Received: 2"):
