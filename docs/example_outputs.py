@@ -22,9 +22,11 @@ OUT = {
     "compress": "build/compress",
     "shrink": "build/shrink",
     "compress_student": "build/compress_student",
+    "pretrained_teacher": "build/pretrained_teacher",
 }
-#: Progress of Keras's training.
-PROGRESS = re.compile(r"^Epoch \d+/\d+$|^\d+/\d+ - .*$")
+#: Progress of Keras's training, and of a cache.
+PROGRESS = re.compile(r"^Epoch \d+/\d+$|^\d+/\d+ - .*$|.*━")
+STYLE = re.compile(r"\x1b\[[\d;]*m|\x08")
 
 
 def main(names: list[str]) -> None:
@@ -38,10 +40,15 @@ def main(names: list[str]) -> None:
                 program = ["-c", "\n".join(snippets)]
             command = [sys.executable, *program]
             run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
-        lines = [line for line in run.stdout.splitlines() if not PROGRESS.match(line)]
-        text = "\n".join(lines).replace(folder, OUT.get(name, ""))
-        (DOCS / "example_outputs" / f"{name}.txt").write_text(text.strip() + "\n")
-        print(f"{name}: {len(lines)} lines")
+        text = clean(run.stdout).replace(folder, OUT.get(name, ""))
+        (DOCS / "example_outputs" / f"{name}.txt").write_text(text)
+        print(f"{name}: {len(text.splitlines())} lines")
+
+
+def clean(output: str) -> str:
+    """Return what an example prints, without progress."""
+    lines = STYLE.sub("", output).splitlines()
+    return "\n".join(line for line in lines if not PROGRESS.match(line)).strip() + "\n"
 
 
 if __name__ == "__main__":
