@@ -1,5 +1,6 @@
 """The result of `kd.compress`, and the error for limits that nothing is within."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,13 +116,20 @@ class Compression(HtmlTables):
             "front": [file.as_dict(folder) for file in self.front],
             "files": [file.as_dict(folder) for file in self.files],
             "teacher": self.teacher,
-            "trials": [{**r.slot.as_dict(), "score": r.score, **r.values} for r in self.results],
+            "trials": [
+                {**r.slot.as_dict(), "score": _finite(r.score), **r.values} for r in self.results
+            ],
             "test": self.test,
             "notes": list(self.notes),
             "seconds": round(self.seconds, 1),
             "interrupted": self.interrupted,
             "report": str(self.report),
         }
+
+
+def _finite(score: float) -> float | None:
+    """Return a score as JSON has it: `None` for what was not trained."""
+    return score if math.isfinite(score) else None
 
 
 class BudgetError(RuntimeError):

@@ -75,8 +75,10 @@ def test_a_teacher_within_the_limits_is_the_file(teacher, tmp_path, monkeypatch)
     assert "50 samples of the validation data that the search did not use" in result.test
 
 
-def test_an_interrupted_search_returns_the_best_so_far(teacher, tmp_path, monkeypatch):
-    run, done = runs.Search.run, []
+def test_an_interrupted_search_returns_the_best_so_far_and_goes_on_to_the_same_file(
+    searched, teacher, tmp_path, monkeypatch
+):
+    run, done, names = runs.Search.run, [], ["a", "b", "c"]
 
     def interrupt(search, slot, trial):
         if len(done) == 1:
@@ -85,10 +87,14 @@ def test_an_interrupted_search_returns_the_best_so_far(teacher, tmp_path, monkey
         return run(search, slot, trial)
 
     monkeypatch.setattr(runs.Search, "run", interrupt)
-    result = compress(teacher, tmp_path, max_bytes=4200)
+    result = compress(teacher, tmp_path, max_bytes=4200, class_names=names)
     assert result.interrupted
     assert result.chosen.source == "0-00"
     assert np.isfinite(result.chosen.test_score)
+    monkeypatch.setattr(runs.Search, "run", run)
+    again = compress(teacher, tmp_path, max_bytes=4200, class_names=names)
+    assert not again.interrupted
+    assert again.best.path.read_bytes() == searched[1].best.path.read_bytes()
 
 
 def test_after_the_time_the_best_so_far_is_trained(teacher, tmp_path):
