@@ -25,12 +25,15 @@ from benchmarks.shared.training import (
     sparse_loss,
     to_batches,
 )
+from keras_kd.export.benchmark import compare_latency
 
 # Latencies need the machine to themselves.
 ALONE = True
 IMAGES, BATCH = 5000, 128
 #: Stages of the results: the distilled student, and its compressions with and without a teacher.
 START, WITH_TEACHER, LABELS_ALONE = "start", "with_teacher", "labels"
+#: The stage that only times files, in alternating blocks of runs; their training is short.
+LATENCY = "latency"
 #: Epochs and highest learning rate of each technique.
 SETTINGS = {
     "distill": (60, 1e-2),
@@ -38,6 +41,7 @@ SETTINGS = {
     "prune": (40, 1e-2),
     "cluster": (10, 2e-3),
     "quantize_aware": (10, 2e-3),
+    "shrink": (40, 1e-2),
 }
 #: By row: title, technique, row that it starts from, amount.
 ROWS = {
@@ -47,6 +51,7 @@ ROWS = {
     "pruned_90": ("pruned to 90 %", "prune", "start", 0.9),
     "clustered": ("16 clusters", "cluster", "start", 16),
     "both": ("pruned to 80 %, 16 clusters", "cluster", "pruned_80", 16),
+    "shrunk": ("shrunk to 70 % of the channels", "shrink", "start", 0.7),
     "qat": ("QAT", "quantize_aware", "start"),
     "pqat": ("pruned to 80 %, QAT (PQAT)", "quantize_aware", "pruned_80"),
     "cqat": ("16 clusters, QAT (CQAT)", "quantize_aware", "clustered"),
@@ -56,7 +61,7 @@ QUICK = ("pruned_80", "pqat")
 
 
 def plan(done, seeds, quick):
-    stages = (START, WITH_TEACHER) if quick else (START, WITH_TEACHER, LABELS_ALONE)
+    stages = (START, WITH_TEACHER) if quick else (START, WITH_TEACHER, LABELS_ALONE, LATENCY)
     return [({"stage": stage}, seed) for seed in range(seeds) for stage in stages]
 
 
@@ -66,6 +71,8 @@ def run(cell, seed, quick):
     )
     if cell["stage"] == START:
         return measure_files({"start": start}, quick)
+    if cell["stage"] == LATENCY:
+        return measure_latencies({"start": start, **compress(start, True, seed, True, ROWS)})
     return measure_files(compress(start, cell["stage"] == WITH_TEACHER, seed, quick), quick)
 
 
@@ -79,14 +86,17 @@ def train_student(seed, quick):
     return student
 
 
-def compress(start, with_teacher, seed, quick):
+def compress(start, with_teacher, seed, quick, names=None):
     """Return the compressed students by row."""
     students = {"start": start}
-    for name in QUICK if quick else ROWS:
+    for name in names or (QUICK if quick else ROWS):
         _, technique, before, *amount = ROWS[name]
         training = training_arguments(*SETTINGS[technique], with_teacher, seed, quick)
         if technique == "float":
             students[name] = train_copy(start, training)
+        elif technique == "shrink":
+            students[name] = kd.compression.shrink(start, *amount).model
+            kd.compression.Training(**training).distill(students[name])
         else:
             function = getattr(kd.compression, technique)
             students[name] = function(students[before], *amount, **training).model
@@ -139,8 +149,22 @@ def measure_files(students, quick):
                     f"{name}_{kind}_bytes": file.size,
                     f"{name}_{kind}_gzip": len(gzip.compress(path.read_bytes(), 9, mtime=0)),
                 }
-            metrics[f"{name}_us"] = kd.export.benchmark(file, runs=100 if quick else 1000).median_us
+            metrics[f"{name}_macs"] = kd.export.benchmark(file, runs=1).macs
     return metrics
+
+
+def measure_latencies(students):
+    """Return the latencies of the int8 files of students in microseconds."""
+    calibration, _ = load_arrays(DATA, "train[:500]")
+    with tempfile.TemporaryDirectory() as folder:
+        files = {
+            name: kd.export.to_tflite(
+                student, Path(folder) / f"{name}.tflite", "int8", calibration, tolerance=math.inf
+            )
+            for name, student in students.items()
+        }
+        found = compare_latency(files, runs=1000)
+    return {f"{name}_us": latency.median_us for name, latency in found.items()}
 
 
 def measure_accuracies(students, quick):
@@ -165,7 +189,7 @@ def report(done):
     rows += [
         _row(done, name, title, LABELS_ALONE, WITH_TEACHER)
         for name, (title, *_) in ROWS.items()
-        if f"{name}_us" in known
+        if f"{name}_int8_accuracy" in known
     ]
     # Short, so that the table fits next to the navigation of the site.
     header = ["", "float32, labels %", "float32, teacher %", "int8, labels %", "int8, teacher %"]
@@ -207,33 +231,43 @@ def _row(done, name, title, alone, with_teacher):
     packed = done.values(f"{name}_int8_gzip", stage=with_teacher)
     plain = done.values("start_int8_gzip", stage=START)
     size = statistics.mean(done.values(f"{name}_int8_bytes", stage=with_teacher)) / 1000
+    timed = done.where(stage=LATENCY)
+    latencies = done.values(f"{name}_us", stage=LATENCY) if timed else []
     share = mean_sd([own / first for own, first in zip(packed, plain, strict=False)])
     return [
         title,
         *accuracies,
         f"{size:.1f} ({statistics.mean(packed) / 1000:.1f}, {share})",
-        mean_sd(done.values(f"{name}_us", stage=with_teacher), digits=0),
+        mean_sd(latencies, digits=0) if latencies else "",
     ]
 
 
 def chart(done, path):
-    """Draw accuracy over compressed size, with and without the teacher."""
+    """Draw accuracy over compressed size, and what each technique shrinks."""
     from matplotlib import pyplot
 
-    if not done.where(stage=LABELS_ALONE) or not done.where(stage=WITH_TEACHER):
+    if not all(done.where(stage=stage) for stage in (LABELS_ALONE, WITH_TEACHER, LATENCY)):
         return
-    figure, axes = pyplot.subplots(figsize=(8, 4.2), layout="constrained")
+    figure, (upper, lower) = pyplot.subplots(2, figsize=(8, 7.6), layout="constrained")
+    _draw_accuracies(done, upper)
+    _draw_shares(done, lower)
+    save_chart(figure, path)
+
+
+def _draw_accuracies(done, axes):
+    """Draw accuracy over compressed size, with and without the teacher."""
     styles = {
         LABELS_ALONE: ("labels alone", "#d98032", "o"),
         WITH_TEACHER: ("with the teacher", "#1b9e5a", "D"),
     }
     short = {
-        "float": "not compressed",
+        "float": "",
         "pruned_50": "50 %",
         "pruned_80": "80 %",
         "pruned_90": "90 %",
         "clustered": "16 clusters",
         "both": "80 %, 16",
+        "shrunk": "shrunk",
     }
     for stage, (label, color, marker) in styles.items():
         points = [
@@ -254,4 +288,32 @@ def chart(done, path):
     axes.margins(0.1)
     axes.grid(alpha=0.25)
     axes.legend(loc="lower right", frameon=False)
-    save_chart(figure, path)
+
+
+def _draw_shares(done, axes):
+    """Draw size, operations and latency of some techniques relative to the distilled student."""
+    names = ("pruned_80", "clustered", "qat", "pcqat", "shrunk")
+    measures = {
+        "int8_bytes": ("file", "#4c72b0"),
+        "int8_gzip": ("file after gzip", "#1b9e5a"),
+        "macs": ("multiplications", "#d98032"),
+        "us": ("latency", "#8c8c8c"),
+    }
+    for i, (key, (label, color)) in enumerate(measures.items()):
+        before, after = (LATENCY, LATENCY) if key == "us" else (START, WITH_TEACHER)
+        plain = statistics.mean(done.values(f"start_{key}", stage=before))
+        shares = [
+            statistics.mean(done.values(f"{name}_{key}", stage=after)) / plain for name in names
+        ]
+        places = [number + 0.2 * (i - 1.5) for number in range(len(names))]
+        axes.bar(places, shares, 0.18, color=color, label=label)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks(
+        range(len(names)),
+        [ROWS[name][0].replace(", ", ",\n").replace(" of", "\nof") for name in names],
+    )
+    axes.tick_params("x", labelsize=7)
+    axes.set_ylabel("share of the distilled student")
+    axes.set_ylim(0, 1.3)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(loc="upper center", ncols=4, frameon=False)
