@@ -129,10 +129,15 @@ def test_the_search_finds_a_page(address, browser):
     assert "losses.html" in found or "choosing-a-loss.html" in found
 
 
+#: What `kd.compress` returns; nobody creates one.
+RESULTS = ("budget.compression.Compression", "budget.files.CompressedFile")
+
+
 def test_every_public_name_is_in_the_reference():
     pages = "\n".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
     documented = re.findall(r"^(?:::: |## )keras_kd\.([\w.]+)", pages, re.MULTILINE)
-    assert sorted(documented) == sorted(name for own in kd.__all__ for name in public_names(own))
+    public = [name for own in kd.__all__ for name in public_names(own)]
+    assert sorted(documented) == sorted([*public, *RESULTS])
 
 
 def public_names(name):
