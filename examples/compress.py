@@ -28,7 +28,8 @@ def main(arguments=None):
     train, validation, test = (
         kd.datasets.load("digits", split) for split in ("train", "validation", "test")
     )
-    teacher = load_teacher(options.out / "teacher.keras", train)
+    epochs = 1 if options.quick else 10
+    teacher = load_teacher(options.out / "teacher.keras", train, epochs)
     try:
         result = kd.compress(
             teacher,
@@ -38,6 +39,7 @@ def main(arguments=None):
             max_bytes=options.bytes,
             path=options.out / "search",
             # A quick run trains one student, and briefly.
+            trials=1 if options.quick else None,
             time_limit=0.01 if options.quick else None,
         )
     except kd.BudgetError as error:
@@ -48,7 +50,7 @@ def main(arguments=None):
     print(f"All files and trainings: {result.report}")
 
 
-def load_teacher(path, train):
+def load_teacher(path, train, epochs):
     """Return the teacher of an earlier run, so that its search can be continued, or train one."""
     if path.exists():
         return keras.models.load_model(path)
@@ -61,7 +63,7 @@ def load_teacher(path, train):
     teacher = keras.Model(inputs, layers.Dense(10)(x), name="teacher")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     teacher.compile(keras.optimizers.Adam(3e-3), loss)
-    teacher.fit(train, epochs=10, verbose=0)
+    teacher.fit(train, epochs=epochs, verbose=0)
     teacher.save(path)
     return teacher
 

@@ -160,7 +160,15 @@ class CommandLines:
     OPTIONS = (
         *("--out", "--data", "--epochs", "--batch-size", "--seed", "--loss", "--temperature"),
         *("--weight", "--as", "--json", "--unsafe", "--runs", "--threads", "--teacher", "--title"),
-        *("--labels", "--max-drop", "--objective", "--help", "--version", "--nothing"),
+        *(
+            "--labels",
+            "--max-drop",
+            "--objective",
+            "--max-size",
+            "--help",
+            "--version",
+            "--nothing",
+        ),
     )
 
     def __init__(self, folder):
@@ -172,7 +180,10 @@ class CommandLines:
 
     def read(self, seed):
         rng = np.random.default_rng(seed)
-        command = rng.choice([*COMMANDS, "nothing", ""], p=[*[0.15] * 6, 0.04, 0.03, 0.03])
+        rare = ("demo", "nothing", "")
+        others = [name for name in COMMANDS if name not in rare]
+        shares = [0.9 / len(others)] * len(others) + [0.04, 0.03, 0.03]
+        command = rng.choice([*others, *rare], p=shares)
         words = [*rng.choice(self.VALUES, rng.integers(4))]
         for option in rng.choice(self.OPTIONS, rng.integers(5)):
             words += [option, *rng.choice(self.VALUES, rng.integers(2))]
