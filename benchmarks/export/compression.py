@@ -279,8 +279,10 @@ def _draw_accuracies(done, axes):
         for name, x, y in zip(ROWS, sizes, accuracies, strict=True):
             # Points lie close in pairs; the label of the quantization-aware one is at the side.
             place, side = ((-7, -3), "right") if name.endswith("qat") else ((0, 7), "center")
-            if (stage, name) == (LABELS_ALONE, "pcqat"):
+            if (stage, name) in ((LABELS_ALONE, "pcqat"), (LABELS_ALONE, "clustered")):
                 place, side = (0, -14), "center"
+            if (stage, name) == (WITH_TEACHER, "pruned_90"):
+                place, side = (-7, -3), "right"
             text = short.get(name, name.upper())
             axes.annotate(text, (x, y), place, textcoords="offset points", ha=side, fontsize=7)
     axes.set_xlabel("int8 file after gzip, kB")
