@@ -48,6 +48,7 @@ def test_the_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypa
     for snippet in PAGES[page]:
         # Accuracies are measured by the benchmarks.
         code = re.sub(r"epochs=\d+", f"epochs={EPOCHS.get(page, 1)}", snippet)
+        code = re.sub(r"trials=\d+", "trials=1", code)
         exec(compile(code, page, "exec"), namespace)
 
 
