@@ -56,7 +56,7 @@ def describe_config(config: Any, values: Any) -> str:
 
 
 def remaining_seconds(finished: Sequence[Result], schedule: Schedule) -> float | None:
-    """Return the expected seconds of the trainings that are left, `None` if nothing tells."""
+    """Return the expected seconds of the trainings that are left, `None` if it is unknown."""
     full = seconds_per_part(finished)
     if full is None:
         return None
