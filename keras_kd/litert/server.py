@@ -7,6 +7,7 @@ file is started as a script and imports only NumPy and LiteRT, which keeps its s
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 import warnings
@@ -240,6 +241,8 @@ def _limit_memory() -> None:
 
 
 if __name__ == "__main__":
+    # Ctrl-C reaches the process too; its parent decides whether it runs another file.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
     # Output that LiteRT prints goes to standard error, not between the replies.
     replies = os.fdopen(os.dup(1), "wb")

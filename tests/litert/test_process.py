@@ -58,6 +58,15 @@ def test_at_most_one_process_is_idle(opened):
     assert other._process.poll() is not None
 
 
+def test_an_idle_process_survives_an_interruption_of_the_program(opened):
+    child = opened._process
+    opened.close()
+    child.send_signal(signal.SIGINT)
+    again = open_file()
+    assert again._process is child
+    assert "serving_default" in again.request("describe")
+
+
 @pytest.mark.parametrize("how", ["error", "end", "fork"])
 def test_a_process_that_may_be_damaged_runs_no_other_file(opened, how, monkeypatch):
     child = opened._process
