@@ -197,7 +197,8 @@ class OutputReader:
         self.task = task or task_from_loss(loss, self.shape[-1])
         kind = loss_name(loss)
         of_indices = kind in OF_INDICES
-        self._loss_name, self._channels_last = kind, channels_last
+        own = not of_indices and isinstance(loss, keras.losses.Loss) and not _is_of_keras(loss)
+        self._compares, self._channels_last = None if own else kind, channels_last
         #: Number of classes if the loss expects class indices and it is known, else `None`.
         self.classes = self.shape[-1] if of_indices else None
         #: The class that the loss ignores, or `None`.
@@ -243,7 +244,7 @@ class OutputReader:
 
     def require_shape(self, shape: Sequence[int | None]) -> None:
         """Reject a shape of labels that the loss cannot compare with the output."""
-        require_label_shape(self.name, self._loss_name, shape, self.shape, self._channels_last)
+        require_label_shape(self.name, self._compares, shape, self.shape, self._channels_last)
 
     def _form(self, labels: Any) -> tuple[bool, bool]:
         """Return whether labels have a row for each prediction, and whether of one number."""
@@ -266,6 +267,11 @@ class OutputReader:
         if "float" in dtype:
             known.append(ops.logical_not(ops.isnan(labels)))
         return functools.reduce(ops.logical_and, known) if known else None
+
+
+def _is_of_keras(loss: keras.losses.Loss) -> bool:
+    """Return whether a loss is a class of Keras itself; a subclass may compare other shapes."""
+    return type(loss).__module__.startswith("keras.")
 
 
 def is_per_element(loss: Any) -> bool:

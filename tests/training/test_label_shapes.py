@@ -93,6 +93,19 @@ def test_class_indices_are_not_numbers_to_regress(labels):
         distiller.fit(X, labels, verbose=0)
 
 
+def test_a_loss_that_derives_from_one_of_keras_may_compare_other_shapes():
+    class ToAll(keras.losses.MeanSquaredError):
+        def call(self, y_true, y_pred):
+            return keras.ops.mean((y_pred - keras.ops.cast(y_true, y_pred.dtype)) ** 2, axis=-1)
+
+    model, x = toy.mlp("student"), X
+    distiller = kd.Distiller(model, toy.mlp("teacher"), [])
+    distiller.compile(keras.optimizers.SGD(0.0), ToAll(), run_eagerly=True)
+    expected = ((model.predict(x, verbose=0) - 2.0) ** 2).mean()
+    loss = distiller.fit(x, np.full((8, 1), 2.0), verbose=0).history["student_loss"][0]
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
 def test_an_error_within_a_loss_names_the_loss_and_the_output():
     def broken(y, outputs):
         raise TypeError("no such thing.")
