@@ -167,7 +167,8 @@ def benchmark(
         for kernel, count in settings:
             runner = LiteRT(content, f"'{path}'", threads=count, xnnpack=kernel, new_process=True)
             runners.append(stack.enter_context(runner))
-        blocks = _time_blocks(runners, runs, warmup)
+            _warm_up(runner, warmup)
+        blocks = _time_blocks(runners, runs)
         memory = [runner.memory() for runner in runners]
     counted = cost(content)
     latencies = tuple(
@@ -195,10 +196,12 @@ def compare_latency(
         for name, file in files.items():
             try:
                 runner = LiteRT(read_tflite(file.path), f"'{file.path}'", new_process=True)
-                runners[name] = stack.enter_context(runner)
+                stack.enter_context(runner)
+                _warm_up(runner, _WARMUP)
+                runners[name] = runner
             except RuntimeError as error:
                 found[name] = error
-        blocks = _time_blocks(list(runners.values()), runs, _WARMUP)
+        blocks = _time_blocks(list(runners.values()), runs)
         for (name, runner), times in zip(runners.items(), blocks, strict=True):
             found[name] = _latency(times, runner.batch_size or 1, 1, True, runner.memory())
     return found
@@ -214,12 +217,15 @@ def _check(runs: int, warmup: int, threads: list[int], kernels: list[bool]) -> N
             raise ValueError(f"Expected at least one value of {name}. Received: none. Name one.")
 
 
-def _time_blocks(runners: list[LiteRT], runs: int, warmup: int) -> list[list[np.ndarray]]:
+def _warm_up(runner: LiteRT, warmup: int) -> None:
+    """Run once on made-up samples, and then for some runs."""
+    runner.run(random_arrays(runner.inputs, runner.batch_size or 1))
+    if warmup:
+        runner.time(warmup, _MAX_SECONDS / _BLOCKS)
+
+
+def _time_blocks(runners: list[LiteRT], runs: int) -> list[list[np.ndarray]]:
     """Return the microseconds of the runs of each runner, per block."""
-    for runner in runners:
-        runner.run(random_arrays(runner.inputs, runner.batch_size or 1))
-        if warmup:
-            runner.time(warmup, _MAX_SECONDS / _BLOCKS)
     sizes = [len(part) for part in np.array_split(np.arange(runs), min(_BLOCKS, runs))]
     blocks: list[list[np.ndarray]] = [[] for _ in runners]
     for size in sizes:

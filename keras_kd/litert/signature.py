@@ -102,13 +102,16 @@ def output_names(model: keras.Model, outputs: Any) -> tuple[str, ...]:
 def random_arrays(
     specs: Mapping[str, tuple[Sequence[int | None], Any]], size: int
 ) -> dict[str, np.ndarray]:
-    """Return a batch of made-up samples: floats in [0, 1), and zeros for integer inputs."""
+    """Return a batch of made-up samples: floats in [0, 1), and ones for integers.
+
+    Zeros would be padding for many models of tokens, and a mean over no step fails in int8.
+    """
     rng = np.random.default_rng(0)
     arrays = {}
     for name, (shape, dtype) in specs.items():
         sizes = (size, *(length or 1 for length in shape[1:]))
         real = np.issubdtype(dtype, np.floating)
-        arrays[name] = rng.random(sizes).astype(dtype) if real else np.zeros(sizes, dtype)
+        arrays[name] = rng.random(sizes).astype(dtype) if real else np.ones(sizes, dtype)
     return arrays
 
 

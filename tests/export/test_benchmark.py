@@ -82,3 +82,20 @@ def test_numbers_out_of_range_are_rejected(tmp_path, options):
 def test_at_least_one_setting_is_required(tmp_path):
     with pytest.raises(ValueError, match="Expected at least one value of xnnpack"):
         benchmark(tmp_path / "m.tflite", xnnpack=())
+
+
+def test_a_file_that_fails_when_it_runs_has_an_error_and_masked_tokens_do_not(
+    monkeypatch, tmp_path
+):
+    inputs = keras.Input((6,), dtype="int32")
+    x = keras.layers.Embedding(20, 4, mask_zero=True)(inputs)
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    tokens = models.TOKENS[:, :6]
+    file = to_tflite(model, tmp_path / "m.tflite", "int8", np.maximum(tokens, 1))
+    assert np.isfinite(compare_latency({"tokens": file}, runs=2)["tokens"].median_us)
+    padding = np.zeros((1, 6), "int32")
+    names = compare_latency.__globals__
+    monkeypatch.setitem(names, "random_arrays", lambda specs, size: dict.fromkeys(specs, padding))
+    found = compare_latency({"tokens": file}, runs=2)
+    assert "DIV" in str(found["tokens"])
