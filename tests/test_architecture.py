@@ -157,6 +157,7 @@ def test_three_files_at_the_root():
         ("tf_keras", "compression.tfmot"),
         ("tensorflow_datasets", "datasets"),
         ("optuna", "budget"),
+        ("jinja2", "display.templates"),
     ],
 )
 def test_a_package_is_imported_in_one_folder_only(package, folder):

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from importlib import resources
 
-import jinja2
-
 from keras_kd.budget.compression import Compression
 from keras_kd.budget.files import CompressedFile
 from keras_kd.budget.progress import describe_config, format_seconds
+from keras_kd.display.templates import make_environment
 from keras_kd.files import atomic_write
 from keras_kd.report import charts, formatting
 from keras_kd.report.charts import Point
@@ -29,13 +28,7 @@ def write_page(compression: Compression, class_names: Sequence[str] | None) -> N
 
 def render_page(compression: Compression, class_names: Sequence[str] | None = None) -> str:
     """Return the page of a search as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("keras_kd", "budget"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = make_environment("budget")
     chosen = compression.chosen
     verb = "is within" if compression.met else "is nearest to, and not within,"
     about = describe_environment()

@@ -1,8 +1,9 @@
 """Tables of results for notebooks."""
 
-import functools
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from keras_kd.display.templates import make_environment
 
 
 class Table(NamedTuple):
@@ -30,19 +31,5 @@ class HtmlTables:
         raise NotImplementedError
 
     def _repr_html_(self) -> str:
-        return _template().render(tables=self.html_tables())
-
-
-@functools.cache
-def _template() -> Any:
-    """Return the template. Training needs no Jinja2, so it is imported when a table is shown."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("keras_kd", "display"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("tables.html.jinja")
+        template = make_environment("display").get_template("tables.html.jinja")
+        return template.render(tables=self.html_tables())

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 import tensorflow as tf
 
+from keras_kd.display.templates import make_environment
 from keras_kd.report import charts, formatting
 from keras_kd.report.charts import Bar, Curve, Point
 from keras_kd.report.class_tables import (
@@ -26,13 +26,7 @@ _MAX_PIXELS = 256  # Of the sides of an image.
 
 def render_page(comparison: Comparison) -> str:
     """Return a comparison as an HTML page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("keras_kd", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = make_environment("report")
     environment.policies["json.dumps_kwargs"] = {}  # Keys in their own order.
     environment.filters["percent"] = formatting.percent
     environment.filters["png"] = _png_url
