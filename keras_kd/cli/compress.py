@@ -6,6 +6,7 @@ from keras_kd.budget.compress import compress
 from keras_kd.budget.compression import BudgetError, Compression
 from keras_kd.budget.progress import format_seconds
 from keras_kd.cli import data
+from keras_kd.cli.messages import name_options
 from keras_kd.cli.models import load_model
 from keras_kd.cli.output import Outcome, UsageError
 
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> Outcome:
             seed=options.seed,
         )
     except BudgetError as error:
-        return _outcome(error.compression, str(error), NOT_MET)
+        return _outcome(error.compression, name_options(str(error), options), NOT_MET)
     return _outcome(result, "", 0)
 
 

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from keras_kd.cli.commands import COMMANDS, add_command
 from keras_kd.cli.config import expand_config
+from keras_kd.cli.messages import name_options, print_warnings
 from keras_kd.cli.output import UsageError, replace_non_finite
 from keras_kd.models.native_output import hold_native_output
 from keras_kd.version import __version__
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.parser.prog}: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:
-        print(f"{options.parser.prog}: error: {_summarize(error)}", file=sys.stderr)
+        print(f"{options.parser.prog}: error: {_summarize(error, options)}", file=sys.stderr)
         return 1
     numbers = json.dumps(replace_non_finite(outcome.numbers), indent=1, allow_nan=False)
     print(numbers if options.json else outcome.text)
@@ -64,6 +65,7 @@ def _output_of_libraries(options: argparse.Namespace) -> Iterator[None]:
             stack.enter_context(hold_native_output(show_on=(_UnexpectedError,)))
         progress = stack.enter_context(open(os.devnull, "w")) if options.quiet else sys.stderr
         stack.enter_context(contextlib.redirect_stdout(progress))
+        stack.enter_context(print_warnings(options))
         try:
             yield
         except (UsageError, *_READABLE_ERRORS):
@@ -111,9 +113,9 @@ def make_parser() -> _Parser:
     return top
 
 
-def _summarize(error: Exception) -> str:
+def _summarize(error: Exception, options: argparse.Namespace) -> str:
     """Return the first paragraph of an error on one line, with its type if it is unexpected."""
-    text = str(error).strip()
+    text = name_options(str(error).strip(), options)
     line = " ".join(text.split("\n\n")[0].split())[:1500]
     readable = (*_READABLE_ERRORS, _UnexpectedError)
     return line if line and isinstance(error, readable) else f"{type(error).__name__}: {line}"

@@ -149,6 +149,5 @@ def _describe(path: Path, errors: dict[str, str]) -> str:
     more = f" and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
     return (
         f"Expected files of one kind in '{path}' that can be read. Received: {', '.join(listed)}"
-        f"{more}. Repair or remove them, or omit them: skip_unreadable=True, "
-        "--skip-unreadable."
+        f"{more}. Repair or remove them, or omit them with skip_unreadable=True."
     )

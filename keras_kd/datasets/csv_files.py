@@ -87,7 +87,7 @@ class CsvFile:
         return (
             f"Expected numbers, or one column of texts, beside the column '{LABEL}' in "
             f"'{self.path}'. Received: {', '.join(listed)}{more}, without a number. Repair these "
-            "lines, or omit them: skip_unreadable=True, --skip-unreadable."
+            "lines, or omit them with skip_unreadable=True."
         )
 
 

@@ -192,7 +192,7 @@ def _check_class_names(names: Sequence[str] | None, metrics: Metrics) -> tuple[s
         return tuple(map(str, range(count)))
     if len(names) != count:
         raise ValueError(
-            f"Expected {count} class_names for outputs that are {MEANINGS[metrics.task]}. "
+            f"Expected {count} `class_names` for outputs that are {MEANINGS[metrics.task]}. "
             f"Received: {len(names)}. Name each class or label, in order."
         )
     return tuple(map(str, names))

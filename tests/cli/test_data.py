@@ -95,7 +95,7 @@ def test_unreadable_files_are_skipped_if_the_option_says_so(tmp_path, options):
     write_images(tmp_path / "mine" / "train", ["cat", "dog"])
     write_images(tmp_path / "mine" / "validation", ["cat"])
     (tmp_path / "mine" / "train" / "cat" / "1.png").write_bytes(b"damaged")
-    with pytest.raises(ValueError, match=r"cat/1.png.*--skip-unreadable"):
+    with pytest.raises(ValueError, match=r"cat/1.png.*skip_unreadable=True"):
         data.load_training_data(options, network((8, 8, 1)))
     options.skip_unreadable = True
     (batch,) = data.load_training_data(options, network((8, 8, 1)))

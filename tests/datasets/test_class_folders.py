@@ -114,7 +114,7 @@ def test_unreadable_files_are_named_and_left_out_on_request(tmp_path):
         datasets.load(tmp_path)
     assert "picture.webp' (another kind of file)" in str(error.value)
     assert "a/000.png' (" in str(error.value)
-    assert "--skip-unreadable" in str(error.value)
+    assert "skip_unreadable=True" in str(error.value)
     x, _ = arrays(datasets.load(tmp_path, skip_unreadable=True))
     assert len(x) == 7  # A fifth of each class is for validation.
 

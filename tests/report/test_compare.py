@@ -97,7 +97,7 @@ def test_disagreements_are_shown_largest_differences_first(compared, report):
         ({"teacher": ""}, ValueError, "Expected teacher=... to be one of"),
         ({"history": {"x": HISTORY["teacher"]}}, ValueError, "Expected `history` by the names"),
         ({"student": "x"}, ValueError, "Expected student=... to be one of"),
-        ({"class_names": ["a"]}, ValueError, "Expected 10 class_names"),
+        ({"class_names": ["a"]}, ValueError, "Expected 10 `class_names`"),
         # Before any data is read.
         ({"path": "report.pdf", "dataset": None}, ValueError, "ends in one of"),
         ({"history": {"teacher": [0.5]}, "dataset": None}, TypeError, "Expected the history of"),
