@@ -1,6 +1,5 @@
 """The documentation site builds without a warning, has no broken link, and works in a browser."""
 
-import inspect
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-import keras_kd as kd
+from tests.docs.public_names import public_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,26 +128,7 @@ def test_the_search_finds_a_page(address, browser):
     assert "losses.html" in found or "choosing-a-loss.html" in found
 
 
-#: What `kd.compress` returns; nobody creates one.
-RESULTS = ("budget.compression.Compression", "budget.files.CompressedFile")
-
-
 def test_every_public_name_is_in_the_reference():
     pages = "\n".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
     documented = re.findall(r"^(?:::: |## )keras_kd\.([\w.]+)", pages, re.MULTILINE)
-    public = [name for own in kd.__all__ for name in public_names(own)]
-    assert sorted(documented) == sorted([*public, *RESULTS])
-
-
-def public_names(name):
-    """Return a name of `kd`, or the classes and functions of a public module."""
-    value = getattr(kd, name)
-    if not inspect.ismodule(value):
-        return [name]
-    return [
-        f"{name}.{own}"
-        for own, member in vars(value).items()
-        if not own.startswith("_")
-        and (inspect.isclass(member) or inspect.isfunction(member))
-        and member.__module__.startswith(value.__name__)
-    ]
+    assert sorted(documented) == public_names()
