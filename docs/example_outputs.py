@@ -1,7 +1,7 @@
-"""Write what the examples print, for docs/examples.md: `python docs/example_outputs.py [NAME ...]`.
+"""Store the output of the examples for docs/examples.md: `python docs/example_outputs.py [NAME ...]`.
 
-Without names, those that need no data set, and the example of the README. Each one runs completely,
-which takes minutes.
+By default, run the example of the README and all examples that need no download. Each example runs
+completely, which takes minutes.
 """
 
 import re
@@ -16,7 +16,7 @@ NAMES = (
     *("readme", "quickstart", "few_labels", "self_distillation"),
     *("compress", "shrink", "compress_student"),
 )
-#: The folders of examples that write files.
+#: Output folders of the examples that write files, as shown in the documentation.
 OUT = {
     "quickstart": "build/demo",
     "compress": "build/compress",
@@ -24,7 +24,7 @@ OUT = {
     "compress_student": "build/compress_student",
     "pretrained_teacher": "build/pretrained_teacher",
 }
-#: Progress of Keras's training, and of a cache.
+#: Progress lines of Keras and of cache builds.
 PROGRESS = re.compile(r"^Epoch \d+/\d+$|^\d+/\d+ - .*$|.*━")
 STYLE = re.compile(r"\x1b\[[\d;]*m|\x08")
 
@@ -46,7 +46,7 @@ def main(names: list[str]) -> None:
 
 
 def clean(output: str) -> str:
-    """Return what an example prints, without progress."""
+    """Return the output of an example without progress lines."""
     lines = STYLE.sub("", output).splitlines()
     return "\n".join(line for line in lines if not PROGRESS.match(line)).strip() + "\n"
 
