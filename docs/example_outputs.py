@@ -1,4 +1,6 @@
-"""Store the output of the examples for docs/examples.md: `python docs/example_outputs.py [NAME ...]`.
+"""Store the output of the examples for docs/examples.md.
+
+    python docs/example_outputs.py [NAME ...]
 
 By default, run the example of the README and all examples that need no download. Each example runs
 completely, which takes minutes.
