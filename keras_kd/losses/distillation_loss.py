@@ -211,8 +211,8 @@ class DistillationLoss(keras.layers.Layer):
             raise ValueError(
                 f"{type(self).__name__}: teacher {_describe_tap(self.teacher_tap)} has shape "
                 f"{teacher_shape} and student {_describe_tap(self.student_tap)} {student_shape}; "
-                "they must be equal. Give the student as many outputs as the teacher has, or "
-                "choose other taps."
+                "they must be equal. Give the student as many outputs as the teacher has, map the "
+                "teacher's classes with kd.Teacher(model, classes=[...]), or choose other taps."
             )
 
     def resolve_taps(
