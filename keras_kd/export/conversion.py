@@ -5,13 +5,14 @@ converted in this process; others in a child, `python -m keras_kd.export.convers
 takes some seconds to start TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,18 @@ def convert(
     return (folder / _RESULT).read_bytes()
 
 
+@contextlib.contextmanager
+def hold_information() -> Iterator[None]:
+    """Drop what TensorFlow logs in Python below a warning; in a notebook it prints that."""
+    logger = tf.get_logger()
+    before = logger.level
+    logger.setLevel("WARNING")
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def saved_names(signatures: Sequence[str]) -> list[str]:
     """Return the names of signatures in a SavedModel: in their order, by which they are sorted.
 
@@ -138,7 +151,8 @@ def _convert(model: Path, request: Request, samples: dict[str, np.ndarray] | Non
         warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         try:
-            with hold_native_output(show_on=()):  # The error has the converter's message.
+            # The error has the converter's message.
+            with hold_native_output(show_on=()), hold_information():
                 content = converter.convert()
         except Exception as error:  # The converter raises many types.
             raise ConversionError(str(error)) from error

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from keras_kd.export.conversion import saved_names
+from keras_kd.export.conversion import hold_information, saved_names
 from keras_kd.export.pre_post_processing import Processing
 from keras_kd.litert import signature
 from keras_kd.litert.signature import free_sizes_remedy
@@ -77,7 +77,8 @@ class TracedModel:
         functions = dict(
             zip(saved_names(tuple(self.functions)), self.functions.values(), strict=True)
         )
-        tf.saved_model.save(module, str(folder), signatures=functions)
+        with hold_information():
+            tf.saved_model.save(module, str(folder), signatures=functions)
 
     def _nodes(self) -> Iterator[Any]:
         for function in self.functions.values():

@@ -1,5 +1,7 @@
 """TensorFlow's converter: the properties of its files, in this process and in a child."""
 
+import logging
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -75,3 +77,13 @@ def test_missing_ops_are_read_from_the_message():
     message = "'tf.Tan' op is neither a custom op nor a flex op\n" * 2
     assert missing_ops(ConversionError(message)) == ["Tan"]
     assert missing_ops(ConversionError("another error")) == []
+
+
+def test_a_conversion_prints_nothing_in_a_notebook_where_tensorflow_logs_information(
+    tmp_path, caplog
+):
+    logger = tf.get_logger()
+    caplog.set_level("INFO", "tensorflow")
+    to_tflite(models.cnn(), tmp_path / "model.tflite")
+    assert caplog.records == []
+    assert logger.level == logging.INFO
