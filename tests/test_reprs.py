@@ -25,7 +25,7 @@ LATENCY = Latency(41.234567, 44.4, 42.2, 40.1, 0.031234, 24250.8, 200, 1, True, 
 FILE = TFLiteModel("folder/model.tflite", "int8", ("image",), ("logits",), EVALUATION)
 ENTRY = Entry("teacher", "Keras", THIRD, (0.3, 0.4), (0.5, None) * 50, 0.1, 1.0, 0.0, size=27_000)
 PLANS = LayerPlans(
-    [LayerPlan("conv", "Conv2D", "pruned"), LayerPlan("act", "ReLU", "left", "x" * 99)]
+    [LayerPlan("conv", "Conv2D", "pruned"), LayerPlan("act", "ReLU", "kept", "x" * 99)]
 )
 HISTORY = {"loss": [0.5, THIRD], "val_loss": [0.25] * 200}
 X, Y = toy.vectors(48)
@@ -130,7 +130,7 @@ def test_a_cache_is_shown_with_its_teachers(tmp_path):
 def test_the_values_that_matter_are_shown():
     assert "accuracy=0.3333" in repr(EVALUATION)
     assert repr(kd.weighting.Fixed([0.25, 0.75])) == "Fixed(weights=[0.25, 0.75])"
-    assert repr(PLANS) == "LayerPlans(1 pruned, 1 left)"
+    assert repr(PLANS) == "LayerPlans(1 pruned, 1 kept)"
     assert repr(Stage("prune", sparsity=0.8)) == "Stage(technique='prune', sparsity=0.8)"
     assert "last epoch={loss: 0.3333, val_loss: 0.25}" in " ".join(repr(result()).split())
     assert [line.split()[0] for line in repr(report()).splitlines()[3:]] == ["teacher", "student"]

@@ -1,4 +1,4 @@
-"""Groups of channels of a model that can be removed, and what must be left whole."""
+"""Groups of channels of a model that can be removed, and what must be kept whole."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ class ChannelGroups(HtmlTables):
     tracer: ChannelTracer
 
     def __repr__(self) -> str:
-        return f"ChannelGroups({len(self.groups)} groups, {len(self.whole)} layers left whole)"
+        return f"ChannelGroups({len(self.groups)} groups, {len(self.whole)} layers kept whole)"
 
     def __str__(self) -> str:
         return text_table(*self._table())
@@ -68,7 +68,7 @@ class ChannelGroups(HtmlTables):
             for group in self.groups
         ]
         rows += [(name, "whole", "", reason) for name, reason in self.whole.items()]
-        return Table(("group", "channels", "made by", "read by, or why left whole"), rows)
+        return Table(("group", "channels", "made by", "read by, or why kept whole"), rows)
 
 
 def channel_groups(model: keras.Model) -> ChannelGroups:
@@ -76,7 +76,7 @@ def channel_groups(model: keras.Model) -> ChannelGroups:
 
     Channels that an addition or another operation combines are coupled: they are removed together
     from all layers that make or read them. Layers of an unknown kind, and channels that a layer
-    normalization, an output or the input of the model needs, are left whole.
+    normalization, an output or the input of the model needs, are kept whole.
 
     Args:
         model: A built Functional or Sequential `keras.Model`.
@@ -139,7 +139,7 @@ def _in_order(graph: Graph) -> list[Call]:
 
 
 def _pin_weights(tracer: ChannelTracer, call: Call) -> None:
-    """List a layer of an unknown kind with weights among those left whole."""
+    """List a layer of an unknown kind with weights among those kept whole."""
     if isinstance(call.layer, keras.layers.Layer) and call.layer.weights:
         channels = [tracer.layout(x)[0] for x in call.outputs]
         tracer.makers[call.path] = (np.concatenate([*channels, tracer.make(0)]), "channels")

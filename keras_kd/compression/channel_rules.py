@@ -1,7 +1,7 @@
 """What each kind of layer does with channels: one small function, one line in a table.
 
 A rule gets the tracer and a call, and sets the channels of the call's outputs. It returns `False`
-if it does not know the form of the call; then the layer is left whole, like a layer without a rule.
+if it does not know the form of the call; then the layer is kept whole, like a layer without a rule.
 Rules are for the exact classes: a subclass may compute something else.
 """
 

@@ -161,7 +161,7 @@ def _plan(
 ) -> tuple[LayerPlan, list[Clustering]]:
     """Return what clustering does to a layer, and how its kernels are clustered."""
     if one.reason or skipped:
-        return one.plan("left", one.reason or "skipped"), []
+        return one.plan("kept", one.reason or "skipped"), []
     adapted = [requested.adapt(kernel) for kernel in one.kernels]
     if requested.clusters < 3 and any(clustering.preserve_zeros for clustering, _ in adapted):
         raise ValueError(
@@ -177,7 +177,7 @@ def _plan(
     if not clusterings:
         most = max(weights for _, weights in adapted)
         reason = f"{most} weights are not more than {requested.clusters} values"
-        return one.plan("left", reason), []
+        return one.plan("kept", reason), []
     reason = " and ".join(clustering.kernel.name for clustering in clusterings)
     if zeros := [c.kernel.value for c in clusterings if c.preserve_zeros]:
         reason += f", {zero_fraction(zeros):.0%} zeros preserved"

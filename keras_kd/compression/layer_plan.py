@@ -12,7 +12,7 @@ from keras_kd.files import ShortRepr, fields_table, text_fields, text_table
 from keras_kd.models.tap_names import resolve_tap, tap_names
 
 #: Values of `LayerPlan.action`.
-ACTIONS = ("pruned", "clustered", "quantized", "rewritten", "shrunk", "left", "refused")
+ACTIONS = ("pruned", "clustered", "quantized", "rewritten", "shrunk", "kept", "refused")
 
 
 @dataclass(frozen=True, repr=False)

@@ -132,11 +132,11 @@ def _plan(one: LayerKernels, pattern: SparsityPattern, skipped: bool) -> LayerPl
     """Return what pruning does to a layer."""
     obstacles = [pattern.obstacle(kernel) for kernel in one.kernels]
     if one.reason:
-        return one.plan("left", one.reason)
+        return one.plan("kept", one.reason)
     if skipped:
-        return one.plan("left", "skipped")
+        return one.plan("kept", "skipped")
     if all(obstacles):
-        return one.plan("left", obstacles[0])
+        return one.plan("kept", obstacles[0])
     pairs = zip(one.kernels, obstacles, strict=True)
     return one.plan("pruned", " and ".join(k.name for k, obstacle in pairs if not obstacle))
 

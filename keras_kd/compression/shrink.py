@@ -34,7 +34,7 @@ class ShrinkResult(HtmlTables):
 
     Attributes:
         model: The smaller model.
-        found: The channels of the original, and what was left whole.
+        found: The channels of the original, and what was kept whole.
         kept: By group, how many of its channels remain.
         before: The size of the original.
         after: The size of the smaller model.
@@ -50,13 +50,13 @@ class ShrinkResult(HtmlTables):
 
     @property
     def layers(self) -> LayerPlans:
-        """What happened to each group of channels and to the layers left whole, as a table."""
+        """What happened to each group of channels and to the layers kept whole, as a table."""
         groups = {group.name: group for group in self.found.groups}
         shrunk = [
             LayerPlan(name, "channels", "shrunk", f"{count} of {len(groups[name])} remain")
             for name, count in self.kept.items()
         ]
-        whole = [LayerPlan(name, "", "left", why) for name, why in self.found.whole.items()]
+        whole = [LayerPlan(name, "", "kept", why) for name, why in self.found.whole.items()]
         return LayerPlans([*shrunk, *whole])
 
     def __repr__(self) -> str:

@@ -12,5 +12,5 @@ def test_the_written_student_is_sparse_and_its_scores_are_printed(run, tmp_path)
     student = keras.models.load_model("pruned.keras")
     for layer in student.layers[1:]:
         assert np.mean(layer.kernel.numpy() == 0) == 0.5
-    assert {plan["action"] for plan in numbers["layers"]} == {"left", "pruned"}
+    assert {plan["action"] for plan in numbers["layers"]} == {"kept", "pruned"}
     assert numbers["after_accuracy"] > numbers["before_accuracy"]

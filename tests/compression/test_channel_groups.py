@@ -1,4 +1,4 @@
-"""Groups of channels of whole models, and what is left whole."""
+"""Groups of channels of whole models, and what is kept whole."""
 
 import keras
 import pytest
@@ -32,7 +32,7 @@ def test_the_groups_are_printed_as_a_table():
     lines = str(channel_groups(block())).splitlines()
     assert lines[2].split() == ["stem", "8", "stem,", "project", "expand,", "head"]
     assert lines[-1].split(maxsplit=2) == ["head", "whole", "an output of the model"]
-    assert repr(channel_groups(block())) == "ChannelGroups(2 groups, 1 layers left whole)"
+    assert repr(channel_groups(block())) == "ChannelGroups(2 groups, 1 layers kept whole)"
 
 
 def test_parts_of_a_concatenation_are_groups_of_their_own():
@@ -46,7 +46,7 @@ def test_parts_of_a_concatenation_are_groups_of_their_own():
     }
 
 
-def test_channels_under_a_layer_of_an_unknown_kind_are_left_whole():
+def test_channels_under_a_layer_of_an_unknown_kind_are_kept_whole():
     class Own(layers.Layer):
         def build(self, shape):
             self.scale = self.add_weight((shape[-1],), "ones")

@@ -8,7 +8,7 @@ from tests import toy
 PLANS = LayerPlans(
     [
         LayerPlan("conv", "Conv2D", "pruned", "kernel"),
-        LayerPlan("act", "ReLU", "left", "no weights"),
+        LayerPlan("act", "ReLU", "kept", "no weights"),
     ]
 )
 
@@ -18,7 +18,7 @@ def test_plans_print_as_a_table():
         "layer  class   action  details",
         "---------------------------------",
         "conv   Conv2D  pruned  kernel",
-        "act    ReLU    left    no weights",
+        "act    ReLU    kept    no weights",
     ]
 
 

@@ -42,8 +42,8 @@ def test_the_action_of_each_layer_is_listed(pruned):
     actions = runs.actions(pruned)
     assert actions["second"] == ("pruned", "kernel")
     reason = "DepthwiseConv2D has no kernel of this kind"
-    assert actions["depthwise"] == ("left", reason)
-    assert actions["act"] == ("left", "no weights")
+    assert actions["depthwise"] == ("kept", reason)
+    assert actions["act"] == ("kept", "no weights")
 
 
 def prune_mlp(sparsity, **kwargs):
@@ -102,8 +102,8 @@ def test_skipped_and_frozen_layers_are_not_pruned():
     student.get_layer("dense").trainable = False
     result = runs.prune(student, skip=["first"], epochs=1)
     actions = runs.actions(result)
-    assert actions["first"] == ("left", "skipped")
-    assert actions["dense"] == ("left", "frozen")
+    assert actions["first"] == ("kept", "skipped")
+    assert actions["dense"] == ("kept", "frozen")
     assert count_zeros(result.model.get_layer("first").kernel) == 0
     frozen = (student.get_layer("dense").kernel, result.model.get_layer("dense").kernel)
     np.testing.assert_array_equal(*frozen)
@@ -195,7 +195,7 @@ def test_a_subclassed_transformer_is_pruned():
     student(x)
     result = runs.prune(student, 0.75, data=(x, y))
     assert result.history["sparsity"][-1] == 0.75
-    assert runs.actions(result)["norm"][0] == "left"
+    assert runs.actions(result)["norm"][0] == "kept"
     kernels = [kernel for one in list_kernels(result.model) for kernel in one.kernels]
     assert [count_zeros(kernel.value) for kernel in kernels] == [54, 48, 48, 48, 48, 24]
 

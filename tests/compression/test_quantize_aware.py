@@ -102,7 +102,7 @@ def test_frozen_and_skipped_layers():
     expected = np.asarray(student.get_layer("second").kernel)
     np.testing.assert_allclose(kernel(result, "second"), expected, rtol=3e-5)
     assert not isinstance(result.model.get_layer("dense"), RoundedKernel)
-    assert runs.actions(result)["dense"] == ("left", "skipped")
+    assert runs.actions(result)["dense"] == ("kept", "skipped")
 
 
 def test_invalid_arguments_are_rejected():

@@ -140,13 +140,13 @@ def test_a_shared_layer_stays_shared():
     assert len(result.model.layers) == 4
 
 
-def test_a_layer_of_an_unknown_kind_is_left_whole_and_listed():
+def test_a_layer_of_an_unknown_kind_is_kept_whole_and_listed():
     inputs = keras.Input((3,))
     x = models.Scale(name="own")(layers.Dense(4, name="before")(inputs))
     x = layers.Dense(2)(layers.Dense(6, name="free")(x))
     result = kd.compression.shrink(keras.Model(inputs, x), 0.5)
     assert result.kept == {"free": 3}
-    whole = {plan.name: plan.reason for plan in result.layers if plan.action == "left"}
+    whole = {plan.name: plan.reason for plan in result.layers if plan.action == "kept"}
     assert whole["own"] == whole["before"] == "'own' (Scale) has no rule for it"
 
 

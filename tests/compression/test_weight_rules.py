@@ -1,4 +1,4 @@
-"""Layers with weights make channels, read them, or are left whole."""
+"""Layers with weights make channels, read them, or are kept whole."""
 
 import keras
 import numpy as np
@@ -84,7 +84,7 @@ def test_the_states_of_a_recurrent_layer_are_those_of_its_encoder():
     assert small(np.ones((2, 4, 3))).shape == (2, 2)
 
 
-def test_a_recurrent_layer_that_keeps_its_state_is_left_whole():
+def test_a_recurrent_layer_that_keeps_its_state_is_kept_whole():
     inputs = keras.Input(batch_shape=(2, 4, 3))
     x = layers.GRU(5, stateful=True, name="r")(layers.Dense(6)(inputs))
     found = channel_groups(keras.Model(inputs, layers.Dense(2)(x)))

@@ -283,11 +283,11 @@ def _list_layers(
         if path in folded:
             action, reasons = "rewritten", [f"folded into '{folded[path]}'"]
         elif path in skip:
-            action, reasons = "left", ["skipped"]
+            action, reasons = "kept", ["skipped"]
         elif "float" in kind and "kernel" not in kind:
-            action, reasons = "left", ["no 8-bit form, in float"]
+            action, reasons = "kept", ["no 8-bit form, in float"]
         elif "front" in kind:
-            action, reasons = "left", ["before the quantized part, in float"]
+            action, reasons = "kept", ["before the quantized part, in float"]
         else:
             action = "quantized"
             reasons.insert(0, "weights and output" if "kernel" in kind else "output")

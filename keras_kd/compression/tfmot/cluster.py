@@ -74,7 +74,7 @@ def _plan(
             reason = " and ".join(kernels) + (zeros if options.preserve_zeros else "")
             return LayerPlan(layer.name, kind, "clustered", reason), options
         reason = f"{weights} weights are not more than {requested.clusters} values"
-    return LayerPlan(layer.name, kind, "left", reason), None
+    return LayerPlan(layer.name, kind, "kept", reason), None
 
 
 def _adapt_options(

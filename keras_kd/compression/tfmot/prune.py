@@ -91,7 +91,7 @@ def _plan(layer: Any, options: dict[str, Any], skipped: bool) -> LayerPlan:
         reason = "m of n requires a dense layer or a two-dimensional convolution"
     else:
         return LayerPlan(layer.name, kind, "pruned", " and ".join(kernels))
-    return LayerPlan(layer.name, kind, "left", reason)
+    return LayerPlan(layer.name, kind, "kept", reason)
 
 
 def _has_one_row_of_blocks(kernels: Mapping[str, Any], block_size: tuple[int, int]) -> bool:

@@ -36,7 +36,7 @@ class QuantizationPlan:
     """What quantization-aware training does to a layer.
 
     Attributes:
-        action: `"quantized"`, `"left"`, or `"refused"`.
+        action: `"quantized"`, `"kept"`, or `"refused"`.
         reason: What is quantized, or why nothing is.
         target: `"weights"` and their results, `"default"` for the default of
             tensorflow-model-optimization, `"output"` alone, `"nothing"`, or `None` for a layer that
@@ -67,17 +67,17 @@ def plan_layer(layer: Any) -> QuantizationPlan:
     elif kind == "BatchNormalization" and _follows_convolution(layer):
         plan = QuantizationPlan("quantized", "with the convolution before it", target)
     elif kind in _COPYING.split() and not layer.name.endswith(ROUNDING_SUFFIX):
-        plan = QuantizationPlan("left", "does not compute", "nothing")
+        plan = QuantizationPlan("kept", "does not compute", "nothing")
     elif kind in _SUPPORTED.split() or _is_supported_activation(layer):
         plan = QuantizationPlan("quantized", "output", "default")
     elif kind in _ATTENTION:
-        plan = QuantizationPlan("left", _OUTPUT_ONLY, None)
+        plan = QuantizationPlan("kept", _OUTPUT_ONLY, None)
     elif layer.weights:
-        plan = QuantizationPlan("left", _OUTPUT_ONLY, target)
+        plan = QuantizationPlan("kept", _OUTPUT_ONLY, target)
     elif target is not None:
         plan = QuantizationPlan("quantized", "output", target)
     else:
-        plan = QuantizationPlan("left", "does not return a single float tensor", target)
+        plan = QuantizationPlan("kept", "does not return a single float tensor", target)
     return plan
 
 

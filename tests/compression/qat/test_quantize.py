@@ -107,11 +107,11 @@ def test_the_table_says_what_happens_to_each_layer():
     _, plans = quantized(cnn(), skip=["branch"])
     assert plans["conv"] == ("quantized", "weights and output, 'norm' folded into it")
     assert plans["norm"] == ("rewritten", "folded into 'conv'")
-    assert plans["scale"] == ("left", "before the quantized part, in float")
-    assert plans["branch"] == ("left", "skipped")
+    assert plans["scale"] == ("kept", "before the quantized part, in float")
+    assert plans["branch"] == ("kept", "skipped")
     assert plans["silu"] == ("quantized", "output")
     plans = quantized(transformer())[1]
-    assert plans["norm"] == ("left", "no 8-bit form, in float")
+    assert plans["norm"] == ("kept", "no 8-bit form, in float")
     expected = "weights and output, products of activations in float"
     assert plans["attention"] == ("quantized", expected)
 
@@ -131,7 +131,7 @@ def test_layers_with_a_mask_stay_in_float_and_keep_it():
     x[:, 4:] = 0
     model, plans = quantized(student, x)
     for name in ("batch_norm", "norm", "attention", "mean"):
-        assert plans[name] == ("left", "no 8-bit form, in float")
+        assert plans[name] == ("kept", "no 8-bit form, in float")
     difference = np.asarray(model(x, training=False)) - np.asarray(student(x))
     assert np.abs(difference).max() < 4 * activation_ranges(model)[-1].step
 

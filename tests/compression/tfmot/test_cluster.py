@@ -67,7 +67,7 @@ def test_a_kernel_with_fewer_weights_than_values_is_left_unless_it_was_pruned():
     student = keep_largest(wide(), {"second": 40, "dense": 30, "logits": 12})
     result = cluster(student, 40)
     actions = runs.actions(result)
-    assert actions["first"] == ("left", "36 weights are not more than 40 values")
+    assert actions["first"] == ("kept", "36 weights are not more than 40 values")
     assert actions["dense"] == ("clustered", "kernel, 92% zeros preserved")
     for name, most in (("second", 40), ("dense", 31), ("logits", 13)):
         before, after = (m.get_layer(name).kernel.numpy() for m in (student, result.model))

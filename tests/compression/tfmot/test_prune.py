@@ -45,7 +45,7 @@ def test_blocks_become_zero_together_in_matrices_only():
     assert set(blocks.ravel()) == {0, 8}
     assert (blocks == 8).sum() == 24
     assert count_zeros(result.model.get_layer("second").kernel) == 0
-    assert runs.actions(result)["second"] == ("left", "blocks require a matrix")
+    assert runs.actions(result)["second"] == ("kept", "blocks require a matrix")
 
 
 @pytest.mark.parametrize("block_size", [(1, 4), (4, 4)])
@@ -53,7 +53,7 @@ def test_a_matrix_with_one_row_of_blocks_is_left(block_size):
     actions = runs.actions(prune_mlp(0.5, block_size=block_size, epochs=1))
     assert actions["hidden"][0] == "pruned"
     assert actions["head"] == (
-        "left",
+        "kept",
         "tensorflow-model-optimization requires two rows and two columns of blocks",
     )
 
@@ -94,7 +94,7 @@ def test_each_kernel_has_the_sparsity_of_the_native_engine(pruned):
         one, other = (r.model.get_layer(name).kernel for r in (result, pruned))
         assert count_zeros(one) == count_zeros(other), name
     reason = "tensorflow-model-optimization does not prune DepthwiseConv2D"
-    assert runs.actions(result)["depthwise"] == ("left", reason)
+    assert runs.actions(result)["depthwise"] == ("kept", reason)
 
 
 @pytest.mark.parametrize("sparsity", [0.7, (2, 4)])

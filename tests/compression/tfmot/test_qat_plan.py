@@ -26,13 +26,13 @@ def plan(layer, shape, last=False, before=()):
         (layers.Conv2D(2, 3), MAP, ("quantized", "weights, per channel", "weights")),
         (layers.DepthwiseConv2D(3), MAP, ("quantized", "weights, per channel", "weights")),
         (layers.Dense(2), VECTOR, ("quantized", "weights", "weights")),
-        (layers.Conv1D(2, 3), SERIES, ("left", OUTPUT_ONLY, "output")),
-        (layers.MaxPooling2D(), MAP, ("left", "does not compute", "nothing")),
+        (layers.Conv1D(2, 3), SERIES, ("kept", OUTPUT_ONLY, "output")),
+        (layers.MaxPooling2D(), MAP, ("kept", "does not compute", "nothing")),
         (layers.Identity(name="a_rounded"), MAP, ("quantized", "output", "output")),
         (layers.GlobalAveragePooling2D(), MAP, ("quantized", "output", "default")),
         (layers.Activation("tanh"), MAP, ("quantized", "output", "default")),
         (layers.Activation("softplus"), MAP, ("quantized", "output", "output")),
-        (layers.BatchNormalization(), MAP, ("left", OUTPUT_ONLY, "output")),
+        (layers.BatchNormalization(), MAP, ("kept", OUTPUT_ONLY, "output")),
         (layers.CategoryEncoding(3, output_mode="count"), (4,), ("quantized", "output", "output")),
     ],
 )
@@ -46,7 +46,7 @@ def test_a_batch_norm_is_quantized_with_the_convolution_before_it():
 
 
 def test_the_output_of_the_model_stays_in_float():
-    assert plan(layers.Conv1D(2, 3), SERIES, last=True) == ("left", OUTPUT_ONLY, None)
+    assert plan(layers.Conv1D(2, 3), SERIES, last=True) == ("kept", OUTPUT_ONLY, None)
 
 
 def test_a_recurrent_layer_is_refused():

@@ -31,7 +31,7 @@ def test_a_depthwise_kernel_has_one_scale_per_channel_in_the_file(tmp_path):
 @pytest.mark.parametrize(("target", "count"), [("output", 1), ("nothing", 0)])
 def test_the_output_or_nothing_is_quantized(target, count):
     layer = tf_keras.layers.Softmax(name="own")
-    registry = PlannedRegistry({"own": QuantizationPlan("left", "", target)})
+    registry = PlannedRegistry({"own": QuantizationPlan("kept", "", target)})
     config = registry.get_quantize_config(layer)
     assert registry.supports(layer)
     assert not registry.supports(tf_keras.layers.Softmax(name="other"))
