@@ -98,8 +98,8 @@ examples:
         "compare models and files on one page",
         """\
 Compare .keras and .tflite files on the test split and write one page: a single HTML file that needs
-no network, or Markdown or JSON. The teacher is the model called 'teacher', or else the first one. Of
-more than two models, call one 'student' or choose it with --student.""",
+no network, or Markdown or JSON. The teacher is the model called 'teacher', or else the first one.
+Of more than two models, call one 'student' or choose it with --student.""",
         """\
 examples:
   keras-kd report teacher.keras student.keras int8=student.tflite --data digits --out report.html
