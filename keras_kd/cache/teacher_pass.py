@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 
 from keras_kd.cache.prepared import check_rows, is_comparable, prepare_numbers
 from keras_kd.cache.rounding import RoundingCheck, rounding_moments
@@ -79,15 +80,16 @@ class TeacherPass:
         """Run each teacher once on a batch and return an array per file.
 
         Raises:
-            CacheError: If a value is not finite or too large for the stored dtype, or rounding
-                to that dtype matters.
+            CacheError: If a value is not finite or too large for the stored dtype, rounding to
+                that dtype matters, or there is not one value per sample.
         """
         outputs = self._run(x)
+        count = len(tree.flatten(x)[0])
         with np.errstate(over="ignore"):  # Values that are too large become infinite.
             kept = [[value.astype(self._dtype) for value in values] for values in outputs]
         for teacher, values, rounded in zip(self.stored, outputs, kept, strict=True):
             for tap, *pair in zip(teacher.taps, values, rounded, strict=True):
-                self._check_values(teacher.name, tap, *pair)
+                self._check_values(teacher.name, tap, count, *pair)
         pairs = [
             pair for both in zip(outputs, kept, strict=True) for pair in zip(*both, strict=True)
         ]
@@ -131,9 +133,15 @@ class TeacherPass:
             for by_tap, choices in zip(outputs, self._choices, strict=True)
         ]
 
-    def _check_values(self, name: str, tap: StoredTap, values: Any, kept: Any) -> None:
-        """Raise an error if values have another size than those before, or are not finite."""
+    def _check_values(self, name: str, tap: StoredTap, count: int, values: Any, kept: Any) -> None:
+        """Raise an error if there are more or fewer values than samples, or values do not fit."""
         where = Tap(tap.name)
+        if len(values) != count:
+            raise CacheError(
+                f"KnowledgeCache: teacher '{name}' must return one row per sample at {where}. "
+                f"Received: {len(values)} rows for {count} samples. Check that its preprocessing "
+                "keeps the number of samples."
+            )
         if values.shape[1:] != tap.shape:
             raise CacheError(_size_message(name, where, values.shape))
         if np.isfinite(kept).all():

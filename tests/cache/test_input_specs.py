@@ -56,6 +56,37 @@ def test_preprocessing_comes_first():
     assert not takes_batches([teacher], spec(5, 2))
 
 
+def test_a_single_sample_that_a_preprocessing_takes_for_a_batch_is_a_single_sample():
+    flatten = kd.Teacher(toy.mlp("t", 36), preprocessing=lambda x: ops.reshape(x, (-1, 36)))
+    assert not takes_batches([flatten], spec(6, 6))  # As a batch it would be of one sample.
+    assert takes_batches([flatten], spec(4, 6, 6))
+
+    whole = kd.Teacher(toy.mlp("t", 36), preprocessing=lambda x: ops.reshape(x["map"], (-1, 36)))
+    assert not takes_batches([whole], {"map": spec(6, 6), "size": spec(1)})
+    assert takes_batches([whole], {"map": spec(None, 6, 6), "size": spec(None, 1)})
+
+
+def test_an_error_says_what_the_preprocessing_makes_of_a_batch():
+    crop = kd.Teacher(toy.mlp("t", 5), preprocessing=lambda x: x["row"][:, :3])
+    with pytest.raises(CacheError, match=r"row: float32 \(9,\), which .* float32 \(None, 3\)"):
+        takes_batches([crop], {"row": spec(9)})
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "message"),
+    [
+        (lambda x: x / 255.0, r"raises TypeError .*lambda x: layer\(x\['row'\]\).*Cause: unsupp"),
+        (lambda x: x.shape, "raises AttributeError .*has no attribute 'shape'"),
+        (lambda x: x["image"], "raises KeyError .*Cause: 'image'"),
+    ],
+)
+def test_a_preprocessing_that_fails_for_a_dict_is_named(preprocessing, message):
+    teacher = kd.Teacher(toy.mlp("t"), preprocessing=preprocessing)
+    for shape in ((5,), (None, 5)):
+        with pytest.raises(CacheError, match=message):
+            takes_batches([teacher], {"row": spec(*shape)})
+
+
 def test_a_model_of_unknown_shapes_takes_a_free_first_axis():
     model = keras.Model()
     model.built = True  # As a model does whose layers are built in its constructor.

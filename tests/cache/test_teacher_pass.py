@@ -55,6 +55,12 @@ def test_file_names_are_plain_and_unique():
     assert [tap.file for tap in stored.taps] == ["0.t.y_1.npy", "0.t.y_1.1.npy", "0.t.y-1.npy"]
 
 
+def test_a_preprocessing_that_changes_the_number_of_samples_is_an_error():
+    message = r"one row per sample at the output\. Received: 5 rows for 10 samples"
+    with pytest.raises(ValueError, match=message):
+        run(toy.mlp("t"), preprocessing=lambda x: x[::2])
+
+
 def test_values_that_cannot_be_stored_are_errors():
     model = toy.mlp("teacher")
     model.get_layer("head").bias.assign([0.0, 0.0, 1e5, 0.0])
