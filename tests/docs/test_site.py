@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import keras_kd as kd
 from tests.docs.public_names import public_names
 
 ROOT = Path(__file__).parents[2]
@@ -132,3 +133,25 @@ def test_every_public_name_is_in_the_reference():
     pages = "\n".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
     documented = re.findall(r"^(?:::: |## )keras_kd\.([\w.]+)", pages, re.MULTILINE)
     assert sorted(documented) == public_names()
+
+
+def test_tables_are_as_large_as_the_text_and_names_stay_whole(site, address, browser):
+    desktop = {"width": 1366, "height": 768, "deviceScaleFactor": 1, "mobile": False}
+    browser.send("Emulation.setDeviceMetricsOverride", **desktop)
+    for name in ("api/index.html", "command-line.html", "compress.html", "export.html"):
+        browser.visit(f"{address}/{name}")
+        small = """[...document.querySelectorAll('article :is(td, th)')].filter(cell =>
+            parseFloat(getComputedStyle(cell).fontSize) < 16).length"""
+        assert browser.evaluate(small) == 0, name
+        broken = """[...document.querySelectorAll('article :not(pre) > code')].filter(code =>
+            !/\\s/.test(code.textContent) && code.textContent.length <= 28
+            && code.getClientRects().length > 1).map(code => code.textContent)"""
+        assert browser.evaluate(broken) == [], name
+        empty = """[...document.querySelectorAll('article thead tr')].filter(row =>
+            !row.textContent.trim()).length"""
+        assert browser.evaluate(empty) == 0, name
+    browser.send("Emulation.clearDeviceMetricsOverride")
+
+
+def test_the_footer_shows_the_version(site):
+    assert f"keras_kd {kd.__version__}," in (site / "index.html").read_text()
