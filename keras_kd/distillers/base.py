@@ -12,6 +12,12 @@ from keras import ops, tree
 from keras_kd.distillers.evaluation import AGREEMENT, Evaluation
 from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
 from keras_kd.distillers.input_checks import has_single_samples
+from keras_kd.distillers.mixed_images import (
+    LabelWeight,
+    check_labels_kept,
+    check_mixing,
+    labels_of_view,
+)
 from keras_kd.distillers.objective import Objective
 from keras_kd.distillers.student_methods import warn_about_own_steps
 from keras_kd.losses import DistillationLoss
@@ -21,16 +27,10 @@ from keras_kd.models.taps import Tap
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.knowledge import joined_spec, unpack_batch
 from keras_kd.training import backend
-from keras_kd.training.augmentation import (
-    Augmentation,
-    as_augmentation,
-    augment_batch,
-    check_labels_kept,
-    check_same_mixing,
-)
+from keras_kd.training.augmentation import Augmentation, as_augmentation, augment_batch
 from keras_kd.training.class_weights import ClassWeights
 from keras_kd.training.finite_checks import ON_BAD_BATCH, batch_values, teacher_values
-from keras_kd.training.hyperparameters import Hyperparameter, HyperparameterPaths
+from keras_kd.training.hyperparameters import HyperparameterPaths
 from keras_kd.training.keywords import explain_keywords
 from keras_kd.training.label_checks import check_labels, require_class_axis
 from keras_kd.training.label_masking import LabelMasking
@@ -61,7 +61,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         ValueError: If an argument is out of range, or the Keras backend cannot do what it asks.
     """
 
-    student_loss_weight = Hyperparameter()
+    student_loss_weight = LabelWeight()
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             )
         backend.check_on_bad_batch(type(self).__name__, on_bad_batch)
         augment = as_augmentation(augment)
-        check_same_mixing(augment, same_view, type(self).__name__)
+        check_mixing(augment, same_view, objective.terms, type(self).__name__)
         for one in objective.students:
             warn_about_own_steps(one, type(self).__name__)
         super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
@@ -243,9 +243,9 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         if weights is None:
             yield
             return
-        shapes = list(self.objective.student.output_shapes.values())
+        shapes, students = self.objective.student.output_shapes, len(self.objective.students)
         task = next(iter(self._label_reader.outputs.values())).task
-        self._class_weights = ClassWeights(weights, shapes, sample_weight, task)
+        self._class_weights = ClassWeights(weights, shapes, sample_weight, task, students)
         # A compiled step holds the weights it was made with.
         unweighted, self.train_function = self.train_function, None
         try:
@@ -272,7 +272,7 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         """Run one step: prepare the batch and the teachers, then commit."""
         inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, joined = unpack_batch(inputs)
-        labels = self.read_labels(y)
+        labels = labels_of_view(self.augment, self.read_labels(y))
         skips = self.on_bad_batch == "skip"
         # XLA of TensorFlow rejects metrics that are made after assertions.
         checked = {} if self.drops_assertions else batch_values(x, labels, sample_weight)

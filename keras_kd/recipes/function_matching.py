@@ -6,9 +6,9 @@ from typing import Any
 import keras
 
 from keras_kd.distillers.distiller import Distiller
+from keras_kd.distillers.mixed_images import MIXING
 from keras_kd.losses import SoftTargets
 from keras_kd.models.graph import require_built
-from keras_kd.training.augmentation import MIXING
 from keras_kd.training.keywords import explain_keywords
 
 

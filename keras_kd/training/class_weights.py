@@ -1,6 +1,6 @@
 """Class weights as sample weights, also for samples without a label."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops, tree
@@ -18,23 +18,25 @@ class ClassWeights:
     Args:
         weights: From class index to weight; other classes have weight 1, and so do samples without
             a label unless `kd.UNLABELED` is a key.
-        shapes: Shapes of the student's outputs.
+        shapes: Shape of each output, by name.
         sample_weight: Sample weights, which are rejected beside class weights.
         task: The task of the output, `None` if it is not known. Defaults to `None`.
+        students: Number of students, which learn the same labels. Defaults to `1`.
 
     Raises:
-        ValueError: If there are several outputs, sample weights too, no such class, or the output
-            has no classes.
+        ValueError: If a student has several outputs, there are sample weights too, no such class,
+            or the output has no classes.
     """
 
     def __init__(
         self,
         weights: dict[int, float],
-        shapes: Sequence[tuple],
+        shapes: Mapping[str, tuple],
         sample_weight: Any = None,
         task: str | None = None,
+        students: int = 1,
     ) -> None:
-        if len(shapes) != 1:
+        if len(shapes) != students:
             raise ValueError(
                 "`class_weight` is for students with one output; pass `sample_weight` by output. "
                 f"Received: class_weight={weights}"
@@ -44,8 +46,8 @@ class ClassWeights:
                 f"`class_weight` is for classes, and the student's output is {MEANINGS[task]}. "
                 f"Pass `sample_weight` instead. Received: class_weight={weights}"
             )
-        self.shape = tuple(shapes[0])
-        classes = max(self.shape[-1], 2)
+        self.shapes = dict(shapes)
+        classes = max(2, *(shape[-1] for shape in self.shapes.values()))
         wrong = [key for key in weights if key not in range(UNLABELED, classes)]
         if wrong:
             raise ValueError(
@@ -62,7 +64,7 @@ class ClassWeights:
     __hash__ = None
 
     def apply(self, y: Any, sample_weight: Any = None) -> Any:
-        """Return the weight of each label, (batch, ...).
+        """Return the weight of each label, (batch, ...); of several students by output.
 
         Raises:
             ValueError: If there are no labels, or there are sample weights too.
@@ -70,7 +72,12 @@ class ClassWeights:
         _reject_both(sample_weight)
         if y is None:
             raise ValueError("`class_weight` needs labels. Received: y=None")
-        target, last = class_indices(tree.flatten(y)[0], self.shape), len(self.table) - 1
+        if len(self.shapes) > 1:
+            return {name: self._weigh(y[name], shape) for name, shape in self.shapes.items()}
+        return self._weigh(tree.flatten(y)[0], *self.shapes.values())
+
+    def _weigh(self, y: Any, shape: tuple) -> Any:
+        target, last = class_indices(y, shape), len(self.table) - 1
         known = ops.logical_and(target >= 0, target < last)
         return ops.take(ops.convert_to_tensor(self.table), ops.where(known, target, last))
 

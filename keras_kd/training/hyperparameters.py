@@ -59,7 +59,7 @@ class Hyperparameter:
         return getattr(instance, self.slot)
 
     def __set__(self, instance: Any, value: float) -> None:
-        value = self._check(type(instance).__name__, value)
+        value = self.check(instance, value)
         if self.slot in instance.__dict__:
             instance.__dict__[self.slot].assign(value)
             return
@@ -73,7 +73,12 @@ class Hyperparameter:
         )
         setattr(instance, self.slot, variable)
 
-    def _check(self, owner: str, value: Any) -> float:
+    def check(self, instance: Any, value: Any) -> float:
+        """Return a value to be assigned as a number.
+
+        Raises:
+            ValueError: If it is not a finite number in the range.
+        """
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):
@@ -83,8 +88,8 @@ class Hyperparameter:
             relation = "greater than" if self.exclusive else "at least"
             upper = "" if self.maximum == math.inf else f" and at most {self.maximum:g}"
             raise ValueError(
-                f"{owner}: `{self.name}` must be a finite number {relation} {self.minimum:g}"
-                f"{upper}. Received: {self.name}={value!r}"
+                f"{type(instance).__name__}: `{self.name}` must be a finite number {relation} "
+                f"{self.minimum:g}{upper}. Received: {self.name}={value!r}"
             )
         return number
 

@@ -74,8 +74,7 @@ CASES = {
                 *("float64", "sample_weight", "class_weight", "masks", "jit_compile"),
             ),
         ),
-        # Keras has no class weights for models with several outputs.
-        Case("mutual", _mutual, excluded=("class_weight",)),
+        Case("mutual", _mutual),
         Case("early_exits", _early_exits),
         Case(
             "teacher_class",

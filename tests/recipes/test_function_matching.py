@@ -66,16 +66,6 @@ def test_a_function_as_augmentation_is_refused():
         kd.function_matching(*models(), augment=np.negative)
 
 
-def test_mixing_inside_other_layers_is_found():
-    augment = keras.Sequential([layers.RandomFlip(), keras.Sequential([layers.MixUp()])])
-    model = kd.Distiller(*models(), augment=augment)
-    with pytest.raises(ValueError, match="no label belongs to a mixed image.*MixUp"):
-        model.compile("sgd", toy.sparse_loss())
-
-
 def test_mixed_images_for_the_student_alone_are_refused():
-    sentence = "not one for a mixture.*Received: augment with MixUp, same_view=False"
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=r"not one for a mixture.*Received: .*same_view=False"):
         kd.function_matching(*models(), same_view=False)
-    with pytest.raises(ValueError, match=sentence):
-        kd.SelfDistiller(toy.cnn("student"), decay=0.9, augment=layers.MixUp())

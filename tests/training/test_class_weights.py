@@ -24,43 +24,68 @@ NAN = np.nan
     ],
 )
 def test_each_label_gets_the_weight_of_its_class(labels, expected):
-    weights = ClassWeights({0: 3.0, 2: 0.5}, [(None, 3)])
+    weights = ClassWeights({0: 3.0, 2: 0.5}, {"output": (None, 3)})
     np.testing.assert_array_equal(weights.apply(np.array(labels)), expected)
 
 
 def test_each_pixel_gets_the_weight_of_its_class():
-    weights = ClassWeights({1: 2.0}, [(None, 1, 2, 3)])
+    weights = ClassWeights({1: 2.0}, {"output": (None, 1, 2, 3)})
     np.testing.assert_array_equal(weights.apply(np.array([[[0, 1]]])), [[[1, 2]]])
 
 
 def test_samples_without_a_label_may_have_a_weight():
-    weights = ClassWeights({0: 3.0, kd.UNLABELED: 0.25}, [(None, 2)])
+    weights = ClassWeights({0: 3.0, kd.UNLABELED: 0.25}, {"output": (None, 2)})
     np.testing.assert_array_equal(weights.apply(np.array([0, 1, -1])), [3, 1, 0.25])
 
 
 def test_an_output_of_one_unit_has_two_classes():
-    weights = ClassWeights({0: 2.0, 1: 5.0}, [(None, 1)])
+    weights = ClassWeights({0: 2.0, 1: 5.0}, {"output": (None, 1)})
     np.testing.assert_array_equal(weights.apply(np.array([1.0, 0.0, NAN])), [5, 2, 1])
 
 
+def test_each_student_gets_the_weights_of_its_labels():
+    weights = ClassWeights({1: 5.0}, {"b": (None, 1), "a": (None, 2)}, students=2)
+    given = {"a": np.array([[1.0, 0], [0, 1]]), "b": np.array([1, -1])}
+    found = weights.apply(given)
+    assert {name: np.asarray(one).tolist() for name, one in found.items()} == {
+        "a": [1, 5],
+        "b": [5, 1],
+    }
+
+
 def test_equal_tables_are_equal():
-    one, same = ClassWeights({0: 2.0}, [(None, 3)]), ClassWeights({0: 2, 1: 1}, [(None, 3)])
+    one, same = (
+        ClassWeights({0: 2.0}, {"output": (None, 3)}),
+        ClassWeights({0: 2, 1: 1}, {"output": (None, 3)}),
+    )
     assert one == same
-    assert one != ClassWeights({1: 2.0}, [(None, 3)])
+    assert one != ClassWeights({1: 2.0}, {"output": (None, 3)})
     assert one != {0: 2.0}
 
 
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (lambda: ClassWeights({7: 1.0}, [(None, 4)]), "the student's classes are 0 to 3"),
-        (lambda: ClassWeights({0: 1.0}, [(None, 4)] * 2), "for students with one output"),
-        (lambda: ClassWeights({0: 1.0}, [(None, 4)], np.ones(3)), "either `class_weight` or"),
-        (lambda: ClassWeights({0: 1.0}, [(None, 4)]).apply(None), "`class_weight` needs labels"),
-        (lambda: ClassWeights({0: 1.0}, [(None, 4)], task="labels"), "output is independent lab"),
-        (lambda: ClassWeights({0: 1.0}, [(None, 1)], task="values"), "output is numbers"),
+        (lambda: ClassWeights({7: 1.0}, {"output": (None, 4)}), "the student's classes are 0 to 3"),
         (
-            lambda: ClassWeights({0: 1.0}, [(None, 4)]).apply(np.zeros(3), np.ones(3)),
+            lambda: ClassWeights({0: 1.0}, dict.fromkeys("ab", (None, 4))),
+            "for students with one output",
+        ),
+        (
+            lambda: ClassWeights({0: 1.0}, {"output": (None, 4)}, np.ones(3)),
+            "either `class_weight` or",
+        ),
+        (
+            lambda: ClassWeights({0: 1.0}, {"output": (None, 4)}).apply(None),
+            "`class_weight` needs labels",
+        ),
+        (
+            lambda: ClassWeights({0: 1.0}, {"output": (None, 4)}, task="labels"),
+            "output is independent lab",
+        ),
+        (lambda: ClassWeights({0: 1.0}, {"output": (None, 1)}, task="values"), "output is numbers"),
+        (
+            lambda: ClassWeights({0: 1.0}, {"output": (None, 4)}).apply(np.zeros(3), np.ones(3)),
             "either `class_weight` or",
         ),
     ],
