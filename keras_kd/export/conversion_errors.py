@@ -6,15 +6,22 @@ from typing import Any
 
 import keras
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from keras import tree
 
 from keras_kd.export.conversion import ConversionError, missing_ops
 from keras_kd.export.options import Options
 from keras_kd.export.saved_model import TracedModel
+from keras_kd.litert.flatbuffer import operators, parse
 from keras_kd.litert.signature import Signature, free_sizes_remedy
 from keras_kd.models.random_state import seed_states
 
+_NO_RANGE = "Max and min for dynamic tensors should be recorded during calibration"
 _LOOKUPS = ("LookupTableFind", "LookupTableFindV2", "LookupTableSize", "LookupTableSizeV2")
+#: Steps between the numbers of a softmax's input at which none of its logits is left: at a range
+#: of the logits of 8,000 in 8 bits, which constants for masked positions have, such as -1e9.
+_COARSE_STEP = 30.0
+_QUANTIZED = (schema.TensorType.INT8, schema.TensorType.INT16)
 #: Ops that draw random numbers.
 _RANDOM = re.compile("Random|Multinomial|TruncatedNormal")
 
@@ -75,6 +82,47 @@ def _name_layers(model: keras.Model, names: Sequence[str]) -> str:
     )
 
 
+def reject_lost_numbers(name: str, content: bytes) -> None:
+    """Reject a quantized file in which an op cannot represent its numbers.
+
+    Args:
+        name: Name of the model.
+        content: The file.
+
+    Raises:
+        ValueError: If the logits of a softmax are all rounded to one number, because others have
+            the value of a mask; or if a sum in 16 bits has the range of what it sums, as the
+            converter sets it.
+    """
+    model = parse(content)
+    for graph in model.subgraphs:
+        for op, operator in operators(model, graph):
+            given, result = (graph.tensors[i[0]] for i in (operator.inputs, operator.outputs))
+            if given.type not in _QUANTIZED:
+                continue
+            step = given.quantization.scale[0]
+            if op in ("SOFTMAX", "LOG_SOFTMAX") and step > _COARSE_STEP:
+                raise ValueError(_coarse_message(name, given.name.decode(), step))
+            in_16_bits = given.type == schema.TensorType.INT16
+            if op == "SUM" and in_16_bits and step == result.quantization.scale[0]:
+                raise ValueError(
+                    f"Expected sums that int16x8 can hold. Received: model '{name}' with the sum "
+                    f"at '{result.name.decode()}', to which the converter gives the range of its "
+                    "summands. Means over padded steps contain such sums. Use quantization='int8', "
+                    "or a mean without padding instead of a sum."
+                )
+
+
+def _coarse_message(name: str, logits: str, step: float) -> str:
+    return (
+        f"Expected logits of a softmax in one range. Received: model '{name}', whose logits at "
+        f"'{logits}' have a range in which all differences below {step:.1g} are lost: it contains "
+        "the constant of a mask. Pass the mask to the Keras layer (Softmax, MultiHeadAttention, "
+        "Attention), whose constant is replaced, write -32 instead of a larger one, or use "
+        "quantization='dynamic' or 'float16'."
+    )
+
+
 def conversion_error(
     error: ConversionError, name: str, traced: TracedModel, options: Options, inputs: Signature
 ) -> Exception:
@@ -88,6 +136,13 @@ def conversion_error(
             f"Expected a fixed batch size for a model with a loop over time steps (LSTM, GRU, "
             f"another RNN). Received: model '{name}' with batch_size=None. Use batch_size=1, or "
             "create these layers with `unroll=True`."
+        )
+    integers = [key for key, spec in inputs.specs.items() if not spec.dtype.is_floating]
+    if options.quantization == "int16x8" and integers and _NO_RANGE in str(error):
+        return ValueError(
+            f"Expected inputs of real numbers for int16x8. Received: model '{name}' with the "
+            f"inputs {integers} of integers, for which the converter has no range in 16 bits. Use "
+            "quantization='int8', 'dynamic' or 'float16'."
         )
     missing = missing_ops(error)
     if not missing:

@@ -14,6 +14,7 @@ from keras_kd.export.conversion import CALIBRATED, MODEL, ConversionError, conve
 from keras_kd.export.conversion_errors import (
     conversion_error,
     reject_lookups,
+    reject_lost_numbers,
     reject_random_outputs,
 )
 from keras_kd.export.four_bits import pack_kernels
@@ -73,8 +74,23 @@ def convert_model(
         free = dataclasses.replace(options, batch_size=None)
         traced = _trace(model, inputs, free, normalization, loops)
         content = _convert(model.name, traced, free, inputs, samples, dense)
+    if options.quantization in CALIBRATED:
+        reject_lost_numbers(model.name, content)
     content = _shrink_weights(content, model, options)
-    description = Description(
+    description = _description(traced, inputs, options, normalization)
+    if options.keep_float is not None:
+        return content, description
+    return describe(content, description, inputs), description
+
+
+def _description(
+    traced: TracedModel,
+    inputs: Signature,
+    options: Options,
+    normalization: Mapping[str, Normalization],
+) -> Description:
+    """Return what a file says about its inputs, outputs and processing."""
+    return Description(
         options.quantization,
         inputs.names,
         traced.outputs,
@@ -84,9 +100,6 @@ def convert_model(
         traced.processing.final_ops,
         pre_post_processing.parse_labels(options.labels, traced.shapes),
     )
-    if options.keep_float is not None:
-        return content, description
-    return describe(content, description, inputs), description
 
 
 def _shrink_weights(content: bytes, model: keras.Model, options: Options) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-from keras import tree
+from keras import ops, tree
 from keras.src.backend.common import global_state
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.trainers import data_adapters
@@ -301,23 +301,35 @@ def outside_stateless_scope() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def masked_logit(value: float) -> Iterator[None]:
+def masked_logit(logit: float) -> Iterator[None]:
     """Set what the TensorFlow backend writes at masked logits of an attention or `Softmax`.
 
     Keras has constants for it, -1e9 or less, which no argument changes.
 
     Args:
-        value: The logit, within the block.
+        logit: The logit, within the block.
     """
     from keras.src.backend.tensorflow import nn
     from keras.src.layers.activations import softmax
 
-    before = nn._get_large_negative, softmax._large_negative_number
-    nn._get_large_negative = softmax._large_negative_number = lambda dtype: value
+    attention = keras.layers.Attention
+    before = nn._get_large_negative, softmax._large_negative_number, attention._apply_scores
+
+    def apply_scores(
+        layer: Any, scores: Any, value: Any, scores_mask: Any = None, training: bool = False
+    ) -> Any:
+        if scores_mask is not None:
+            columns = len(scores_mask.shape) == 2
+            mask = ops.expand_dims(scores_mask, -2) if columns else scores_mask
+            scores = ops.where(mask, scores, logit)
+        return before[2](layer, scores, value, None, training)
+
+    nn._get_large_negative = softmax._large_negative_number = lambda dtype: logit
+    attention._apply_scores = apply_scores
     try:
         yield
     finally:
-        nn._get_large_negative, softmax._large_negative_number = before
+        nn._get_large_negative, softmax._large_negative_number, attention._apply_scores = before
 
 
 class JaxCompatModel(CompatModel):

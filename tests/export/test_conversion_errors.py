@@ -207,3 +207,71 @@ def test_a_layer_that_draws_random_numbers_in_inference_is_named(call, found, tm
 def test_dropout_that_is_inactive_in_inference_is_converted(tmp_path):
     file = to_tflite(with_layer(layers.Dropout(0.5)), tmp_path / "m.tflite")
     assert file.size
+
+
+def masked_tokens(attend):
+    """A model of tokens, of which 0 is padding."""
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((6,), dtype="int32", name="tokens")
+    x = layers.Embedding(9, 4, mask_zero=True)(tokens)
+    hidden = layers.GlobalAveragePooling1D()(attend(x, keras.ops.not_equal(tokens, 0)))
+    model = keras.Model(tokens, layers.Dense(3)(hidden), name="words")
+    model.set_weights([RNG.normal(size=weight.shape) for weight in model.get_weights()])
+    return model
+
+
+TOKENS = np.where(np.arange(6) < RNG.integers(2, 7, (64, 1)), RNG.integers(1, 9, (64, 6)), 0)
+
+
+def with_constant(constant):
+    def attend(x, mask):
+        scores = keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1)))
+        scores = keras.ops.where(mask[:, None], scores, constant)
+        return keras.ops.matmul(keras.ops.softmax(scores), x)
+
+    return attend
+
+
+@pytest.mark.parametrize("constant", [-1e9, -float("inf")])
+def test_logits_that_share_the_range_of_a_mask_are_rejected(constant, tmp_path):
+    message = "model 'words', whose logits at '.*' have a range .* write -32 instead"
+    model = masked_tokens(with_constant(constant))
+    with pytest.raises(ValueError, match=message):
+        to_tflite(model, tmp_path / "m.tflite", "int8", (TOKENS.astype("int32"),))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "attend",
+    [
+        lambda x, mask: layers.Attention()([x, x]),
+        lambda x, mask: layers.AdditiveAttention()([x, x]),
+        with_constant(-32.0),
+    ],
+)
+def test_masked_attention_of_keras_and_small_constants_are_quantized(attend, tmp_path):
+    """With the constant of Keras, the relative difference is 0.4 and more."""
+    data = (TOKENS.astype("int32"),)
+    file = to_tflite(masked_tokens(attend), tmp_path / "m.tflite", "int8", data)
+    assert file.verification.relative_difference < 0.05
+
+
+def test_integer_inputs_are_rejected_in_16_bits(tmp_path):
+    message = r"real numbers for int16x8. Received: model 'words' with the inputs \['tokens'\]"
+    with pytest.raises(ValueError, match=message):
+        to_tflite(
+            masked_tokens(lambda x, mask: x),
+            tmp_path / "m.tflite",
+            "int16x8",
+            (TOKENS.astype("int32"),),
+        )
+
+
+def test_a_sum_in_16_bits_is_rejected(tmp_path):
+    """The converter gives it the range of its summands, so the difference is 1.4 here."""
+    x = keras.Input((6, 4), name="x")
+    model = keras.Model(x, layers.Dense(2)(keras.ops.sum(x, axis=1)), name="total")
+    data = (RNG.normal(size=(64, 6, 4)).astype("float32"),)
+    with pytest.raises(ValueError, match="sums that int16x8 can hold. Received: model 'total'"):
+        to_tflite(model, tmp_path / "m.tflite", "int16x8", data)
+    to_tflite(model, tmp_path / "m.tflite", "int8", data)

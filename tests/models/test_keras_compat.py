@@ -277,6 +277,26 @@ def test_the_logits_of_masked_positions_can_be_set():
     np.testing.assert_array_equal(run()[0], outputs)
 
 
+@pytest.mark.parametrize("kind", [layers.Attention, layers.AdditiveAttention])
+def test_masked_logits_of_an_attention_without_heads_are_set(kind):
+    attention, x = kind(use_scale=False), np.ones((1, 3, 2), "float32")
+
+    def scores(mask, **arguments):
+        arguments |= {"mask": [None, np.array(mask)], "return_attention_scores": True}
+        return np.asarray(attention([x, x], **arguments)[1])[0]
+
+    columns = [[True, True, False]]
+    np.testing.assert_array_equal(scores(columns)[0], [0.5, 0.5, 0.0])
+    with keras_compat.masked_logit(0.0):
+        logit = 2.0 if kind is layers.Attention else 2 * np.tanh(2.0)
+        expected = np.exp([logit, logit, 0.0])
+        np.testing.assert_allclose(scores(columns)[0], expected / expected.sum(), rtol=1e-6)
+        causal = scores(columns, use_causal_mask=True)
+        expected = np.exp([logit, 0.0, 0.0])
+        np.testing.assert_allclose(causal[0], expected / expected.sum(), rtol=1e-6)
+    np.testing.assert_array_equal(scores(columns)[0], [0.5, 0.5, 0.0])
+
+
 def test_the_message_of_an_error_in_a_layer_is_found():
     """Remove `unwrap_message` when Keras keeps the message of an error that a layer raises."""
 
