@@ -108,25 +108,15 @@ class FileWriter:
         Returns:
             The files, and by format why there is none.
         """
-        problem, found, failed = self.problem, {}, {}
+        found, failed = {}, {}
         for name in formats:
             suffix = "-aware" if aware else ""
             try:
-                found[name] = to_tflite(
-                    model,
-                    self.folder / f"{source}-{name}{suffix}.tflite",
-                    name,
-                    self._calibration,
-                    verification=problem.validation.arrays,
-                    verification_samples=len(problem.validation),
-                    max_drop=_MAX_LOSS,
-                    labels=problem.class_names,
-                    outputs=problem.scored,
-                )
+                found[name] = self._convert(model, f"{source}-{name}{suffix}.tflite", name)
             except (ValueError, RuntimeError, ModuleNotFoundError) as error:
                 failed[name] = " ".join(str(error).split())
         latencies = compare_latency(found, _RUNS)
-        model_score = problem.score(model)
+        model_score = self.problem.score(model)
         files = []
         for name, file in found.items():
             if isinstance(latencies[name], RuntimeError):
@@ -148,6 +138,21 @@ class FileWriter:
                 )
             )
         return files, failed
+
+    def _convert(self, model: keras.Model, name: str, quantization: str) -> TFLiteModel:
+        """Write a model in one format and verify the file on the validation data."""
+        problem = self.problem
+        return to_tflite(
+            model,
+            self.folder / name,
+            quantization,
+            self._calibration,
+            verification=problem.validation.arrays,
+            verification_samples=len(problem.validation),
+            max_drop=_MAX_LOSS,
+            labels=problem.class_names,
+            outputs=problem.scored,
+        )
 
     def measure(self, model: keras.Model, time_it: bool) -> dict[str, Any]:
         """Return the costs of a model's int8 file, as it will be after a training.

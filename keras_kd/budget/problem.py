@@ -107,28 +107,13 @@ def make_problem(
         ValueError: If the data do not fit the teacher, or the task is not known.
     """
     require_built(teacher, "The teacher")
-    inputs = model_inputs(teacher)
-    count = 1 if inputs is None else len(inputs.shapes)
-    parts = {"`train`": train, "`validation`": validation, "`test`": test}
-    read = {k: read_samples(v, k, count) for k, v in parts.items() if v is not None}
-    train, validation = read["`train`"], read["`validation`"]
-    if labels and train.y is None:
-        raise ValueError("`train` has no labels. Pass labels=False to train from the teacher alone")
-    if not labels and train.weights is not None:
-        raise ValueError("labels=False ignores labels, and `train` has sample weights. Omit these")
+    train, validation, test = _read(teacher, train, validation, test)
+    _check_labels(train, labels)
     known = [part.y for part in (train, validation) if part.y is not None]
     task = _find_task(teacher, known, outputs)
     held_out = test is None
     if held_out:
-        cut = round(len(validation) * (1 - _HELD_OUT))
-        if not 0 < cut < len(validation):
-            raise ValueError(
-                "`validation` must have at least two samples: a half is kept apart for the final "
-                f"numbers, because there is no `test`. Received: {len(validation)}"
-            )
-        test, validation = validation.take(slice(cut, None)), validation.take(slice(0, cut))
-    else:
-        test = read["`test`"]
+        validation, test = _hold_out(validation)
     by_teacher = validation.y is None
     found = Problem(
         teacher, train if labels else train.without_labels(), validation, test, task, outputs
@@ -145,6 +130,44 @@ def make_problem(
         by_teacher=by_teacher,
         class_names=class_names,
     )
+
+
+def _read(teacher: keras.Model, *data: Any) -> list[Samples | None]:
+    """Return the training, validation and test samples; `None` where there are no data."""
+    inputs = model_inputs(teacher)
+    count = 1 if inputs is None else len(inputs.shapes)
+    names = ("`train`", "`validation`", "`test`")
+    return [
+        None if given is None else read_samples(given, name, count)
+        for name, given in zip(names, data, strict=True)
+    ]
+
+
+def _check_labels(train: Samples, labels: bool) -> None:
+    """Check that there are labels if they are used, and no weights of labels otherwise.
+
+    Raises:
+        ValueError: If it is not so.
+    """
+    if labels and train.y is None:
+        raise ValueError("`train` has no labels. Pass labels=False to train from the teacher alone")
+    if not labels and train.weights is not None:
+        raise ValueError("labels=False ignores labels, and `train` has sample weights. Omit these")
+
+
+def _hold_out(validation: Samples) -> tuple[Samples, Samples]:
+    """Split off samples that the search does not see.
+
+    Raises:
+        ValueError: If there are too few samples.
+    """
+    cut = round(len(validation) * (1 - _HELD_OUT))
+    if not 0 < cut < len(validation):
+        raise ValueError(
+            "`validation` must have at least two samples: a half is kept apart for the final "
+            f"numbers, because there is no `test`. Received: {len(validation)}"
+        )
+    return validation.take(slice(0, cut)), validation.take(slice(cut, None))
 
 
 def as_number(scores: Score | Evaluation) -> float:

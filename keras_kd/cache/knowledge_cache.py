@@ -12,7 +12,7 @@ from keras_kd.cache.array_batches import open_arrays
 from keras_kd.cache.array_join import join_arrays
 from keras_kd.cache.builder import BuildPlan, block_rows, build
 from keras_kd.cache.cached_teacher import CachedTeacher
-from keras_kd.cache.elements import Augment, check_augment
+from keras_kd.cache.elements import Augment, Source, check_augment
 from keras_kd.cache.input_specs import input_names, sample_inputs
 from keras_kd.cache.manifest import MANIFEST, Manifest
 from keras_kd.cache.reader import Reader, check_blocks
@@ -136,12 +136,7 @@ class KnowledgeCache(HtmlTables):
         _check_arguments(teachers, dataset, names, dtype, batch_size)
         _check_views(views, augment)
         shard = resolve_shard(shard)
-        if _uses_tf_data(dataset):
-            from keras_kd.cache.dataset_batches import open_dataset
-
-            source = open_dataset(teachers, dataset, batch_size, shard, views, augment, seed)
-        else:
-            source = open_arrays(dataset, batch_size, shard, views)
+        source = _open(teachers, dataset, batch_size, shard, views, augment, seed)
         teacher_pass = TeacherPass(teachers, names, source.inputs, dtype, top_k, source.example)
         schema = CacheSchema(
             teachers=teacher_pass.stored,
@@ -260,6 +255,23 @@ class KnowledgeCache(HtmlTables):
 def _uses_tf_data(data: Any) -> bool:
     """Whether data are read with `tf.data`, which other backends do only if they are such data."""
     return backend.READS_TF_DATA or is_dataset(data)
+
+
+def _open(
+    teachers: Sequence[Teacher],
+    data: Any,
+    batch_size: int,
+    shard: tuple[int, int] | None,
+    views: int,
+    augment: Augment | None,
+    seed: int,
+) -> Source:
+    """Return the source of a cache for data in any form; see `KnowledgeCache.build`."""
+    if not _uses_tf_data(data):
+        return open_arrays(data, batch_size, shard, views)
+    from keras_kd.cache.dataset_batches import open_dataset
+
+    return open_dataset(teachers, data, batch_size, shard, views, augment, seed)
 
 
 def _check_views(views: int, augment: Any) -> None:

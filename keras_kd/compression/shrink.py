@@ -22,6 +22,7 @@ from keras_kd.compression.residual_blocks import ResidualBlock, find_blocks, sel
 from keras_kd.compression.training import Training
 from keras_kd.display.html_tables import HtmlTables, Table
 from keras_kd.files import results_table, text_fields
+from keras_kd.models.graph import Graph
 from keras_kd.training.keywords import explain_keywords
 
 _BISECTIONS = 40
@@ -142,13 +143,8 @@ def shrink(
         raise ValueError(
             f"'{model.name}' has no channels that can be removed. Its channels:\n{found}"
         )
-    if importance == "taylor":
-        plan = Training(data=data, epochs=epochs, **{"verbose": 0, **training})
-        scores = taylor_scores(model, found, plan)
-    elif importance == "random":
-        scores = random_scores(found, seed)
-    else:
-        scores = magnitude_scores(found)
+    options = {"data": data, "epochs": epochs, "verbose": 0, **training}
+    scores = _score_channels(model, found, importance, seed, options)
 
     def plan_removal(share: Any) -> tuple[Removal, ModelSize]:
         removal = Removal(found, select_units(groups, scores, share))
@@ -160,8 +156,7 @@ def shrink(
     share = _solve(plan_removal, budgets) if budgets else ratio
     removal, after = plan_removal(share)
     kept = {group.name: count_remaining(group, share) for group in groups}
-    graph = channel_groups(whole).graph if blocks else found.graph
-    before = predict_size(graph, whole.weights, lambda variable: tuple(variable.shape))
+    before = _size_of(whole, channel_groups(whole).graph if blocks else found.graph)
     removed = tuple(block.name for block in blocks)
     return ShrinkResult(removal.apply(model), found, kept, before, after, removed)
 
@@ -183,6 +178,24 @@ def _blocks_to_remove(model: keras.Model, depth: float) -> list[ResidualBlock]:
             f"added to their input. Omit `depth`. Received: depth={depth}"
         )
     return select_blocks(blocks, depth)
+
+
+def _score_channels(
+    model: keras.Model,
+    found: ChannelGroups,
+    importance: str,
+    seed: int,
+    training: Mapping[str, Any],
+) -> dict[int, float]:
+    """Return how important each channel is."""
+    if importance == "taylor":
+        return taylor_scores(model, found, Training(**training))
+    return magnitude_scores(found) if importance == "magnitude" else random_scores(found, seed)
+
+
+def _size_of(model: keras.Model, graph: Graph) -> ModelSize:
+    """Return the size of a model without any removal."""
+    return predict_size(graph, model.weights, lambda variable: tuple(variable.shape))
 
 
 def _check(

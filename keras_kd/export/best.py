@@ -79,6 +79,7 @@ def best(
     inputs = infer_signature(model, options.get("input_signature"))
     calibration.take_samples(data, inputs, 1)
     require_writable(Path(path), ".tflite")
+    options |= {"verification": verification, "max_drop": max_drop, "tolerance": tolerance}
     with atomic_write(Path(path)) as temporary, tempfile.TemporaryDirectory() as folder:
         files, tried = {}, {}
         for quantization in formats:
@@ -86,16 +87,7 @@ def best(
                 print(f"Trying {quantization}.", flush=True)
             file = Path(folder) / f"{quantization}.tflite"
             try:
-                files[quantization] = to_tflite(
-                    model,
-                    file,
-                    quantization,
-                    data,
-                    verification=verification,
-                    max_drop=max_drop,
-                    tolerance=tolerance,
-                    **options,
-                )
+                files[quantization] = to_tflite(model, file, quantization, data, **options)
                 tried[quantization] = _succeeded(files[quantization])
             except (ValueError, RuntimeError, ModuleNotFoundError) as error:
                 tried[quantization] = _failed(quantization, error)

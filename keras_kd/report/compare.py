@@ -4,7 +4,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -95,14 +95,8 @@ def compare(
     teacher, student = find_roles(names, teacher, student)
     if path is not None:
         require_report_path(Path(path))
-    curves = {name: _read_curves(name, given) for name, given in (history or {}).items()}
-    _require_names(curves, names, "history")
-    declared = _declarations(outputs, names)
-    with contextlib.ExitStack() as stack:
-        predictors = [
-            stack.enter_context(_open_predictor(name, models[name], declared[name]))
-            for name in names
-        ]
+    curves = _read_history(history, names)
+    with _open_predictors(models, _declarations(outputs, names)) as predictors:
         found = predict_all(predictors, dataset, teacher, student, samples, verbose, ignore_class)
     metrics, changes = found.metrics, found.changes
     class_names = _check_class_names(class_names, metrics[teacher])
@@ -167,6 +161,18 @@ def _require_names(given: Mapping[str, Any], names: Sequence[str], argument: str
         )
 
 
+@contextlib.contextmanager
+def _open_predictors(
+    models: Mapping[str, Any], declared: Mapping[str, str]
+) -> Iterator[list[Predictor]]:
+    """Open a predictor of each model, and close all of them."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(_open_predictor(name, model, declared[name]))
+            for name, model in models.items()
+        ]
+
+
 def _open_predictor(name: str, model: Any, outputs: str) -> contextlib.closing[Predictor]:
     if isinstance(model, TFLiteModel):
         model = model.path
@@ -196,6 +202,20 @@ def _check_class_names(names: Sequence[str] | None, metrics: Metrics) -> tuple[s
             f"Received: {len(names)}. Name each class or label, in order."
         )
     return tuple(map(str, names))
+
+
+def _read_history(
+    history: Mapping[str, Any] | None, names: Sequence[str]
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    """Return the learning curves of the models that have some.
+
+    Raises:
+        TypeError: If one contains no curves.
+        ValueError: If a name is not one of a model.
+    """
+    curves = {name: _read_curves(name, given) for name, given in (history or {}).items()}
+    _require_names(curves, names, "history")
+    return curves
 
 
 def _read_curves(name: str, history: Any) -> dict[str, tuple[float, ...]]:

@@ -234,23 +234,11 @@ def _attention(
     """
     layer, path = call.layer, call.path
     key = value if key is None else key
-    heads, scale = layer.num_heads, 1 / math.sqrt(layer.key_dim)
-
-    def project(name: str, dense: Any, x: Any, factor: float = 1.0) -> Any:
-        weights = [np.float64(weight) * factor for weight in dense.weights]
-        weights = [
-            w.reshape(w.shape[0], -1) if i == 0 else w.ravel() for i, w in enumerate(weights)
-        ]
-        made = {"units": weights[0].shape[1], "use_bias": dense.bias is not None}
-        made |= {"trainable": layer.trainable, "dtype": "float32"}
-        x = emit.layer(path, name, keras.layers.Dense, weights, **made)(x)
-        shape = (-1, heads, made["units"] // heads)
-        return emit.layer(path, f"{name}_heads", keras.layers.Reshape, target_shape=shape)(x)
-
     # The factor of the scores is a part of the query's weights.
-    query = ops.transpose(project("query", layer.query_dense, query, scale), (0, 2, 1, 3))
-    key = ops.transpose(project("key", layer.key_dense, key), (0, 2, 3, 1))
-    value = ops.transpose(project("value", layer.value_dense, value), (0, 2, 1, 3))
+    query = _project_heads(emit, call, "query", query, 1 / math.sqrt(layer.key_dim))
+    query = ops.transpose(query, (0, 2, 1, 3))
+    key = ops.transpose(_project_heads(emit, call, "key", key), (0, 2, 3, 1))
+    value = ops.transpose(_project_heads(emit, call, "value", value), (0, 2, 1, 3))
     scores = ops.matmul(query, key)
     if use_causal_mask:
         scores = ops.where(np.tri(*scores.shape[-2:], dtype=bool), scores, _MASKED)
@@ -261,11 +249,31 @@ def _attention(
     if layer.dropout:
         scores = emit.layer(path, "dropout", keras.layers.Dropout, rate=layer.dropout)(scores)
     x = ops.transpose(ops.matmul(scores, value), (0, 2, 1, 3))
-    x = emit.layer(path, "joined", keras.layers.Reshape, target_shape=(-1, heads * x.shape[-1]))(x)
+    shape = (-1, layer.num_heads * x.shape[-1])
+    x = emit.layer(path, "joined", keras.layers.Reshape, target_shape=shape)(x)
     kernel, *bias = [np.asarray(weight) for weight in layer.output_dense.weights]
     weights = [kernel.reshape(-1, kernel.shape[-1]), *bias]
     made = {"units": kernel.shape[-1], "use_bias": bool(bias), "trainable": layer.trainable}
     return emit.layer(path, "", keras.layers.Dense, weights, dtype="float32", **made)(x)
+
+
+def _project_heads(emit: Emitter, call: Call, name: str, x: Any, factor: float = 1.0) -> Any:
+    """Emit a projection of an attention and return the result by head: (batch, time, heads, size).
+
+    Args:
+        emit: The emitter.
+        call: The call of the attention.
+        name: `"query"`, `"key"` or `"value"`.
+        x: The input.
+        factor: What to multiply the weights with. Defaults to 1.
+    """
+    layer, dense = call.layer, getattr(call.layer, f"{name}_dense")
+    kernel, *bias = [np.float64(weight) * factor for weight in dense.weights]
+    weights = [kernel.reshape(len(kernel), -1), *(one.ravel() for one in bias)]
+    made = {"units": weights[0].shape[1], "use_bias": bool(bias), "trainable": layer.trainable}
+    x = emit.layer(call.path, name, keras.layers.Dense, weights, dtype="float32", **made)(x)
+    shape = (-1, layer.num_heads, made["units"] // layer.num_heads)
+    return emit.layer(call.path, f"{name}_heads", keras.layers.Reshape, target_shape=shape)(x)
 
 
 def _is_plain_attention(call: Call) -> bool:
