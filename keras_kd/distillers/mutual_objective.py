@@ -52,12 +52,7 @@ class MutualObjective(Objective):
         combine: str = "losses",
     ) -> None:
         super().__init__(name="objective", autocast=False)
-        if isinstance(weighting, ByGroup):
-            raise ValueError(
-                "MutualLearning: each student learns from all others, so the samples have no "
-                "groups. Received: weighting=ByGroup(). Use another weighting, or kd.Distiller "
-                "with a trained teacher for each group."
-            )
+        _reject_groups(weighting)
         default, losses = losses is None, as_losses(losses, students[0], list(students[1:]))
         for loss in losses:
             loss.resolve_taps(students, students)
@@ -69,10 +64,7 @@ class MutualObjective(Objective):
         self.noise = noise
         self.combine = combine
         self.student_outputs = student_outputs
-        check_declaration(student_outputs, "MutualLearning: `student_outputs`")
-        names = [student.name for student in students]
-        check_declared_names(student_outputs, names, "MutualLearning")
-        declared = {name: declared_kind(student_outputs, name, names) for name in names}
+        declared = _declared_outputs(student_outputs, [student.name for student in students])
         self.objectives = [
             DistillationObjective(
                 student,
@@ -177,6 +169,26 @@ class MutualObjective(Objective):
             objective.student = TappedModel(
                 model, taps, outputs=objective.student_outputs, training=True
             )
+
+
+def _reject_groups(weighting: Weighting | None) -> None:
+    if isinstance(weighting, ByGroup):
+        raise ValueError(
+            "MutualLearning: each student learns from all others, so the samples have no "
+            "groups. Received: weighting=ByGroup(). Use another weighting, or kd.Distiller "
+            "with a trained teacher for each group."
+        )
+
+
+def _declared_outputs(declaration: Any, names: Sequence[str]) -> dict[str, str]:
+    """Return what the outputs of each student are declared as, by its name.
+
+    Raises:
+        ValueError: If the declaration is unknown, or names another student.
+    """
+    check_declaration(declaration, "MutualLearning: `student_outputs`")
+    check_declared_names(declaration, names, "MutualLearning")
+    return {name: declared_kind(declaration, name, names) for name in names}
 
 
 class JoinedStudents:

@@ -102,18 +102,26 @@ def update_variables(
     scope.checks.update(checks)
     require(loss)
 
-    def apply(gradients: Sequence[Any]) -> None:
-        values = scope.values(trainable), scope.values(optimizer.variables)
-        after = optimizer.stateless_apply(values[1], list(gradients), values[0])
-        for group, new in zip((trainable, optimizer.variables), after, strict=True):
-            for variable, value in zip(group, new, strict=True):
-                variable.assign(value)
-
+    apply = functools.partial(_apply_gradients, scope, optimizer, trainable)
     if rule is None:
         apply(gradients)
     else:
         rule.update(gradients, trainable, apply)
     return outputs, loss
+
+
+def _apply_gradients(
+    scope: Any,
+    optimizer: keras.optimizers.Optimizer,
+    trainable: Sequence[keras.Variable],
+    gradients: Sequence[Any],
+) -> None:
+    """Update the variables and the state of the optimizer in the scope of a step."""
+    values = scope.values(trainable), scope.values(optimizer.variables)
+    after = optimizer.stateless_apply(values[1], list(gradients), values[0])
+    for group, new in zip((trainable, optimizer.variables), after, strict=True):
+        for variable, value in zip(group, new, strict=True):
+            variable.assign(value)
 
 
 def value_and_gradient(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
