@@ -97,11 +97,11 @@ def reject_lost_numbers(name: str, content: bytes) -> None:
     model = parse(content)
     for graph in model.subgraphs:
         for op, operator in operators(model, graph):
-            given, result = (graph.tensors[i[0]] for i in (operator.inputs, operator.outputs))
-            if given.type not in _QUANTIZED:
+            if op not in ("SOFTMAX", "LOG_SOFTMAX", "SUM"):
                 continue
-            step = given.quantization.scale[0]
-            if op in ("SOFTMAX", "LOG_SOFTMAX") and step > _COARSE_STEP:
+            given, result = (graph.tensors[i[0]] for i in (operator.inputs, operator.outputs))
+            step = given.quantization.scale[0] if given.type in _QUANTIZED else 0.0
+            if op != "SUM" and step > _COARSE_STEP:
                 raise ValueError(_coarse_message(name, given.name.decode(), step))
             in_16_bits = given.type == schema.TensorType.INT16
             if op == "SUM" and in_16_bits and step == result.quantization.scale[0]:
