@@ -3,7 +3,7 @@
     python docs/example_outputs.py [NAME ...]
 
 By default, run the example of the README and all examples that need no download. Each example runs
-completely, which takes minutes.
+completely, which takes minutes, except the longest ones: their output is that of `--quick`.
 """
 
 import re
@@ -18,13 +18,21 @@ NAMES = (
     *("readme", "quickstart", "few_labels", "self_distillation"),
     *("compress", "shrink", "compress_student"),
 )
+#: Examples that take ten minutes or longer, or need a GPU.
+QUICK = (
+    *("teacher_class_mnist", "teacher_class_fashion_mnist", "teacher_class_imdb"),
+    *("teacher_class_cifar10", "teacher_class_camvid", "cifar100"),
+)
 #: Output folders of the examples that write files, as shown in the documentation.
 OUT = {
     "quickstart": "build/demo",
-    "compress": "build/compress",
-    "shrink": "build/shrink",
-    "compress_student": "build/compress_student",
-    "pretrained_teacher": "build/pretrained_teacher",
+    **{
+        name: f"build/{name}"
+        for name in (
+            *("compress", "shrink", "compress_student", "pretrained_teacher"),
+            *QUICK,
+        )
+    },
 }
 #: Progress lines of Keras and of cache builds.
 PROGRESS = re.compile(r"^Epoch \d+/\d+$|^\d+/\d+ - .*$|.*━")
@@ -36,6 +44,7 @@ def main(names: list[str]) -> None:
     for name in names or NAMES:
         with tempfile.TemporaryDirectory() as folder:
             out = ["--out", folder] if name in OUT else []
+            out += ["--quick"] if name in QUICK else []
             program = [DOCS.parent / "examples" / f"{name}.py", *out]
             if name == "readme":
                 snippets = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
