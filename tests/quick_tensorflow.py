@@ -4,14 +4,24 @@ Results stay the same. The demo, the benchmarks and child processes that show wh
 without them.
 """
 
+import functools
+import typing
+
 import tensorflow as tf
 
 
 def configure():
     """Turn off what takes longer than it saves."""
+    _remember_protocols()
     _run_kernels_directly()
     _iterate_untuned()
     _keep_graphs_as_they_are()
+
+
+def _remember_protocols():
+    """Read the attributes of a protocol once, as Python 3.12 does, and not for each instance."""
+    if hasattr(typing, "_get_protocol_attrs"):
+        typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
 
 
 def _run_kernels_directly():
