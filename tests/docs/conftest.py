@@ -1,5 +1,7 @@
-"""One documentation site, one web server and one browser for all tests."""
+"""One documentation site and one browser for all tests."""
 
+import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -19,6 +21,29 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
+class ShortSearchHandler(QuietHandler):
+    """Serves the start of the search index: every page reads all of it, which takes longest."""
+
+    def do_GET(self):
+        if not self.path.endswith("search_index.json"):
+            return super().do_GET()
+        index = json.loads(Path(self.translate_path(self.path)).read_text())
+        content = json.dumps(index | {"docs": index["docs"][:1]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextlib.contextmanager
+def serve(folder, handler):
+    """Serve a folder and yield the address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """The folder of the site, built strictly: a warning of MkDocs is an error."""
@@ -31,12 +56,16 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def address(site):
+    """The address of a web server for the site, whose search finds next to nothing."""
+    with serve(site, ShortSearchHandler) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def searchable(site):
     """The address of a web server for the site."""
-    handler = partial(QuietHandler, directory=str(site))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve(site, QuietHandler) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

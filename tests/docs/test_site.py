@@ -107,8 +107,8 @@ def test_a_visit_reports_errors_and_requests(tmp_path, browser):
     assert visit.requests == [page.as_uri(), (tmp_path / "missing.png").as_uri()]
 
 
-def test_the_search_finds_a_page(address, browser):
-    browser.visit(f"{address}/index.html")
+def test_the_search_finds_a_page(searchable, browser):
+    browser.visit(f"{searchable}/index.html")
     found = browser.evaluate(
         """new Promise(done => {
             const box = document.querySelector('.md-search__input');

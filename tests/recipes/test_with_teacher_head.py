@@ -20,6 +20,7 @@ def test_the_head_maps_the_teachers_features_to_the_teachers_outputs(tap):
 
 
 @pytest.mark.slow
+@pytest.mark.traced
 def test_training_changes_the_projector_but_not_the_teachers_head():
     teacher = toy.cnn("teacher", filters=8, activation="softmax", seed=1)
     student = kd.with_teacher_head(toy.cnn("student"), teacher, "relu", "relu")
