@@ -26,7 +26,8 @@ class ShortSearchHandler(QuietHandler):
 
     def do_GET(self):
         if not self.path.endswith("search_index.json"):
-            return super().do_GET()
+            super().do_GET()
+            return
         index = json.loads(Path(self.translate_path(self.path)).read_text())
         content = json.dumps(index | {"docs": index["docs"][:1]}).encode()
         self.send_response(200)
