@@ -71,7 +71,7 @@ class Case:
 
     @property
     def possible(self):
-        """Whether labels of this form can be missing: not truth values, bytes, nor whole numbers."""
+        """Whether labels of this form can be missing, as truth values and bytes cannot."""
         never = ("bools", "bytes", "integers") if self.task == "values" else ("bools", "bytes")
         return self.missing == "none" or self.form not in never
 
