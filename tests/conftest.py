@@ -34,6 +34,7 @@ EAGER = (
     "cache/test_knowledge_cache",
     "cache/test_prepared",
     "distillers/test_deep_supervision",
+    "docs/test_snippets",
     "distillers/test_default_losses",
     "distillers/test_evaluation",
     "distillers/test_mutual_learning",

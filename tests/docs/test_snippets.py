@@ -15,6 +15,9 @@ PACKAGES = {"docs/keras-hub.md": "keras_hub"}
 #: One epoch shows that the code runs; this page's teacher must be confident in some samples.
 EPOCHS = {"docs/few-labels.md": 5}
 
+#: Pages about the compiled step. Others run without tracing, which takes longer than their steps.
+TRACED = {"docs/performance.md", "docs/reliability.md", "docs/backends.md"}
+
 
 def snippets(page):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
@@ -37,8 +40,14 @@ def runs_within_another_page(page):
     )
 
 
+def pages_to_run():
+    for page in PAGES:
+        if not runs_within_another_page(page):
+            yield pytest.param(page, marks=[pytest.mark.traced] if page in TRACED else [])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if not runs_within_another_page(page)])
+@pytest.mark.parametrize("page", pages_to_run())
 def test_the_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
     if page in PACKAGES:
         pytest.importorskip(PACKAGES[page], reason=f"{PACKAGES[page]} is not installed")
