@@ -25,6 +25,7 @@ LONGEST = (
 #: `traced` here.
 EAGER = (
     "test_channels_first",
+    "test_task_matrix",
     "test_named_inputs",
     "budget/test_compress",
     "budget/test_recipe",
