@@ -35,6 +35,7 @@ EAGER = (
     "cache/test_knowledge_cache",
     "cache/test_prepared",
     "distillers/test_deep_supervision",
+    "docs/test_notebooks",
     "docs/test_snippets",
     "distillers/test_default_losses",
     "distillers/test_evaluation",

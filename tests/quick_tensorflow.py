@@ -4,24 +4,23 @@ Results stay the same. The demo, the benchmarks and child processes that show wh
 without them.
 """
 
-import functools
-import typing
+import types
 
 import tensorflow as tf
+from tensorflow.lite.python import lite
 
 
 def configure():
     """Turn off what takes longer than it saves."""
-    _remember_protocols()
+    _convert_without_collecting()
     _run_kernels_directly()
     _iterate_untuned()
     _keep_graphs_as_they_are()
 
 
-def _remember_protocols():
-    """Read the attributes of a protocol once, as Python 3.12 does, and not for each instance."""
-    if hasattr(typing, "_get_protocol_attrs"):
-        typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
+def _convert_without_collecting():
+    """Do not collect the garbage of the whole process after each conversion to TFLite."""
+    lite.gc = types.SimpleNamespace(collect=lambda: 0)
 
 
 def _run_kernels_directly():

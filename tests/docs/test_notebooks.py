@@ -1,60 +1,41 @@
 """The notebooks run, and are stored with the outputs that their pages show."""
 
 import importlib.util
-import os
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.budget.conftest import make_fast
+
 nbformat = pytest.importorskip("nbformat", reason="the extra [docs] is not installed")
-nbclient = pytest.importorskip("nbclient", reason="the extra [docs] is not installed")
-pytest.importorskip("ipykernel", reason="the extra [dev] is not installed")
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-#: One epoch shows that the code runs, and TensorFlow starts once, in a kernel for all notebooks.
+#: One epoch shows that the code runs.
 QUICK = [
     (r"epochs=\d+", "epochs=1"),
     (r'"epochs": \d+', '"epochs": 1'),
     (r"trials=\d+", "trials=1"),
 ]
-#: Makes the search of a budget as short as in the tests of `kd.compress`.
-FAST = """
-import pytest
-from tests.budget.conftest import make_fast
-make_fast(pytest.MonkeyPatch())
-"""
 
 
 def read(path):
     return nbformat.read(path, as_version=4)
 
 
-@pytest.fixture(scope="module")
-def kernel():
-    """Return a function that runs cells in one kernel."""
-    client = nbclient.NotebookClient(nbformat.v4.new_notebook(), timeout=120)
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-
-    def run(sources):
-        client.nb.cells = [nbformat.v4.new_code_cell(source) for source in sources]
-        for i, cell in enumerate(client.nb.cells):
-            client.execute_cell(cell, i)
-
-    with client.setup_kernel(env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}):
-        run([FAST])
-        yield run
-
-
 @pytest.mark.slow
-@pytest.mark.subprocess
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, kernel, tmp_path):
-    cells = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
-    for old, new in QUICK:
-        cells = [re.sub(old, new, source) for source in cells]
-    kernel([f"%reset -f\n%cd {tmp_path}", *cells])
+def test_a_notebook_runs(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_fast(monkeypatch)  # The searches of a budget.
+    namespace = {}
+    for cell in read(path).cells:
+        if cell.cell_type == "code":
+            source = cell.source
+            for old, new in QUICK:
+                source = re.sub(old, new, source)
+            exec(compile(source, path.name, "exec"), namespace)
 
 
 def test_there_is_a_notebook_for_each_row_of_the_gallery():

@@ -15,8 +15,9 @@ PACKAGES = {"docs/keras-hub.md": "keras_hub"}
 #: One epoch shows that the code runs; this page's teacher must be confident in some samples.
 EPOCHS = {"docs/few-labels.md": 5}
 
-#: Pages about the compiled step. Others run without tracing, which takes longer than their steps.
-TRACED = {"docs/performance.md", "docs/reliability.md", "docs/backends.md"}
+#: Pages about the compiled step, and one of many steps. Others run without tracing, which takes
+#: longer than their steps.
+TRACED = {"docs/performance.md", "docs/reliability.md", "docs/backends.md", "docs/few-labels.md"}
 
 
 def snippets(page):

@@ -25,7 +25,7 @@ def found(tmp_path_factory):
 @pytest.mark.parametrize(
     "case",
     [
-        *("everything", "running_average", "snapshots", "mutual", "early_exits"),
+        *("everything", "running_average", "mutual", "early_exits"),
         *("teacher_class", "scheduled"),
     ],
 )
