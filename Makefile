@@ -21,8 +21,7 @@ demo: install
 # their child processes. A file's tests stay together.
 # XLA's optimizations take longer than the few steps that they make faster.
 XLA := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-# So does the code that oneDNN generates for each shape.
-PYTEST := TF_NUM_INTRAOP_THREADS=1 TF_ENABLE_ONEDNN_OPTS=0 $(XLA) $(BIN)/python -m pytest -n 3 --dist loadfile \
+PYTEST := TF_NUM_INTRAOP_THREADS=1 $(XLA) $(BIN)/python -m pytest -n 3 --dist loadfile \
 	--no-loadscope-reorder
 
 test: install
