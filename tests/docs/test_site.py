@@ -107,8 +107,9 @@ def test_a_visit_reports_errors_and_requests(tmp_path, browser):
     assert visit.requests == [page.as_uri(), (tmp_path / "missing.png").as_uri()]
 
 
-def test_the_search_finds_a_page(searchable, browser):
-    browser.visit(f"{searchable}/index.html")
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_the_search_finds_a_page(from_disk, searchable, site, browser):
+    visit = browser.visit(f"{site.as_uri() if from_disk else searchable}/index.html")
     found = browser.evaluate(
         """new Promise(done => {
             const box = document.querySelector('.md-search__input');
@@ -127,6 +128,7 @@ def test_the_search_finds_a_page(searchable, browser):
         })"""
     )
     assert "losses.html" in found or "choosing-a-loss.html" in found
+    assert not visit.errors
 
 
 def test_every_public_name_is_in_the_reference():
