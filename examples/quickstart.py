@@ -53,7 +53,6 @@ def main(arguments=None):
     distiller = kd.Distiller(student, teacher)
     compile_with_labels(distiller, schedule)
     distiller.fit(few, validation_data=validation, epochs=student_epochs, verbose=0)
-    distiller.summary()
     student.save(options.out / "student.keras")
 
     print("\n4. Export all models and evaluate the files on the test images with LiteRT.")
