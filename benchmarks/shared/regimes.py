@@ -57,15 +57,15 @@ DATA = {
 REGIMES = {
     "1": Regime("fashion_mnist", "1.5k", 3_000, 20, "strong"),
     "2": Regime("fashion_mnist", "1.5k", 3_000, 20, "weak"),
-    "3": Regime("fashion_mnist", "1.5k", 10_000, 40, "strong"),
+    "3": Regime("fashion_mnist", "1.5k", 10_000, 20, "strong"),
     "4": Regime("fashion_mnist", "25k", 1_000, 60, "strong"),
     "5": Regime("fashion_mnist", "25k", 3_000, 20, "weak"),
     "6": Regime("fashion_mnist", "25k", 3_000, 20, "own"),
-    "7": Regime("fashion_mnist", "25k", 3_000, 100, "strong"),
-    "8": Regime("fashion_mnist", "25k", 50_000, 5, "strong"),
-    "9": Regime("fashion_mnist", "250k", 10_000, 20, "strong"),
+    "7": Regime("fashion_mnist", "25k", 3_000, 60, "strong"),
+    "8": Regime("fashion_mnist", "25k", 50_000, 3, "strong"),
+    "9": Regime("fashion_mnist", "250k", 10_000, 10, "strong"),
     "10": Regime("cifar10", "25k", 5_000, 20, "strong"),
-    "11": Regime("cifar10", "25k", 15_000, 20, "strong"),
+    "11": Regime("cifar10", "25k", 15_000, 10, "strong"),
     "12": Regime("cifar10", "250k", 5_000, 20, "own"),
     "13": Regime("imdb_reviews", "25k", 1_000, 40, "strong"),
     "14": Regime("imdb_reviews", "250k", 10_000, 8, "strong"),
@@ -73,8 +73,8 @@ REGIMES = {
 }
 #: Took no part in the choice of the defaults.
 HOLDOUT = {
-    "16": Regime("cifar100", "25k", 5_000, 30, "strong"),
-    "17": Regime("cifar100", "250k", 5_000, 30, "own"),
+    "16": Regime("cifar100", "25k", 5_000, 20, "strong"),
+    "17": Regime("cifar100", "250k", 5_000, 20, "own"),
 }
 #: By size: filters of the two convolutions, pixels of the last map, units of the dense layer.
 WIDTHS = {"1.5k": (8, 14, 1, None), "25k": (12, 24, 3, 96), "250k": (16, 32, 7, 150)}
