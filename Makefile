@@ -28,10 +28,12 @@ test: install
 	$(PYTEST)
 
 # For work on the code: no data sets, examples, site, benchmarks, and no child processes, which
-# the LiteRT interpreter and the converter run in.
-SLOW := benchmarks cli compression docs examples export fuzzing litert report
+# the LiteRT interpreter and the converter run in; two cases of each parametrized test, and no
+# tests that cross tasks, layouts and backends.
+SLOW := backends benchmarks budget cli compression docs examples export fuzzing litert report \
+	$(addsuffix .py,models/test_hub test_channels_first test_named_inputs test_task_matrix)
 test-fast: install
-	$(PYTEST) -m "not slow and not dataset and not subprocess" $(SLOW:%=--ignore tests/%)
+	$(PYTEST) --cases 2 -m "not slow and not dataset and not subprocess" $(SLOW:%=--ignore tests/%)
 
 # The other backends, each in an environment of its own without TensorFlow.
 BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py \

@@ -1,5 +1,6 @@
 """What tests of every room share."""
 
+import collections
 import gc
 import importlib.util
 import os
@@ -55,6 +56,10 @@ EAGER = (
 )
 
 
+def pytest_addoption(parser):
+    parser.addoption("--cases", type=int, help="run at most so many cases of a parametrized test")
+
+
 def pytest_configure(config):
     """Set up TensorFlow, but not in a process that only starts those that run the tests."""
     starts_others = getattr(config.option, "numprocesses", None) and not hasattr(
@@ -85,7 +90,13 @@ def pytest_runtest_protocol(item):
         tf.config.run_functions_eagerly(False)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if limit := config.option.cases:
+        cases = collections.Counter()
+        for item in items:
+            cases[item.path, item.originalname] += 1
+            item.case = cases[item.path, item.originalname]
+        items[:] = [item for item in items if item.case <= limit]
     items.sort(key=lambda item: not is_in(item, LONGEST))
 
 

@@ -82,6 +82,12 @@ def name_of(path):
 
 
 @cache
+def nodes(path):
+    """Return the nodes of a file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imports():
     """Return the modules of the package that each module imports, also inside functions."""
     return {name: found - {name} for name, path in modules().items() if (found := edges(path))}
@@ -89,7 +95,7 @@ def imports():
 
 def edges(path):
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "keras_kd":
             base = node.module.removeprefix("keras_kd").strip(".")
             names = {f"{base}.{alias.name}".strip(".") for alias in node.names}
@@ -104,10 +110,11 @@ def layer(name):
     return next(i for i, names in enumerate(LAYERS) if name.split(".")[0] in names)
 
 
+@cache
 def external(path):
     """Return the top-level names of everything that a file imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -225,7 +232,7 @@ def test_files_and_functions_are_short():
         text = path.read_text()
         if text.count("\n") > 400:
             long.append(f"{path.name}: {text.count(chr(10))} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef):
                 doc = node.body[0] if ast.get_docstring(node) else None
                 documented = doc.end_lineno - doc.lineno + 1 if doc else 0

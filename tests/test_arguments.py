@@ -92,6 +92,7 @@ def arguments(models):
     return chosen.flatmap(lambda names: st.fixed_dictionaries({n: by_name[n] for n in names}))
 
 
+@pytest.mark.slow
 @cases(300)
 @given(data=st.data())
 def test_a_constructor_accepts_its_arguments_or_names_the_wrong_one(models, arguments, data):
@@ -113,6 +114,7 @@ def names_one(error, arguments):
     return any(word.lower() in error or word.replace("_", " ") in error for word in words)
 
 
+@pytest.mark.slow
 @cases(100)
 @given(
     arguments=st.fixed_dictionaries(

@@ -51,6 +51,7 @@ def test_a_tap_that_was_not_stored_is_named(samples, cnn, cache):
         fit(cnn, cache.join(samples.batch(50)), hint)
 
 
+@pytest.mark.slow
 def test_a_live_teacher_that_changed_is_an_error_that_names_the_change(samples, tmp_path):
     def clipped(limit, model=None):
         model = toy.cnn("teacher", 6) if model is None else model

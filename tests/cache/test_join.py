@@ -68,6 +68,7 @@ def test_samples_with_keys_of_their_own_come_in_any_order(cnn, tmp_path):
     np.testing.assert_allclose(outputs, cnn(x, training=False), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_inputs_in_a_dict_and_strings_through_a_preprocessing(tmp_path):
     lengths = lambda x: {"a": ops.cast(tf.strings.length(x["text"])[:, None], "float32")}  # noqa: E731
     inputs = {"a": keras.Input((1,), name="a")}

@@ -142,6 +142,7 @@ def test_what_depends_on_the_batch_is_not_comparable():
 # Caches.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["sparse", None])
 def test_fit_finds_another_preprocessing_in_shuffled_data(samples, cache, loss):
     joined = cache.join(kd.keyed(samples).shuffle(SAMPLES).batch(SAMPLES))
@@ -185,6 +186,7 @@ def test_batches_of_a_generator_are_not_compared_and_reported(samples, cache):
         compiled(teacher(clipped(5e5))).fit((one for one in joined), verbose=0)
 
 
+@pytest.mark.slow
 def test_a_table_of_ids_beyond_those_of_made_up_samples(tmp_path):
     ids = np.random.default_rng(0).integers(10**9, 10**9 + 5, (32, 5))
 

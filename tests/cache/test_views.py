@@ -52,6 +52,7 @@ def test_outputs_belong_to_the_view_of_the_student(pipeline, cache, teacher, sam
     assert len(np.unique(x.reshape(len(x), -1), axis=0)) >= SAMPLES
 
 
+@pytest.mark.slow
 def test_each_epoch_draws_other_views_and_a_seed_repeats_them(cache, samples):
     keyed = kd.keyed(samples).batch(SAMPLES)
     one, other = (cache.join(keyed, augment, seed=5) for _ in range(2))
@@ -79,6 +80,7 @@ def test_batches_and_keys_of_their_own(teacher, samples, tmp_path):
     np.testing.assert_allclose(teacher_outputs, teacher(x, training=False), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_seed_or_number_of_views_is_another_cache(teacher, samples, cache):
     manifest = (cache.path / "manifest.json").read_bytes()
     assert len(build(teacher, samples, cache.path)) == SAMPLES

@@ -6,6 +6,7 @@ import keras_kd as kd
 from tests.callbacks.fit import distiller, fit
 
 
+@pytest.mark.slow
 def test_the_compiled_step_uses_the_value_of_the_epoch():
     callback = kd.callbacks.HyperparameterScheduler("soft_targets.temperature", lambda e: 4.0 - e)
     model = distiller(eager=False)

@@ -281,6 +281,7 @@ def test_data_models_and_arguments_it_cannot_resume_are_rejected(stopped, tmp_pa
         other.fit(samples(), verbose=0, callbacks=[kd.callbacks.Resume(stopped)])
 
 
+@pytest.mark.slow
 def test_a_run_with_other_teachers_is_rejected_also_if_it_is_finished(stopped, tmp_path):
     def fit(seed, folder, **kwargs):
         model = distiller()

@@ -64,6 +64,7 @@ def run(callbacks):
     return model
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_the_schedule(tmp_path):
     whole = run([kd.callbacks.Resume(tmp_path / "whole")])
     run([kd.callbacks.Resume(tmp_path / "stopped", every=1), Stop(6)])

@@ -1,6 +1,6 @@
 """A smaller model computes exactly what the original computes with the removed channels masked.
 
-`RANDOM_GRAPHS=200` draws as many random graphs, in place of 25.
+`RANDOM_GRAPHS=200` draws as many random graphs, in place of 12.
 """
 
 import os
@@ -137,7 +137,7 @@ class Builder:
         return randomized(keras.Model(inputs, layers.Dense(2)(x)))
 
 
-GRAPHS = int(os.environ.get("RANDOM_GRAPHS", "25"))
+GRAPHS = int(os.environ.get("RANDOM_GRAPHS", "12"))
 examples = {
     "deadline": None,
     "derandomize": True,

@@ -291,6 +291,7 @@ def operations(model, data):
     return sum(node.op not in free for node in [*definition.node, *nested])
 
 
+@pytest.mark.slow
 def test_the_step_of_a_cached_teacher_has_few_operations_more_than_that_of_the_student(tmp_path):
     """Small steps are bound by the number of operations, most of which are tiny."""
     data = tf.data.Dataset.from_tensor_slices(toy.vectors()).batch(32)

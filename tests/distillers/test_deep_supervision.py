@@ -184,6 +184,7 @@ def test_a_student_that_labels_pixels():
     assert logs["exit_loss"][2] < logs["exit_loss"][0]
 
 
+@pytest.mark.slow
 def test_a_loaded_distiller_continues_the_dropout_of_its_exits(tmp_path):
     x, y = toy.vectors()
     exits = {"hidden": keras.Sequential([layers.Dropout(0.5, seed=1), layers.Dense(4)])}

@@ -376,6 +376,7 @@ def test_labels_of_several_outputs_are_checked_for_students_that_teach_each_othe
     assert model.best(x, y, "size_mae", mode="min") in model.students
 
 
+@pytest.mark.slow
 def test_exits_have_a_loss_for_each_output(tmp_path):
     student = three_outputs("student", 6, 0)
     model = kd.DeepSupervision(student, ["joined"], exit_loss_weight=0.25)

@@ -539,6 +539,7 @@ def test_each_group_of_samples_learns_from_its_own_teacher(combine):
     np.testing.assert_allclose(logs["soft_targets"][0], np.mean(values), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_group_without_a_teacher_is_rejected_in_the_compiled_step_too(jit_compile):
     teachers = [toy.named(f"t{i}", seed=i) for i in (1, 2)]

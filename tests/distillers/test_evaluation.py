@@ -63,6 +63,7 @@ def test_the_loss_is_that_of_training_without_its_state(eager):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_validation_follows_the_student_and_stops_training_in_time():
     model = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1), soft())
     compiled(model, rate=0.5)
@@ -166,6 +167,7 @@ def test_positions_count_as_their_mean_and_masked_ones_not_at_all():
     np.testing.assert_allclose(evaluate(model, x)["agreement"], right, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_cache_evaluates_on_joined_data_only(tmp_path):
     student, teacher = toy.mlp("student"), toy.mlp("teacher", seed=1)
     data = tf.data.Dataset.from_tensor_slices(HELD_OUT).batch(8)

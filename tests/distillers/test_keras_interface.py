@@ -46,6 +46,7 @@ def test_results_have_the_form_of_keras(metrics):
     assert set(model.train_on_batch(x, y, return_dict=True)) == {*named, "soft_targets"}
 
 
+@pytest.mark.slow
 def test_results_of_several_outputs_are_listed_as_keras_lists_them():
     x, y = toy.vectors()
     students = [toy.mlp("one"), toy.mlp("two", seed=1)]

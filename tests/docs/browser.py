@@ -55,7 +55,7 @@ class Browser:
     def __init__(self, commands, responses):
         self.commands, self.responses = commands, responses
         self.number, self.session = 0, None
-        self.events = deque()
+        self.events, self.received = deque(), b""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.send("Target.attachToTarget", targetId=target, flatten=True)[
             "sessionId"
@@ -99,10 +99,11 @@ class Browser:
                 return response["result"]
 
     def _receive(self):
-        data = bytearray()
-        while (byte := self.responses.read(1)) != b"\0":
-            assert byte, "Chromium has exited"
-            data += byte
+        while b"\0" not in self.received:
+            part = self.responses.read1()
+            assert part, "Chromium has exited"
+            self.received += part
+        data, _, self.received = self.received.partition(b"\0")
         message = json.loads(data)
         if "method" in message:
             self.events.append(message)

@@ -1,11 +1,12 @@
 """One documentation site and one browser for all tests."""
 
 import contextlib
+import importlib
 import json
 import subprocess
 import sys
 import threading
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,12 +29,17 @@ class ShortSearchHandler(QuietHandler):
         if not self.path.endswith("search_index.json"):
             super().do_GET()
             return
-        index = json.loads(Path(self.translate_path(self.path)).read_text())
-        content = json.dumps(index | {"docs": index["docs"][:1]}).encode()
+        content = shorten_index(self.translate_path(self.path))
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+@cache
+def shorten_index(path):
+    index = json.loads(Path(path).read_text())
+    return json.dumps(index | {"docs": index["docs"][:1]}).encode()
 
 
 @contextlib.contextmanager
@@ -43,6 +49,14 @@ def serve(folder, handler):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """Each split of the digits has 200 samples: accuracies are measured by the benchmarks."""
+    load = importlib.import_module("keras_kd.datasets.load")
+    splits = {name: rows[:200] for name, rows in load._digits_splits().items()}
+    monkeypatch.setattr(load, "_digits_splits", lambda: splits)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ def read(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, tmp_path, monkeypatch):
+def test_a_notebook_runs(path, tmp_path, monkeypatch, few_digits):
     monkeypatch.chdir(tmp_path)
     make_fast(monkeypatch)  # The searches of a budget.
     namespace = {}

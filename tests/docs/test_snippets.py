@@ -49,11 +49,13 @@ def pages_to_run():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_to_run())
-def test_the_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
+def test_the_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch, request):
     if page in PACKAGES:
         pytest.importorskip(PACKAGES[page], reason=f"{PACKAGES[page]} is not installed")
     monkeypatch.chdir(tmp_path)
     make_fast(monkeypatch)  # The searches of a budget.
+    if page not in EPOCHS:
+        request.getfixturevalue("few_digits")
     namespace = {}
     for snippet in PAGES[page]:
         # Accuracies are measured by the benchmarks.

@@ -96,6 +96,7 @@ def test_following_its_gradient_aligns_the_student_with_the_teacher():
     assert np.sum(teacher * student, -1).mean() > before + 0.3
 
 
+@pytest.mark.slow
 def test_the_heads_are_trained_and_each_teacher_has_its_own():
     teachers = [toy.cnn("one", filters=3, seed=1), toy.cnn("two", filters=5, seed=2)]
     loss = ContrastiveRepresentation("pool", "pool", embedding=8, bank_size=16)

@@ -45,6 +45,7 @@ def distiller():
     return model
 
 
+@pytest.mark.slow
 def test_a_saved_distiller_continues_with_the_next_mask(tmp_path):
     model, data = distiller(), {"batch_size": 8, "shuffle": False, "verbose": 0}
     model.fit(*toy.data(16), **data)

@@ -100,6 +100,7 @@ def log_softmax(logits):
     return np.asarray(keras.ops.log_softmax(logits))
 
 
+@pytest.mark.slow
 def test_weights_of_cached_sequences_are_rejected(tmp_path):
     """A cache stores no masks, so padding would count."""
     teachers = [tagger("one", 4, seed=1), tagger("two", 4, seed=2)]

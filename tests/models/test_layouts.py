@@ -199,6 +199,7 @@ def test_layers_of_ones_own_are_read_by_the_layers_within_them():
     assert axis_of(MAP, nested, layers.ReLU()) == 1
 
 
+@pytest.mark.slow
 def test_a_deep_model_needs_no_deep_recursion():
     x = image = keras.Input(MAP)
     x = layers.Conv2D(3, 1, **FIRST)(x)

@@ -25,6 +25,7 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_each_generation_is_distilled_from_the_previous_one():
     x, y = toy.vectors(16)

@@ -147,6 +147,7 @@ class RandomBatches(keras.utils.PyDataset):
         return np.random.default_rng().normal(size=(4, 5)).astype("float32")
 
 
+@pytest.mark.slow
 def test_preprocessings_are_compared_on_samples_of_the_data_in_any_order():
     x = X.copy()
     x[:, 2] = 1e6

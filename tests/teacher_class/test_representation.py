@@ -200,6 +200,7 @@ def test_a_cache_gives_the_weights_of_the_live_teacher_and_runs_no_teacher(cache
     assert int(counter.count) == 0
 
 
+@pytest.mark.slow
 def test_another_preprocessing_is_found_on_joined_data(tmp_path):
     def teacher(limit):
         clip = lambda x: keras.ops.clip(x, -limit, limit) / 1e5  # noqa: E731

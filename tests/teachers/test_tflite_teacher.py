@@ -119,6 +119,7 @@ def test_xla_is_not_used(plain, export):
     assert distiller.supports_jit
 
 
+@pytest.mark.slow
 def test_a_cache_is_built_from_it(plain, export, tmp_path):
     samples = tf.data.Dataset.from_tensor_slices((X, Y))
     options = {"preprocessing": lambda x: x / 2, "name": "small"}

@@ -150,6 +150,7 @@ def test_labels_out_of_range_are_rejected_in_a_single_batch(method):
         getattr(model, method)(wrong.x, wrong.y)
 
 
+@pytest.mark.slow
 def test_a_sequence_and_a_generator_train_like_arrays():
     weights = []
     for kind in ("arrays", "sequence", "generator"):

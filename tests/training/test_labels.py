@@ -123,6 +123,7 @@ def test_composite_labels_have_no_missing_ones():
         assert read.filled is labels
 
 
+@pytest.mark.slow
 def test_labels_of_unknown_rank_are_rejected():
     reader = LabelReader(INDICES, {"out": (None, 4)})
 

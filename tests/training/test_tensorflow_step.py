@@ -65,6 +65,7 @@ def scaled_adam():
     return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1), initial_scale=8.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [lambda: keras.optimizers.Adam(0.1), scaled_adam])
 def test_a_gradient_step_equals_a_step_with_a_gradient_tape(optimizer):
     (x, y), weights = toy.vectors(8), []

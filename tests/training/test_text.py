@@ -64,6 +64,7 @@ def expected():
     return history, model.predict(x, verbose=0), labels.classes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "preprocessing"), [*((form, False) for form in FORMS), ("list", True)]
 )

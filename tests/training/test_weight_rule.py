@@ -35,6 +35,7 @@ def test_rules_for_the_same_weights_are_equal():
     assert KeepZeros([one]) != KeepZeros([one, other])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [1] if BACKEND == "torch" else [1, 3])
 def test_a_compiled_training_keeps_the_zeros(steps_per_execution):
     student = toy.mlp("student", units=8)
