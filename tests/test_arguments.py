@@ -1,6 +1,6 @@
 """Arguments and data of all kinds: accepted, or rejected before training with a readable error.
 
-`GENERATED_CASES=250` trains as many cases of each task, in place of 100.
+`GENERATED_CASES=250` trains as many cases of each task, in place of 60.
 """
 
 import os
@@ -202,7 +202,7 @@ def is_refusal(error):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
-@cases(int(os.environ.get("GENERATED_CASES", "100")))
+@cases(int(os.environ.get("GENERATED_CASES", "60")))
 @given(data=st.data())
 def test_any_task_layout_input_and_label_is_right_or_refused(task, data):
     case = data.draw(case_strategy(task))

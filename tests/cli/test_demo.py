@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.slow
 def test_demo_runs_and_prints_all_steps(run):
-    code, numbers, errors = run("demo --epochs 2 --json")
+    code, numbers, errors = run("demo --epochs 1 --json")
     assert code == 0, errors
     names = [entry["name"] for entry in numbers["report"]["entries"]]
     assert names == ["teacher.keras", "alone.keras", "student.keras", "int8"]
