@@ -23,6 +23,7 @@ MODULES = {
     "headline": "benchmarks.export.headline",
     "imdb_keras_hub": "benchmarks.accuracy.imdb_keras_hub",
     "int8_export": "benchmarks.export.int8",
+    "language_model": "benchmarks.accuracy.language_model",
     "loss_cost": "benchmarks.speed.loss_cost",
     "loss_shelf": "benchmarks.accuracy.loss_shelf",
     "many_teachers": "benchmarks.accuracy.many_teachers",

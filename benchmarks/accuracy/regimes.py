@@ -6,6 +6,11 @@ learning rate (Adam, cosine decay) is chosen for each method and regime on valid
 one seed that is used for nothing else: 0.01 and 0.03, and further until no end of the grid is best.
 Three other seeds are measured after the last epoch. Defaults are chosen by the validation
 accuracy; test accuracies are shown.
+
+"Measured" methods start with labels alone, for a fifth of the epochs, at least one and at most
+two. Then the weight of the teacher is w times 1 - 2 t/s, at least 0, where t and s are the
+cross-entropies of teacher and student on the training labels at that time: before the student has
+learned the labels by heart, and before a bad teacher has done harm.
 """
 
 import dataclasses
@@ -38,14 +43,15 @@ ALL = {**REGIMES, **HOLDOUT}
 class Method:
     """A loss, its temperature, the weights of the teacher and the labels, and their schedule.
 
-    `anneal` is `"weight"`, from the teacher to the labels, or `"temperature"`, down to 1.
+    `schedule` is `"weight"`, from the teacher to the labels, `"temperature"`, down to 1, or
+    `"measured"`.
     """
 
     loss: str = "soft"
     temperature: float = 4.0
     weight: float = 0.5
     labels: float = 0.5
-    anneal: str = ""
+    schedule: str = ""
 
 
 METHODS = {
@@ -54,40 +60,33 @@ METHODS = {
     "T = 1": Method(temperature=1.0),
     "T = 2": Method(temperature=2.0),
     "T = 4, labels 0.9": Method(weight=0.1, labels=0.9),
-    "T = 2, annealed to labels": Method(temperature=2.0, anneal="weight"),
-    "T from 4 to 1": Method(anneal="temperature"),
+    "T = 2, annealed to labels": Method(temperature=2.0, schedule="weight"),
+    "T from 4 to 1": Method(schedule="temperature"),
     "teacher right only": Method("right", weight=1.0),
-    "share, T = 1": Method("share", temperature=1.0),
-    "share, T = 2": Method("share", temperature=2.0),
     "DIST": Method("dist", temperature=1.0, weight=1.0),
-    "DIST, T = 4": Method("dist", weight=1.0),
-    "share, DIST, T = 4": Method("share dist", weight=1.0),
     "standardized, T = 2": Method("standardized", temperature=2.0, weight=1.0),
     "WTTM": Method("wttm"),
+    "measured, T = 1": Method(temperature=1.0, schedule="measured"),
+    "measured, DIST": Method("dist", temperature=1.0, weight=1.0, schedule="measured"),
 }
+#: Methods that are measured before the others.
+FIRST_METHODS = ("alone", "T = 4", "T = 1", "DIST", "measured, T = 1", "measured, DIST")
 
 
-class Gated(kd.losses.DistillationLoss):
-    """A loss times a weight per sample: whether the teacher is right, or its share of belief."""
+class TeacherRight(kd.losses.DistillationLoss):
+    """A loss for the samples that the teacher classifies correctly."""
 
     needs_labels = True
     tasks = ("classes",)
 
-    def __init__(self, loss, by_share):
+    def __init__(self, loss):
         super().__init__(name=loss.name)
-        self.loss, self.by_share = loss, by_share
-        self.relates_samples = loss.relates_samples
+        self.loss = loss
 
     def call(self, teacher, student, labels=None):
         labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
-        right = ops.cast(
-            ops.equal(ops.cast(ops.argmax(teacher, -1), "int32"), labels), teacher.dtype
-        )
-        if self.by_share:
-            hot = ops.one_hot(labels, teacher.shape[-1], dtype=teacher.dtype)
-            own, other = (ops.sum(hot * ops.log_softmax(x, -1), -1) for x in (teacher, student))
-            right = 2 * ops.stop_gradient(ops.sigmoid(own - other))
-        return right * self.loss(teacher, student, labels)
+        right = ops.equal(ops.cast(ops.argmax(teacher, -1), "int32"), labels)
+        return ops.cast(right, student.dtype) * self.loss(teacher, student, labels)
 
 
 def build_loss(kind):
@@ -95,10 +94,8 @@ def build_loss(kind):
     soft, dist = kd.losses.SoftTargets(name=name), kd.losses.DIST(name=name)
     return {
         "soft": soft,
-        "right": Gated(soft, by_share=False),
-        "share": Gated(soft, by_share=True),
+        "right": TeacherRight(soft),
         "dist": dist,
-        "share dist": Gated(dist, by_share=True),
         "standardized": kd.losses.LogitStandardization(soft, name=name),
         "wttm": kd.losses.WTTM(name=name),
     }[kind]
@@ -122,7 +119,7 @@ class Trainer:
     """A compiled distiller that trains with other weights, rates and seeds without a new trace."""
 
     def __init__(self, regime, kind, quick):
-        self.regime = regime
+        self.regime, self.quick = regime, quick
         self.x, self.y = labeled(regime)
         self.epochs = 1 if quick else regime.epochs
         self.student = build_student(regime, 0)
@@ -141,26 +138,41 @@ class Trainer:
         self.schedule.rate.assign(rate)
         self._set(method, 0)
         each_epoch = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: self._set(method, epoch / max(self.epochs - 1, 1))
+            on_epoch_begin=lambda epoch, logs: self._set(method, epoch)
         )
         keras.utils.set_random_seed(seed)
         settings = {"batch_size": BATCH, "epochs": self.epochs, "verbose": 0}
         self.distiller.fit(self.inputs, self.y, callbacks=[each_epoch], **settings)
         return accuracies(self.student, self.regime.data)
 
-    def _set(self, method, progress):
-        """Set the weights and the temperature for a part of the training that is done."""
+    def _set(self, method, epoch):
+        """Set the weights and the temperature of an epoch."""
         weight, labels, temperature = method.weight, method.labels, method.temperature
-        if method.anneal == "weight":
+        progress = epoch / max(self.epochs - 1, 1)
+        if method.schedule == "weight":
             weight, labels = 1 - progress, progress
-        elif method.anneal == "temperature":
+        elif method.schedule == "temperature":
             temperature = temperature ** (1 - progress)
+        elif method.schedule == "measured":
+            start = min(max(self.epochs // 5, 1), 2)
+            if epoch == start:
+                self.advantage = self._measure()
+            weight *= 0 if epoch < start else self.advantage
         self.distiller.set_hyperparameter("student_loss_weight", labels)
         self.distiller.set_hyperparameter("match.weight", weight)
         if method.loss == "wttm":
             self.distiller.set_hyperparameter("match.gamma", 1 / temperature)
         else:
             self.distiller.set_hyperparameter("match.temperature", temperature)
+
+    def _measure(self):
+        """Return how much better the teacher is than the student, from 0 to 1."""
+        models = (load_teacher(self.regime, self.quick), self.student)
+        teacher, student = (
+            float(ops.mean(sparse_loss()(self.y, model.predict(self.x, 500, verbose=0))))
+            for model in models
+        )
+        return max(0.0, 1 - 2 * teacher / student)
 
 
 @lru_cache(maxsize=1)
@@ -170,7 +182,14 @@ def load_trainer(regime, kind, quick):
 
 
 def plan(done, seeds, quick):
-    regimes, methods = (["6"], ["alone", "WTTM"]) if quick else (ALL, METHODS)
+    if quick:
+        return list_jobs(done, ["6"], ["alone", "measured, DIST"], seeds, quick)
+    first = list_jobs(done, ALL, FIRST_METHODS, seeds, quick)
+    return first if any(job not in done for job in first) else list_jobs(done, ALL, METHODS, seeds)
+
+
+def list_jobs(done, regimes, methods, seeds, quick=False):
+    """Return the jobs of some methods that can run now."""
     jobs = []
     for regime in regimes:
         for method in sorted(methods, key=lambda name: METHODS[name].loss):
