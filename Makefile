@@ -21,11 +21,11 @@ demo: install
 # their child processes. A file's tests stay together.
 # XLA's optimizations take longer than the few steps that they make faster.
 XLA := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-PYTEST := TF_NUM_INTRAOP_THREADS=1 $(XLA) $(BIN)/python -m pytest -n 3 --dist loadfile \
+PYTEST := TF_NUM_INTRAOP_THREADS=1 $(XLA) $(BIN)/python -m pytest --dist loadfile \
 	--no-loadscope-reorder
 
 test: install
-	$(PYTEST)
+	$(PYTEST) -n 3
 
 # For work on the code: no data sets, examples, site, benchmarks, and no child processes, which
 # the LiteRT interpreter and the converter run in; two cases of each parametrized test, and no
@@ -33,7 +33,7 @@ test: install
 SLOW := backends benchmarks budget cli compression docs examples export fuzzing litert report \
 	$(addsuffix .py,models/test_hub test_channels_first test_named_inputs test_task_matrix)
 test-fast: install
-	$(PYTEST) --cases 2 -m "not slow and not dataset and not subprocess" $(SLOW:%=--ignore tests/%)
+	$(PYTEST) -n 2 --cases 2 -m "not slow and not dataset and not subprocess" $(SLOW:%=--ignore tests/%)
 
 # The other backends, each in an environment of its own without TensorFlow.
 BACKEND_TESTS := tests/backends tests/distillers/test_conformance.py \
