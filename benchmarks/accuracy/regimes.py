@@ -8,9 +8,9 @@ Three other seeds are measured after the last epoch. Defaults are chosen by the 
 accuracy; test accuracies are shown.
 
 "Measured" methods start with labels alone, for a fifth of the epochs, at least one and at most
-two. Then the weight of the teacher is w times 1 - 2 t/s, at least 0, where t and s are the
-cross-entropies of teacher and student on the training labels at that time: before the student has
-learned the labels by heart, and before a bad teacher has done harm.
+two. The teacher joins then, if its cross-entropy on the training labels is less than half of the
+student's: before the student has learned the labels by heart, and before a bad teacher has done
+harm.
 """
 
 import dataclasses
@@ -67,10 +67,14 @@ METHODS = {
     "standardized, T = 2": Method("standardized", temperature=2.0, weight=1.0),
     "WTTM": Method("wttm"),
     "measured, T = 1": Method(temperature=1.0, schedule="measured"),
+    "measured, T = 2": Method(temperature=2.0, schedule="measured"),
     "measured, DIST": Method("dist", temperature=1.0, weight=1.0, schedule="measured"),
 }
 #: Methods that are measured before the others.
-FIRST_METHODS = ("alone", "T = 4", "T = 1", "DIST", "measured, T = 1", "measured, DIST")
+FIRST_METHODS = (
+    *("alone", "T = 4", "T = 1", "T = 2", "DIST"),
+    *("measured, T = 1", "measured, T = 2", "measured, DIST"),
+)
 
 
 class TeacherRight(kd.losses.DistillationLoss):
@@ -156,8 +160,8 @@ class Trainer:
         elif method.schedule == "measured":
             start = min(max(self.epochs // 5, 1), 2)
             if epoch == start:
-                self.advantage = self._measure()
-            weight *= 0 if epoch < start else self.advantage
+                self.is_better = self._measure()
+            weight *= epoch >= start and self.is_better
         self.distiller.set_hyperparameter("student_loss_weight", labels)
         self.distiller.set_hyperparameter("match.weight", weight)
         if method.loss == "wttm":
@@ -166,13 +170,13 @@ class Trainer:
             self.distiller.set_hyperparameter("match.temperature", temperature)
 
     def _measure(self):
-        """Return how much better the teacher is than the student, from 0 to 1."""
+        """Return whether the teacher's loss on the training labels is half of the student's."""
         models = (load_teacher(self.regime, self.quick), self.student)
         teacher, student = (
             float(ops.mean(sparse_loss()(self.y, model.predict(self.x, 500, verbose=0))))
             for model in models
         )
-        return max(0.0, 1 - 2 * teacher / student)
+        return teacher < student / 2
 
 
 @lru_cache(maxsize=1)
