@@ -25,8 +25,8 @@ from benchmarks.shared.training import CACHE, load_arrays, load_or_train
 from benchmarks.teacher_class.data import keep_words
 
 WORDS, LENGTH, TOP_K = 2_000, 64, 32
-STEPS, BATCH, TEACHER_STEPS = 500, 32, 1_000
-RATES = (1e-3, 3e-3, 1e-2)
+STEPS, BATCH, TEACHER_STEPS = 400, 32, 800
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 #: Numbers of reviews, and of sequences.
 REVIEWS = {
     "students": slice(0, 3_000),

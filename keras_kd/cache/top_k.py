@@ -17,17 +17,32 @@ def compress_logits(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray,
         Logits (..., k), classes (..., k) and log mass (...).
     """
     classes = logits.shape[-1]
-    # Stable: of equal logits, that of the lower class comes first.
-    order = np.argsort(-logits.astype("float64"), axis=-1, kind="stable")
+    kept = _largest(logits, k)
+    order = np.nonzero(kept)[-1].reshape(*logits.shape[:-1], k)
     values = np.take_along_axis(logits, order, axis=-1)
-    others = values[..., k:].astype("float64")
-    largest = others[..., :1]
-    rest = np.log(np.exp(others - largest).sum(axis=-1)) + largest[..., 0]
+    # Stable: of equal logits, that of the lower class comes first.
+    descending = np.argsort(-values, axis=-1, kind="stable")
+    rest = _log_sum_exp(np.where(kept, -np.inf, logits))
     return (
-        values[..., :k],
-        order[..., :k].astype(class_dtype(classes)),
+        np.take_along_axis(values, descending, axis=-1),
+        np.take_along_axis(order, descending, axis=-1).astype(class_dtype(classes)),
         rest.astype(logits.dtype),
     )
+
+
+def _largest(logits: np.ndarray, k: int) -> np.ndarray:
+    """Return where the k largest logits are, of equal ones those of the lower classes."""
+    # Much faster than to sort all of them.
+    least = -np.partition(-logits, k - 1, axis=-1)[..., k - 1 : k]
+    above, equal = logits > least, logits == least
+    missing = k - above.sum(axis=-1, keepdims=True)
+    return above | (equal & (np.cumsum(equal, axis=-1) <= missing))
+
+
+def _log_sum_exp(values: np.ndarray) -> np.ndarray:
+    """Return log Σ exp over the last axis, in float64."""
+    largest = values.max(axis=-1, keepdims=True).astype("float64")
+    return np.log(np.exp(values - largest).sum(axis=-1)) + largest[..., 0]
 
 
 def restore_logits(
