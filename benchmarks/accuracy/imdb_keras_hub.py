@@ -66,11 +66,12 @@ def run(cell, seed, quick):
     return metrics if cell["method"] == "alone" else {**metrics, **export(student)}
 
 
-def fit(model, batches, steps, rate):
+def fit(model, batches, steps, rate, **optimizer):
     """Train with Adam; the learning rate rises for a tenth of the steps, then decays to zero."""
     warmup = {"warmup_target": rate, "warmup_steps": steps // 10}
     schedule = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 10, **warmup)
-    model.compile(keras.optimizers.Adam(schedule), sparse_loss(), run_eagerly=steps < 10)
+    adam = keras.optimizers.Adam(schedule, **optimizer)
+    model.compile(adam, sparse_loss(), run_eagerly=steps < 10)
     model.fit(batches, steps_per_epoch=steps, verbose=0)
 
 

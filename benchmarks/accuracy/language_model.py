@@ -26,7 +26,7 @@ from benchmarks.teacher_class.data import keep_words
 
 WORDS, LENGTH, TOP_K = 2_000, 64, 32
 STEPS, BATCH, TEACHER_STEPS = 400, 32, 800
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (3e-3, 1e-2, 3e-2)
 #: Numbers of reviews, and of sequences.
 REVIEWS = {
     "students": slice(0, 3_000),
@@ -59,7 +59,8 @@ def run(cell, seed, quick):
     keras.utils.set_random_seed(seed)
     student = build_model(1, 48)
     model, batches = prepare_training(cell["method"], student, seed, quick)
-    fit(model, batches, 2 if quick else STEPS, cell["rate"])
+    # Without clipping, one of three seeds diverges for a while at the best rates.
+    fit(model, batches, 2 if quick else STEPS, cell["rate"], global_clipnorm=1.0)
     part = "tune" if cell["stage"] == "tune" else "test"
     return {"perplexity": perplexity(student, part), "parameters": student.count_params()}
 
