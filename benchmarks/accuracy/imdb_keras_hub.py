@@ -186,8 +186,8 @@ def tokenize(split):
 
 
 @lru_cache(maxsize=1)
-def build_vocabulary():
-    vectorize = layers.TextVectorization(WORDS, standardize=keep_words, ragged=True)
+def build_vocabulary(words=WORDS):
+    vectorize = layers.TextVectorization(words, standardize=keep_words, ragged=True)
     vectorize.adapt(load_arrays("imdb_reviews", "train")[0])
     return vectorize
 

@@ -15,14 +15,13 @@ from functools import lru_cache
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
 
 import keras_kd as kd
-from benchmarks.accuracy.imdb_keras_hub import fit
+from benchmarks.accuracy.imdb_keras_hub import build_vocabulary, fit
 from benchmarks.runner.results import mean_sd, measured_on, table
 from benchmarks.shared import training
 from benchmarks.shared.training import CACHE, load_arrays, load_or_train
-from benchmarks.teacher_class.data import keep_words
 
 WORDS, LENGTH, TOP_K = 2_000, 64, 32
 STEPS, BATCH, TEACHER_STEPS = 400, 32, 800
@@ -143,16 +142,9 @@ def cut(review):
 
 
 def tokenize(reviews):
-    vectorize = build_vocabulary()
+    vectorize = build_vocabulary(WORDS)
     for i in range(0, len(reviews), 1000):
         yield from (row.numpy() for row in vectorize(reviews[i : i + 1000]))
-
-
-@lru_cache(maxsize=1)
-def build_vocabulary():
-    vectorize = layers.TextVectorization(WORDS, standardize=keep_words, ragged=True)
-    vectorize.adapt(load_arrays("imdb_reviews", "train")[0])
-    return vectorize
 
 
 def report(done):

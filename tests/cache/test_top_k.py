@@ -48,6 +48,16 @@ def test_all_but_one_keeps_everything(logits):
     np.testing.assert_allclose(full, logits, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("k", [1, 5, 19])
+def test_of_equal_logits_those_of_the_lower_classes_are_stored(k, dtype):
+    logits = np.round(np.random.default_rng(0).normal(size=(8, 3, 20))).astype(dtype)
+    order = np.argsort(-logits, axis=-1, kind="stable")[..., :k]
+    values, classes, _ = compress_logits(logits, k)
+    np.testing.assert_array_equal(classes, order)
+    np.testing.assert_array_equal(values, np.take_along_axis(logits, order, -1))
+
+
 def test_logits_of_dense_prediction():
     logits = np.random.default_rng(0).normal(size=(2, 3, 4, 9)).astype("float32")
     values, indices, rest = compress_logits(logits, 8)
