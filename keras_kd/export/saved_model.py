@@ -163,7 +163,8 @@ def _trace_model(
         return dict(zip(names, tree.flatten(outputs), strict=True))
 
     try:
-        return tf.function(serve).get_concrete_function(**specs), tuple(names)
+        function = tf.function(serve, autograph=False)
+        return function.get_concrete_function(**specs), tuple(names)
     except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
         if is_graph(model) or "Cannot unroll a RNN" in str(error):
             raise
@@ -194,7 +195,7 @@ def _trace_tap(
     def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: tapped(inputs.pack(tensors))[1][place]}
 
-    return tf.function(serve).get_concrete_function(**specs)
+    return tf.function(serve, autograph=False).get_concrete_function(**specs)
 
 
 def _add_processing(

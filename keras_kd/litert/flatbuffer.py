@@ -1,5 +1,6 @@
 """Read and write the contents of a .tflite file: ops, metadata and associated files."""
 
+import contextlib
 import io
 import json
 import struct
@@ -19,16 +20,21 @@ _DAMAGED = (struct.error, IndexError, TypeError, ValueError, OverflowError, Attr
 
 def flex_ops(content: bytes) -> list[str]:
     """Return the ops of a .tflite model that need TensorFlow, without the prefix `Flex`."""
-    codes = parse(content).operatorCodes or []
-    custom = [code.customCode.decode() for code in codes if code.customCode]
+    with _damage_named(content):
+        model = schema.Model.GetRootAs(content)
+        codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+        custom = [code.CustomCode().decode() for code in codes if code.CustomCode()]
     return [name.removeprefix("Flex") for name in custom if name.startswith("Flex")]
 
 
 def main_signature(content: bytes) -> str | None:
     """Return the name of the main graph's signature, `None` if it has none."""
-    for signature in parse(content).signatureDefs or []:
-        if signature.subgraphIndex == 0:
-            return signature.signatureKey.decode()
+    with _damage_named(content):
+        model = schema.Model.GetRootAs(content)
+        for i in range(model.SignatureDefsLength()):
+            signature = model.SignatureDefs(i)
+            if signature.SubgraphIndex() == 0:
+                return signature.SignatureKey().decode()
     return None
 
 
@@ -90,7 +96,7 @@ def parse(content: bytes) -> Any:
     Raises:
         ValueError: If it is damaged.
     """
-    try:
+    with _damage_named(content):
         model = schema.ModelT.InitFromPackedBuf(content, 0)
         for buffer in model.buffers or []:
             # ai-edge-quantizer appends the weights of larger models after the flatbuffer.
@@ -99,6 +105,13 @@ def parse(content: bytes) -> Any:
                 buffer.data = np.frombuffer(content[buffer.offset : end], "uint8")
                 buffer.offset = buffer.size = 0
         return model
+
+
+@contextlib.contextmanager
+def _damage_named(content: bytes) -> Iterator[None]:
+    """Raise a `ValueError` with a readable message for content that cannot be read."""
+    try:
+        yield
     except _DAMAGED as error:
         raise ValueError(
             f"Expected a .tflite model. Received: {len(content)} bytes that cannot be read "
