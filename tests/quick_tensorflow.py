@@ -6,6 +6,7 @@ without them.
 
 import functools
 import types
+import typing
 
 import keras
 import tensorflow as tf
@@ -21,6 +22,7 @@ def configure():
     _run_kernels_directly()
     _iterate_untuned()
     _keep_graphs_as_they_are()
+    _remember_protocols()
 
 
 def _convert_without_collecting():
@@ -90,3 +92,22 @@ def _iterate_untuned():
 def _keep_graphs_as_they_are():
     """Skip the optimization of graphs."""
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def _remember_protocols():
+    """Look up once per class whether its objects follow a protocol of TensorFlow.
+
+    Python 3.11 compares all attributes of the object each time that a tensor is recognized.
+    """
+    protocol, known = type(typing.Protocol), {}
+    compare = protocol.__instancecheck__
+
+    def is_instance(cls, instance):
+        if not cls.__module__.startswith("tensorflow."):
+            return compare(cls, instance)
+        key = cls, type(instance)
+        if key not in known:
+            known[key] = compare(cls, instance)
+        return known[key]
+
+    protocol.__instancecheck__ = is_instance

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from keras_kd.compression.tfmot.converted_model import ConvertedModel
 from keras_kd.compression.tfmot.imports import import_tf_keras, import_tfmot
@@ -69,11 +70,13 @@ class ClusteredModel:
                 counts += [len(np.unique(channel)) for channel in channels]
         return max(counts)
 
+    @tf.autograph.experimental.do_not_convert
     def strip(self) -> Any:
         """Return the tf_keras model without the wrappers."""
         return import_tfmot().clustering.keras.strip_clustering(self.model)
 
 
+@tf.autograph.experimental.do_not_convert
 def wrap_for_clustering(
     converted: ConvertedModel, options: Mapping[str, ClusterOptions]
 ) -> ClusteredModel:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from keras_kd.compression.tfmot.converted_model import ConvertedModel
 from keras_kd.compression.tfmot.imports import import_tf_keras, import_tfmot
@@ -35,11 +36,13 @@ class PrunedModel:
         for wrapper in self.wrappers:
             wrapper.pruning_obj.weight_mask_op()
 
+    @tf.autograph.experimental.do_not_convert
     def strip(self) -> Any:
         """Return the tf_keras model without the wrappers."""
         return import_tfmot().sparsity.keras.strip_pruning(self.model)
 
 
+@tf.autograph.experimental.do_not_convert
 def wrap_for_pruning(
     converted: ConvertedModel,
     names: Collection[str],

@@ -112,6 +112,7 @@ class DepthwiseQuantizer(_quantizers.LastValueQuantizer):
         return tf.reshape(quantized, inputs.shape)
 
 
+@tf.autograph.experimental.do_not_convert
 def quantize_model(model: Any, plans: Mapping[str, QuantizationPlan]) -> Any:
     """Quantize the layers of a flat tf_keras model that have a plan, by name."""
     copies = {}

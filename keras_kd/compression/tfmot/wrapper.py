@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import tree
 
 from keras_kd.compression.tfmot.converted_model import ConvertedModel
@@ -40,6 +41,7 @@ class LegacyLayer(keras.layers.Layer):
         tapped_model = type(model)(model.inputs, [*model.outputs, *tensors])
         _set_untracked(self, "tapped_model", tapped_model)
 
+    @tf.autograph.experimental.do_not_convert
     def call(self, inputs: Any, training: bool | None = None, taps: bool = False) -> list[Any]:
         """Run the model and return a list of its outputs, and of the taps."""
         model = self.tapped_model if taps else self.tf_keras_model
