@@ -14,11 +14,12 @@ from tests import toy
 @contextlib.contextmanager
 def eagerly():
     """Run everything eagerly: tracing takes longer than the few steps of a test."""
+    before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
         yield
     finally:
-        tf.config.run_functions_eagerly(False)
+        tf.config.run_functions_eagerly(before)
 
 
 def compress(technique, student, *args, **kwargs):

@@ -81,7 +81,9 @@ def means_of_one():
     )
 
 
-@pytest.mark.parametrize("make", [cnn, every_kernel, means_of_one])
+@pytest.mark.parametrize(
+    "make", [pytest.param(cnn, marks=pytest.mark.traced), every_kernel, means_of_one]
+)
 def test_the_int8_file_gives_exactly_the_outputs_of_the_model(make, tmp_path):
     student = make()
     x = samples(student, 24)
