@@ -17,9 +17,17 @@ def kernels(path):
     return sorted(found, key=lambda kernel: -kernel.size)
 
 
-def operators(path):
-    """Names of the operators of a file, in order."""
+def operators_by_output(path):
+    """For each output, the names of the operators that it is computed with, in order."""
     names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    return [names[codes[op.opcodeIndex]] for op in model.subgraphs[0].operators]
+    found = {}
+    for output in model.signatureDefs[0].outputs:
+        needed, used = {output.tensorIndex}, []
+        for op in reversed(model.subgraphs[0].operators):
+            if needed & set(op.outputs):
+                needed |= set(op.inputs)
+                used.append(names[codes[op.opcodeIndex]])
+        found[output.name.decode()] = used[::-1]
+    return found
