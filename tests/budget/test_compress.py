@@ -98,7 +98,7 @@ def test_an_interrupted_search_returns_the_best_so_far_and_goes_on_to_the_same_f
 
 
 def test_after_the_time_the_best_so_far_is_trained(teacher, tmp_path):
-    result = compress(teacher, tmp_path, max_bytes=4200, time_limit=0.01)
+    result = compress(teacher, tmp_path, max_macs=600, time_limit=0.01)
     assert [r.slot.name for r in result.results] == ["0-00", "late-00"]
     assert result.results[1].slot.part == pytest.approx(1 / 12)
 

@@ -82,7 +82,9 @@ def test_a_drop_alone_plans_decreasing_sizes(make):
     assert isinstance(plan.schedule(0), Descent)
 
 
-def test_own_students_that_do_not_fit_are_left_out(make):
+def test_own_students_that_do_not_fit_are_left_out(make, monkeypatch):
+    monkeypatch.setattr("keras_kd.budget.students._SHRUNK", {})
+
     def network(units):
         dense = [layers.Dense(units), layers.Dense(3, "softmax")]
         return keras.Sequential([keras.Input((12,)), *dense])

@@ -52,6 +52,7 @@ def test_zeros_of_a_pruned_student_are_preserved(pruned, pruned_and_clustered):
     assert pruned_and_clustered.history["sparsity"] == pruned.history["sparsity"][-1:]
 
 
+@pytest.mark.traced
 def test_a_compiled_training_gives_the_values_of_an_eager_one(pruned):
     arguments = {"data": toy.data(32), "batch_size": 8, "epochs": 2, "loss": toy.sparse_loss()}
     arguments |= {"optimizer": keras.optimizers.SGD(0.1), "verbose": 0}

@@ -36,6 +36,7 @@ def assert_same_weights(one, other):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=a.path)
 
 
+@pytest.mark.traced
 def test_the_weights_are_those_of_the_distiller():
     def student():
         return toy.cnn("student", activation="softmax", regularizer="l2")
