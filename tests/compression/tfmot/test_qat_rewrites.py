@@ -170,18 +170,20 @@ def test_the_output_of_attention_gets_a_layer_that_rounds_it():
 
 
 def test_rewrites_are_listed_with_the_layers():
-    def list_layers(student):
-        return actions(prepare(student, positive_input(student, 4)))
-
-    listed = list_layers(conv(norm("norm"), layers.ReLU(name="act"), activation="relu"))
+    student = stack(
+        layers.Rescaling(0.5, name="scale"),
+        layers.Conv2D(4, 3, activation="relu", name="conv"),
+        norm("norm"),
+        layers.ReLU(name="act"),
+    )
+    listed = actions(prepare(student, positive_input(student, 4)))
+    assert listed["scale"] == ("rewritten", "before the quantized part, in Keras 3")
     assert listed["conv"] == ("quantized", "weights, per channel")
     assert listed["norm"] == (
         "quantized",
         "weights, per channel, as a 1x1 depthwise convolution, 'act' fused into it",
     )
     assert listed["act"] == ("rewritten", "fused into 'norm'")
-    student = stack(layers.Rescaling(0.5, name="scale"), layers.Conv1D(2, 3), shape=(8, 3))
-    assert list_layers(student)["scale"] == ("rewritten", "before the quantized part, in Keras 3")
 
 
 class Patterns:
