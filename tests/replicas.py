@@ -1,12 +1,10 @@
 """Training on two replicas and on one device, for tests.
 
-`python -m tests.replicas FOLDER` trains on one device and on two logical devices and prints the
-differences as JSON. Logical devices cannot be changed in a running process, so the tests start one.
+`compare` trains on one device and on two logical devices. Logical devices cannot be changed in a
+running process, so the tests start one.
 """
 
 import contextlib
-import json
-import sys
 
 import keras
 import numpy as np
@@ -212,8 +210,8 @@ def agreement(model, folder):
     return kd.export.evaluate(file, data().map(lambda x, y, _: (x, y)), model.student).agreement
 
 
-def main():
-    folder = sys.argv[1]
+def compare(folder):
+    """Return the differences between two replicas and one device by name."""
     quick_tensorflow.configure()
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -233,8 +231,4 @@ def main():
     found["relational"], found["statistics"] = relational(two)
     found["scheduled"] = scheduled(two)
     (found["draws"], found["masks"]), found["rejection"] = draws(two), rejection(two)
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+    return found

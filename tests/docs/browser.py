@@ -22,6 +22,8 @@ QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
+    "--disable-features=BackForwardCache",  # Pages are visited once.
+    "--js-flags=--max-lazy",  # Most functions of a page are never called.
     "--remote-debugging-pipe",
 )
 # Chromium reads commands from descriptor 3 and writes responses to 4; both may be in use here.

@@ -1,25 +1,20 @@
 """Two replicas on two logical devices, in a process of their own; see tests/replicas.py."""
 
-import json
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
 import keras_kd as kd
-from tests import toy
+from tests import replicas, toy
+from tests.processes import run_processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    command = [sys.executable, "-m", "tests.replicas", str(tmp_path_factory.mktemp("replicas"))]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
-    assert result.returncode == 0, result.stderr[-2000:]
-    return json.loads(result.stdout.splitlines()[-1])
+    (found,) = run_processes(replicas.compare, [str(tmp_path_factory.mktemp("replicas"))])
+    return found
 
 
 @pytest.mark.parametrize(

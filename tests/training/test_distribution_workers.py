@@ -1,10 +1,5 @@
 """Two workers of `MultiWorkerMirroredStrategy`, each in its own process."""
 
-import json
-import signal
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,32 +7,23 @@ import tensorflow as tf
 import keras_kd as kd
 from benchmarks.shared.processes import free_addresses
 from tests import replicas, toy
+from tests.processes import run_processes
+from tests.worker import work
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Processes that wait for each other.
 
 
-def run_job(folder, *arguments):
+def run_job(folder, *more):
     """Runs two workers; returns their results, or `None` for one that was killed."""
-    addresses, pipe = free_addresses(2), subprocess.PIPE
-    command = [sys.executable, "-m", "tests.worker"]
-    started = [
-        subprocess.Popen(
-            [*command, str(i), *addresses, str(folder), *more], stdout=pipe, stderr=pipe, text=True
-        )
-        for i, more in enumerate(arguments)
-    ]
-    outputs = [worker.communicate(timeout=400) for worker in started]
-    for worker, (_, errors) in zip(started, outputs, strict=True):
-        assert worker.returncode in (0, -signal.SIGKILL), errors[-2000:]
-    return [json.loads(output.splitlines()[-1]) if output else None for output, _ in outputs]
+    addresses = free_addresses(2)
+    return run_processes(work, *((i, addresses, folder, *each) for i, each in enumerate(more)))
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """A folder of checkpoints, and the results of the job in which one worker was killed."""
     folder = tmp_path_factory.mktemp("killed")
-    step = replicas.STEPS + 1
-    return folder, run_job(folder, [], ["--dies-at", str(step)])
+    return folder, run_job(folder, [], [replicas.STEPS + 1])
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +49,8 @@ def test_a_restarted_job_gives_the_weights_of_one_process(workers, tmp_path):
 
 def test_both_workers_have_the_same_weights_and_history(workers):
     first, second = workers
-    assert first["weights"] == second["weights"]
+    for one, other in zip(first["weights"], second["weights"], strict=True):
+        np.testing.assert_array_equal(one, other)
     assert first["history"] == second["history"]
 
 
@@ -77,7 +64,7 @@ def test_two_workers_give_the_weights_of_one_process(workers):
 
 
 def test_each_worker_builds_its_shard_of_a_cache(workers, killed, tmp_path):
-    assert [worker["shard"] for worker in workers] == [[[0, 2], 7], [[1, 2], 6]]
+    assert [worker["shard"] for worker in workers] == [[(0, 2), 7], [(1, 2), 6]]
     merged = kd.KnowledgeCache.merge(killed[0] / "cache")
     shard, samples = replicas.cache(tf.distribute.get_strategy(), tmp_path / "cache")
     assert (shard, samples, len(merged)) == (None, 13, 13)
