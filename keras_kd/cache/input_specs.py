@@ -109,7 +109,8 @@ def _prepare(teacher: BaseTeacher, x: Any) -> Any:
         return x
     import tensorflow as tf
 
-    return tf.function(teacher.preprocessing).get_concrete_function(x).structured_outputs
+    prepare = tf.function(teacher.preprocessing, autograph=False)
+    return prepare.get_concrete_function(x).structured_outputs
 
 
 def _accepts(teacher: BaseTeacher, x: Any, prepared: Any) -> bool:

@@ -75,8 +75,10 @@ def is_infinite(dataset: Dataset) -> bool:
 
 def assert_cardinality(dataset: Dataset, count: Any) -> Dataset:
     """Return the data set with a known number of elements; a negative number means unknown."""
-    known = tf.data.experimental.assert_cardinality(count)
-    return dataset.apply(known) if count >= 0 else dataset
+    number = tf.get_static_value(tf.convert_to_tensor(count, tf.int64))
+    if number is None or number < 0:  # None within a function of another data set.
+        return dataset
+    return dataset.apply(tf.data.experimental.assert_cardinality(number))
 
 
 def key_numbers(key: Any) -> Any:

@@ -150,7 +150,7 @@ def compile_teachers(
         The function, which returns NumPy arrays, and the structure of their `DenseSpec`s.
     """
     signature = tree.map_structure(_tensor_spec, inputs)
-    compiled = tf.function(function, input_signature=[signature])
+    compiled = tf.function(function, input_signature=[signature], autograph=False)
     outputs = compiled.get_concrete_function().structured_outputs
     specs = tree.map_structure(lambda o: DenseSpec(tuple(o.shape), o.dtype.name), outputs)
     return lambda x: tree.map_structure(lambda value: value.numpy(), compiled(x)), specs
