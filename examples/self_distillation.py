@@ -21,7 +21,7 @@ def main(arguments=None):
     options = parse(arguments)
     name, epochs = options.dataset, options.epochs
     info = kd.datasets.describe(name)
-    count = 128 if options.quick else IMAGES[name]
+    count = 64 if options.quick else IMAGES[name]
     samples = kd.datasets.load(name, batch_size=None, shuffle=False).take(count).cache()
     train = samples.shuffle(count, seed=0).batch(64)
     test = kd.datasets.load(name, "test")
@@ -75,7 +75,7 @@ def parse(arguments):
     parser.add_argument("--dataset", choices=sorted(IMAGES), default="digits")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="two epochs of 128 images")
+    parser.add_argument("--quick", action="store_true", help="two epochs of 64 images")
     options = parser.parse_args(arguments)
     options.epochs = 2 if options.quick else options.epochs
     return options

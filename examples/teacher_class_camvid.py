@@ -24,7 +24,7 @@ EPOCHS = (30, 20, 15)  # Of the teacher, the students and the tuning.
 def main(arguments=None):
     options = parse(__doc__, __file__, arguments, EPOCHS)
     train, test = (
-        kd.datasets.load("camvid_small", f"{split}[:4]" if options.quick else split, batch_size=8)
+        kd.datasets.load("camvid_small", f"{split}[:2]" if options.quick else split, batch_size=8)
         for split in ("train", "test")
     )
     teacher_epochs, student_epochs, tuning_epochs = options.epochs

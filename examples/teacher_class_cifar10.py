@@ -57,7 +57,7 @@ def main(arguments=None):
     model.save(options.out / "model.keras")
 
     print("\n4. Train a new head on the representation, with 500 labels: animal or vehicle?")
-    transfer = train_transfer(representation, epochs=1 if options.quick else 20)
+    transfer = train_transfer(representation, *((50, 1) if options.quick else (500, 20)))
     rows = [
         ("teacher", evaluate(teacher, test), teacher),
         ("students, without labels", before_tuning, model),
@@ -67,11 +67,11 @@ def main(arguments=None):
     print_rows(*rows)
 
 
-def train_transfer(representation, epochs):
+def train_transfer(representation, labels, epochs):
     """Return the representation with a new head that distinguishes animals from vehicles."""
     representation.trainable = False
     model = keras.Sequential([representation, layers.Dense(2)], name="animal_or_vehicle")
-    data = kd.datasets.load("cifar10", "train[:500]", batch_size=50).map(is_animal)
+    data = kd.datasets.load("cifar10", f"train[:{labels}]", batch_size=50).map(is_animal)
     compile_model(model, data, epochs, rate=1e-2)
     model.fit(data, epochs=epochs, verbose=0)
     return model

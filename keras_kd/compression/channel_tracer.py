@@ -66,6 +66,7 @@ class ChannelTracer:
         self.pins: dict[int, str] = {}
         self.makers: dict[str, tuple[np.ndarray, str]] = {}
         self._parents: list[int] = []
+        self._roots: np.ndarray | None = None  # Of all channels, until one is made or joined.
         self._of_tensors: dict[int, tuple[np.ndarray, int]] = {}
         self._seen: dict[int, tuple[np.ndarray, ...]] = {}
 
@@ -73,6 +74,7 @@ class ChannelTracer:
         """Return new channels, which a layer makes if a path is given."""
         first = len(self._parents)
         self._parents.extend(range(first, first + count))
+        self._roots = None
         made = np.arange(first, first + count)
         if path:
             self.makers[path if what == "channels" else f"{path} ({what})"] = (made, what)
@@ -89,6 +91,7 @@ class ChannelTracer:
 
         Tensors with one channel are broadcast, so that channel is pinned.
         """
+        self._roots = None
         longest = max(several, key=len)
         for channels in several:
             if len(channels) not in (1, len(longest)):
@@ -109,7 +112,9 @@ class ChannelTracer:
 
     def roots(self, channels: np.ndarray) -> np.ndarray:
         """Return what `root` returns for each channel."""
-        return np.array([self.root(int(channel)) for channel in channels], "int64")
+        if self._roots is None:
+            self._roots = np.array([self.root(i) for i in range(len(self._parents))], "int64")
+        return self._roots[channels]
 
     def use(
         self, call: Call, variable: keras.Variable | None, axis: int, channels: Any, role: str
