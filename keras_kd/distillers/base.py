@@ -12,6 +12,7 @@ from keras import ops, tree
 from keras_kd.distillers.evaluation import AGREEMENT, Evaluation
 from keras_kd.distillers.fit import build_metrics, fit_arguments, run_fit
 from keras_kd.distillers.input_checks import has_single_samples
+from keras_kd.distillers.labels_first_schedule import with_labels_first
 from keras_kd.distillers.mixed_images import (
     LabelWeight,
     check_labels_kept,
@@ -171,8 +172,8 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         require_class_axis(loss, student.output_shapes, student.output_axes)
         self.objective.set_tasks(loss)
         only_evaluated = [AGREEMENT] if loss is None else []
-        names = [*self._label_losses, *self.objective.names, *only_evaluated]
-        self._trackers = LossTrackers(["loss", *names])
+        names = ["loss", *self._label_losses, *self.objective.names, *only_evaluated]
+        self._trackers = LossTrackers(names)
         super().compile(
             optimizer,
             loss,
@@ -185,8 +186,8 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
             auto_scale_loss,
         )
         tasks = {name: self.objective.task_of_labels(name) for name in student.output_names}
-        self._label_reader = LabelReader(loss, student.output_shapes, tasks, student.output_axes)
-        self._range_reader = self._label_reader
+        reader = LabelReader(loss, student.output_shapes, tasks, student.output_axes)
+        self._label_reader = self._range_reader = reader
         self._label_masking = LabelMasking(student.output_axes)
 
     def fit(
@@ -219,16 +220,16 @@ class BaseDistiller(HyperparameterPaths, Evaluation):
         if self.compiled:
             self._check_shapes(x, given.get("y"), given.get("sample_weight"))
             given["x"] = check_labels(x, y, self._range_reader)
-            if given.get("validation_data") is not None:
-                validation = text_arrays(given["validation_data"])
-                given["validation_data"] = self._check_validation(validation)
+            if (validation := given.get("validation_data")) is not None:
+                given["validation_data"] = self._check_validation(text_arrays(validation))
             with backend.strategy_scope(self):
                 build_metrics(self.compiled_metrics_fn, x, given.get("y"), self.objective.student)
         self.retrace_for_other_ranks("train_function", x, given.get("y"))
-        skips = self.on_bad_batch == "skip"
+        given["callbacks"] = with_labels_first(self, given)
+        skips, drawn = self.on_bad_batch == "skip", self._drawn_before_teachers()
         # Keras would look up the weight of an unlabeled sample among the classes.
         with self._use_class_weights(class_weights, given.get("sample_weight")):
-            return run_fit(self, super().fit, given, skips, self._drawn_before_teachers())
+            return run_fit(self, super().fit, given, skips, drawn)
 
     def _drawn_before_teachers(self) -> list[keras.Variable]:
         """Return the random states that a step draws from before it has checked the teachers."""

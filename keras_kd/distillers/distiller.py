@@ -9,7 +9,7 @@ from keras_kd.distillers.arguments import check_same_view
 from keras_kd.distillers.base import BaseDistiller
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.loss_taps import as_shapes
-from keras_kd.losses import DistillationLoss
+from keras_kd.losses import DistillationLoss, LabelsFirst
 from keras_kd.models.declaration import Declaration
 from keras_kd.models.graph import require_built
 from keras_kd.models.user_warnings import warn_user
@@ -174,6 +174,9 @@ class Distiller(BaseDistiller):
             ValueError: If they do not match the student or the losses.
         """
         projectors, self._compared = self.objective.projectors, False
+        for loss in self.distillation_losses if self.teachers else ():
+            if isinstance(loss, LabelsFirst):
+                loss.restart()
         with backend.strategy_scope(self):
             self.objective.set_teachers(teachers)
         check_same_view(self.augment is not None and self.same_view, self.teachers)

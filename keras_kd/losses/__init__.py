@@ -12,6 +12,7 @@ from keras_kd.losses.decoupled_kd import DecoupledKD as DecoupledKD
 from keras_kd.losses.dist import DIST as DIST
 from keras_kd.losses.distillation_loss import DistillationLoss as DistillationLoss
 from keras_kd.losses.hint import Hint as Hint
+from keras_kd.losses.labels_first import LabelsFirst as LabelsFirst
 from keras_kd.losses.logit_standardization import LogitStandardization as LogitStandardization
 from keras_kd.losses.logits_mse import LogitsMSE as LogitsMSE
 from keras_kd.losses.masked_generation import MaskedGeneration as MaskedGeneration

@@ -1,5 +1,6 @@
 """Weights of several teachers, sample by sample."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +9,9 @@ from keras import ops
 
 from keras_kd.files import text_fields
 from keras_kd.losses.distillation_loss import at_least_float32
+from keras_kd.losses.label_error import cross_entropy
 from keras_kd.models.keras_compat import get_mask
 from keras_kd.training import backend
-from keras_kd.training.labels import class_indices
 
 
 class Weighting:
@@ -239,7 +240,8 @@ class CrossEntropy(Weighting):
             return unsupervised
         losses, labeled = cross_entropy(teacher_logits, labels)
         # Subtracting the largest kept loss does not change the softmax and prevents overflow.
-        worst = ops.max(losses * kept, axis=0)
+        # A replica may have no sample, of which there is no largest loss.
+        worst = ops.max(losses * kept, axis=0, initial=0)
         parts = ops.exp(ops.minimum(losses - worst, 0)) * kept
         supervised = _complement(parts / ops.sum(parts, axis=0), kept)
         return ops.where(labeled, supervised, unsupervised)
@@ -304,7 +306,7 @@ class Screening(Weighting):
             ranks = ops.argsort(ops.argsort(costs, axis=0), axis=0)
             passes = ranks < self.keep
         else:
-            passes = costs <= ops.min(costs, axis=0) + self.threshold
+            passes = costs <= ops.min(costs, axis=0, initial=math.inf) + self.threshold
         return self.then.call(teacher_logits, labels, kept * ops.cast(passes, kept.dtype))
 
     def check(self, teachers: int) -> None:
@@ -337,31 +339,6 @@ def entropy(logits: Any) -> Any:
         counted = ops.cast(mask, values.dtype)
         return ops.sum(values * counted, axis=axes) / ops.maximum(ops.sum(counted, axis=axes), 1)
     return ops.mean(values, axis=axes) if axes else values
-
-
-def cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
-    """Return the cross-entropy of each teacher on the labels, and which samples have one.
-
-    Args:
-        logits: (teachers, batch, ..., classes).
-        labels: Integers (batch, ...) or one-hot (batch, ..., classes).
-
-    Returns:
-        (teachers, batch) in nats, averaged over the labeled positions, and a boolean (batch,).
-    """
-    target = class_indices(labels, logits.shape[1:])
-    known = ops.logical_and(target >= 0, target < logits.shape[-1])
-    one_hot = ops.one_hot(ops.where(known, target, 0), logits.shape[-1], dtype=logits.dtype)
-    values = -ops.sum(ops.log_softmax(logits, axis=-1) * one_hot, axis=-1)
-    axes = tuple(range(2, len(values.shape)))
-    counted, mask = ops.cast(ops.expand_dims(known, 0), logits.dtype), get_mask(logits)
-    if not axes:
-        return values * counted, known
-    if mask is not None:
-        counted = counted * ops.cast(mask, logits.dtype)
-    positions = ops.sum(counted, axis=axes)
-    sums = ops.sum(values * counted, axis=axes)
-    return sums / ops.maximum(positions, 1), ops.any(positions > 0, axis=0)
 
 
 def _uniform(kept: Any) -> Any:

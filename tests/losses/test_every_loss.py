@@ -32,6 +32,7 @@ ON_LOGITS = {
     "multi_temperature": losses.MultiTemperature,
     "taid": losses.TAID,
     "logit_standardization": losses.LogitStandardization,
+    "labels_first": losses.LabelsFirst,
 }
 RELATIONS = {
     "similarity_preserving": lambda: losses.SimilarityPreserving("features", "features"),

@@ -32,6 +32,7 @@ LOSSES = [
     kd.losses.WTTM(),
     kd.losses.TAID(),
     kd.losses.LogitStandardization(),
+    kd.losses.LabelsFirst(),
     kd.losses.Hint("lstm", "lstm"),
 ]
 

@@ -24,6 +24,7 @@ def test_every_argument_is_in_the_configuration():
         losses.WTTM(0.5, 0.5, "a", "b", "mine"),
         losses.OutputsMSE(0.5, "a", "b", "mine"),
         losses.LogitStandardization(losses.DecoupledKD(beta=3.0), 0.5, "mine"),
+        losses.LabelsFirst(losses.DIST(beta=3.0), 0.5, "mine"),
         losses.Hint("a", "b", None, 0.5, "mine", "cosine"),
         losses.Hint(taps=[("a", "b"), ("c", "d")], name="mine"),
         losses.Hint(taps="auto", name="mine"),

@@ -215,3 +215,16 @@ def test_a_weighting_is_rebuilt_from_its_configuration(weighting):
 def test_invalid_arguments(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        kd.weighting.CrossEntropy(),
+        kd.weighting.Entropy(),
+        kd.weighting.Screening(1),
+        kd.weighting.Screening(threshold=1.0),
+    ],
+)
+def test_a_replica_without_samples_has_no_weights(weighting):
+    assert weighting(np.zeros((2, 0, 3), "float32"), np.zeros(0, int)).shape == (2, 0)

@@ -1,0 +1,192 @@
+"""Labels first: the teacher joins later, if it is better than the student."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_kd.losses.distillation_loss import DistillationLoss, at_least_float32
+from keras_kd.losses.label_error import label_error
+from keras_kd.losses.serialization import deserialize, get, serialize
+from keras_kd.models.keras_compat import detach, get_mask, set_mask
+from keras_kd.training import backend
+from keras_kd.training.hyperparameters import Hyperparameter
+
+#: Weight of the past in the moving averages of the errors: about the last 20 steps count.
+_MOMENTUM = 0.95
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class LabelsFirst(DistillationLoss):
+    """A loss that starts after the first epochs, if the teacher is better than the student.
+
+    A teacher that knows the labels no better than the student costs accuracy, whatever the loss.
+    So the student learns from the labels alone in the first fifth of the epochs (at least one, at
+    most two), while the errors of both on these labels are averaged over the last steps. The
+    teacher teaches from then on, if its error is less than half of the student's; otherwise it
+    never does, and `fit` warns. The error is the cross-entropy on the labels, or the squared error
+    for a regression.
+
+    Samples without a label learn from the teacher in the first epochs too. A single epoch,
+    training without labels and `train_on_batch` use the loss within from the start. The decision
+    is kept in variables: it is in checkpoints, and a second `fit` trains on with it. In the
+    history, the value of the loss is 0 for samples that the teacher does not teach.
+
+    Args:
+        loss: A loss on logits, its name or its configuration. Its taps are used, and its weight is
+            the default of `weight`. Defaults to `"soft_targets"`.
+        weight: Weight in the total loss, a hyperparameter. Defaults to the weight of `loss`.
+        name: Name in the history. Defaults to `"labels_first"`.
+
+    Raises:
+        ValueError: If `loss` compares features.
+
+    Example:
+        >>> loss = kd.losses.LabelsFirst(kd.losses.DIST(weight=0.5))
+        >>> distiller = kd.Distiller(student, teacher, loss)
+    """
+
+    #: 1 while the teacher teaches, 0 while it does not.
+    teaching = Hyperparameter(maximum=1.0)
+    #: 1 while the student learns from the labels and the errors are measured.
+    measuring = Hyperparameter(maximum=1.0)
+
+    def __init__(
+        self,
+        loss: str | dict[str, Any] | DistillationLoss = "soft_targets",
+        weight: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        loss = get(loss)
+        if not loss.on_logits:
+            raise ValueError(
+                "LabelsFirst: `loss` must be a loss on logits, such as SoftTargets or DIST. "
+                f"Received: {type(loss).__name__}, which compares features"
+            )
+        weight = float(loss.weight) if weight is None else weight
+        super().__init__(weight, loss.teacher_tap, loss.student_tap, name)
+        self.loss = loss
+        self.tasks = loss.tasks
+        self.needs_labels = loss.needs_labels
+        self.reads_classes = loss.reads_classes
+        self.relates_samples = loss.relates_samples
+        self.task = None
+        self.teaching = 1.0
+        self.measuring = 0.0
+        self.teacher_error = _state("teacher_error")
+        self.student_error = _state("student_error")
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the errors were measured, and the teacher teaches since, or never will."""
+        return float(self.measuring) == 0 and _number(self.student_error) > 0
+
+    def measure(self) -> None:
+        """Let the student learn from the labels alone, and measure the errors."""
+        self.measuring, self.teaching = 1.0, 0.0
+
+    def decide(self) -> bool:
+        """End the measurement; return whether the teacher teaches from now on."""
+        teacher, student = _number(self.teacher_error), _number(self.student_error)
+        # Nothing was measured if no sample had a label.
+        joins = student == 0 or teacher < student / 2
+        self.measuring, self.teaching = 0.0, float(joins)
+        return joins
+
+    def restart(self) -> None:
+        """Forget the decision, for another teacher."""
+        self.measuring, self.teaching = 0.0, 1.0
+        self.teacher_error.assign(0.0)
+        self.student_error.assign(0.0)
+
+    def compare(
+        self, projector: keras.layers.Layer | None, teacher: Any, student: Any, labels: Any = None
+    ) -> Any:
+        """Compute the loss where the teacher teaches, and measure; see the base class."""
+        values = super().compare(projector, teacher, student, labels)
+        teaching = ops.cast(self.teaching, values.dtype)
+        waiting = (1 - teaching) * ops.cast(self.measuring, values.dtype)
+        if labels is None or self.task is None:
+            return _scaled(values, ops.broadcast_to(teaching + waiting, ops.shape(values)[:1]))
+        student = at_least_float32(detach(student))
+        # The masked steps are the student's.
+        teacher = set_mask(ops.cast(teacher, student.dtype), get_mask(student))
+        own, known = label_error(self.task, student, labels)
+        if self.updates_state:
+            self._measure(own, label_error(self.task, teacher, labels)[0])
+        unlabeled = 1 - ops.cast(known, values.dtype)
+        return _scaled(values, teaching + waiting * unlabeled)
+
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
+        """Compute the loss within."""
+        return self.loss.call(teacher, student, labels)
+
+    def check_head(self, activation: str | None, shape: tuple[int | None, ...]) -> None:
+        """Reject an output that the loss within cannot read; see the base class."""
+        self.loss.check_head(activation, shape)
+
+    def declared_task(self, units: int) -> str | None:
+        """Return the task that the loss within declares; see the base class."""
+        return self.loss.declared_task(units)
+
+    def activation_of(self, units: int) -> str | None:
+        """Return the activation that the loss within applies; see the base class."""
+        return self.loss.activation_of(units)
+
+    def make_projector(
+        self, teacher_shape: tuple[int | None, ...], student_shape: tuple[int | None, ...]
+    ) -> keras.layers.Layer | None:
+        """Check the shapes as the loss within does; see the base class."""
+        return self.loss.make_projector(teacher_shape, student_shape)
+
+    def set_task(self, task: str) -> None:
+        """Tell both losses the task; see the base class."""
+        super().set_task(task)
+        self.loss.set_task(task)
+        self.task = task
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {
+            "loss": serialize(self.loss),
+            "weight": float(self.weight),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LabelsFirst":
+        """Create the loss from the result of `get_config`."""
+        return cls(**{**config, "loss": deserialize(config["loss"])})
+
+    def _measure(self, own: Any, others: Any) -> None:
+        """Move the averages of both errors towards their means over a batch."""
+        size = ops.shape(own)[0]
+        share, _ = backend.replica_share(size)
+        errors = ops.stack([ops.sum(own), ops.sum(others)])
+        errors = errors / ops.cast(ops.maximum(size, 1), errors.dtype)
+        errors = errors if share is None else errors * ops.cast(share, errors.dtype)
+        step = (1 - _MOMENTUM) * ops.cast(self.measuring, errors.dtype)
+        # The loss of such a batch is not finite either: it is raised, or the batch skipped.
+        step = ops.where(ops.all(ops.isfinite(errors)), step, ops.zeros_like(step))
+        for variable, error in zip(
+            (self.student_error, self.teacher_error), ops.unstack(errors), strict=True
+        ):
+            change = ops.cast(step, variable.dtype) * (ops.cast(error, variable.dtype) - variable)
+            variable.assign(variable + ops.where(step > 0, change, ops.zeros_like(change)))
+
+
+def _scaled(values: Any, weights: Any) -> Any:
+    """Return values per sample or position times weights per sample, with their mask."""
+    mask, missing = get_mask(values), len(values.shape) - 1
+    values = values * ops.reshape(weights, (-1, *[1] * missing))
+    return values if mask is None else set_mask(values, mask)
+
+
+def _state(name: str) -> keras.Variable:
+    # The mean over the replicas, each with its share, is that of the batch.
+    how = {"trainable": False, "autocast": False, "aggregation": "mean"}
+    return keras.Variable(0.0, dtype=backend.FLOAT64, name=name, **how)
+
+
+def _number(variable: Any) -> float:
+    return float(keras.ops.convert_to_numpy(variable))
