@@ -27,7 +27,7 @@ def label_error(task: str, logits: Any, labels: Any) -> tuple[Any, Any]:
         mask, several = get_mask(logits), ops.expand_dims(logits, 0)
         if mask is not None:
             several = set_mask(several, ops.expand_dims(mask, 0))
-        values, known = cross_entropy(several, labels)
+        values, known = class_error(several, labels)
         return values[0], known
     labels = ops.cast(labels, logits.dtype)
     if len(labels.shape) < len(logits.shape):
@@ -49,15 +49,15 @@ def label_error(task: str, logits: Any, labels: Any) -> tuple[Any, Any]:
     return ops.sum(values * counted, axis=axes) / ops.maximum(total, 1), total > 0
 
 
-def cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
-    """Return the cross-entropy of each teacher on the labels, and which samples have one.
+def class_error(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """Return the cross-entropy of several models on the labels, and which samples have one.
 
     Args:
-        logits: (teachers, batch, ..., classes).
+        logits: (models, batch, ..., classes).
         labels: Integers (batch, ...) or one-hot (batch, ..., classes).
 
     Returns:
-        (teachers, batch) in nats, averaged over the labeled positions, and a boolean (batch,).
+        (models, batch) in nats, averaged over the labeled positions, and a boolean (batch,).
     """
     target = class_indices(labels, logits.shape[1:])
     known = ops.logical_and(target >= 0, target < logits.shape[-1])

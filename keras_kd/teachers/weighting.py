@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_kd.files import text_fields
 from keras_kd.losses.distillation_loss import at_least_float32
-from keras_kd.losses.label_error import cross_entropy
+from keras_kd.losses.label_error import class_error
 from keras_kd.models.keras_compat import get_mask
 from keras_kd.training import backend
 
@@ -339,6 +339,19 @@ def entropy(logits: Any) -> Any:
         counted = ops.cast(mask, values.dtype)
         return ops.sum(values * counted, axis=axes) / ops.maximum(ops.sum(counted, axis=axes), 1)
     return ops.mean(values, axis=axes) if axes else values
+
+
+def cross_entropy(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """Return the cross-entropy of each teacher on the labels, and which samples have one.
+
+    Args:
+        logits: (teachers, batch, ..., classes).
+        labels: Integers (batch, ...) or one-hot (batch, ..., classes).
+
+    Returns:
+        (teachers, batch) in nats, averaged over the labeled positions, and a boolean (batch,).
+    """
+    return class_error(logits, labels)
 
 
 def _uniform(kept: Any) -> Any:
