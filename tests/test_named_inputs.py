@@ -157,7 +157,7 @@ def test_a_student_without_a_separate_teacher(make, form):
 def test_a_teacher_class_and_its_assembled_model():
     teacher = toy.named("teacher", ("audio", "image"), seed=2)
     students = [toy.named("a", units=3, seed=3), toy.named("b", ("audio",), units=3, seed=4)]
-    model = kd.TeacherClass(teacher, "hidden", students)
+    model = kd.TeacherClass(teacher, "hidden", students, mimic="output")
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     hidden = keras.Model(teacher.input, teacher.get_layer("hidden").output)(X)
     right = [outputs(students[0], IMAGE), outputs(students[1], {"audio": X["audio"]})]

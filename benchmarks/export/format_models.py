@@ -137,7 +137,7 @@ def train_teacher_class(x, y, quick, seed):
         z = layers.Conv2D(16, 3, 2, activation="relu")(z)
         return keras.Model(inputs, layers.Dense(size)(layers.Flatten()(z)))
 
-    students = kd.TeacherClass(teacher, "features", student, n=4)
+    students = kd.TeacherClass(teacher, "features", student, n=4, mimic="output")
     students.compile(keras.optimizers.Adam(3e-3))
     students.fit(x, batch_size=128, epochs=1 if quick else 4, verbose=0)
     return students.assemble()

@@ -238,6 +238,7 @@ def discriminator(size):
 
 def teacher_class(**kwargs):
     keras.utils.set_random_seed(3)
+    kwargs.setdefault("mimic", "output")
     model = kd.TeacherClass(cnn("teacher", 6, seed=1), "features", small, n=2, **kwargs)
     weights = np.linspace(0, 2, SAMPLES, dtype="float32")
     model, history = train(model, batches(weights=weights), compiled={})

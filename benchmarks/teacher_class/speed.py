@@ -55,7 +55,12 @@ def run(cell, seed, quick):
 
 def compile_students(teacher, **kwargs):
     model = kd.TeacherClass(
-        teacher, LAYER, lambda size: build_student(WIDTHS, size), n=STUDENTS, **kwargs
+        teacher,
+        LAYER,
+        lambda size: build_student(WIDTHS, size),
+        n=STUDENTS,
+        mimic="output",  # As the cache stores.
+        **kwargs,
     )
     model.compile("adam")
     return model

@@ -17,8 +17,8 @@ from benchmarks.teacher_class.problem import LAYER, mimic, score
 
 WIDTHS = ((10, 2), (20, 2), (28, 1), (32, 2))
 VARIANTS = {
-    "output": ("the layer's output (default)", {}),
-    "preactivation": ("`mimic='preactivation'`", {}),
+    "output": ("the layer's output", {}),
+    "preactivation": ("`mimic='preactivation'` (default)", {}),
     "correlated": ("`split='correlated'`", {}),
     "adversarial_0.1": ("adversarial, weight 0.1 (default)", {"adversarial_weight": 0.1}),
     "adversarial_1": ("adversarial, weight 1", {"adversarial_weight": 1.0}),
@@ -39,7 +39,13 @@ def run(cell, seed, quick):
     chunks = None
     if variant == "correlated":
         whole = kd.TeacherClass(
-            teacher, LAYER, build_chunk_student, n=4, split="correlated", data=x[:2000]
+            teacher,
+            LAYER,
+            build_chunk_student,
+            n=4,
+            split="correlated",
+            data=x[:2000],
+            mimic=mode,
         )
         chunks = arguments["chunks"] = whole.chunks
     keras.utils.set_random_seed(seed)

@@ -71,7 +71,7 @@ def assemble_from_files(
     name: str,
 ) -> keras.Model:
     """Assemble students that were trained separately; see `TeacherClass.assemble_from`."""
-    representation = make_representation(teacher, layer, mimic)
+    representation = _make_representation(teacher, layer, mimic, split)
     chunks = make_chunks(representation, chunks, len(files), split, data)
     students = _load_students(files, data)
     for number, student in enumerate(students):
@@ -79,6 +79,29 @@ def assemble_from_files(
             require_chunk_shape(student, number, representation, chunks[number])
     means = representation.mean(data) if None in students else None
     return assemble_students(students, chunks, representation, head, means, name)
+
+
+def _make_representation(
+    teacher: keras.Model | Teacher, layer: str, mimic: str, split: str
+) -> Representation:
+    """Return the representation; files of students do not hold what `"auto"` was in training.
+
+    Raises:
+        ValueError: If `mimic` is `"auto"` and the assembled model depends on what it was.
+    """
+    if mimic != "auto":
+        return make_representation(teacher, layer, mimic)
+    representation = make_representation(teacher, layer, "output")
+    # An activation that is applied to outputs is applied to preactivations too.
+    alike = split == "contiguous" and representation.applies_activation
+    if representation.has_activation and not alike:
+        raise ValueError(
+            f"TeacherClass.assemble_from: students of layer '{layer}' are assembled in different "
+            "ways after mimic='preactivation', the default with a live teacher, and "
+            "mimic='output', the default with a cached one. Pass the one of their training. "
+            "Received: mimic='auto'"
+        )
+    return representation
 
 
 def _rename(student: keras.Model, name: str) -> keras.Model:

@@ -28,7 +28,7 @@ from keras_kd.training import backend
 from keras_kd.training.batches import as_batches, unpack_x_y
 from keras_kd.training.tf_data import is_dataset, repeats_forever
 
-MIMIC = ("output", "preactivation")
+MIMIC = ("auto", "output", "preactivation")
 # Layers that only apply an activation.
 _ACTIVATION_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 
@@ -41,16 +41,19 @@ class Representation:
     Args:
         teacher: The teacher.
         layer: The layer, `outer/inner` inside a nested model.
-        mimic: `"output"`, or `"preactivation"` for the input of the layer's activation. Defaults to
-            `"output"`.
+        mimic: `"output"`, `"preactivation"` for the input of the layer's activation, or `"auto"`:
+            the preactivation if there is an activation. Defaults to `"auto"`.
+
+    Attributes:
+        mimic: `"output"` or `"preactivation"`.
+        has_activation: Whether the layer has an activation.
 
     Raises:
         ValueError: If the layer does not exist, returns neither a vector nor a map, has no
             activation to remove, or is not on every path to the teacher's output.
     """
 
-    def __init__(self, teacher: BaseTeacher, layer: str, mimic: str = "output") -> None:
-        self.teacher, self.layer, self.mimic = teacher, layer, mimic
+    def __init__(self, teacher: BaseTeacher, layer: str, mimic: str = "auto") -> None:
         model = teacher.model
         graph = open_graph(model, inside=[layer])
         tensor = locate_layer(model, graph, layer)
@@ -58,6 +61,10 @@ class Representation:
         require_single_path(model, graph, tensor, layer)
         call = graph.maker(tensor)
         function = _activation(call)
+        if mimic == "auto":
+            mimic = "output" if function is None else "preactivation"
+        self.teacher, self.layer, self.mimic = teacher, layer, mimic
+        self.has_activation = function is not None
         if mimic == "preactivation":
             if function is None:
                 raise ValueError(
@@ -70,6 +77,11 @@ class Representation:
         self._tapped = TappedModel(model, [Tap(layer)])
         _require_channels_last(self._tapped, layer)
         self._hook = _preactivation_hook(graph, call) if mimic == "preactivation" else None
+
+    @property
+    def applies_activation(self) -> bool:
+        """Whether `activation` returns a layer."""
+        return self._final_activation is not None
 
     @property
     def units(self) -> int:
@@ -121,7 +133,8 @@ class Representation:
         if self.mimic == "preactivation":
             raise ValueError(
                 f"TeacherClass: a cache holds the output of layer '{self.layer}', not its values "
-                "before the activation. Pass mimic='output', or fit on data without a cache. "
+                "before the activation, which are the default target with a live teacher. "
+                "Pass mimic='output', or fit on data without a cache. "
                 "Received: mimic='preactivation'"
             )
 
@@ -205,11 +218,14 @@ class Representation:
 class CachedRepresentation(Representation):
     """The output of a layer that a `KnowledgeCache` stores; there is no model to run.
 
+    Its activation is not known.
+
     Raises:
-        ValueError: If the cache lacks the layer, or `mimic` is not `"output"`.
+        ValueError: If the cache lacks the layer, or `mimic` is `"preactivation"`.
     """
 
-    def __init__(self, teacher: BaseTeacher, layer: str, mimic: str = "output") -> None:
+    def __init__(self, teacher: BaseTeacher, layer: str, mimic: str = "auto") -> None:
+        mimic, self.has_activation = "output" if mimic == "auto" else mimic, False
         self.teacher, self.layer, self.mimic = teacher, layer, mimic
         self._require_output()
         tap = Tap(layer)
@@ -241,7 +257,7 @@ class CachedRepresentation(Representation):
         )
 
 
-def make_representation(teacher: Any, layer: str, mimic: str = "output") -> Representation:
+def make_representation(teacher: Any, layer: str, mimic: str = "auto") -> Representation:
     """Return the representation of a live or a cached teacher.
 
     Raises:

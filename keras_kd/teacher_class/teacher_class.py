@@ -1,16 +1,14 @@
 """Teacher-Class Network: each student of an ensemble mimics one chunk of a representation."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_kd.distillers.fit import fit_arguments, run_fit
 from keras_kd.losses import DistillationLoss
 from keras_kd.models.inputs import call_model
-from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.random_state import seed_states
 from keras_kd.teacher_class.assembly import assemble_from_files, assemble_students
 from keras_kd.teacher_class.chunks import make_chunks
@@ -22,6 +20,7 @@ from keras_kd.teacher_class.losses import (
     require_no_compiled_loss,
 )
 from keras_kd.teacher_class.representation import make_representation
+from keras_kd.teacher_class.steps import EnsembleSteps
 from keras_kd.teacher_class.students import (
     Models,
     build_students,
@@ -30,17 +29,13 @@ from keras_kd.teacher_class.students import (
     require_separable,
     student_numbers,
 )
-from keras_kd.teacher_class.summary import SummaryModel
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training import backend
-from keras_kd.training.finite_checks import batch_values, teacher_values
-from keras_kd.training.label_checks import sample_weights
-from keras_kd.training.loss_trackers import batch_size
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class TeacherClass(SummaryModel):
+class TeacherClass(EnsembleSteps):
     """Train an ensemble of students, each to mimic one chunk of a teacher's representation.
 
     A `keras.Model`: `compile(optimizer)`, `fit(x)` or `fit(dataset)`, callbacks and checkpoints
@@ -52,10 +47,10 @@ class TeacherClass(SummaryModel):
     `student_0`, ..., the mimicry loss of each before its weight. `evaluate` and validation compute
     the same values, so they run the teacher too. `predict` returns a list of student outputs.
 
-    By default the students mimic the layer's output, as in the authors' code, and `assemble`
-    applies the layer's activation to the student outputs if applying it twice equals applying it
-    once (true for ReLU, not for tanh). With `mimic="preactivation"` they mimic the input of the
-    layer's activation, and `assemble` always applies it. Let the students end without activation.
+    By default the students mimic the input of the layer's activation, and `assemble` applies it.
+    With `mimic="output"`, as in the authors' code, they mimic the layer's output, and `assemble`
+    applies the activation to the student outputs if applying it twice equals applying it once (true
+    for ReLU, not for tanh). Let the students end without activation.
 
     The students do not depend on each other and can be trained on separate machines: `only=[2]`
     with the same seed, data and other arguments gives student 2 the weights of the joint `fit`
@@ -73,7 +68,8 @@ class TeacherClass(SummaryModel):
         split: `"contiguous"`, or `"correlated"` to group units that correlate on `data`. Defaults
             to `"contiguous"`.
         data: Samples for `split="correlated"`: arrays or batches. Defaults to `None`.
-        mimic: `"output"` or `"preactivation"`, see above. Defaults to `"output"`.
+        mimic: `"preactivation"` or `"output"`, see above. `"auto"` is `"output"` with a teacher
+            of a cache, which stores outputs, and without activation. Defaults to `"auto"`.
         loss: A `kd.losses.DistillationLoss` between a chunk and its student's output, or its name.
             Defaults to `kd.losses.ChunkMimicry()`.
         discriminators: For adversarial mimicry: a built model for each chunk that ends in one logit
@@ -112,7 +108,7 @@ class TeacherClass(SummaryModel):
         chunks: Sequence[int] | Sequence[Sequence[int]] | None = None,
         split: str = "contiguous",
         data: Any = None,
-        mimic: str = "output",
+        mimic: str = "auto",
         loss: str | DistillationLoss | None = None,
         discriminators: Models | None = None,
         discriminator_optimizer: Any = "adam",
@@ -131,7 +127,7 @@ class TeacherClass(SummaryModel):
         models = build_students(representation, students, chunks, numbers)
         super().__init__(name=name, dtype=models[0].dtype_policy, autocast=False)
         self.layer_name = layer if representation is None else representation.layer
-        self.mimic = mimic
+        self.mimic = mimic if representation is None else representation.mimic
         self.chunks = chunks
         self.numbers = numbers
         self.students = models
@@ -221,70 +217,9 @@ class TeacherClass(SummaryModel):
         with backend.readable_errors():
             return super().evaluate(x, labels_or_zeros(y, **kwargs), *args, **kwargs)
 
-    def training_step(self, data: Any) -> dict[str, Any]:
-        """Run one step of the students, then one of the discriminators, if there are any."""
-        x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        inputs = unpack_batch(x)[0]
-        with backend.after(self._assertions(batch_values(inputs, None, weights))):
-            return self._commit(x, inputs, sample_weights(weights, None, ["students"]))
-
-    def _commit(self, x: Any, inputs: Any, weights: Any) -> dict[str, Any]:
-        """Update students and discriminators and return the logs."""
-        targets = self._chunk_targets(x)
-
-        def forward(inputs: Any, cut: Callable[[Any], Any]) -> tuple[Any, Any]:
-            outputs = cut(self(inputs, training=True))
-            loss = self._class_losses.total(targets, outputs, weights, batch_size(x), training=True)
-            return outputs, loss
-
-        outputs, _ = backend.gradient_step(self, inputs, forward)
-        self._class_losses.train_discriminators(targets, outputs, weights, batch_size(x))
-        backend.synchronize_statistics(nested_layers(self), backend.replica_share(batch_size(x))[0])
-        return backend.stack_logs(self._class_losses.results(training=True))
-
-    def evaluation_step(self, data: Any) -> dict[str, Any]:
-        """Compute the mimicry of each student; the teacher runs, the discriminators do not."""
-        x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        targets, weights = self._chunk_targets(x), sample_weights(weights, None, ["students"])
-        outputs = self(x, training=False)
-        self._class_losses.total(targets, outputs, weights, batch_size(x), training=False)
-        return backend.stack_logs(self._class_losses.results(training=False))
-
-    def _chunk_targets(self, x: Any) -> list[Any]:
-        """Return each student's chunk of the representation, live or from a cache."""
-        values = self.representation(x)
-        named = teacher_values([self.representation.teacher.name], [values])
-        values = backend.require_before(self._assertions(named), values)
-        return [ops.take(values, self.chunks[number], axis=-1) for number in self.numbers]
-
-    def _assertions(self, named: dict[str, Any]) -> list[Any]:
-        """Return assertions, unless the step drops them: no optimizer variables are made after."""
-        return [] if self.drops_assertions else backend.finite_assertions(named)
-
     def target_models(self) -> list[keras.Model]:
         """Return the teacher's model; see `KerasInterface`."""
         return [] if self.representation is None else [self.representation.teacher.model]
-
-    @property
-    def trainable_variables(self) -> list[keras.Variable]:
-        """The variables of the students; the discriminators have an optimizer of their own."""
-        return [v for student in self.students for v in student.trainable_variables]
-
-    @property
-    def other_variables(self) -> list[keras.Variable]:
-        """The variables of the discriminators' optimizer, which a step changes too."""
-        return [] if self.adversary is None else self.adversary.optimizer.variables
-
-    @property
-    def read_only_variables(self) -> list[keras.Variable]:
-        """The variables that a step reads and does not change; no file holds the teacher's."""
-        frozen = [] if self.representation is None else self.representation.teacher.variables
-        return [*frozen, *self._class_losses.hyperparameters]
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means, which Keras resets at the start of each epoch."""
-        return self._class_losses.trackers.metrics
 
     def assemble(
         self, head: str | keras.layers.Layer | None = "teacher", name: str | None = None
@@ -326,7 +261,7 @@ class TeacherClass(SummaryModel):
         chunks: Sequence[int] | Sequence[Sequence[int]] | None = None,
         split: str = "contiguous",
         data: Any = None,
-        mimic: str = "output",
+        mimic: str = "auto",
         head: str | keras.layers.Layer | None = "teacher",
         name: str = "teacher_class",
     ) -> keras.Model:
@@ -344,7 +279,7 @@ class TeacherClass(SummaryModel):
             split: As in training. Defaults to `"contiguous"`.
             data: Samples: for `split="correlated"` those of training, and required if a student is
                 missing. Defaults to `None`.
-            mimic: As in training. Defaults to `"output"`.
+            mimic: As in training; `"auto"` only if that makes no difference. Defaults to `"auto"`.
             head: As for `assemble`. Defaults to `"teacher"`.
             name: Name of the model. Defaults to `"teacher_class"`.
 

@@ -114,6 +114,7 @@ def class_of_students():
         "hidden",
         students,
         chunks=[8, 4],
+        mimic="output",
         discriminators=discriminators,
         discriminator_optimizer=keras.optimizers.SGD(0.1),
     )

@@ -84,7 +84,7 @@ def test_a_class_of_students_learns_from_a_cache(tmp_path):
     weights = []
     for source, data in ((teacher(), x), (cache.teachers[0], cache.join(x))):
         students = [toy.mlp(f"student_{i}", classes=3, seed=i) for i in range(2)]
-        model = kd.TeacherClass(source, "hidden", students)
+        model = kd.TeacherClass(source, "hidden", students, mimic="output")
         model.compile(keras.optimizers.SGD(0.1))
         model.fit(data, batch_size=8, epochs=2, shuffle=False, verbose=0)
         weights.append(model.get_weights())

@@ -52,7 +52,7 @@ def test_each_teacher_runs_once_over_the_data_and_never_again(samples, tmp_path)
         distiller.fit(data, verbose=0)
         distiller.evaluate(data, verbose=0)
         assert distiller.predict(data, verbose=0).shape == (SAMPLES, 4)
-    students = kd.TeacherClass(teacher, "teacher/features", chunk_student, n=2)
+    students = kd.TeacherClass(teacher, "teacher/features", chunk_student, n=2, mimic="output")
     students.compile("sgd", run_eagerly=True)
     tally.count.assign(0)
     students.fit(data, verbose=0)
@@ -165,7 +165,7 @@ def teacher_class(teacher, **kwargs):
 
 
 def test_teacher_class_gets_the_weights_of_live_training(samples, cnn, cache):
-    live, cached = teacher_class(cnn), teacher_class(cnn)
+    live, cached = (teacher_class(cnn, mimic="output") for _ in range(2))
     data, validation = samples.batch(50), samples.batch(100)
     one = live.fit(data, verbose=0, validation_data=validation).history
     other = cached.fit(cache.join(data), verbose=0, validation_data=cache.join(validation)).history
@@ -180,9 +180,9 @@ def test_teacher_class_gets_the_weights_of_live_training(samples, cnn, cache):
 def test_teacher_class_reports_what_the_cache_does_not_have(samples, cnn, cache):
     joined = cache.join(samples.batch(50))
     with pytest.raises(ValueError, match="mimic='output', or fit on data without a cache"):
-        teacher_class(cnn, mimic="preactivation").fit(joined)
+        teacher_class(cnn).fit(joined)
     with pytest.raises(ValueError, match="not of teacher 't'"):
-        teacher_class(toy.cnn("t", 5)).fit(joined)
+        teacher_class(toy.cnn("t", 5), mimic="output").fit(joined)
 
 
 # Errors.

@@ -48,6 +48,7 @@ def samples(n=24):
 def ensemble(students=student, teacher=None, optimizer=None, eager=True, **kwargs):
     """A compiled `TeacherClass`; unlike in Keras it runs eagerly by default."""
     keras.utils.set_random_seed(3)
+    kwargs.setdefault("mimic", "output")
     if not isinstance(students, list) and "chunks" not in kwargs:
         kwargs.setdefault("n", 2)
     model = kd.TeacherClass(teacher or dense_teacher(), "features", students, **kwargs)
@@ -72,3 +73,12 @@ def exact_students(teacher, layer, chunks, linear=False):
         inputs = keras.Input(teacher.input_shape[1:])
         students.append(keras.Model(inputs, ops.take(copy(inputs), chunk, axis=-1)))
     return students
+
+
+def mimicry(model, teacher, x, weights=1.0):
+    """The mimicry loss of each student, from its outputs."""
+    whole, outputs = values_at(teacher, "features", x), model.predict(x, verbose=0)
+    return [
+        np.mean(weights * np.mean((whole[:, chunk] - output) ** 2, axis=-1))
+        for chunk, output in zip(model.chunks, outputs, strict=True)
+    ]

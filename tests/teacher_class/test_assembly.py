@@ -113,6 +113,8 @@ def test_students_from_files_are_assembled_like_those_in_memory(tmp_path):
         one.save(file)
     again = kd.TeacherClass.assemble_from(teacher, "features", files, chunks=PERMUTED)
     np.testing.assert_array_equal(again(x), model.assemble()(x))
+    preactivation = ensemble(model.students, teacher, chunks=PERMUTED, mimic="auto")
+    np.testing.assert_array_equal(again(x), preactivation.assemble()(x))
     alone = ensemble([model.students[2]], teacher, chunks=PERMUTED, only=[2], name="alone")
     with pytest.raises(ValueError, match=r"'alone' has the students \[2\] of 3.*assemble_from"):
         alone.assemble()
@@ -133,6 +135,28 @@ def test_the_mean_of_the_teacher_replaces_a_missing_student(layer, tmp_path):
     np.testing.assert_allclose(model(x)[..., 0], mean, rtol=1e-4)
     model.save(tmp_path / "m.keras")
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "m.keras")(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("activation", "split", "accepted"),
+    [
+        ("relu", "contiguous", True),
+        (None, "correlated", True),
+        ("tanh", "contiguous", False),
+        ("relu", "correlated", False),
+    ],
+)
+def test_files_need_the_mimic_of_their_training_if_it_changes_the_model(
+    activation, split, accepted
+):
+    teacher, x = dense_teacher(activation), samples()
+    arguments = (teacher, "features", [student(4), student(4)], None, split, x)
+    if accepted:
+        assert kd.TeacherClass.assemble_from(*arguments)(x).shape == (24, 4)
+        return
+    with pytest.raises(ValueError, match="different ways.*Pass the one of their training"):
+        kd.TeacherClass.assemble_from(*arguments)
+    assert kd.TeacherClass.assemble_from(*arguments, mimic="preactivation")(x).shape == (24, 4)
 
 
 def test_files_that_cannot_be_used_are_rejected(tmp_path):

@@ -53,7 +53,7 @@ def test_the_preactivation_of_a_dense_layer_is_its_linear_part(activation):
 @pytest.mark.parametrize(("name", "kept"), [("relu", True), ("leaky", False), ("elu", False)])
 def test_only_an_idempotent_activation_is_applied_to_outputs(name, kept):
     teacher = teacher_with(ACTIVATIONS[name])
-    representation = make_representation(teacher, "features")
+    representation = make_representation(teacher, "features", "output")
     assert (representation.activation() is not None) == kept
     x = samples()
     np.testing.assert_array_equal(representation(x), values_at(teacher, "features", x))
@@ -62,7 +62,7 @@ def test_only_an_idempotent_activation_is_applied_to_outputs(name, kept):
 def test_preprocessing_runs_before_the_teacher():
     model, x = dense_teacher(), samples()
     teacher = kd.Teacher(model, preprocessing=lambda x: 2 * x)
-    representation = make_representation(teacher, "features")
+    representation = make_representation(teacher, "features", "output")
     np.testing.assert_array_equal(representation(x), values_at(model, "features", 2 * x))
 
 
@@ -71,7 +71,7 @@ def test_mean_and_correlation_of_units():
     kernel = np.random.default_rng(1).normal(size=(6, 8))
     kernel[:, 5] = 0  # A constant unit correlates with nothing.
     teacher.get_layer("features").set_weights([kernel, np.arange(8.0)])
-    representation = make_representation(teacher, "features")
+    representation = make_representation(teacher, "features", "output")
     values = values_at(teacher, "features", x)
     data = tf.data.Dataset.from_tensor_slices((x, np.zeros(300))).batch(64)
     for given in (x, data):
@@ -135,7 +135,7 @@ def test_data_without_end_or_without_samples_are_rejected():
 
 def test_a_copy_of_the_head_reproduces_the_teacher():
     teacher, x = dense_teacher(), samples()
-    head = make_representation(teacher, "features").head()
+    head = make_representation(teacher, "features", "output").head()
     np.testing.assert_allclose(head(values_at(teacher, "features", x)), teacher(x), atol=1e-6)
     assert head.trainable
     assert not {id(w) for w in head.weights} & {id(w) for w in teacher.weights}
@@ -180,7 +180,7 @@ def cached(tmp_path_factory):
 
 def train(teacher, batches, layer="teacher/features", **kwargs):
     keras.utils.set_random_seed(3)
-    model = kd.TeacherClass(teacher, layer, stateful_student, n=2, **kwargs)
+    model = kd.TeacherClass(teacher, layer, stateful_student, n=2, mimic="output", **kwargs)
     model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
     history = model.fit(batches, validation_data=batches, verbose=0)
     return model, history.history
@@ -214,7 +214,7 @@ def test_another_preprocessing_is_found_on_joined_data(tmp_path):
     train(teacher(2e6), joined, "features")
     with pytest.raises(ValueError, match="preprocessing returns other values for 1 of the first"):
         train(teacher(5e5), joined, "features")
-    other = make_representation(teacher(5e5), "features")
+    other = make_representation(teacher(5e5), "features", "output")
     with pytest.raises(ValueError, match="preprocessing returns other values for 1 of the first"):
         other.require_data(batches, next(iter(joined)))
 
@@ -223,6 +223,7 @@ def test_a_cached_teacher_has_outputs_but_no_layers(cached):
     teacher, counter, cache = cached
     representation = make_representation(cache.teachers[0], "teacher/features")
     assert type(representation) is CachedRepresentation
+    assert representation.mimic == "output"
     assert representation.shape == (None, 8)
     for part in (representation.head, representation.activation):
         with pytest.raises(ValueError, match=r"only in a cache.*`set_teacher\(model\)`"):
@@ -235,7 +236,7 @@ def test_a_cached_teacher_has_outputs_but_no_layers(cached):
     ):
         with pytest.raises(ValueError, match=r"only in a cache.*Pass `cache.join\(dataset\)`"):
             run()
-    live = make_representation(teacher, "teacher/features")
+    live = make_representation(teacher, "teacher/features", "output")
     assert type(live) is Representation
     np.testing.assert_array_equal(representation.mean(joined), live.mean(data().batch(8)))
     np.testing.assert_array_equal(
@@ -247,15 +248,15 @@ def test_a_cached_teacher_has_outputs_but_no_layers(cached):
 def test_data_of_another_teacher_or_layer_are_rejected(cached):
     teacher, _, cache = cached
     joined = cache.join(data().batch(8))
-    make_representation(teacher, "teacher/features").require_data(joined)
+    make_representation(teacher, "teacher/features", "output").require_data(joined)
     other, _ = toy.counted(dense_teacher("tanh"))
     with pytest.raises(ValueError, match="its config changed"):
-        make_representation(other, "teacher/features").require_data(joined)
+        make_representation(other, "teacher/features", "output").require_data(joined)
     with pytest.raises(ValueError, match="holds 'teacher/features', and not 'teacher/head'"):
-        make_representation(teacher, "teacher/head").require_data(joined)
+        make_representation(teacher, "teacher/head", "output").require_data(joined)
     with pytest.raises(ValueError, match="holds 'teacher/features', and not 'teacher/head'"):
         make_representation(cache.teachers[0], "teacher/head")
     with pytest.raises(ValueError, match="before the activation.*without a cache"):
-        make_representation(teacher, "teacher/features", "preactivation").require_data(joined)
+        make_representation(teacher, "teacher/features").require_data(joined)
     with pytest.raises(ValueError, match="before the activation.*without a cache"):
         make_representation(cache.teachers[0], "teacher/features", "preactivation")

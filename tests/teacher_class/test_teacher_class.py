@@ -4,34 +4,36 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers
 
 import keras_kd as kd
-from tests import toy
 from tests.teacher_class.models import (
     PERMUTED,
     dense_teacher,
     discriminator,
     ensemble,
     exact_students,
+    mimicry,
     samples,
     stateful_student,
     student,
     values_at,
 )
 
-
-def mimicry(model, teacher, x, weights=1.0):
-    """The mimicry loss of each student, from its outputs."""
-    whole, outputs = values_at(teacher, "features", x), model.predict(x, verbose=0)
-    return [
-        np.mean(weights * np.mean((whole[:, chunk] - output) ** 2, axis=-1))
-        for chunk, output in zip(model.chunks, outputs, strict=True)
-    ]
-
-
 # What the students learn.
+
+
+@pytest.mark.parametrize(
+    ("activation", "mimic"),
+    [("relu", "preactivation"), ("tanh", "preactivation"), (None, "output")],
+)
+def test_by_default_they_mimic_the_preactivation_if_there_is_an_activation(activation, mimic):
+    teacher, x = dense_teacher(activation), samples()
+    students = exact_students(teacher, "features", PERMUTED, linear=True)
+    model = ensemble(students, teacher, chunks=PERMUTED, mimic="auto")
+    assert model.mimic == model.get_config()["mimic"] == mimic
+    assert model.evaluate(x, verbose=0) == [0.0] * 4
+    np.testing.assert_allclose(model.assemble()(x), teacher(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("chunks", [[5, 3], PERMUTED])
@@ -64,34 +66,6 @@ def test_students_learn_and_the_teacher_is_not_changed():
     for one, other in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert teacher.trainable
-
-
-def test_the_teacher_runs_once_per_batch_and_never_in_predict():
-    teacher, counter = toy.counted(dense_teacher())
-    model = kd.TeacherClass(teacher, "teacher/features", student, n=3)
-    model.compile("sgd", run_eagerly=True)
-    x = samples()
-    model.fit(x, batch_size=6, verbose=0)
-    assert int(counter.count) == 4
-    model.predict(x, verbose=0)
-    assert int(counter.count) == 4
-    model.evaluate(x, batch_size=12, verbose=0)
-    assert int(counter.count) == 6
-
-
-@pytest.mark.slow
-def test_labels_are_ignored_and_sample_weights_are_used():
-    x, y, w = samples(), np.zeros(24), np.linspace(0, 2, 24).astype("float32")
-    logs = []
-    for form in (x, (x, y), (x, y, w)):
-        data = tf.data.Dataset.from_tensor_slices(form).batch(24)
-        logs.append(ensemble().fit(data, verbose=0).history)
-    assert logs[0] == logs[1]
-    model = ensemble()
-    expected = mimicry(model, dense_teacher(), x, w)
-    np.testing.assert_allclose(logs[2]["student_0"][0], expected[0], rtol=1e-5)
-    found = model.fit(x, sample_weight=w, verbose=0).history
-    np.testing.assert_allclose(found["loss"], logs[2]["loss"], rtol=1e-5)
 
 
 def test_discriminators_have_their_own_optimizer_and_no_part_in_validation():
@@ -204,15 +178,17 @@ def test_a_checkpoint_holds_students_and_discriminators_and_no_teacher(tmp_path)
     assert not own & {id(weight) for weight in model.variables}
 
 
-def test_a_loaded_ensemble_needs_its_teacher_again(tmp_path):
-    teacher, x = dense_teacher(), samples()
-    model = ensemble(teacher=teacher, discriminators=discriminator, chunks=PERMUTED)
+@pytest.mark.parametrize("mimic", ["output", "auto"])
+def test_a_loaded_ensemble_needs_its_teacher_again(mimic, tmp_path):
+    teacher, x = dense_teacher("tanh"), samples()
+    model = ensemble(teacher=teacher, discriminators=discriminator, chunks=PERMUTED, mimic=mimic)
     model.save(tmp_path / "ensemble.keras")
     loaded = keras.models.load_model(tmp_path / "ensemble.keras")
     for run in (lambda: loaded.fit(x, verbose=0), lambda: loaded.evaluate(x), loaded.assemble):
         with pytest.raises(ValueError, match="has no teacher.*set_teacher"):
             run()
     loaded.set_teacher(teacher)
+    assert loaded.mimic == model.mimic
     np.testing.assert_array_equal(loaded.assemble()(x), model.assemble()(x))
 
 
@@ -234,23 +210,6 @@ def test_set_teacher_replaces_the_teacher_of_compiled_steps():
         model.set_teacher(keras.Sequential([keras.Input((6,)), layers.Dense(7, name="features")]))
 
 
-@pytest.mark.traced
-@pytest.mark.slow
-def test_the_step_is_traced_once():
-    traced = []
-
-    class Traced(kd.TeacherClass):
-        def train_step(self, data):
-            traced.append(data)
-            return super().train_step(data)
-
-    students = [student(4), student(4)]
-    model = Traced(dense_teacher(), "features", students, discriminators=discriminator)
-    model.compile("adam")
-    model.fit(samples(), batch_size=8, verbose=0)
-    assert len(traced) == 1
-
-
 # What is rejected before training.
 
 
@@ -261,13 +220,6 @@ def test_optimizers_and_losses_that_combine_the_students_are_rejected():
     model.compile("sgd", loss="mse", metrics=["accuracy"])
     with pytest.raises(ValueError, match="Received: loss, metrics in `compile`"):
         model.fit(samples(), verbose=0)
-
-
-def test_a_teacher_that_returns_nan_is_named():
-    teacher = dense_teacher(None)
-    teacher.get_layer("features").kernel.assign(np.full((6, 8), np.nan))
-    with pytest.raises(ValueError, match="Teacher 'teacher' "):
-        ensemble(teacher=teacher).fit(samples(), verbose=0)
 
 
 def test_a_wrong_type_of_students_is_rejected_first():
