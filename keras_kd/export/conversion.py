@@ -1,8 +1,7 @@
 """Run TensorFlow's converter on a SavedModel, in this process or in a child process.
 
 The converter can crash the process that runs it. Graphs of ops that are known to convert are
-converted in this process; others in a child, `python -m keras_kd.export.conversion FOLDER`, which
-takes some seconds to start TensorFlow.
+converted in this process; others in a child, which takes some seconds to start TensorFlow.
 """
 
 import contextlib
@@ -32,6 +31,12 @@ CALIBRATED = ("int8", "int16x8")
 FLOATS = ("float32", "float16")
 MODEL = "model"
 _REQUEST, _SAMPLES, _RESULT, _ERROR = "request.json", "samples.npz", "model.tflite", "error.txt"
+# Keras imports these libraries if they are installed, which takes a third of the start.
+_START = """
+import runpy, sys
+sys.modules.update(matplotlib=None, sklearn=None)
+runpy.run_module("keras_kd.export.conversion", run_name="__main__")
+"""
 # Ops of Keras layers that convert without a crash, as tests and benchmarks show. (So do loops; only
 # their calibration crashes, which `to_tflite` avoids.)
 _SAFE_OPS = """
@@ -101,7 +106,7 @@ def convert(
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
         "CUDA_VISIBLE_DEVICES": "-1",
     }
-    command = [sys.executable, "-P", "-m", __name__, str(folder)]
+    command = [sys.executable, "-P", "-c", _START, str(folder)]
     run = subprocess.run(command, env=environment, capture_output=True, check=False)
     if (folder / _ERROR).exists():
         raise ConversionError((folder / _ERROR).read_text())
