@@ -548,12 +548,19 @@ def right_or_refused(run, refused):
 
 #: Cells that convert and run files, which takes longer.
 FILES = ("evaluate", "verification", "max_drop", "best", "layer_errors", "compare", "command_line")
-NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in FILES else n for n in CELLS]
+#: Both heads for the functions that decide how outputs are read; for the others every second pair
+#: of task and head, so that each function and each task has both.
+HEADS, BOTH = ("activated", "linear"), ("default_loss", "soft_targets", "outputs_mse", "evaluate")
+CASES = [
+    pytest.param(name, task, head, marks=[pytest.mark.slow] * (name in FILES))
+    for i, name in enumerate(CELLS)
+    for j, task in enumerate(UNITS)
+    for k, head in enumerate(HEADS)
+    if name in BOTH or (i + j + k) % 2 == 0
+]
 
 
-@pytest.mark.parametrize("head", ["activated", "linear"])
-@pytest.mark.parametrize("task", list(UNITS))
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "task", "head"), CASES)
 def test_each_function_is_right_or_refused_for_each_task(
     name, task, head, tmp_path, monkeypatch, capsys
 ):
