@@ -4,6 +4,7 @@ import collections
 import gc
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,13 @@ def pytest_configure(config):
     if starts_others or importlib.util.find_spec("tensorflow") is None:
         return
     gc.disable()  # Until everything is imported.
+    # Keras imports them if they are there, to draw and to wrap models, which takes two seconds.
+    hidden = [name for name in ("matplotlib", "sklearn") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
     from tests import quick_tensorflow
 
+    for name in hidden:
+        del sys.modules[name]
     quick_tensorflow.configure()
 
 
