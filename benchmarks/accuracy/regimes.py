@@ -7,10 +7,10 @@ one seed that is used for nothing else: 0.01 and 0.03, and further until no end 
 Three other seeds are measured after the last epoch. Defaults are chosen by the validation
 accuracy; test accuracies are shown.
 
-"Measured" methods start with labels alone, for a fifth of the epochs, at least one and at most
-two. The teacher joins then, if its cross-entropy on the training labels is less than half of the
-student's: before the student has learned the labels by heart, and before a bad teacher has done
-harm.
+"Measured" methods are `kd.losses.LabelsFirst`: labels alone for a fifth of the epochs, at least one
+and at most two. The teacher joins then, if its cross-entropy on the training labels is less than
+half of the student's: before the student has learned the labels by heart, and before a bad teacher
+has done harm.
 """
 
 import dataclasses
@@ -93,16 +93,17 @@ class TeacherRight(kd.losses.DistillationLoss):
         return ops.cast(right, student.dtype) * self.loss(teacher, student, labels)
 
 
-def build_loss(kind):
+def build_loss(kind, measured):
     name = "match"
     soft, dist = kd.losses.SoftTargets(name=name), kd.losses.DIST(name=name)
-    return {
+    loss = {
         "soft": soft,
         "right": TeacherRight(soft),
         "dist": dist,
         "standardized": kd.losses.LogitStandardization(soft, name=name),
         "wttm": kd.losses.WTTM(name=name),
     }[kind]
+    return kd.losses.LabelsFirst(loss, name=name) if measured else loss
 
 
 class Cosine(keras.optimizers.schedules.LearningRateSchedule):
@@ -122,15 +123,15 @@ class Cosine(keras.optimizers.schedules.LearningRateSchedule):
 class Trainer:
     """A compiled distiller that trains with other weights, rates and seeds without a new trace."""
 
-    def __init__(self, regime, kind, quick):
-        self.regime, self.quick = regime, quick
+    def __init__(self, regime, kind, measured, quick):
+        self.regime = regime
         self.x, self.y = labeled(regime)
-        self.epochs = 1 if quick else regime.epochs
+        self.epochs = 2 if quick else regime.epochs
         self.student = build_student(regime, 0)
         recorded = RecordedTeachers(load_teacher(regime, quick), self.x)
         self.inputs = recorded.inputs(self.x)
         self.distiller = kd.Distiller(
-            recorded.student(self.student), recorded.teacher, build_loss(kind)
+            recorded.student(self.student), recorded.teacher, build_loss(kind, measured)
         )
         self.schedule = Cosine(self.epochs * -(-len(self.y) // BATCH))
         self.distiller.compile(keras.optimizers.Adam(self.schedule), loss=sparse_loss())
@@ -140,6 +141,9 @@ class Trainer:
         for variable in self.distiller.optimizer.variables:
             variable.assign(ops.zeros_like(variable))
         self.schedule.rate.assign(rate)
+        for loss in self.distiller.distillation_losses:
+            if isinstance(loss, kd.losses.LabelsFirst):
+                loss.restart()
         self._set(method, 0)
         each_epoch = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: self._set(method, epoch)
@@ -157,11 +161,6 @@ class Trainer:
             weight, labels = 1 - progress, progress
         elif method.schedule == "temperature":
             temperature = temperature ** (1 - progress)
-        elif method.schedule == "measured":
-            start = min(max(self.epochs // 5, 1), 2)
-            if epoch == start:
-                self.is_better = self._measure()
-            weight *= epoch >= start and self.is_better
         self.distiller.set_hyperparameter("student_loss_weight", labels)
         self.distiller.set_hyperparameter("match.weight", weight)
         if method.loss == "wttm":
@@ -169,20 +168,11 @@ class Trainer:
         else:
             self.distiller.set_hyperparameter("match.temperature", temperature)
 
-    def _measure(self):
-        """Return whether the teacher's loss on the training labels is half of the student's."""
-        models = (load_teacher(self.regime, self.quick), self.student)
-        teacher, student = (
-            float(ops.mean(sparse_loss()(self.y, model.predict(self.x, 500, verbose=0))))
-            for model in models
-        )
-        return teacher < student / 2
-
 
 @lru_cache(maxsize=1)
-def load_trainer(regime, kind, quick):
+def load_trainer(regime, kind, measured, quick):
     keras.backend.clear_session()
-    return Trainer(ALL[regime], kind, quick)
+    return Trainer(ALL[regime], kind, measured, quick)
 
 
 def plan(done, seeds, quick):
@@ -196,7 +186,9 @@ def list_jobs(done, regimes, methods, seeds, quick=False):
     """Return the jobs of some methods that can run now."""
     jobs = []
     for regime in regimes:
-        for method in sorted(methods, key=lambda name: METHODS[name].loss):
+        for method in sorted(
+            methods, key=lambda name: (METHODS[name].loss, METHODS[name].schedule)
+        ):
             cell = {"regime": regime, "method": method}
             rate, tuning = next_rates(done, cell) if not quick else (FIRST[0], [])
             jobs += [({"stage": "tune", **cell, "rate": r}, TUNING_SEED) for r in tuning]
@@ -222,7 +214,8 @@ def next_rates(done, cell):
 
 def run(cell, seed, quick):
     method = METHODS[cell["method"]]
-    return load_trainer(cell["regime"], method.loss, quick).train(method, cell["rate"], seed)
+    trainer = load_trainer(cell["regime"], method.loss, method.schedule == "measured", quick)
+    return trainer.train(method, cell["rate"], seed)
 
 
 def gains(done, method, regimes, split):
