@@ -121,11 +121,20 @@ def class_of_students():
     return train(model, loss=None)
 
 
+def labels_first():
+    """The teacher knows the labels, so it joins after two epochs."""
+    expert, (x, _) = teacher(), samples()
+    expert.get_layer("logits").kernel.assign(expert.get_layer("logits").kernel * 8)
+    y = np.argmax(expert.predict(x, verbose=0), axis=-1)
+    loss = kd.losses.LabelsFirst("soft_targets")
+    return train(kd.Distiller(network("student", 6, seed=0), expert, loss), y=y)
+
+
 CASES = {
     case.__name__: case
     for case in (
         *(soft_targets, hint_with_projector, two_teachers, sample_weights, class_weights),
         *(unlabeled, batch_normalization, running_average, snapshots, mutual_learning),
-        *(early_exits, class_of_students),
+        *(early_exits, class_of_students, labels_first),
     )
 }
