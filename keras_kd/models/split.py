@@ -27,6 +27,22 @@ def model_after(model: keras.Model, tap: str, name: str) -> keras.Model:
     Raises:
         ValueError: If the tap does not exist, or the model's outputs depend on other tensors too.
     """
+    tail = layers_after(model, tap)
+    copy = keras.models.clone_model(tail)
+    copy.set_weights(tail.get_weights())
+    copy.name = name
+    return copy
+
+
+def layers_after(model: keras.Model, tap: str) -> keras.Model:
+    """Return the part of a model after a tap.
+
+    Returns:
+        A Functional `keras.Model` from the tap to the model's outputs, of the model's own layers.
+
+    Raises:
+        ValueError: If the tap does not exist, or the model's outputs depend on other tensors too.
+    """
     graph = open_graph(model, inside=[tap])
     graph.require_runnable(model)
     start = locate_layer(model, graph, tap)
@@ -35,14 +51,10 @@ def model_after(model: keras.Model, tap: str, name: str) -> keras.Model:
     if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
         outputs = outputs[0]
     # A model cannot return its own input: a layer is needed between a tap and an output.
-    tail = keras.Model(
+    return keras.Model(
         start,
         tree.map_structure(lambda x: keras.layers.Identity()(x) if x is start else x, outputs),
     )
-    copy = keras.models.clone_model(tail)
-    copy.set_weights(tail.get_weights())
-    copy.name = name
-    return copy
 
 
 def require_single_path(

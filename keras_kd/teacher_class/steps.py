@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.teacher_class.losses import TeacherClassLosses
@@ -30,32 +29,31 @@ class EnsembleSteps(SummaryModel):
 
     def _commit(self, x: Any, inputs: Any, weights: Any) -> dict[str, Any]:
         """Update students and discriminators and return the logs."""
-        targets = self._chunk_targets(x)
+        values = self._teacher_values(x)
 
         def forward(inputs: Any, cut: Callable[[Any], Any]) -> tuple[Any, Any]:
             outputs = cut(self(inputs, training=True))
-            loss = self._class_losses.total(targets, outputs, weights, batch_size(x), training=True)
+            loss = self._class_losses.total(values, outputs, weights, batch_size(x), training=True)
             return outputs, loss
 
         outputs, _ = backend.gradient_step(self, inputs, forward)
-        self._class_losses.train_discriminators(targets, outputs, weights, batch_size(x))
+        self._class_losses.train_discriminators(values, outputs, weights, batch_size(x))
         backend.synchronize_statistics(nested_layers(self), backend.replica_share(batch_size(x))[0])
         return backend.stack_logs(self._class_losses.results(training=True))
 
     def evaluation_step(self, data: Any) -> dict[str, Any]:
         """Compute the mimicry of each student; the teacher runs, the discriminators do not."""
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
-        targets, weights = self._chunk_targets(x), sample_weights(weights, None, ["students"])
+        values, weights = self._teacher_values(x), sample_weights(weights, None, ["students"])
         outputs = self(x, training=False)
-        self._class_losses.total(targets, outputs, weights, batch_size(x), training=False)
+        self._class_losses.total(values, outputs, weights, batch_size(x), training=False)
         return backend.stack_logs(self._class_losses.results(training=False))
 
-    def _chunk_targets(self, x: Any) -> list[Any]:
-        """Return each student's chunk of the representation, live or from a cache."""
+    def _teacher_values(self, x: Any) -> Any:
+        """Return the representation, live or from a cache."""
         values = self.representation(x)
         named = teacher_values([self.representation.teacher.name], [values])
-        values = backend.require_before(self._assertions(named), values)
-        return [ops.take(values, self.chunks[number], axis=-1) for number in self.numbers]
+        return backend.require_before(self._assertions(named), values)
 
     def _assertions(self, named: dict[str, Any]) -> list[Any]:
         """Return assertions, unless the step drops them: no optimizer variables are made after."""

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_kd.distillers.summary import Part, print_summary
-from keras_kd.losses import DistillationLoss
+from keras_kd.losses import DistillationLoss, SoftTargets
 from keras_kd.teacher_class.discriminators import Discriminators
 from keras_kd.teacher_class.representation import Representation
 from keras_kd.training import backend
@@ -21,6 +21,7 @@ class SummaryModel(backend.StepModel):
         students: The students.
         numbers: The number of the chunk of each student.
         mimicry: The loss between a chunk and its student.
+        task_loss: The loss on the teacher's outputs, or `None`.
         adversary: The discriminators, or `None`.
         representation: The teacher, or `None` if it is not set.
     """
@@ -30,6 +31,7 @@ class SummaryModel(backend.StepModel):
     students: Sequence[keras.Model]
     numbers: Sequence[int]
     mimicry: DistillationLoss
+    task_loss: SoftTargets | None
     adversary: Discriminators | None
     representation: Representation | None
 
@@ -50,6 +52,11 @@ class SummaryModel(backend.StepModel):
             (f"student_{n}", f"{len(self.chunks[n])} units -> output", _weight(self.mimicry))
             for n in self.numbers
         ]
+        if self.task_loss is not None:
+            losses += [
+                (f"task_{n}", "teacher's outputs -> teacher's head", _weight(self.task_loss))
+                for n in self.numbers
+            ]
         if adversary is not None:
             losses += [
                 (f"adversarial_{n}", "discriminator -> output", _weight(adversary))

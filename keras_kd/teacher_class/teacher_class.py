@@ -19,7 +19,7 @@ from keras_kd.teacher_class.losses import (
     labels_or_zeros,
     require_no_compiled_loss,
 )
-from keras_kd.teacher_class.representation import make_representation
+from keras_kd.teacher_class.representation import Representation, make_representation
 from keras_kd.teacher_class.steps import EnsembleSteps
 from keras_kd.teacher_class.students import (
     Models,
@@ -29,6 +29,7 @@ from keras_kd.teacher_class.students import (
     require_separable,
     student_numbers,
 )
+from keras_kd.teacher_class.task_term import make_task_loss, make_task_term
 from keras_kd.teachers.knowledge import unpack_batch
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training import backend
@@ -79,6 +80,11 @@ class TeacherClass(EnsembleSteps):
         adversarial_weight: Weight of the adversarial loss, a hyperparameter. Defaults to `0.1`.
         only: Numbers of the students to train here; the others need not be passed. Defaults to all.
         name: Name of the model. Defaults to `None`.
+        task_weight: Weight of a second loss, a hyperparameter (`task_loss.weight`): the divergence
+            (`kd.losses.SoftTargets` at temperature 1) from the teacher's outputs, after the frozen
+            head of the teacher, with the chunk replaced by the output of its student. It needs the
+            teacher's model and no labels. The history also holds `task_0`, .... Defaults to `0.0`,
+            without.
 
     Raises:
         TypeError: If `teacher`, `students` or `loss` has the wrong type.
@@ -115,6 +121,7 @@ class TeacherClass(EnsembleSteps):
         adversarial_weight: float = 0.1,
         only: Sequence[int] | None = None,
         name: str | None = None,
+        task_weight: float = 0.0,
     ) -> None:
         require_list_or_builder(students, "students")
         representation = None if teacher is None else make_representation(teacher, layer, mimic)
@@ -136,11 +143,22 @@ class TeacherClass(EnsembleSteps):
         self.adversary = make_discriminators(
             discriminators, discriminator_optimizer, adversarial_weight, chunks, numbers, models
         )
-        self.seed_states = seed_states([*models, *self.discriminators])
-        self._class_losses = TeacherClassLosses(self.mimicry, self.adversary, numbers, models)
-        self.representation = representation
-        self.supports_jit = backend.SUPPORTS_JIT and backend.replicas() == 1  # As XLA needs it.
+        self.task_loss = make_task_loss(task_weight)
+        self._prepare_steps()
+        self._set_representation(representation)
         self.built = True
+
+    def _prepare_steps(self) -> None:
+        self.seed_states = seed_states([*self.students, *self.discriminators])
+        self._class_losses = TeacherClassLosses(
+            self.mimicry, self.adversary, self.numbers, self.students, self.chunks, self.task_loss
+        )
+        self.supports_jit = backend.SUPPORTS_JIT and backend.replicas() == 1  # As XLA needs it.
+
+    def _set_representation(self, representation: Representation | None) -> None:
+        if representation is not None:
+            self._class_losses.task = make_task_term(self.task_loss, representation)
+        self.representation = representation
 
     @property
     def discriminators(self) -> list[keras.Model]:
@@ -162,7 +180,7 @@ class TeacherClass(EnsembleSteps):
             representation = make_representation(teacher, self.layer_name, self.mimic)
         make_chunks(representation, self.chunks, len(self.chunks), "contiguous", None)
         require_fit(representation, self.students, self.numbers, self.chunks)
-        self.representation = representation
+        self._set_representation(representation)
         # The compiled steps hold the previous teacher.
         self.train_function = self.test_function = None
 
@@ -309,6 +327,8 @@ class TeacherClass(EnsembleSteps):
             "only": list(self.numbers),
             "name": self.name,
         }
+        if self.task_loss is not None:
+            config["task_weight"] = float(self.task_loss.weight)
         if self.adversary is not None:
             config["discriminators"] = [serialize(model) for model in self.discriminators]
             config["discriminator_optimizer"] = serialize(self.adversary.optimizer)

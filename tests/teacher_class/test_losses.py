@@ -20,6 +20,8 @@ def values(size, seed):
 
 
 TARGETS, OUTPUTS = [values(4, 0), values(3, 1)], [values(4, 2), values(3, 3)]
+WHOLE = np.concatenate(TARGETS, axis=-1)
+CHUNKS = [[0, 1, 2, 3], [4, 5, 6], [4, 5, 6]]
 WEIGHTS = np.linspace(0, 2, 6).astype("float32")
 
 
@@ -31,7 +33,7 @@ def mimicry(weights=1.0):
 def losses(numbers=(0, 1), students=(), **kwargs):
     loss = kd.losses.ChunkMimicry(**kwargs)
     layer = discriminators([discriminator(4), discriminator(3)], ((None, 4), (None, 3)))
-    return TeacherClassLosses(loss, layer, list(numbers), list(students))
+    return TeacherClassLosses(loss, layer, list(numbers), list(students), CHUNKS, None)
 
 
 def test_the_total_is_the_weighted_sum_of_its_parts():
@@ -39,7 +41,7 @@ def test_the_total_is_the_weighted_sum_of_its_parts():
         [keras.Input((6,)), layers.Dense(3, kernel_regularizer="l2"), layers.Dense(2)]
     )
     given = losses(students=[regularized], weight=0.5)
-    total = given.total(TARGETS, OUTPUTS, WEIGHTS, 6, training=True)
+    total = given.total(WHOLE, OUTPUTS, WEIGHTS, 6, training=True)
     found = given.results(training=True)
     np.testing.assert_allclose([found["student_0"], found["student_1"]], mimicry(WEIGHTS), 1e-5)
     adversarial = [
@@ -57,30 +59,30 @@ def test_sample_weights_of_positions_weigh_the_positions_of_a_map():
     rng = np.random.default_rng(0)
     chunk, output = rng.normal(size=(2, 6, 5, 4)).astype("float32")
     weights = rng.uniform(size=(6, 5)).astype("float32")
-    given = TeacherClassLosses(kd.losses.ChunkMimicry(), None, [0], [])
-    total = given.total([chunk], [output], weights, 6, training=True)
+    given = TeacherClassLosses(kd.losses.ChunkMimicry(), None, [0], [], CHUNKS, None)
+    total = given.total(chunk, [output], weights, 6, training=True)
     expected = np.mean(np.square(chunk - output).mean(-1) * weights)
     np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
 def test_evaluation_has_mimicry_only():
     given = losses(numbers=(0, 2))
-    total = given.total(TARGETS, OUTPUTS, None, 6, training=False)
+    total = given.total(WHOLE, OUTPUTS, None, 6, training=False)
     np.testing.assert_allclose(total, sum(mimicry()), rtol=1e-5)
     assert set(given.results(training=False)) == {"loss", "student_0", "student_2"}
 
 
 def test_the_history_of_training_has_every_part():
     given = losses()
-    given.train_discriminators(TARGETS, OUTPUTS, None, 6)
+    given.train_discriminators(WHOLE, OUTPUTS, None, 6)
     parts = ("student", "adversarial", "discriminator")
     assert given.names() == ["loss", *(f"{part}_{i}" for part in parts for i in (0, 1))]
     assert float(given.results(training=True)["discriminator_1"]) > 0
 
 
 def test_without_discriminators_nothing_is_trained():
-    given = TeacherClassLosses(kd.losses.ChunkMimicry(), None, [0, 1], [])
-    given.train_discriminators(TARGETS, OUTPUTS, None, 6)
+    given = TeacherClassLosses(kd.losses.ChunkMimicry(), None, [0, 1], [], CHUNKS, None)
+    given.train_discriminators(WHOLE, OUTPUTS, None, 6)
     assert given.names() == ["loss", "student_0", "student_1"]
 
 
