@@ -21,9 +21,13 @@ BATCH = 128
 #: Shapes of the teacher's and the student's tap.
 SHAPES = {
     "logits": ((10,), (10,)),
+    "numbers": ((10,), (10,)),
+    "means and log-variances": ((20,), (10,)),
     "features": ((380,), (32,)),
     "block2": ((7, 7, 64), (7, 7, 32)),
 }
+#: Taps that are layers; the others are the output, which has no name.
+LAYERS = ("features", "block2")
 #: By name: the loss, its arguments, its tap.
 LOSSES = {
     "soft_targets": (kd.losses.SoftTargets, {}, "logits"),
@@ -39,6 +43,10 @@ LOSSES = {
     "taid": (kd.losses.TAID, {}, "logits"),
     "multi_temperature": (kd.losses.MultiTemperature, {}, "logits"),
     "wttm": (kd.losses.WTTM, {}, "logits"),
+    "labels_first": (kd.losses.LabelsFirst, {}, "logits"),
+    "bounded_regression": (kd.losses.BoundedRegression, {}, "numbers"),
+    "attentive_imitation": (kd.losses.AttentiveImitation, {"error_range": 4.0}, "numbers"),
+    "gaussian_targets": (kd.losses.GaussianTargets, {}, "means and log-variances"),
     "logit_standardization": (kd.losses.LogitStandardization, {}, "logits"),
     "hint, vectors": (kd.losses.Hint, {}, "features"),
     "hint, maps": (kd.losses.Hint, {}, "block2"),
@@ -100,7 +108,7 @@ def step_functions(x, y, seed):
 
 def loss_function(kind, arguments, tap, labels, rng):
     """Return a function that computes a loss and its gradients on random features."""
-    taps = {"teacher_tap": tap, "student_tap": tap} if tap != "logits" else {}
+    taps = {"teacher_tap": tap, "student_tap": tap} if tap in LAYERS else {}
     loss = kind(**taps, **arguments)
     shapes = [(None, *shape) for shape in SHAPES[tap]]
     features = [rng.standard_normal((BATCH, *shape[1:])) for shape in shapes]
@@ -108,6 +116,8 @@ def loss_function(kind, arguments, tap, labels, rng):
         tf.constant(features[0], "float32"),
         tf.Variable(features[1], dtype="float32"),
     )
+    if tap == "numbers":
+        labels = tf.constant(rng.standard_normal((BATCH, 10)), "float32")
     projector = loss.make_projector(*shapes)
     variables = [student]
     if projector is not None:

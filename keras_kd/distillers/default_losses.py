@@ -84,18 +84,23 @@ def task_of_loss(loss: DistillationLoss, evidence: Evidence) -> str | None:
     """Return the task of the output of a loss on logits, `None` if it is not known.
 
     Raises:
-        ValueError: If the evidence is contradictory, or a default has none, or is for values that
-            end in a softmax or sigmoid.
+        ValueError: If the evidence is contradictory, or a default has none, or a default or a loss
+            for numbers alone gets values that end in a softmax or sigmoid.
     """
     if loss.is_default:
         task = require_task(evidence)
         if task == "values" and evidence.declared != "values":
             _check_not_squashed(evidence)
         return task
+    if evidence.declared == "values":
+        return decide_task(evidence)
     own = loss.declared_task(evidence.units)
-    if own is not None and evidence.declared != "values":
+    if own is not None:
         evidence = dataclasses.replace(evidence, declared=own)
-    return decide_task(evidence)
+    task = decide_task(evidence)
+    if task == "values" and loss.tasks == ("values",):
+        _check_not_squashed(evidence)
+    return task
 
 
 def loss_for_task(loss: DistillationLoss, task: str | None) -> DistillationLoss:
@@ -128,10 +133,10 @@ def compiled_loss(teacher: BaseTeacher, tap: Tap) -> Any:
 
 
 def _check_not_squashed(evidence: Evidence) -> None:
-    """Reject a default for values after an activation: it would compare those before it."""
+    """Reject a loss for values after an activation: it would compare those before it."""
     if {"softmax", "sigmoid"} & set(evidence.heads):
         raise ValueError(
-            f"The compiled loss of the output '{evidence.name}' is for numbers (regression), and "
+            f"A loss of the output '{evidence.name}' is for numbers (regression), and "
             f"the output ends in a softmax or sigmoid. Received: {evidence.heads} (student, "
             "teachers). Pass `losses=kd.losses.OutputsMSE()`, which compares the values before the "
             "activation; to compare those after it declare student_outputs='values' and "

@@ -150,8 +150,8 @@ class DistillationObjective(Objective):
         """Return, by the teachers' taps of logits, the student's units that they may become."""
         units = {}
         for loss in self.terms:
-            tap = student_tap(loss)
-            if loss.on_logits and self.student.kinds.get(tap) not in (None, "values"):
+            tap, converts = student_tap(loss), loss.tasks != ("values",)
+            if loss.on_logits and converts and self.student.kinds.get(tap) not in (None, "values"):
                 size = self.student.shapes[tap][-1]
                 if not (size == 2 and self.student.kinds[tap] == "sigmoid"):
                     units.setdefault(teacher_tap(loss), size)

@@ -2,6 +2,7 @@
 
 from keras_kd.losses.attention_scores import AttentionScores as AttentionScores
 from keras_kd.losses.attention_transfer import AttentionTransfer as AttentionTransfer
+from keras_kd.losses.attentive_imitation import AttentiveImitation as AttentiveImitation
 from keras_kd.losses.bounded_regression import BoundedRegression as BoundedRegression
 from keras_kd.losses.channel_wise import ChannelWise as ChannelWise
 from keras_kd.losses.chunk_mimicry import ChunkMimicry as ChunkMimicry
@@ -11,6 +12,7 @@ from keras_kd.losses.contrastive_representation import (
 from keras_kd.losses.decoupled_kd import DecoupledKD as DecoupledKD
 from keras_kd.losses.dist import DIST as DIST
 from keras_kd.losses.distillation_loss import DistillationLoss as DistillationLoss
+from keras_kd.losses.gaussian_targets import GaussianTargets as GaussianTargets
 from keras_kd.losses.hint import Hint as Hint
 from keras_kd.losses.labels_first import LabelsFirst as LabelsFirst
 from keras_kd.losses.logit_standardization import LogitStandardization as LogitStandardization

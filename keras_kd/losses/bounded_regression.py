@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_kd.losses.distillation_loss import DistillationLoss
+from keras_kd.losses.label_error import number_labels
 from keras_kd.losses.numerics import mean_over_channels
 from keras_kd.training.hyperparameters import Hyperparameter
 
@@ -58,15 +59,7 @@ class BoundedRegression(DistillationLoss):
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute the bounded error of each sample, or of each position."""
-        labels = ops.cast(labels, student.dtype)
-        if len(labels.shape) == len(student.shape) - 1 and student.shape[-1] == 1:
-            labels = ops.expand_dims(labels, -1)
-        if len(labels.shape) != len(student.shape) or labels.shape[-1] != student.shape[-1]:
-            raise ValueError(
-                "BoundedRegression needs labels of the shape of the outputs, "
-                f"{tuple(student.shape)}. Received: labels of shape {tuple(labels.shape)}"
-            )
-        known = ops.logical_not(ops.isnan(labels))
+        labels, known = number_labels(labels, student, type(self).__name__)
         target = ops.where(known, labels, teacher)
         own = mean_over_channels(ops.square(student - target))
         bound = mean_over_channels(ops.square(teacher - target))

@@ -29,11 +29,9 @@ def label_error(task: str, logits: Any, labels: Any) -> tuple[Any, Any]:
             several = set_mask(several, ops.expand_dims(mask, 0))
         values, known = class_error(several, labels)
         return values[0], known
-    labels = ops.cast(labels, logits.dtype)
-    if len(labels.shape) < len(logits.shape):
-        labels = ops.expand_dims(labels, -1)
-    # A comparison with NaN is false. -1 is a number only for a regression.
-    known = ops.logical_not(ops.isnan(labels)) if task == "values" else labels >= 0
+    labels, numbers = number_labels(labels, logits, "The error on the labels")
+    # -1 is a number only for a regression.
+    known = numbers if task == "values" else labels >= 0
     target = ops.where(known, labels, ops.zeros_like(labels))
     if task == "values":
         values = ops.square(logits - target)
@@ -47,6 +45,29 @@ def label_error(task: str, logits: Any, labels: Any) -> tuple[Any, Any]:
     axes = tuple(range(1, len(logits.shape)))
     total = ops.sum(counted, axis=axes)
     return ops.sum(values * counted, axis=axes) / ops.maximum(total, 1), total > 0
+
+
+def number_labels(labels: Any, outputs: Any, owner: str) -> tuple[Any, Any]:
+    """Return the labels of a regression in the shape of its outputs, and which are not missing.
+
+    Args:
+        labels: In the shape of the outputs, or without the axis of a single unit. NaN stands for a
+            missing one.
+        outputs: (batch, ..., units).
+        owner: Name of the loss that needs them, for the message.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    labels = ops.cast(labels, outputs.dtype)
+    if len(labels.shape) == len(outputs.shape) - 1 and outputs.shape[-1] == 1:
+        labels = ops.expand_dims(labels, -1)
+    if len(labels.shape) != len(outputs.shape) or labels.shape[-1] != outputs.shape[-1]:
+        raise ValueError(
+            f"{owner} needs labels of the shape of the outputs, {tuple(outputs.shape)}. "
+            f"Received: labels of shape {tuple(labels.shape)}"
+        )
+    return labels, ops.logical_not(ops.isnan(labels))
 
 
 def class_error(logits: Any, labels: Any) -> tuple[Any, Any]:

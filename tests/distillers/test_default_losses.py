@@ -208,6 +208,18 @@ def test_numbers_after_a_sigmoid_are_compared_as_declared():
     np.testing.assert_allclose(found["outputs_mse"], [value], rtol=1e-5)
 
 
+@pytest.mark.parametrize("activations", [("sigmoid", None), (None, "sigmoid")])
+def test_a_loss_for_numbers_alone_refuses_those_after_an_activation(activations):
+    """Their logits would be compared with the labels."""
+    student = toy.mlp("student", classes=1, activation=activations[0])
+    teacher = toy.mlp("teacher", classes=1, activation=activations[1], seed=1)
+    loss = kd.losses.BoundedRegression()
+    with pytest.raises(ValueError, match=r"ends in a softmax or sigmoid.*student_outputs='values'"):
+        kd.Distiller(student, teacher, loss).compile("sgd", "mse")
+    declared = kd.Teacher(teacher, outputs="values")
+    kd.Distiller(student, declared, loss, student_outputs="values").compile("sgd", "mse")
+
+
 def three_outputs(name, units, seed):
     """Two inputs; outputs of classes, labels and numbers."""
     keras.utils.set_random_seed(seed)
