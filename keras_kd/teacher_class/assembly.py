@@ -9,11 +9,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_kd.distillers.shared_inputs import check_inputs
 from keras_kd.models.graph import built_inputs, require_built
 from keras_kd.models.inputs import call_model, merge_inputs
 from keras_kd.models.user_warnings import warn_user
 from keras_kd.teacher_class.chunks import make_chunks
 from keras_kd.teacher_class.representation import Representation, make_representation
+from keras_kd.teacher_class.stem import require_stem_output
 from keras_kd.teacher_class.students import require_chunk_shape
 from keras_kd.teachers.teacher import Teacher
 
@@ -27,6 +29,7 @@ def assemble_students(
     head: str | keras.layers.Layer | None,
     means: np.ndarray | None = None,
     name: str = "teacher_class",
+    stem: keras.Model | None = None,
 ) -> keras.Model:
     """Connect students in parallel to one input, and add a head.
 
@@ -42,15 +45,17 @@ def assemble_students(
             "TeacherClass: `head` must be 'teacher', a Keras layer or model, or None. "
             f"Received: head={head!r}"
         )
-    inputs = merge_inputs([student for student in students if student is not None])
+    present = [student for student in students if student is not None]
+    inputs = merge_inputs(present if stem is None else [stem])
+    features = inputs if stem is None else call_model(_rename(stem, "stem"), inputs)
     outputs = [
-        None if student is None else call_model(_rename(student, f"student_{i}"), inputs)
+        None if student is None else call_model(_rename(student, f"student_{i}"), features)
         for i, student in enumerate(students)
     ]
-    present = next(output for output in outputs if output is not None)
+    first = next(output for output in outputs if output is not None)
     for i, output in enumerate(outputs):
         if output is None:
-            outputs[i] = _constant(means[list(chunks[i])], f"mean_{i}")(present)
+            outputs[i] = _constant(means[list(chunks[i])], f"mean_{i}")(first)
     x = _join(outputs, chunks)
     activation = representation.activation()
     x = x if activation is None else activation(x)
@@ -69,16 +74,22 @@ def assemble_from_files(
     mimic: str,
     head: str | keras.layers.Layer | None,
     name: str,
+    stem: str | os.PathLike | keras.Model | None,
 ) -> keras.Model:
     """Assemble students that were trained separately; see `TeacherClass.assemble_from`."""
     representation = _make_representation(teacher, layer, mimic, split)
     chunks = make_chunks(representation, chunks, len(files), split, data)
     students = _load_students(files, data)
+    stem = None if stem is None else _load_stem(stem)
     for number, student in enumerate(students):
         if student is not None:
             require_chunk_shape(student, number, representation, chunks[number])
+            if stem is None:
+                check_inputs(representation.teacher, student)
+            else:
+                require_stem_output(stem, student, number)
     means = representation.mean(data) if None in students else None
-    return assemble_students(students, chunks, representation, head, means, name)
+    return assemble_students(students, chunks, representation, head, means, name, stem)
 
 
 def _make_representation(
@@ -139,7 +150,8 @@ def _load_students(files: Files, data: Any) -> list[keras.Model | None]:
         TypeError: If an element is not a path, a model or `None`.
         ValueError: If all are missing, one cannot be read, or one is missing without `data`.
     """
-    students = [_load_student(number, file) for number, file in enumerate(files)]
+    advice = " Pass None to replace its chunk by the teacher's mean."
+    students = [_load(file, f"student {i}", advice) for i, file in enumerate(files)]
     missing = [number for number, student in enumerate(students) if student is None]
     if len(missing) == len(students):
         raise ValueError(
@@ -159,15 +171,26 @@ def _load_students(files: Files, data: Any) -> list[keras.Model | None]:
     return students
 
 
-def _load_student(number: int, file: Any) -> keras.Model | None:
+def _load_stem(file: Any) -> keras.Model:
+    stem = _load(file, "the stem", "")
+    if stem is None:
+        raise ValueError(
+            "TeacherClass.assemble_from: all students need the stem, and its file does not exist. "
+            f"Received: stem={str(file)!r}"
+        )
+    return stem
+
+
+def _load(file: Any, what: str, advice: str) -> keras.Model | None:
+    """Return a model, or that of a file; `None` if the file does not exist."""
     if isinstance(file, keras.Model):
-        require_built(file, f"Student {number}")
+        require_built(file, what.capitalize())
     if file is None or isinstance(file, keras.Model):
         return file
     if not isinstance(file, (str, os.PathLike)):
         raise TypeError(
-            "TeacherClass.assemble_from: `files` must hold paths, models or None. Received: "
-            f"{file!r} (of type {type(file).__name__})"
+            "TeacherClass.assemble_from: `files` must hold paths, models or None, and `stem` must "
+            f"be one of these. Received: {what} is {file!r} (of type {type(file).__name__})"
         )
     if not Path(file).exists():
         return None
@@ -175,6 +198,6 @@ def _load_student(number: int, file: Any) -> keras.Model | None:
         return keras.saving.load_model(file, compile=False)
     except Exception as error:
         raise ValueError(
-            f"TeacherClass.assemble_from: student {number} cannot be read from '{file}'. Pass None "
-            f"to replace its chunk by the teacher's mean. The cause: {error}"
+            f"TeacherClass.assemble_from: {what} cannot be read from '{file}'.{advice} "
+            f"The cause: {error}"
         ) from error

@@ -61,8 +61,13 @@ class EnsembleSteps(SummaryModel):
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
-        """The variables of the students; the discriminators have an optimizer of their own."""
-        return [v for student in self.students for v in student.trainable_variables]
+        """The variables of stem and students; the discriminators have their own optimizer."""
+        return [v for model in self.trained_models for v in model.trainable_variables]
+
+    @property
+    def trained_models(self) -> list[keras.Model]:
+        """The stem, if there is one, and the students."""
+        return [*([] if self.stem is None else [self.stem]), *self.students]
 
     @property
     def other_variables(self) -> list[keras.Variable]:

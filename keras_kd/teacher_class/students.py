@@ -51,8 +51,17 @@ def build_students(
     students: Models,
     chunks: Sequence[Sequence[int]],
     numbers: Sequence[int],
+    on_stem: bool = False,
 ) -> list[keras.Model]:
     """Build the students, and check them against each other, their chunks and the teacher.
+
+    Args:
+        representation: The representation, or `None` if it is not known yet.
+        students: The students, or their builder.
+        chunks: The units of each chunk.
+        numbers: The numbers of the students.
+        on_stem: Whether the students take the output of a stem and not the teacher's inputs.
+            Defaults to `False`.
 
     Raises:
         TypeError: If `students`, or one of them, has the wrong type.
@@ -63,7 +72,7 @@ def build_students(
     for model in models:
         warn_about_own_steps(model, "TeacherClass")
     if representation is not None:
-        require_fit(representation, models, numbers, chunks)
+        require_fit(representation, models, numbers, chunks, on_stem)
     return models
 
 
@@ -112,6 +121,7 @@ def require_fit(
     students: Sequence[keras.Model],
     numbers: Sequence[int],
     chunks: Sequence[Sequence[int]],
+    on_stem: bool,
 ) -> None:
     """Reject students that share layers with the teacher, take other inputs or miss their chunks.
 
@@ -119,7 +129,8 @@ def require_fit(
         ValueError: If one does not fit.
     """
     for number, student in zip(numbers, students, strict=True):
-        check_inputs(representation.teacher, student)
+        if not on_stem:
+            check_inputs(representation.teacher, student)
         check_shared_weights(representation.teacher, student)
         require_chunk_shape(student, number, representation, chunks[number])
 

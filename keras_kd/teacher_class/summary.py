@@ -19,6 +19,7 @@ class SummaryModel(backend.StepModel):
         layer_name: The teacher's layer.
         chunks: The units of each chunk.
         students: The students.
+        stem: The model whose output the students receive, or `None`.
         numbers: The number of the chunk of each student.
         mimicry: The loss between a chunk and its student.
         task_loss: The loss on the teacher's outputs, or `None`.
@@ -29,6 +30,7 @@ class SummaryModel(backend.StepModel):
     layer_name: str
     chunks: Sequence[Sequence[int]]
     students: Sequence[keras.Model]
+    stem: keras.Model | None
     numbers: Sequence[int]
     mimicry: DistillationLoss
     task_loss: SoftTargets | None
@@ -45,7 +47,8 @@ class SummaryModel(backend.StepModel):
         """
         adversary, known = self.adversary, self.representation
         teachers = {} if known is None else {known.teacher: self.layer_name}
-        parts = [Part("student", student, "output") for student in self.students]
+        parts = [] if self.stem is None else [Part("stem", self.stem)]
+        parts += [Part("student", student, "output") for student in self.students]
         if adversary is not None:
             parts += [Part("discriminator", model) for model in adversary.discriminators]
         losses = [

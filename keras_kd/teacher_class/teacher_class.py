@@ -20,6 +20,7 @@ from keras_kd.teacher_class.losses import (
     require_no_compiled_loss,
 )
 from keras_kd.teacher_class.representation import Representation, make_representation
+from keras_kd.teacher_class.stem import check_stem, require_stem
 from keras_kd.teacher_class.steps import EnsembleSteps
 from keras_kd.teacher_class.students import (
     Models,
@@ -85,6 +86,9 @@ class TeacherClass(EnsembleSteps):
             head of the teacher, with the chunk replaced by the output of its student. It needs the
             teacher's model and no labels. The history also holds `task_0`, .... Defaults to `0.0`,
             without.
+        stem: A built model of the teacher's inputs that runs once: the students, built for its one
+            output, receive that. It trains with the sum of their losses, so that they cannot be
+            trained separately. Defaults to `None`, each student takes the inputs.
 
     Raises:
         TypeError: If `teacher`, `students` or `loss` has the wrong type.
@@ -122,6 +126,7 @@ class TeacherClass(EnsembleSteps):
         only: Sequence[int] | None = None,
         name: str | None = None,
         task_weight: float = 0.0,
+        stem: keras.Model | None = None,
     ) -> None:
         require_list_or_builder(students, "students")
         representation = None if teacher is None else make_representation(teacher, layer, mimic)
@@ -131,12 +136,13 @@ class TeacherClass(EnsembleSteps):
         if representation is not None:
             chunks = make_chunks(representation, chunks, n, split, data)
         numbers = student_numbers(only, len(chunks))
-        models = build_students(representation, students, chunks, numbers)
+        models = build_students(representation, students, chunks, numbers, stem is not None)
         super().__init__(name=name, dtype=models[0].dtype_policy, autocast=False)
         self.layer_name = layer if representation is None else representation.layer
         self.mimic = mimic if representation is None else representation.mimic
         self.chunks = chunks
         self.numbers = numbers
+        self.stem = require_stem(stem, models, numbers, len(chunks))
         self.students = models
         self.mimicry = get_mimicry_loss(loss)
         # Checkpoints are keyed by the name of this attribute.
@@ -149,14 +155,21 @@ class TeacherClass(EnsembleSteps):
         self.built = True
 
     def _prepare_steps(self) -> None:
-        self.seed_states = seed_states([*self.students, *self.discriminators])
+        self.seed_states = seed_states([*self.trained_models, *self.discriminators])
         self._class_losses = TeacherClassLosses(
-            self.mimicry, self.adversary, self.numbers, self.students, self.chunks, self.task_loss
+            self.mimicry,
+            self.adversary,
+            self.numbers,
+            self.trained_models,
+            self.chunks,
+            self.task_loss,
         )
         self.supports_jit = backend.SUPPORTS_JIT and backend.replicas() == 1  # As XLA needs it.
 
     def _set_representation(self, representation: Representation | None) -> None:
         if representation is not None:
+            if self.stem is not None:
+                check_stem(representation.teacher, self.stem)
             self._class_losses.task = make_task_term(self.task_loss, representation)
         self.representation = representation
 
@@ -179,14 +192,18 @@ class TeacherClass(EnsembleSteps):
         with backend.strategy_scope(self):
             representation = make_representation(teacher, self.layer_name, self.mimic)
         make_chunks(representation, self.chunks, len(self.chunks), "contiguous", None)
-        require_fit(representation, self.students, self.numbers, self.chunks)
+        on_stem = self.stem is not None
+        require_fit(representation, self.students, self.numbers, self.chunks, on_stem)
         self._set_representation(representation)
         # The compiled steps hold the previous teacher.
         self.train_function = self.test_function = None
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Any]:
         """Run the students; return a list of outputs (batch, ..., units of the chunk)."""
-        return [call_model(s, unpack_batch(inputs)[0], training=training) for s in self.students]
+        inputs = unpack_batch(inputs)[0]
+        if self.stem is not None:
+            inputs = call_model(self.stem, inputs, training=training)
+        return [call_model(student, inputs, training=training) for student in self.students]
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -244,9 +261,10 @@ class TeacherClass(EnsembleSteps):
     ) -> keras.Model:
         """Connect the students in parallel in one Functional model.
 
-        Its single input feeds all students; their outputs are concatenated in the order of the
-        teacher's units, followed by the activation of the teacher's layer (see `mimic`) and the
-        head. It holds the students themselves and nothing of the teacher.
+        Its single input feeds all students, or the stem and its output them; their outputs are
+        concatenated in the order of the teacher's units, followed by the activation of the
+        teacher's layer (see `mimic`) and the head. It holds the students and the stem themselves
+        and nothing of the teacher.
 
         Args:
             head: `"teacher"` for a trainable copy of the part of the teacher after the layer,
@@ -268,7 +286,8 @@ class TeacherClass(EnsembleSteps):
                 "to a file and call `TeacherClass.assemble_from`."
             )
         name = name or f"{self.name}_assembled"
-        return assemble_students(self.students, self.chunks, self.representation, head, name=name)
+        parts = (self.students, self.chunks, self.representation, head)
+        return assemble_students(*parts, name=name, stem=self.stem)
 
     @classmethod
     def assemble_from(
@@ -282,6 +301,7 @@ class TeacherClass(EnsembleSteps):
         mimic: str = "auto",
         head: str | keras.layers.Layer | None = "teacher",
         name: str = "teacher_class",
+        stem: str | os.PathLike | keras.Model | None = None,
     ) -> keras.Model:
         """Assemble students that were trained separately.
 
@@ -300,6 +320,7 @@ class TeacherClass(EnsembleSteps):
             mimic: As in training; `"auto"` only if that makes no difference. Defaults to `"auto"`.
             head: As for `assemble`. Defaults to `"teacher"`.
             name: Name of the model. Defaults to `"teacher_class"`.
+            stem: The stem of training, or its `.keras` file. Defaults to `None`.
 
         Returns:
             A Functional `keras.Model`, uncompiled.
@@ -312,7 +333,7 @@ class TeacherClass(EnsembleSteps):
             >>> files = ["student_0.keras", "student_1.keras", None, "student_3.keras"]
             >>> model = kd.TeacherClass.assemble_from(teacher, "dense_1", files, data=images)
         """
-        arguments = (chunks, split, data, mimic, head, name)
+        arguments = (chunks, split, data, mimic, head, name, stem)
         return assemble_from_files(teacher, layer, files, *arguments)
 
     def get_config(self) -> dict[str, Any]:
@@ -327,6 +348,8 @@ class TeacherClass(EnsembleSteps):
             "only": list(self.numbers),
             "name": self.name,
         }
+        if self.stem is not None:
+            config["stem"] = serialize(self.stem)
         if self.task_loss is not None:
             config["task_weight"] = float(self.task_loss.weight)
         if self.adversary is not None:
@@ -342,9 +365,9 @@ class TeacherClass(EnsembleSteps):
         for name in ("students", "discriminators"):
             if name in config:
                 config[name] = [deserialize(model, custom_objects) for model in config[name]]
-        optimizer = config.get("discriminator_optimizer")
-        if optimizer is not None:
-            config["discriminator_optimizer"] = deserialize(optimizer, custom_objects)
+        for name in ("stem", "discriminator_optimizer"):
+            if name in config:
+                config[name] = deserialize(config[name], custom_objects)
         return cls(None, **config)
 
     def _require_teacher(self) -> None:
