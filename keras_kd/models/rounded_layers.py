@@ -10,6 +10,9 @@ from keras import ops
 from keras_kd.models.keras_compat import nested_layers
 from keras_kd.models.kernel_arithmetic import divide, is_exact, replace_value, short_number
 
+#: More than the distance of two settled scales.
+_GROWTH = 1 + 2**-14
+
 
 def kernel_scale(kernel: Any, axes: tuple[int, ...], bits: int = 8) -> Any:
     """Return the distance of two rounded weights, in a symmetric range.
@@ -157,6 +160,12 @@ class RoundedKernel:
         settled = np.where(largest, np.sign(steps) * limit, steps) * target
         factors = ops.convert_to_numpy(self.factors) if self.has_factors else 1.0
         self.float_kernel.assign(settled / factors)
+
+    def grow(self) -> None:
+        """Enlarge a settled kernel by 6e-5 of it, so that its scales are others."""
+        variable = self.values if self.clusters else self.float_kernel
+        variable.assign(variable * _GROWTH)
+        self.settle()
 
     @property
     def has_bias(self) -> bool:

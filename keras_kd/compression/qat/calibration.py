@@ -33,13 +33,31 @@ def settle(model: keras.Model) -> None:
 
     Ranges and scales become numbers that float32 multiplies exactly with 8-bit integers, and biases
     become the 32-bit integers that LiteRT adds. Ranges of means are widened by up to 2 %, so that
-    no sum is near the middle between two steps.
+    no sum is near the middle between two steps. Equal kernels get different scales.
     """
     for layer in nested_layers(model):
         if isinstance(layer, ActivationRange | RoundedKernel):
             layer.settle()
+    _separate_kernels(model)
     _settle_means(model)
     _round_biases(model)
+
+
+def _separate_kernels(model: keras.Model) -> None:
+    """Give layers with equal kernels different scales.
+
+    The converter merges equal layers on one input. If their outputs are rounded in different
+    ranges, the merged layer has no 8-bit form, and the file would run it in float.
+    """
+    found: set[tuple[Any, ...]] = set()
+    for layer in nested_layers(model):
+        if isinstance(layer, RoundedKernel):
+            while (kernel := keras.ops.convert_to_numpy(layer.used_kernel())).any():
+                key = (type(layer), kernel.shape, kernel.tobytes())
+                if key not in found:
+                    found.add(key)
+                    break
+                layer.grow()
 
 
 def _settle_means(model: keras.Model) -> None:

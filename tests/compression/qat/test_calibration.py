@@ -52,6 +52,26 @@ def test_ranges_and_scales_become_exact_in_float32():
     np.testing.assert_array_equal(largest, np.float64(scale) * 127)
 
 
+def test_equal_kernels_get_different_scales_and_keep_their_integers():
+    """The converter would merge the layers; a kernel of zeros cannot differ."""
+    twins = [layers.Dense(3, name=name) for name in ("one", "two", "three")]
+    student = stack(layers.Flatten(), lambda x: [twin(x) for twin in twins])
+    for twin in twins[1:]:
+        twin.set_weights(twins[0].get_weights())
+    student.layers[-1].kernel.assign(0 * twins[0].kernel)
+    model, _ = build_quantized(student, Rounding())
+    calibrate(model, [samples(model)])
+    settle(model)
+    one, two, three = (layer for layer in model.layers if isinstance(layer, layers.Dense))
+    scales = [np.asarray(layer.scale()) for layer in (one, two)]
+    assert (scales[0] < scales[1]).all()
+    np.testing.assert_allclose(*scales, rtol=1e-4)
+    kernels = [np.asarray(layer.used_kernel()) for layer in (one, two)]
+    integers = [np.round(k / scale) for k, scale in zip(kernels, scales, strict=True)]
+    np.testing.assert_array_equal(*integers)
+    assert not np.asarray(three.used_kernel()).any()
+
+
 def test_the_steps_of_means_are_clear_also_behind_each_other():
     student = stack(
         lambda x: keras.ops.mean(x, axis=2),

@@ -9,6 +9,7 @@ import keras_kd as kd
 from keras_kd.compression.qat.calibration import calibrate, settle
 from keras_kd.compression.qat.quantize import Rounding, build_quantized, rounded_kernels
 from keras_kd.models.activation_range import activation_ranges
+from tests.compression import files
 from tests.compression.qat.students import attention, cnn, randomized, samples, stack
 
 
@@ -92,6 +93,21 @@ def test_the_int8_file_gives_exactly_the_outputs_of_the_model(make, tmp_path):
     keras.tree.map_structure(
         np.testing.assert_array_equal, file.predict(x), model.predict(x, verbose=0)
     )
+
+
+def test_equal_layers_on_one_input_are_not_merged_into_one_in_float(tmp_path):
+    inputs = keras.Input((6, 6, 3), name="x")
+    twins = [layers.Conv2DTranspose(4, 2, 2) for _ in range(2)]
+    outputs = {name: twin(inputs) for name, twin in zip(("one", "two"), twins, strict=True)}
+    student = randomized(keras.Model(inputs, outputs))
+    twins[1].set_weights(twins[0].get_weights())
+    x = samples(student, 24)
+    model, _ = quantized(student, x, trained=True)
+    file = kd.export.to_tflite(model, tmp_path / "m.tflite", "int8")
+    in_8_bits = ["QUANTIZE", "TRANSPOSE_CONV", "DEQUANTIZE"]
+    assert files.operators_by_output(file.path) == {"one": in_8_bits, "two": in_8_bits}
+    found, expected = file.predict(x), model.predict(x, verbose=0)
+    keras.tree.map_structure(np.testing.assert_array_equal, found, expected)
 
 
 def test_the_int8_file_of_a_transformer_gives_its_outputs_to_a_step(tmp_path):
