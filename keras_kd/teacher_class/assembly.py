@@ -13,7 +13,12 @@ from keras_kd.distillers.shared_inputs import check_inputs
 from keras_kd.models.graph import built_inputs, require_built
 from keras_kd.models.inputs import call_model, merge_inputs
 from keras_kd.models.user_warnings import warn_user
-from keras_kd.teacher_class.chunks import make_chunks
+from keras_kd.teacher_class.basis import (
+    Basis,
+    require_components,
+    rotated_means,
+    split_representation,
+)
 from keras_kd.teacher_class.representation import Representation, make_representation
 from keras_kd.teacher_class.stem import require_stem_output
 from keras_kd.teacher_class.students import require_chunk_shape
@@ -30,6 +35,7 @@ def assemble_students(
     means: np.ndarray | None = None,
     name: str = "teacher_class",
     stem: keras.Model | None = None,
+    basis: Basis | None = None,
 ) -> keras.Model:
     """Connect students in parallel to one input, and add a head.
 
@@ -57,6 +63,7 @@ def assemble_students(
         if output is None:
             outputs[i] = _constant(means[list(chunks[i])], f"mean_{i}")(first)
     x = _join(outputs, chunks)
+    x = x if basis is None else basis.restoring_layer()(x)
     activation = representation.activation()
     x = x if activation is None else activation(x)
     if head == "teacher":
@@ -78,7 +85,7 @@ def assemble_from_files(
 ) -> keras.Model:
     """Assemble students that were trained separately; see `TeacherClass.assemble_from`."""
     representation = _make_representation(teacher, layer, mimic, split)
-    chunks = make_chunks(representation, chunks, len(files), split, data)
+    chunks, basis = split_representation(representation, chunks, len(files), split, data)
     students = _load_students(files, data)
     stem = None if stem is None else _load_stem(stem)
     for number, student in enumerate(students):
@@ -88,8 +95,15 @@ def assemble_from_files(
                 check_inputs(representation.teacher, student)
             else:
                 require_stem_output(stem, student, number)
-    means = representation.mean(data) if None in students else None
-    return assemble_students(students, chunks, representation, head, means, name, stem)
+    if basis is not None:
+
+        def run(x: Any) -> list[Any]:
+            x = x if stem is None else call_model(stem, x, training=False)
+            return [None if s is None else call_model(s, x, training=False) for s in students]
+
+        require_components(basis, representation, data, chunks, run)
+    means = rotated_means(basis, representation.mean(data)) if None in students else None
+    return assemble_students(students, chunks, representation, head, means, name, stem, basis)
 
 
 def _make_representation(

@@ -8,21 +8,28 @@ import numpy as np
 
 from keras_kd.teacher_class.representation import Representation
 
-SPLITS = ("contiguous", "correlated")
+SPLITS = ("contiguous", "correlated", "pca")
 
 
 def make_chunks(
-    representation: Representation, chunks: Any, n: int | None, split: str, data: Any
+    representation: Representation,
+    chunks: Any,
+    n: int | None,
+    split: str,
+    data: Any,
+    variances: np.ndarray | None = None,
 ) -> list[list[int]]:
     """Return the units of each chunk of a representation; the arguments are `TeacherClass`'s.
+
+    For `split="pca"` the units are components, of the given `variances`.
 
     Raises:
         ValueError: If the chunks do not add up, or `split="correlated"` has no data.
     """
     if split not in SPLITS:
         raise ValueError(f"TeacherClass: `split` must be one of {SPLITS}. Received: {split!r}")
-    if split == "contiguous":
-        return chunk_units(representation.units, chunks, n)
+    if split != "correlated":
+        return chunk_units(representation.units, chunks, n, variances=variances)
     if data is None:
         raise ValueError(
             "TeacherClass: split='correlated' needs samples to compute the correlation of the "
@@ -36,8 +43,17 @@ def chunk_units(
     chunks: Sequence[Any] | None,
     n: int | None,
     correlation: np.ndarray | None = None,
+    variances: np.ndarray | None = None,
 ) -> list[list[int]]:
     """Return the units of each chunk.
+
+    Args:
+        units: Number of units of the representation.
+        chunks: Sizes of the chunks, or lists of units, or `None`.
+        n: Number of chunks.
+        correlation: Correlation of the units, which groups them. Defaults to `None`.
+        variances: Variances of the units, of which each chunk gets an equal share. Defaults to
+            `None`.
 
     Raises:
         ValueError: If the chunks do not add up to the representation.
@@ -53,7 +69,9 @@ def chunk_units(
                 f"Received: chunks={chunks!r}, which are {len(chunks)}"
             )
         if listed:
-            return _require_partition(units, listed, correlation is not None)
+            computed = {"correlated": correlation, "pca": variances}
+            splits = [split for split, given in computed.items() if given is not None]
+            return _require_partition(units, listed, *splits)
     if sum(sizes) != units or min(sizes) < 1:
         raise ValueError(
             f"TeacherClass: the sizes of the chunks must be at least 1 and add up to the {units} "
@@ -61,6 +79,8 @@ def chunk_units(
         )
     if correlation is not None:
         return _group_by_correlation(np.abs(correlation), sizes)
+    if variances is not None:
+        return _share_variance(variances, sizes)
     return [part.tolist() for part in np.split(np.arange(units), np.cumsum(sizes)[:-1])]
 
 
@@ -95,12 +115,14 @@ def _unit_lists(chunks: Any) -> list[list[int]]:
     return listed
 
 
-def _require_partition(units: int, listed: list[list[int]], correlated: bool) -> list[list[int]]:
+def _require_partition(
+    units: int, listed: list[list[int]], split: str | None = None
+) -> list[list[int]]:
     """Reject lists of units that do not hold every unit exactly once."""
-    if correlated:
+    if split is not None:
         raise ValueError(
-            "TeacherClass: `chunks` that list their units cannot be split by correlation. Pass "
-            "their sizes, or split='contiguous'. Received: split='correlated'"
+            "TeacherClass: `chunks` that list their units are split already. Pass their sizes, or "
+            f"split='contiguous'. Received: split='{split}'"
         )
     flat = [unit for chunk in listed for unit in chunk]
     if sorted(flat) != list(range(units)) or not all(listed):
@@ -129,4 +151,18 @@ def _group_by_correlation(strength: np.ndarray, sizes: Sequence[int]) -> list[li
             group.append(unit)
             free[unit] = False
         groups.append(sorted(group))
+    return groups
+
+
+def _share_variance(variances: np.ndarray, sizes: Sequence[int]) -> list[list[int]]:
+    """Group components so that each chunk, of its given size, has about the same variance.
+
+    The variances decrease. The next one goes to the chunk with the least so far that is not full.
+    """
+    groups, totals = [[] for _ in sizes], np.zeros(len(sizes))
+    for component, variance in enumerate(variances):
+        full = [len(group) == size for group, size in zip(groups, sizes, strict=True)]
+        chosen = int(np.argmin(np.where(full, np.inf, totals)))
+        groups[chosen].append(component)
+        totals[chosen] += variance
     return groups

@@ -191,10 +191,14 @@ class Representation:
         """Return the mean of each unit over some data, (units,)."""
         return self._moments(data, products=False)[0]
 
+    def covariance(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean (units,) and covariance (units, units) of the units over some data."""
+        mean, product = self._moments(data, products=True)
+        return mean, product - np.outer(mean, mean)
+
     def correlation(self, data: Any) -> np.ndarray:
         """Return the correlation of the units over some data, (units, units); 0 if constant."""
-        mean, product = self._moments(data, products=True)
-        covariance = product - np.outer(mean, mean)
+        mean, covariance = self.covariance(data)
         deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
         # A deviation of the size of rounding errors counts as none.
         constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
@@ -202,9 +206,13 @@ class Representation:
         covariance[constant] = covariance[:, constant] = 0
         return covariance / np.outer(deviation, deviation)
 
+    def batches(self, data: Any) -> Iterator[Any]:
+        """Yield the x of each batch of some data; reject data without end."""
+        return _batches(data, self.teacher.input_count)
+
     def _moments(self, data: Any, products: bool) -> tuple[np.ndarray, Any]:
         count, total, product = 0, np.zeros(self.units), np.zeros(())
-        for x in _batches(data, self.teacher.input_count):
+        for x in self.batches(data):
             values = ops.convert_to_numpy(ops.cast(self(x), "float32"))
             values = values.reshape(-1, self.units).astype("float64")
             count += len(values)

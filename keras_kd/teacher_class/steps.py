@@ -50,10 +50,11 @@ class EnsembleSteps(SummaryModel):
         return backend.stack_logs(self._class_losses.results(training=False))
 
     def _teacher_values(self, x: Any) -> Any:
-        """Return the representation, live or from a cache."""
+        """Return the representation, live or from a cache, in the basis of the students."""
         values = self.representation(x)
         named = teacher_values([self.representation.teacher.name], [values])
-        return backend.require_before(self._assertions(named), values)
+        values = backend.require_before(self._assertions(named), values)
+        return values if self.basis is None else self.basis.rotate(values)
 
     def _assertions(self, named: dict[str, Any]) -> list[Any]:
         """Return assertions, unless the step drops them: no optimizer variables are made after."""

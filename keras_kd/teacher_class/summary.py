@@ -7,6 +7,7 @@ import keras
 
 from keras_kd.distillers.summary import Part, print_summary
 from keras_kd.losses import DistillationLoss, SoftTargets
+from keras_kd.teacher_class.basis import Basis
 from keras_kd.teacher_class.discriminators import Discriminators
 from keras_kd.teacher_class.representation import Representation
 from keras_kd.training import backend
@@ -19,6 +20,7 @@ class SummaryModel(backend.StepModel):
         layer_name: The teacher's layer.
         chunks: The units of each chunk.
         students: The students.
+        basis: The rotated basis of the representation, or `None`.
         stem: The model whose output the students receive, or `None`.
         numbers: The number of the chunk of each student.
         mimicry: The loss between a chunk and its student.
@@ -30,6 +32,7 @@ class SummaryModel(backend.StepModel):
     layer_name: str
     chunks: Sequence[Sequence[int]]
     students: Sequence[keras.Model]
+    basis: Basis | None
     stem: keras.Model | None
     numbers: Sequence[int]
     mimicry: DistillationLoss

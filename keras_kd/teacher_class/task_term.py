@@ -14,6 +14,7 @@ from keras_kd.models.keras_compat import copy_mask
 from keras_kd.models.split import layers_after
 from keras_kd.models.taps import Tap, TappedModel
 from keras_kd.models.task import Evidence, require_task
+from keras_kd.teacher_class.basis import Basis
 from keras_kd.teacher_class.representation import Representation
 from keras_kd.teachers.teacher import Teacher
 from keras_kd.training import backend
@@ -35,13 +36,15 @@ def make_task_loss(weight: float) -> SoftTargets | None:
     return SoftTargets(temperature=1.0, weight=weight, name="task") if weight else None
 
 
-def make_task_term(loss: SoftTargets | None, representation: Representation) -> "TaskTerm | None":
+def make_task_term(
+    loss: SoftTargets | None, representation: Representation, basis: Basis | None
+) -> "TaskTerm | None":
     """Return the task term of a teacher, `None` without a loss.
 
     Raises:
         ValueError: If the teacher has no layers to run, or no output of classes.
     """
-    return None if loss is None else TaskTerm(loss, representation)
+    return None if loss is None else TaskTerm(loss, representation, basis)
 
 
 class TaskTerm:
@@ -53,12 +56,15 @@ class TaskTerm:
     Args:
         loss: The loss between the logits of the teacher and those with one chunk replaced.
         representation: The representation of a live teacher.
+        basis: Its basis in which the students mimic it, or `None`. Defaults to `None`.
 
     Raises:
         ValueError: If the teacher is in a cache, or does not have one output of classes.
     """
 
-    def __init__(self, loss: SoftTargets, representation: Representation) -> None:
+    def __init__(
+        self, loss: SoftTargets, representation: Representation, basis: Basis | None = None
+    ) -> None:
         teacher = representation.teacher
         if teacher.model is None:
             raise ValueError(
@@ -68,6 +74,7 @@ class TaskTerm:
                 f"task_weight=0. Received: task_weight={float(loss.weight):g}"
             )
         self.loss = loss
+        self._basis = basis
         self._units = representation.units
         self._activation = representation.activation()
         self._head = _tap_logits(layers_after(teacher.model, representation.layer), teacher)
@@ -77,7 +84,7 @@ class TaskTerm:
         """Return the teacher's logits of a batch, without gradients.
 
         Args:
-            values: The teacher's representation.
+            values: The teacher's representation, in the basis of the students.
             outputs: The outputs of the students; the masked steps of the first are those of all.
         """
         with backend.without_gradients():
@@ -87,7 +94,7 @@ class TaskTerm:
         """Return the loss of one student, (batch, ...).
 
         Args:
-            values: The teacher's representation.
+            values: The teacher's representation, in the basis of the students.
             output: The output of the student.
             chunk: The units that it replaces.
             targets: As returned by `targets`.
@@ -104,6 +111,8 @@ class TaskTerm:
 
     def _logits(self, values: Any) -> Any:
         values, cut = backend.fill_empty_replica(values)
+        if self._basis is not None:
+            values = self._basis.restore(values)
         if self._activation is not None:
             values = self._activation(values)
         return cut(self._head(values)[1][_LOGITS])

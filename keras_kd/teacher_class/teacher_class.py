@@ -11,6 +11,7 @@ from keras_kd.losses import DistillationLoss
 from keras_kd.models.inputs import call_model
 from keras_kd.models.random_state import seed_states
 from keras_kd.teacher_class.assembly import assemble_from_files, assemble_students
+from keras_kd.teacher_class.basis import split_representation
 from keras_kd.teacher_class.chunks import make_chunks
 from keras_kd.teacher_class.discriminators import make_discriminators
 from keras_kd.teacher_class.losses import (
@@ -67,9 +68,10 @@ class TeacherClass(EnsembleSteps):
         students: A built model for each chunk, or a builder f(chunk size) -> model.
         n: Number of students, for a builder without `chunks`. Defaults to the number of `students`.
         chunks: Sizes of the chunks, or lists of unit indices. Defaults to `n` of equal size.
-        split: `"contiguous"`, or `"correlated"` to group units that correlate on `data`. Defaults
-            to `"contiguous"`.
-        data: Samples for `split="correlated"`: arrays or batches. Defaults to `None`.
+        split: `"contiguous"`, `"correlated"` to group units that correlate on `data`, or `"pca"` to
+            mimic chunks of the principal components on `data`, each with about the same variance;
+            `assemble` then rotates back. Defaults to `"contiguous"`.
+        data: Samples for `"correlated"` and `"pca"`: arrays or batches. Defaults to `None`.
         mimic: `"preactivation"` or `"output"`, see above. `"auto"` is `"output"` with a teacher
             of a cache, which stores outputs, and without activation. Defaults to `"auto"`.
         loss: A `kd.losses.DistillationLoss` between a chunk and its student's output, or its name.
@@ -132,9 +134,7 @@ class TeacherClass(EnsembleSteps):
         representation = None if teacher is None else make_representation(teacher, layer, mimic)
         if n is None and chunks is None and only is None and isinstance(students, (list, tuple)):
             n = len(students)
-        # Loaded from a file, there is no teacher yet, and the chunks list their units.
-        if representation is not None:
-            chunks = make_chunks(representation, chunks, n, split, data)
+        chunks, basis = split_representation(representation, chunks, n, split, data)
         numbers = student_numbers(only, len(chunks))
         models = build_students(representation, students, chunks, numbers, stem is not None)
         super().__init__(name=name, dtype=models[0].dtype_policy, autocast=False)
@@ -142,6 +142,7 @@ class TeacherClass(EnsembleSteps):
         self.mimic = mimic if representation is None else representation.mimic
         self.chunks = chunks
         self.numbers = numbers
+        self.basis = basis
         self.stem = require_stem(stem, models, numbers, len(chunks))
         self.students = models
         self.mimicry = get_mimicry_loss(loss)
@@ -170,7 +171,7 @@ class TeacherClass(EnsembleSteps):
         if representation is not None:
             if self.stem is not None:
                 check_stem(representation.teacher, self.stem)
-            self._class_losses.task = make_task_term(self.task_loss, representation)
+            self._class_losses.task = make_task_term(self.task_loss, representation, self.basis)
         self.representation = representation
 
     @property
@@ -287,7 +288,7 @@ class TeacherClass(EnsembleSteps):
             )
         name = name or f"{self.name}_assembled"
         parts = (self.students, self.chunks, self.representation, head)
-        return assemble_students(*parts, name=name, stem=self.stem)
+        return assemble_students(*parts, name=name, stem=self.stem, basis=self.basis)
 
     @classmethod
     def assemble_from(
@@ -315,8 +316,8 @@ class TeacherClass(EnsembleSteps):
                 that does not exist, if the student is missing.
             chunks: As in training. Defaults to one per file, of equal size.
             split: As in training. Defaults to `"contiguous"`.
-            data: Samples: for `split="correlated"` those of training, and required if a student is
-                missing. Defaults to `None`.
+            data: Samples: for `split="correlated"` and `"pca"` those of training, and required if a
+                student is missing. Defaults to `None`.
             mimic: As in training; `"auto"` only if that makes no difference. Defaults to `"auto"`.
             head: As for `assemble`. Defaults to `"teacher"`.
             name: Name of the model. Defaults to `"teacher_class"`.
@@ -348,6 +349,8 @@ class TeacherClass(EnsembleSteps):
             "only": list(self.numbers),
             "name": self.name,
         }
+        if self.basis is not None:
+            config["split"] = "pca"
         if self.stem is not None:
             config["stem"] = serialize(self.stem)
         if self.task_loss is not None:
@@ -376,3 +379,5 @@ class TeacherClass(EnsembleSteps):
                 f"'{self.name}' has no teacher, because files do not hold one. Call "
                 "`set_teacher(...)` before you train, evaluate or assemble it."
             )
+        if self.basis is not None:
+            self.basis.require_fitted()

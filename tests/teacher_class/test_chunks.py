@@ -74,7 +74,7 @@ def test_the_split_decides_whether_data_are_needed(representation):
     assert found == chunk_units(8, [5, 3], None, representation.correlation(samples()))
     with pytest.raises(ValueError, match="Pass them as `data`. Received: data=None"):
         make_chunks(representation, None, 2, "correlated", None)
-    with pytest.raises(ValueError, match="cannot be split by correlation"):
+    with pytest.raises(ValueError, match="split already.*split='correlated'"):
         make_chunks(representation, PERMUTED, None, "correlated", samples())
     with pytest.raises(ValueError, match="`split` must be one of"):
         make_chunks(representation, None, 2, "random", None)
@@ -83,3 +83,21 @@ def test_the_split_decides_whether_data_are_needed(representation):
 def test_only_integers_are_integers():
     assert as_integers(np.array([1, 2])) == [1, 2]
     assert [as_integers(value) for value in ("12", [1.0], 3, [[1]])] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("sizes", "chunks"),
+    [
+        ([2, 2], [[0, 3], [1, 2]]),
+        ([1, 3], [[0], [1, 2, 3]]),
+        ([3, 1], [[0, 2, 3], [1]]),
+        ([1, 1, 2], [[0], [1], [2, 3]]),
+    ],
+)
+def test_each_chunk_of_components_has_about_the_same_variance(sizes, chunks):
+    assert chunk_units(4, sizes, None, variances=np.array([8.0, 4.0, 2.0, 1.0])) == chunks
+
+
+def test_listed_units_are_not_split_again():
+    with pytest.raises(ValueError, match="split already.*Received: split='pca'"):
+        chunk_units(8, PERMUTED, None, variances=np.ones(8))
