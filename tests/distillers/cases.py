@@ -63,7 +63,15 @@ CASES = {
             _distiller,
             attach=lambda model, build: model.set_teachers(_teachers(build)),
         ),
-        Case("running_average", _self_distiller(decay=0.9)),
+        Case(
+            "running_average",
+            _self_distiller(decay=0.9),
+            # Its loss is that of "distiller", which covers what depends on labels and weights.
+            excluded=(
+                *("train_on_batch", "run_eagerly", "jit_compile", "float64"),
+                *("sample_weight", "class_weight", "masks", "unlabeled", "backup_and_restore"),
+            ),
+        ),
         Case(
             "snapshots",
             _self_distiller(start=1),
@@ -72,10 +80,27 @@ CASES = {
             excluded=(
                 *("train_on_batch", "unlabeled", "arrays", "py_dataset", "mixed_precision"),
                 *("float64", "sample_weight", "class_weight", "masks", "jit_compile"),
+                "run_eagerly",
             ),
         ),
-        Case("mutual", _mutual),
-        Case("early_exits", _early_exits),
+        # The base class reads data, compiles the step and saves its state. "distiller" covers that,
+        # also for those that compute another loss.
+        Case(
+            "mutual",
+            _mutual,
+            excluded=(
+                *("arrays", "py_dataset", "run_eagerly"),
+                *("steps_per_execution", "backup_and_restore"),
+            ),
+        ),
+        Case(
+            "early_exits",
+            _early_exits,
+            excluded=(
+                *("arrays", "py_dataset", "run_eagerly", "jit_compile"),
+                *("class_weight", "resume", "backup_and_restore"),
+            ),
+        ),
         Case(
             "teacher_class",
             _teacher_class,
