@@ -193,7 +193,7 @@ def test_xla_compiles_it_with_a_gradient_for_every_sample(name):
     assert (np.abs(gradient).reshape(len(student), -1).max(axis=1) > 0).all()
 
 
-def fit_all(names, policy="float32", **compile_arguments):
+def fit_all(names, policy="float32"):
     keras.config.set_dtype_policy(policy)
     try:
         student, teacher = toy.cnn("student"), toy.cnn("teacher", filters=6, seed=1)
@@ -203,7 +203,7 @@ def fit_all(names, policy="float32", **compile_arguments):
     optimizer = keras.optimizers.SGD(0.01)
     if policy == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0)
-    model.compile(optimizer, toy.sparse_loss(), **compile_arguments)
+    model.compile(optimizer, toy.sparse_loss(), run_eagerly=True)
     before = student.get_layer("conv").kernel.numpy()
     logs = model.fit(*toy.data(8), batch_size=8, verbose=0).history
     assert np.isfinite([logs[name] for name in ("loss", *names)]).all()
@@ -213,16 +213,21 @@ def fit_all(names, policy="float32", **compile_arguments):
 
 @pytest.mark.slow
 def test_all_losses_train_a_student_together():
-    fit_all(EVERY, jit_compile=False)
+    fit_all(EVERY)  # Each loss is traced above.
 
 
 @pytest.mark.slow
-def test_losses_with_and_without_projectors_train_a_student_with_xla():
-    fit_all(["soft_targets", "contrastive_representation"], jit_compile=True)
+def test_losses_with_a_state_train_a_student_with_xla():
+    """A bank of features, its projectors and a schedule are variables of the compiled step."""
+    stateful = [losses.ContrastiveRepresentation("hidden", "hidden", 4, 8), losses.TAID()]
+    model = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", units=9, seed=1), stateful)
+    model.compile("sgd", jit_compile=True)
+    logs = model.fit(toy.vectors(8)[0], batch_size=8, verbose=0).history
+    assert np.isfinite([logs[name] for name in ("contrastive_representation", "taid")]).all()
 
 
 def test_losses_on_logits_train_a_student_in_mixed_precision():
-    fit_all(ON_LOGITS, "mixed_float16", run_eagerly=True)
+    fit_all(ON_LOGITS, "mixed_float16")
 
 
 @pytest.mark.slow
@@ -233,7 +238,7 @@ def test_segmentation_maps_train_a_student():
     )
     names = ["decoupled_kd", "normalized_kd", "dist", "soft_targets"]
     model = kd.Distiller(student, teacher, names)
-    model.compile("sgd", toy.sparse_loss())
+    model.compile("sgd", toy.sparse_loss(), run_eagerly=True)
     y = np.random.default_rng(0).integers(0, 3, (8, 6, 6))
     logs = model.fit(toy.data(8)[0], y, verbose=0).history
     assert np.isfinite([logs[name] for name in names]).all()
