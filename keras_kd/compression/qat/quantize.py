@@ -1,6 +1,7 @@
 """Build the model for quantization-aware training from a student."""
 
 import functools
+import itertools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -104,17 +105,20 @@ class _Build:
             for calls in placement.graph.calls.values()
         )
         self._finish: list[Callable[[], None]] = []
+        # The range of an output has the name of the output; an input that is one has its own.
         outputs = tree.flatten(placement.graph.outputs)
-        # The range of an output has the name of the output.
-        makers = [placement.graph.maker(x) for x in outputs if placement.range_of(x) is not None]
-        self._renamed = {call.path for call in makers if call is not None}
+        rounded = [x for x in outputs if placement.range_of(x) is not None]
+        makers = {id(x): call for x in rounded if (call := placement.graph.maker(x)) is not None}
+        self._rounded_outputs = set(makers)
+        self._renamed = {call.path for call in makers.values()}
+        self._names = set(placement.graph.calls) - self._renamed
 
     def run(self, name: str) -> keras.Model:
         """Return the model."""
         graph = self.placement.graph
         inputs = tree.map_structure(_fresh_input, graph.inputs)
         for old, new in zip(tree.flatten(graph.inputs), tree.flatten(inputs), strict=True):
-            value = _compute_in_integers("float", [new], old.name)
+            value = self._compute_in_integers("float", [new], old.name)
             self._tensors[id(old)] = self._round(old, value, old.name)
         for call in sort_calls(graph):
             in_float = self.placement.kinds[id(call)] == "float"
@@ -130,7 +134,7 @@ class _Build:
                     operands = call.inputs if kind in NEED_OPERANDS else []
                     tensors = [value, *(self._tensors[id(x)] for x in operands)]
                     number = constant(call) if kind != "float" else None
-                    value = _compute_in_integers(kind, tensors, call.path, number)
+                    value = self._compute_in_integers(kind, tensors, call.path, number)
                 self._tensors[id(old)] = self._round(old, value, call.path)
         outputs = tree.map_structure(lambda x: self._tensors[id(x)], graph.outputs)
         model = keras.Model(inputs, outputs, name=name)
@@ -160,9 +164,27 @@ class _Build:
             fixed = None
             if maker is not None and self.placement.kinds[id(maker)] == "fixed":
                 fixed = fixed_range(maker)
-            name = path if path in self._renamed else f"{path}_range"
-            self._ranges[id(source)] = ActivationRange(fixed, name=name, dtype="float32")
+            name = path if id(old) in self._rounded_outputs else f"{path}_range"
+            made = ActivationRange(fixed, name=self._unused_name(name), dtype="float32")
+            self._ranges[id(source)] = made
         return self._ranges[id(source)](new)
+
+    def _compute_in_integers(
+        self, kind: str, tensors: list[Any], path: str, number: float | None = None
+    ) -> Any:
+        name = self._unused_name(f"{path}_integers")
+        layer = IntegerRounding(kind, number, name=name, dtype="float32")
+        return layer(tensors if len(tensors) > 1 else tensors[0])
+
+    def _unused_name(self, name: str) -> str:
+        """Return a name that no other layer has; each call of a shared layer needs one."""
+        unused = name
+        for number in itertools.count(1):
+            if unused not in self._names:
+                break
+            unused = f"{name}_{number}"
+        self._names.add(unused)
+        return unused
 
     def _kernel_kind(self, call: Call) -> str | None:
         """Return the kind of the kernel whose arithmetic rounds the output of a call."""
@@ -225,13 +247,6 @@ def _has_clusters(kernel: np.ndarray) -> bool:
 
 def _keep_in_float(tensor: Any) -> Any:
     return FloatBarrier(dtype="float32")(tensor)
-
-
-def _compute_in_integers(
-    kind: str, tensors: list[Any], path: str, number: float | None = None
-) -> Any:
-    layer = IntegerRounding(kind, number, name=f"{path}_integers", dtype="float32")
-    return layer(tensors if len(tensors) > 1 else tensors[0])
 
 
 def round_constant(value: Any) -> np.ndarray:

@@ -82,8 +82,18 @@ def means_of_one():
     )
 
 
+def shared_layers():
+    """A model that calls its layers several times, on tensors of different ranges."""
+    inputs = keras.Input((6, 6, 3), name="x")
+    conv, relu, add = layers.Conv2D(3, 3, padding="same"), layers.ReLU(), layers.Add()
+    x = relu(conv(inputs))
+    y = relu(add([conv(x), x]))
+    return randomized(keras.Model(inputs, {"one": y, "two": relu(conv(y)), "three": add([x, y])}))
+
+
 @pytest.mark.parametrize(
-    "make", [pytest.param(cnn, marks=pytest.mark.traced), every_kernel, means_of_one]
+    "make",
+    [pytest.param(cnn, marks=pytest.mark.traced), every_kernel, means_of_one, shared_layers],
 )
 def test_the_int8_file_gives_exactly_the_outputs_of_the_model(make, tmp_path):
     student = make()
@@ -158,6 +168,9 @@ def test_names_of_layers_and_outputs_stay():
     model, _ = quantized(cnn())
     assert model.output_names == ["logits"]
     assert isinstance(model.get_layer("conv"), layers.Conv2D)
+    shared = layers.ReLU(name="shared")
+    model, _ = quantized(stack(shared, layers.Dense(3, name="dense"), shared))
+    assert model.output_names == ["shared"]
 
 
 def test_a_quantized_model_is_saved_and_loaded(tmp_path):
