@@ -77,8 +77,9 @@ def test_editors_see_the_same_names():
 
 
 def make_loss(cls):
-    """A loss with its defaults, or with the taps or the loss that it needs."""
-    for arguments in ((), ("conv", "conv"), ("conv", "conv", 8), (kd.losses.SoftTargets(),)):
+    """A loss with its defaults, or with what it needs: a number, taps or a loss."""
+    needed = ((), (1.0,), ("conv", "conv"), ("conv", "conv", 8), (kd.losses.SoftTargets(),))
+    for arguments in needed:
         try:
             return cls(*arguments)
         except TypeError:
