@@ -16,6 +16,9 @@ def with_labels_first(model: Any, arguments: dict[str, Any]) -> list[keras.callb
     Args:
         model: The distiller.
         arguments: The arguments of `fit`, by name.
+
+    Raises:
+        ValueError: If the task of an output is not known, so that its error cannot be measured.
     """
     losses = [loss for loss in model.distillation_losses if isinstance(loss, LabelsFirst)]
     waiting = [loss for loss in losses if not loss.is_decided]
@@ -25,6 +28,13 @@ def with_labels_first(model: Any, arguments: dict[str, Any]) -> list[keras.callb
     start = min(max(epochs // 5, 1), 2)
     uses_labels = model.compiled_loss_fn is not None and float(model.student_loss_weight) > 0
     needed = waiting and uses_labels and start < epochs
+    unknown = [loss.name for loss in waiting if loss.task is None]
+    if needed and unknown:
+        raise ValueError(
+            "LabelsFirst measures errors on the labels, so the task of the output must be known. "
+            f"Received: {unknown} with a compiled loss that does not tell. Pass "
+            "SoftTargets(activation='softmax') for classes or 'sigmoid' for labels within it."
+        )
     own = [LabelsFirstSchedule(waiting, start)] if needed else []
     return [*own, *list_callbacks(arguments.get("callbacks"))]
 
@@ -63,5 +73,5 @@ def _no_message(model: Any, loss: LabelsFirst) -> str:
         f"teacher {names} on the training labels is {teacher / student:.2f} times the student's "
         "after the first epochs. Expected less than half of it. The student learns from the labels "
         "alone. Check the inputs and `preprocessing=` of the teacher and the order of its classes, "
-        "train it longer, or pass `losses=` to distill regardless."
+        "train it longer, or pass its loss without `LabelsFirst` to distill regardless."
     )

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_kd.losses.distillation_loss import DistillationLoss, at_least_float32
 from keras_kd.losses.label_error import label_error
-from keras_kd.losses.serialization import deserialize, get, serialize
+from keras_kd.losses.wrapped_loss import WrappedLoss
 from keras_kd.models.keras_compat import detach, get_mask, set_mask
 from keras_kd.training import backend
 from keras_kd.training.hyperparameters import Hyperparameter
@@ -17,7 +17,7 @@ _MOMENTUM = 0.95
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class LabelsFirst(DistillationLoss):
+class LabelsFirst(WrappedLoss):
     """A loss that starts after the first epochs, if the teacher is better than the student.
 
     A teacher that knows the labels no better than the student costs accuracy, whatever the loss.
@@ -27,7 +27,9 @@ class LabelsFirst(DistillationLoss):
     never does, and `fit` warns. The error is the cross-entropy on the labels, or the squared error
     for a regression.
 
-    Samples without a label learn from the teacher in the first epochs too. A single epoch,
+    Of several teachers, the mean error counts, without their weights. Samples without a label
+    (for a teacher of some classes also those of others) learn from the teacher in the first epochs
+    too. A single epoch,
     training without labels and `train_on_batch` use the loss within from the start. The decision
     is kept in variables: it is in checkpoints, and a second `fit` trains on with it. In the
     history, the value of the loss is 0 for samples that the teacher does not teach.
@@ -39,7 +41,7 @@ class LabelsFirst(DistillationLoss):
         name: Name in the history. Defaults to `"labels_first"`.
 
     Raises:
-        ValueError: If `loss` compares features.
+        ValueError: If `loss` compares features, or keeps a state (`TAID`).
 
     Example:
         >>> loss = kd.losses.LabelsFirst(kd.losses.DIST(weight=0.5))
@@ -57,20 +59,9 @@ class LabelsFirst(DistillationLoss):
         weight: float | None = None,
         name: str | None = None,
     ) -> None:
-        loss = get(loss)
-        if not loss.on_logits:
-            raise ValueError(
-                "LabelsFirst: `loss` must be a loss on logits, such as SoftTargets or DIST. "
-                f"Received: {type(loss).__name__}, which compares features"
-            )
-        weight = float(loss.weight) if weight is None else weight
-        super().__init__(weight, loss.teacher_tap, loss.student_tap, name)
-        self.loss = loss
-        self.tasks = loss.tasks
-        self.needs_labels = loss.needs_labels
-        self.reads_classes = loss.reads_classes
-        self.relates_samples = loss.relates_samples
-        self.task = None
+        super().__init__(loss, weight, name)
+        self.tasks = self.loss.tasks
+        self.task = self.tasks[0] if len(self.tasks) == 1 else None
         self.teaching = 1.0
         self.measuring = 0.0
         self.teacher_error = _state("teacher_error")
@@ -142,21 +133,7 @@ class LabelsFirst(DistillationLoss):
     def set_task(self, task: str) -> None:
         """Tell both losses the task; see the base class."""
         super().set_task(task)
-        self.loss.set_task(task)
         self.task = task
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return {
-            "loss": serialize(self.loss),
-            "weight": float(self.weight),
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "LabelsFirst":
-        """Create the loss from the result of `get_config`."""
-        return cls(**{**config, "loss": deserialize(config["loss"])})
 
     def _measure(self, own: Any, others: Any) -> None:
         """Move the averages of both errors towards their means over a batch."""

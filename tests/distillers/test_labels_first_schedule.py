@@ -114,3 +114,9 @@ def test_each_output_decides_for_itself():
         model.fit(x, y, epochs=2, verbose=0)
     found = {loss.name: float(loss.teaching) for loss in model.distillation_losses}
     assert found == {"kind": 0.0, "size": 1.0}
+
+
+def test_an_output_of_an_unknown_task_is_rejected():
+    model = waiting(loss=lambda y, outputs: keras.ops.mean(outputs, -1), metrics=None)
+    with pytest.raises(ValueError, match=r"'labels_first'.*activation='softmax'"):
+        run(None, 2, model)

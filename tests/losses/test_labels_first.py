@@ -2,7 +2,6 @@ import keras
 import numpy as np
 import pytest
 
-from keras_kd import losses
 from keras_kd.losses import DIST, LabelsFirst, SoftTargets
 
 RNG = np.random.default_rng(0)
@@ -77,8 +76,3 @@ def test_outputs_that_are_not_finite_are_not_measured():
     loss.measure()
     loss.compare(None, TEACHER, np.full_like(STUDENT, np.nan), Y)
     assert (number(loss.student_error), number(loss.teacher_error)) == (0, 0)
-
-
-def test_a_loss_on_features_is_rejected():
-    with pytest.raises(ValueError, match="must be a loss on logits.*Received: Hint"):
-        LabelsFirst(losses.Hint("a", "b"))

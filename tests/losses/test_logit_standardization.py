@@ -35,8 +35,3 @@ def test_equal_logits_have_a_finite_gradient():
     values, gradient = value_and_gradient(LogitStandardization(), teacher, 0 * student)
     assert np.isfinite(values).all()
     assert np.isfinite(gradient).all()
-
-
-def test_a_loss_on_features_is_rejected():
-    with pytest.raises(ValueError, match="must be a loss on logits.*Received: Hint"):
-        LogitStandardization(losses.Hint("a", "b"))
