@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+# TensorFlow's own convolutions on a CPU need the channels last. oneDNN's do not, but older CPUs do
+# not use them by default.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 #: Files that take longest. They start first, so that no process works on one while others idle.
 LONGEST = (
     "test_arguments",

@@ -319,18 +319,16 @@ def test_hidden_probabilities_are_read_by_the_loss_or_the_task(end, loss, compil
     np.testing.assert_allclose(value(parts, x), expected, rtol=1e-4)
 
 
-#: A single operation does not reach 1, if it is run as its kernel.
-COMPILED_SOFTMAX = tf.function(tf.nn.softmax)
-
-
-@pytest.mark.parametrize("end", [tf.nn.sigmoid, COMPILED_SOFTMAX], ids=["sigmoid", "softmax"])
+@pytest.mark.parametrize("end", [tf.nn.sigmoid, tf.nn.softmax])
 @pytest.mark.parametrize("name", ["soft_targets", "outputs_mse"])
 def test_hidden_probabilities_of_0_and_1_give_finite_gradients(name, end):
     x, _ = toy.vectors()
     student, teacher = Hidden("s", end, 1), Hidden("t", end, 2)
     for model in (student, teacher):
         model.head.set_weights([1000 * weight for weight in model.head.get_weights()])
-        assert {0.0, 1.0} <= set(np.asarray(model(x)).ravel())
+        outputs = np.asarray(model(x))
+        assert outputs.min() == 0
+        assert outputs.max() == pytest.approx(1, abs=1e-6)  # Some kernels of softmax miss 1.
     teacher = kd.Teacher(teacher, outputs="probabilities")
     model = distiller(student, teacher, name, loss=None, student_outputs="probabilities")
     model.compile("sgd", LABELS if end is tf.nn.sigmoid else CLASSES, run_eagerly=True)

@@ -20,6 +20,7 @@ SOURCES = {
     "You are saving a model": "keras/src/saving/saving_lib.py",
     "The structure of": "keras/src/models/functional.py",
     "oneDNN custom operations": None,
+    "The Conv2D op currently": None,
     "This TensorFlow binary is": None,
     "Could not find cuda drivers": None,
     "Compiled cluster using XLA": None,

@@ -36,4 +36,4 @@ def test_a_student_trained_alone_skips_unlabeled_samples():
     y[8:] = kd.UNLABELED
     trainer.train_alone(mixed, x, y, **{**SETTINGS, "batch_size": 16})
     for one, other in zip(labeled.get_weights(), mixed.get_weights(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-8)
