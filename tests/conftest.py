@@ -52,6 +52,7 @@ EAGER = (
     "docs/test_snippets",
     "distillers/test_default_losses",
     "distillers/test_evaluation",
+    "distillers/test_keras_interface",
     "distillers/test_mutual_learning",
     "distillers/test_self_distiller",
     "recipes/test_born_again",
@@ -63,6 +64,7 @@ EAGER = (
     "teacher_class/test_teacher_class",
     "teachers/test_precomputed_teacher",
     "training/test_augmentation",
+    "training/test_class_weights",
     "training/test_label_checks",
     "training/test_label_masking",
 )

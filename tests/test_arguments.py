@@ -1,6 +1,6 @@
 """Arguments and data of all kinds: accepted, or rejected before training with a readable error.
 
-`GENERATED_CASES=250` trains as many cases of each task, in place of 40.
+`GENERATED_CASES=250` trains as many cases of each task, in place of 30.
 """
 
 import os
@@ -93,7 +93,7 @@ def arguments(models):
 
 
 @pytest.mark.slow
-@cases(300)
+@cases(150)
 @given(data=st.data())
 def test_a_constructor_accepts_its_arguments_or_names_the_wrong_one(models, arguments, data):
     given = data.draw(arguments)
@@ -115,7 +115,7 @@ def names_one(error, arguments):
 
 
 @pytest.mark.slow
-@cases(100)
+@cases(60)
 @given(
     arguments=st.fixed_dictionaries(
         {},
@@ -170,7 +170,7 @@ MOSTLY = st.sampled_from([True] * 9 + [False])
 
 
 @pytest.mark.slow
-@cases(100)
+@cases(60)
 @given(parts=arrays(4), batch=st.sampled_from([1, 3, 4]), eager=MOSTLY, loss=st.booleans())
 def test_data_of_any_shape_are_trained_on_or_rejected(distiller, parts, batch, eager, loss):
     x, y, weights = parts
@@ -202,7 +202,7 @@ def is_refusal(error):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
-@cases(int(os.environ.get("GENERATED_CASES", "40")))
+@cases(int(os.environ.get("GENERATED_CASES", "30")))
 @given(data=st.data())
 def test_any_task_layout_input_and_label_is_right_or_refused(task, data):
     case = data.draw(case_strategy(task))

@@ -53,9 +53,9 @@ def serve(folder, handler):
 
 @pytest.fixture
 def few_digits(monkeypatch):
-    """Each split of the digits has 200 samples: accuracies are measured by the benchmarks."""
+    """Each split of the digits has 120 samples: accuracies are measured by the benchmarks."""
     load = importlib.import_module("keras_kd.datasets.load")
-    splits = {name: rows[:200] for name, rows in load._digits_splits().items()}
+    splits = {name: rows[:120] for name, rows in load._digits_splits().items()}
     monkeypatch.setattr(load, "_digits_splits", lambda: splits)
 
 
