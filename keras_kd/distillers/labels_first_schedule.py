@@ -71,7 +71,7 @@ def _no_message(model: Any, loss: LabelsFirst) -> str:
     return (
         f"Distillation is unlikely to help, so '{loss.name}' does not teach: the error of the "
         f"teacher {names} on the training labels is {teacher / student:.2f} times the student's "
-        "after the first epochs. Expected less than half of it. The student learns from the labels "
+        "after the first epochs. Expected less than a third of it. The student learns from the labels "
         "alone. Check the inputs and `preprocessing=` of the teacher and the order of its classes, "
         "train it longer, or pass its loss without `LabelsFirst` to distill regardless."
     )

@@ -14,6 +14,9 @@ from keras_kd.training.hyperparameters import Hyperparameter
 
 #: Weight of the past in the moving averages of the errors: about the last 20 steps count.
 _MOMENTUM = 0.95
+#: The largest error of a teacher that joins, as a part of the student's. The student has just begun
+#: to learn: with half, teachers join that are no better than the student is in the end.
+_SHARE = 1 / 3
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -23,7 +26,7 @@ class LabelsFirst(WrappedLoss):
     A teacher that knows the labels no better than the student costs accuracy, whatever the loss.
     So the student learns from the labels alone in the first fifth of the epochs (at least one, at
     most two), while the errors of both on these labels are averaged over the last steps. The
-    teacher teaches from then on, if its error is less than half of the student's; otherwise it
+    teacher teaches from then on, if its error is less than a third of the student's; otherwise it
     never does, and `fit` warns. The error is the cross-entropy on the labels, or the squared error
     for a regression.
 
@@ -80,7 +83,7 @@ class LabelsFirst(WrappedLoss):
         """End the measurement; return whether the teacher teaches from now on."""
         teacher, student = _number(self.teacher_error), _number(self.student_error)
         # Nothing was measured if no sample had a label.
-        joins = student == 0 or teacher < student / 2
+        joins = student == 0 or teacher < _SHARE * student
         self.measuring, self.teaching = 0.0, float(joins)
         return joins
 
