@@ -72,8 +72,8 @@ METHODS = {
 }
 #: What is measured first: the defaults before and after, then what was considered, then the rest.
 ORDER = (
-    ("alone", "T = 4", "measured, T = 1", "measured, T = 2"),
-    ("T = 1", "T = 2", "DIST", "measured, DIST"),
+    ("alone", "T = 4", "measured, T = 2"),
+    ("measured, T = 1", "measured, DIST", "T = 1", "T = 2", "DIST"),
     METHODS,
 )
 
