@@ -10,7 +10,6 @@ MODULES = {
     "cache_top_k": "benchmarks.cache.top_k",
     "cache_training": "benchmarks.cache.training",
     "cached_step": "benchmarks.speed.cached_step",
-    "choosing_defaults": "benchmarks.accuracy.choosing_defaults",
     "cifar100_resnet": "benchmarks.accuracy.cifar100_resnet",
     "cifar100_vgg": "benchmarks.accuracy.cifar100_vgg",
     "compatibility": "benchmarks.export.compatibility",

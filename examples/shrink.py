@@ -43,7 +43,7 @@ def main(arguments=None):
 
     scratch = keras.models.clone_model(result.model)  # Random weights.
     for student in (scratch, result.model):
-        distiller = kd.Distiller(student, teacher)
+        distiller = kd.Distiller(student, teacher, kd.losses.SoftTargets())
         compile_model(distiller)
         distiller.fit(train, epochs=options.epochs, verbose=0)
         compile_model(student)

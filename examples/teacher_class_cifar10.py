@@ -51,7 +51,7 @@ def main(arguments=None):
     body = students.assemble(head=None)  # Shares the students' weights: copied before the tuning.
     representation = keras.models.clone_model(body)
     representation.set_weights(body.get_weights())
-    distiller = kd.Distiller(model, teacher)
+    distiller = kd.Distiller(model, teacher, kd.losses.SoftTargets())
     compile_model(distiller, train, tuning_epochs, rate=3e-3)
     distiller.fit(train, epochs=tuning_epochs, verbose=2)
     model.save(options.out / "model.keras")

@@ -62,7 +62,7 @@ def main(arguments=None):
     ]
 
     print("\n5. Tune the whole model on labels and the teacher's outputs.")
-    distiller = kd.Distiller(model, teacher)
+    distiller = kd.Distiller(model, teacher, kd.losses.SoftTargets())
     compile_model(distiller, train, tuning_epochs, rate=3e-3)
     distiller.fit(train, epochs=tuning_epochs, verbose=2)
     model.save(options.out / "model.keras")

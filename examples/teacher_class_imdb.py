@@ -47,7 +47,7 @@ def main(arguments=None):
     model = students.assemble(name="teacher_class_network")
     compile_model(model, train, tuning_epochs, 1e-3, LOSS, METRIC)
     before_tuning = evaluate(model, test)
-    distiller = kd.Distiller(model, teacher)
+    distiller = kd.Distiller(model, teacher, kd.losses.SoftTargets())
     compile_model(distiller, train, tuning_epochs, 1e-3, LOSS, METRIC)
     distiller.fit(train, epochs=tuning_epochs, verbose=2)
     model.save(options.out / "model.keras")

@@ -42,7 +42,7 @@ def main(arguments=None):
     before_tuning = evaluate(model, test)
 
     print("\n4. Tune the whole model on labels and the teacher's outputs.")
-    distiller = kd.Distiller(model, teacher)
+    distiller = kd.Distiller(model, teacher, kd.losses.SoftTargets())
     compile_model(distiller, train, tuning_epochs, rate=3e-3)
     distiller.fit(train, validation_data=validation, epochs=tuning_epochs, verbose=2)
 

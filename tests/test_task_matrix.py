@@ -80,7 +80,7 @@ class Problem:
 
     # The right numbers.
 
-    def divergence(self, teacher, student, temperature=4.0):
+    def divergence(self, teacher, student, temperature=2.0):
         """Return the distillation loss of each sample."""
         if self.task == "values":
             return ((teacher - student) ** 2).mean(-1)
@@ -235,7 +235,7 @@ def logit_standardization(problem, folder):
         (z - z.mean(-1, keepdims=True)) / z.std(-1, ddof=1, keepdims=True)
         for z in (teacher, student)
     )
-    return found, problem.divergence(teacher, student).mean()
+    return found, problem.divergence(teacher, student, 4.0).mean()
 
 
 # Labels and weights.
@@ -380,7 +380,7 @@ def self_distiller(problem, folder):
     student.set_weights(problem.model("other", 2).get_weights())
     logged = logs(distiller, problem)
     (name,) = distiller.objective.names
-    return logged[name], problem.divergence(before, problem.scores(student)).mean()
+    return logged[name], problem.divergence(before, problem.scores(student), 4.0).mean()
 
 
 @reads()
@@ -390,7 +390,7 @@ def mutual_learning(problem, folder):
     logged = logs(distiller, problem)
     a, b = (problem.scores(student) for student in students)
     found = [logged[name] for name in distiller.objective.names]
-    return found, [problem.divergence(b, a).mean(), problem.divergence(a, b).mean()]
+    return found, [problem.divergence(b, a, 4.0).mean(), problem.divergence(a, b, 4.0).mean()]
 
 
 @reads()

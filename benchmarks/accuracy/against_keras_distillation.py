@@ -29,7 +29,7 @@ METHODS = {
     "alone": "student alone",
     "keras_default": "`keras.distillation`, `LogitsDistillation()`",
     "keras_kl": "`keras.distillation`, `LogitsDistillation(loss=KLDivergence())`",
-    "ours": "`kd.Distiller(student, teacher)`",
+    "ours": "`kd.Distiller(student, teacher, kd.losses.SoftTargets())`",
 }
 RATES = (2e-3, 5e-3, 1e-2)
 EPOCHS = (20, 60)
@@ -78,7 +78,7 @@ def build_model(method, student, recorded):
     if method == "alone":
         return student
     if method == "ours":
-        return kd.Distiller(student, recorded.teacher)
+        return kd.Distiller(student, recorded.teacher, kd.losses.SoftTargets())
     if method == "keras_kl":
         logits = distillation.LogitsDistillation(loss=keras.losses.KLDivergence())
     else:

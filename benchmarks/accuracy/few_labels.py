@@ -92,7 +92,9 @@ def prepare_training(method, student, data, labels, seed, quick):
         recorded = RecordedTeachers(teacher, images)
         inputs = recorded.inputs(images)
         labeled = {name: values[:labels] for name, values in inputs.items()}
-        distiller = kd.Distiller(recorded.student(student), recorded.teacher)
+        distiller = kd.Distiller(
+            recorded.student(student), recorded.teacher, kd.losses.SoftTargets()
+        )
         if method == "kd_labelled":
             return distiller, repeat_batches(labeled, y[:labels], seed)
         return distiller, mix_batches(labeled, y[:labels], inputs, seed)

@@ -90,7 +90,7 @@ def prepare_training(method, student, labels, seed, quick):
     cache = kd.KnowledgeCache.build(
         load_teacher(quick), samples, folder, dtype="float32", verbose=0
     )
-    distiller = kd.Distiller(student, cache.teachers)
+    distiller = kd.Distiller(student, cache.teachers, kd.losses.SoftTargets())
     return distiller, cache.join(repeat_batches(kd.keyed(samples), seed))
 
 

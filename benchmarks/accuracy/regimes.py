@@ -9,8 +9,8 @@ accuracy; test accuracies are shown.
 
 "Measured" methods are `kd.losses.LabelsFirst`: labels alone for a fifth of the epochs, at least one
 and at most two. The teacher joins then, if its cross-entropy on the training labels is less than
-a third of the student's: before the student has learned the labels by heart, and before a bad teacher
-has done harm.
+a third of the student's: before the student has learned the labels by heart, and before a bad
+teacher has done harm.
 """
 
 import dataclasses
@@ -69,6 +69,12 @@ METHODS = {
     "measured, T = 1": Method(temperature=1.0, schedule="measured"),
     "measured, T = 2": Method(temperature=2.0, schedule="measured"),
     "measured, DIST": Method("dist", temperature=1.0, weight=1.0, schedule="measured"),
+}
+DEFAULTS = {"T = 4": "former default", "measured, T = 2": "default"}
+TEACHERS = {
+    "strong": "better: more labels",
+    "weak": "weak: few labels",
+    "own": "trained on the same labels",
 }
 #: What is measured first: the defaults before and after, then what was considered, then the rest.
 ORDER = (
@@ -222,12 +228,12 @@ def run(cell, seed, quick):
     return trainer.train(method, cell["rate"], seed)
 
 
-def gains(done, method, regimes, split):
+def gains(done, method, regimes):
     """Return the mean gain over the student alone in points, by regime that has both."""
     means = {}
     for regime in regimes:
         found = [
-            done.values(split, stage="final", regime=regime, method=name)
+            done.values("test", stage="final", regime=regime, method=name)
             for name in ("alone", method)
         ]
         if all(found):
@@ -236,21 +242,29 @@ def gains(done, method, regimes, split):
 
 
 def report(done):
-    return "\n\n".join(text for regimes in (REGIMES, HOLDOUT) if (text := _table(done, regimes)))
+    """Return the gains of the defaults by regime, and the worst and the mean gain of each method.
 
-
-def _table(done, regimes):
-    known = [r for r in regimes if done.where(stage="final", regime=r, method="alone")]
-    if not known:
-        return ""
-    alone = [
-        mean_sd(done.values("test", stage="final", regime=r, method="alone"), 100, 1) for r in known
-    ]
-    rows = [["student alone, accuracy %", *alone, "", ""]]
+    The second table has the methods that were measured in every regime.
+    """
+    rows = [_row(done, regime) for regime in ALL]
+    header = ["student and training", "teacher", "student alone, %", *DEFAULTS.values()]
+    tables = [table(header, [row for row in rows if row])]
+    rows = []
     for method in METHODS:
-        found = gains(done, method, known, "test")
-        if method != "alone" and found:
-            cells = [f"{found[r]:+.1f}" if r in found else "" for r in known]
-            worst, mean = min(found.values()), statistics.mean(found.values())
-            rows.append([method, *cells, f"{worst:+.1f}", f"{mean:+.2f}"])
-    return table(["points over the student alone", *known, "worst", "mean"], rows)
+        found = [gains(done, method, regimes) for regimes in (REGIMES, HOLDOUT)]
+        if method != "alone" and [len(one) for one in found] == [len(REGIMES), len(HOLDOUT)]:
+            ends = [f(one.values()) for one in found for f in (min, statistics.mean)]
+            rows.append([DEFAULTS.get(method, method), *(f"{end:+.2f}" for end in ends)])
+    header = ["points over the student alone", "worst", "mean", "worst, holdout", "mean, holdout"]
+    return "\n\n".join([*tables, *([table(header, rows)] if rows else [])])
+
+
+def _row(done, regime):
+    """Return the row of a regime, `None` without results."""
+    alone = done.values("test", stage="final", regime=regime, method="alone")
+    found = [gains(done, method, [regime]).get(regime) for method in DEFAULTS]
+    if not alone or None in found:
+        return None
+    holdout = " (holdout)" if regime in HOLDOUT else ""
+    cells = [ALL[regime].title + holdout, TEACHERS[ALL[regime].teacher], mean_sd(alone, 100, 1)]
+    return [*cells, *(f"{gain:+.1f}" for gain in found)]

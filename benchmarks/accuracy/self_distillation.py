@@ -133,7 +133,7 @@ def step_ratio(form, x, y, seed, quick):
     plain, student = (build_cnn(name, (8, 16), 32, seed=seed) for name in ("plain", "student"))
     model = build_model(form, student, 1.0, EPOCHS, seed)
     if form == "distiller":
-        model = kd.Distiller(student, build_cnn("teacher", (8, 16), 32))
+        model = kd.Distiller(student, build_cnn("teacher", (8, 16), 32), kd.losses.SoftTargets())
     for one in (plain, model):
         one.compile("adam", sparse_loss())
     if isinstance(model, kd.SelfDistiller):

@@ -55,7 +55,7 @@ def run(cell, seed, quick):
 
 def train(cell, teachers, data):
     student = build_cnn("student", *STUDENTS[cell["images"]], shape=SHAPES[cell["images"]])
-    distiller = kd.Distiller(student, teachers)
+    distiller = kd.Distiller(student, teachers, kd.losses.SoftTargets())
     distiller.compile("adam", sparse_loss(), metrics=["accuracy"])
     distiller.fit(data, epochs=cell["epochs"], verbose=0)
 

@@ -182,7 +182,7 @@ def train_student(data, model, seed, quick):
         return student
     cache = build_cache(data, quick)
     samples = kd.keyed(load_images(data, quick)).shuffle(10_000, seed=seed).batch(BATCH)
-    distiller = kd.Distiller(student, cache.teachers)
+    distiller = kd.Distiller(student, cache.teachers, kd.losses.SoftTargets())
     batches = cache.join(samples, student_augmentation(data)).prefetch(2)
     fit(distiller, batches, 1e-2, epochs, quick)
     return student

@@ -34,7 +34,7 @@ def run(cell, seed, quick):
     recorded = RecordedTeachers(load_teacher(quick), x)
     epochs = 1 if quick else 60
     compile_and_fit(
-        kd.Distiller(recorded.student(student), recorded.teacher),
+        kd.Distiller(recorded.student(student), recorded.teacher, kd.losses.SoftTargets()),
         recorded.inputs(x),
         y,
         loss=sparse_loss(),

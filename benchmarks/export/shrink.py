@@ -56,7 +56,7 @@ def run(cell, seed, quick):
     settings["epochs"] = 1 if quick else EPOCHS
 
     def distill(student):
-        model = kd.Distiller(recorded.student(student), recorded.teacher)
+        model = kd.Distiller(recorded.student(student), recorded.teacher, kd.losses.SoftTargets())
         compile_and_fit(model, recorded.inputs(x), y, seed=seed, **settings)
         return accuracy(student, x_test, y_test)
 

@@ -77,7 +77,7 @@ def run(cell, seed, quick):
 
 def distill(student, teacher, x, y, eager):
     """Train a student for one epoch; return the losses of its steps."""
-    distiller = kd.Distiller(student, teacher, student_loss_weight=0.9)
+    distiller = kd.Distiller(student, teacher, kd.losses.SoftTargets(), 0.9)
     distiller.compile(keras.optimizers.Adam(1e-3), sparse_loss(), run_eagerly=eager)
     history = []
     for start in range(0, len(x), BATCH):

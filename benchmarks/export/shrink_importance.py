@@ -68,7 +68,7 @@ def run(cell, seed, quick):
 
 
 def distill(student, recorded, x, y, seed, epochs):
-    distiller = kd.Distiller(recorded.student(student), recorded.teacher)
+    distiller = kd.Distiller(recorded.student(student), recorded.teacher, kd.losses.SoftTargets())
     settings = {"loss": sparse_loss(), "learning_rate": RATE, "epochs": epochs, "seed": seed}
     compile_and_fit(distiller, recorded.inputs(x), y, **settings)
 

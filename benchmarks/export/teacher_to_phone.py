@@ -42,7 +42,9 @@ def run(cell, seed, quick):
         model, inputs = student, x
         if method == "distilled":
             recorded = RecordedTeachers(teacher, x)
-            model = kd.Distiller(recorded.student(student), recorded.teacher)
+            model = kd.Distiller(
+                recorded.student(student), recorded.teacher, kd.losses.SoftTargets()
+            )
             inputs = recorded.inputs(x)
         settings = {"learning_rate": 1e-2, "epochs": 1 if quick else epochs}
         compile_and_fit(model, inputs, y, loss=sparse_loss(), seed=seed, **settings)

@@ -32,7 +32,7 @@ def build_training(method, pair, student, recipe):
 def build_distiller(method, pair, student, teachers):
     """Return the distiller of a method."""
     if method == "default":
-        return kd.Distiller(student, teachers)
+        return kd.Distiller(student, teachers, kd.losses.SoftTargets())
     if method == "dkd":
         loss = kd.losses.DecoupledKD(alpha=1.0, beta=BETA[pair], temperature=4.0)
         return kd.Distiller(student, teachers, loss, student_loss_weight=1.0)

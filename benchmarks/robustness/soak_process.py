@@ -72,7 +72,8 @@ def distillation(folder):
     """A checkpoint after every third step, so that many kills interrupt the writing of one."""
     noise = kd.noise.LogitNoise(0.5, probability=0.5)
     student = build_network(4, dropout=0.5)
-    return fit(kd.Distiller(student, build_network(16), noise=noise), folder, every=3)
+    losses = kd.losses.SoftTargets()
+    return fit(kd.Distiller(student, build_network(16), losses, noise=noise), folder, every=3)
 
 
 def self_distillation(folder):

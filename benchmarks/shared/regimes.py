@@ -45,9 +45,15 @@ class Regime:
 
     @property
     def title(self):
-        return f"{self.data}, {self.size}, {self.labels:,} labels, {self.epochs} epochs"
+        return f"{NAMES[self.data]}, {self.size}, {self.labels:,} labels, {self.epochs} epochs"
 
 
+NAMES = {
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "imdb_reviews": "IMDB",
+    "cifar100": "CIFAR-100",
+}
 DATA = {
     "fashion_mnist": Data(50_000, "train[50000:55000]", 10, (50_000, 8), (300, 20), 30, 32),
     "cifar10": Data(15_000, "train[15000:]", 10, (15_000, 20), (300, 20), 30, 64),

@@ -75,7 +75,7 @@ def measure_steps(turns, count):
         {
             "student": fit_runner(student()),
             "teacher": forward_runner(teacher()),
-            "ours": fit_runner(kd.Distiller(student(), teacher())),
+            "ours": fit_runner(kd.Distiller(student(), teacher(), kd.losses.SoftTargets())),
             "keras": fit_runner(keras_distiller),
         },
         turns,

@@ -41,7 +41,9 @@ def run(cell, seed, quick):
     y = rng.integers(0, 10, count)
     model = build_cnn("student", (16, 32), 29, seed=seed)
     if library == "ours":
-        model = kd.Distiller(model, build_cnn("teacher", (16, 32), 29, seed=1000))
+        model = kd.Distiller(
+            model, build_cnn("teacher", (16, 32), 29, seed=1000), kd.losses.SoftTargets()
+        )
     model.compile("adam", sparse_loss())
     clock = EpochClock()
     settings = {"epochs": EPOCHS, "callbacks": [clock], "verbose": 0}

@@ -188,8 +188,8 @@ def tune_head(model, x, y, **settings):
 
 
 def distill(recorded, x, y, model, **settings):
-    """Train a model on labels and the recorded logits of the teacher, with our defaults."""
-    distiller = kd.Distiller(recorded.student(model), recorded.teacher)
+    """Train a model on labels and the recorded logits of the teacher, at T = 4."""
+    distiller = kd.Distiller(recorded.student(model), recorded.teacher, kd.losses.SoftTargets())
     compile_and_fit(distiller, recorded.inputs(x), y, loss=loss_for(model), **settings)
 
 

@@ -184,7 +184,10 @@ class Training(ShortRepr):
         Raises:
             TypeError: If a callback is not one of Keras 3.
         """
-        distiller = Distiller(student, **self.distiller_arguments)
+        arguments = self.distiller_arguments
+        # The default for a student that has learned the labels already.
+        arguments["losses"] = as_losses(arguments["losses"], student, self.teachers)
+        distiller = Distiller(student, **arguments)
         distiller.weight_rule = rule
         self.compile(distiller)
         callbacks = list_callbacks(self.callbacks)

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_kd.losses import DistillationLoss, OutputsMSE, SoftTargets
+from keras_kd.losses import DistillationLoss, LabelsFirst, OutputsMSE, SoftTargets
 from keras_kd.losses import get as get_loss
 from keras_kd.models.graph import is_graph
 from keras_kd.models.output_evidence import compiled_losses
@@ -17,6 +17,27 @@ from keras_kd.teachers.output_teachers import OutputTeachers
 from keras_kd.teachers.teacher import as_teachers
 
 _NAMES = {SoftTargets: "soft_targets", OutputsMSE: "outputs_mse"}
+#: Of a teacher that joins later: the best worst case of the benchmark `regimes`.
+_TEMPERATURE, _WEIGHT = 2.0, 0.5
+
+
+def labels_first(student: keras.Model, teachers: Any) -> list[DistillationLoss]:
+    """Return the losses of a distiller without `losses`: the teacher joins after the labels.
+
+    Raises:
+        ValueError: As `as_losses`.
+    """
+    return [
+        _make_default(
+            SoftTargets,
+            True,
+            weight=_WEIGHT,
+            teacher_tap=loss.teacher_tap,
+            student_tap=loss.student_tap,
+            name=loss.name,
+        )
+        for loss in as_losses(None, student, teachers)
+    ]
 
 
 def as_losses(
@@ -107,16 +128,24 @@ def loss_for_task(loss: DistillationLoss, task: str | None) -> DistillationLoss:
     """Return a loss on logits for a task.
 
     A default becomes the loss of the task: `SoftTargets` for classes, a yes-or-no question or
-    labels, and `OutputsMSE` for values. Any other loss learns the task, or refuses it.
+    labels, and `OutputsMSE` for values, in `LabelsFirst` if it was. Any other loss learns the task,
+    or refuses it.
 
     Raises:
         ValueError: If the loss is not for the task.
     """
     kind = OutputsMSE if task == "values" else SoftTargets
-    if loss.is_default and type(loss) is not kind:
-        taps = {"teacher_tap": loss.teacher_tap, "student_tap": loss.student_tap}
-        name = loss.name.replace(_NAMES[type(loss)], _NAMES[kind], 1)
-        loss = _mark_default(kind(weight=float(loss.weight), name=name, **taps))
+    first = isinstance(loss, LabelsFirst)
+    before = type(loss.loss if first else loss)
+    if loss.is_default and before is not kind:
+        loss = _make_default(
+            kind,
+            first,
+            weight=float(loss.weight),
+            teacher_tap=loss.teacher_tap,
+            student_tap=loss.student_tap,
+            name=loss.name.replace(_NAMES[before], _NAMES[kind], 1),
+        )
     if task is not None:
         loss.set_task(task)
     return loss
@@ -142,6 +171,14 @@ def _check_not_squashed(evidence: Evidence) -> None:
             "activation; to compare those after it declare student_outputs='values' and "
             "kd.Teacher(model, outputs='values')."
         )
+
+
+def _make_default(kind: type[DistillationLoss], first: bool, **arguments: Any) -> DistillationLoss:
+    """Return a default of a kind, whose teacher joins after the labels if it is to be `first`."""
+    if first and kind is SoftTargets:
+        arguments["temperature"] = _TEMPERATURE
+    loss = kind(**arguments)
+    return _mark_default(LabelsFirst(loss, name=loss.name) if first else loss)
 
 
 def _mark_default(loss: DistillationLoss) -> DistillationLoss:

@@ -7,6 +7,7 @@ import keras
 
 from keras_kd.distillers.arguments import check_same_view
 from keras_kd.distillers.base import BaseDistiller
+from keras_kd.distillers.default_losses import labels_first
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.loss_taps import as_shapes
 from keras_kd.losses import DistillationLoss, LabelsFirst
@@ -59,8 +60,11 @@ class Distiller(BaseDistiller):
             teacher for each output of the student; the teacher's tap `"OUTPUT/LAYER"` is a layer of
             one of them.
         losses: A `kd.losses.DistillationLoss`, its name, or a list of either. Defaults to `None`,
-            a loss for each output by its task, which `compile` decides: `kd.losses.SoftTargets()`
-            for classes, a yes-or-no question or labels, `kd.losses.OutputsMSE()` for a regression.
+            a loss for each output by its task, which `compile` decides:
+            `kd.losses.SoftTargets(2, weight=0.5)` for classes, a yes-or-no question or labels,
+            `kd.losses.OutputsMSE(weight=0.5)` for a regression, each in `kd.losses.LabelsFirst`:
+            the teacher joins after one or two epochs, if its error on the labels is less than a
+            third of the student's, and from the start without labels or in a single epoch.
             Several outputs learn the teacher's outputs of the same names; `summary()` lists the
             losses.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `0.5`.
@@ -126,6 +130,7 @@ class Distiller(BaseDistiller):
         name: str | None = None,
     ) -> None:
         require_built(student, "The student")
+        losses = labels_first(student, teachers) if losses is None else losses
         objective = DistillationObjective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )

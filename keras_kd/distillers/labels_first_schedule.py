@@ -64,14 +64,12 @@ class LabelsFirstSchedule(keras.callbacks.Callback):
 
 def _no_message(model: Any, loss: LabelsFirst) -> str:
     names = [teacher.name for teacher in model.teachers]
-    teacher, student = (
-        float(keras.ops.convert_to_numpy(error))
-        for error in (loss.teacher_error, loss.student_error)
-    )
+    ratio = loss.measured.teacher / loss.measured.student
     return (
         f"Distillation is unlikely to help, so '{loss.name}' does not teach: the error of the "
-        f"teacher {names} on the training labels is {teacher / student:.2f} times the student's "
-        "after the first epochs. Expected less than a third of it. The student learns from the labels "
-        "alone. Check the inputs and `preprocessing=` of the teacher and the order of its classes, "
-        "train it longer, or pass its loss without `LabelsFirst` to distill regardless."
+        f"teacher {names} on the training labels is {ratio:.2f} times the student's "
+        "after the first epochs. Expected less than a third of it. The student learns from the "
+        "labels alone. Check the inputs and `preprocessing=` of the teacher and the order of its "
+        "classes, or train it longer. If the student was trained before, or to distill regardless, "
+        "pass a loss without `LabelsFirst`, such as losses=kd.losses.SoftTargets()."
     )

@@ -1,8 +1,9 @@
 """Labels first: the teacher joins later, if it is better than the student."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kd.losses.distillation_loss import DistillationLoss, at_least_float32
@@ -17,6 +18,24 @@ _MOMENTUM = 0.95
 #: The largest error of a teacher that joins, as a part of the student's. The student has just begun
 #: to learn: with half, teachers join that are no better than the student is in the end.
 _SHARE = 1 / 3
+#: A student whose error is a smaller part of that in the first step may know the labels by heart.
+_LEARNED = 0.1
+
+
+class Measured(NamedTuple):
+    """What was measured: averages over the last steps.
+
+    Attributes:
+        first: Error of the student in the first step.
+        student: Error of the student.
+        teacher: Error of the teacher.
+        unlabeled: Share of the samples without a label.
+    """
+
+    first: float
+    student: float
+    teacher: float
+    unlabeled: float
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -30,12 +49,16 @@ class LabelsFirst(WrappedLoss):
     never does, and `fit` warns. The error is the cross-entropy on the labels, or the squared error
     for a regression.
 
+    The teacher also joins where this comparison tells nothing: if some samples have no label, or if
+    the student's error has fallen to a tenth of that in its first step, because it may know few
+    labels by heart. A student that was trained before is not compared correctly: pass its loss
+    without `LabelsFirst`.
+
     Of several teachers, the mean error counts, without their weights. Samples without a label
     (for a teacher of some classes also those of others) learn from the teacher in the first epochs
-    too. A single epoch,
-    training without labels and `train_on_batch` use the loss within from the start. The decision
-    is kept in variables: it is in checkpoints, and a second `fit` trains on with it. In the
-    history, the value of the loss is 0 for samples that the teacher does not teach.
+    too. A single epoch, training without labels and `train_on_batch` use the loss within from the
+    start. The decision is kept in variables: it is in checkpoints, and a second `fit` trains on
+    with it. In the history, the value of the loss is 0 for samples that the teacher does not teach.
 
     Args:
         loss: A loss on logits, its name or its configuration. Its taps are used, and its weight is
@@ -67,13 +90,23 @@ class LabelsFirst(WrappedLoss):
         self.task = self.tasks[0] if len(self.tasks) == 1 else None
         self.teaching = 1.0
         self.measuring = 0.0
-        self.teacher_error = _state("teacher_error")
-        self.student_error = _state("student_error")
+        # Averages of the attributes of `Measured` and of 1, and the error in the first step.
+        self.averages = _state((4,), "averages")
+        self.first_error = _state((), "first_error")
 
     @property
     def is_decided(self) -> bool:
         """Whether the errors were measured, and the teacher teaches since, or never will."""
-        return float(self.measuring) == 0 and _number(self.student_error) > 0
+        return float(self.measuring) == 0 and self.measured is not None
+
+    @property
+    def measured(self) -> Measured | None:
+        """What was measured, `None` before the first step."""
+        student, teacher, unlabeled, one = _numbers(self.averages)
+        if not one:
+            return None
+        first = _numbers(self.first_error)
+        return Measured(first, student / one, teacher / one, unlabeled / one)
 
     def measure(self) -> None:
         """Let the student learn from the labels alone, and measure the errors."""
@@ -81,17 +114,21 @@ class LabelsFirst(WrappedLoss):
 
     def decide(self) -> bool:
         """End the measurement; return whether the teacher teaches from now on."""
-        teacher, student = _number(self.teacher_error), _number(self.student_error)
-        # Nothing was measured if no sample had a label.
-        joins = student == 0 or teacher < _SHARE * student
+        found = self.measured
+        joins = (
+            found is None
+            or found.unlabeled > 0
+            or found.student <= _LEARNED * found.first
+            or found.teacher < _SHARE * found.student
+        )
         self.measuring, self.teaching = 0.0, float(joins)
         return joins
 
     def restart(self) -> None:
         """Forget the decision, for another teacher."""
         self.measuring, self.teaching = 0.0, 1.0
-        self.teacher_error.assign(0.0)
-        self.student_error.assign(0.0)
+        for variable in (self.averages, self.first_error):
+            variable.assign(keras.ops.zeros_like(variable))
 
     def compare(
         self, projector: keras.layers.Layer | None, teacher: Any, student: Any, labels: Any = None
@@ -106,9 +143,9 @@ class LabelsFirst(WrappedLoss):
         # The masked steps are the student's.
         teacher = set_mask(ops.cast(teacher, student.dtype), get_mask(student))
         own, known = label_error(self.task, student, labels)
-        if self.updates_state:
-            self._measure(own, label_error(self.task, teacher, labels)[0])
         unlabeled = 1 - ops.cast(known, values.dtype)
+        if self.updates_state:
+            self._measure(own, label_error(self.task, teacher, labels)[0], unlabeled)
         return _scaled(values, teaching + waiting * unlabeled)
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
@@ -138,21 +175,24 @@ class LabelsFirst(WrappedLoss):
         super().set_task(task)
         self.task = task
 
-    def _measure(self, own: Any, others: Any) -> None:
-        """Move the averages of both errors towards their means over a batch."""
+    def _measure(self, own: Any, others: Any, unlabeled: Any) -> None:
+        """Move the averages towards the means over a batch."""
         size = ops.shape(own)[0]
         share, _ = backend.replica_share(size)
-        errors = ops.stack([ops.sum(own), ops.sum(others)])
-        errors = errors / ops.cast(ops.maximum(size, 1), errors.dtype)
-        errors = errors if share is None else errors * ops.cast(share, errors.dtype)
-        step = (1 - _MOMENTUM) * ops.cast(self.measuring, errors.dtype)
+        parts = (own, others, ops.cast(unlabeled, own.dtype), ops.ones_like(own))
+        values = ops.stack([ops.sum(part) for part in parts])
+        values = values / ops.cast(ops.maximum(size, 1), values.dtype)
+        values = values if share is None else values * ops.cast(share, values.dtype)
+        values = ops.cast(values, self.averages.dtype)
+        measuring = ops.cast(self.measuring, values.dtype) > 0
         # The loss of such a batch is not finite either: it is raised, or the batch skipped.
-        step = ops.where(ops.all(ops.isfinite(errors)), step, ops.zeros_like(step))
-        for variable, error in zip(
-            (self.student_error, self.teacher_error), ops.unstack(errors), strict=True
-        ):
-            change = ops.cast(step, variable.dtype) * (ops.cast(error, variable.dtype) - variable)
-            variable.assign(variable + ops.where(step > 0, change, ops.zeros_like(change)))
+        usable = ops.logical_and(measuring, ops.all(ops.isfinite(values)))
+        averages = ops.convert_to_tensor(self.averages)
+        first = ops.logical_and(usable, averages[-1] == 0)
+        # The mean over the replicas, each with its share, is that of the batch.
+        self.first_error.assign(ops.where(first, values[0], self.first_error))
+        moved = averages + (1 - _MOMENTUM) * (values - averages)
+        self.averages.assign(ops.where(usable, moved, averages))
 
 
 def _scaled(values: Any, weights: Any) -> Any:
@@ -162,11 +202,10 @@ def _scaled(values: Any, weights: Any) -> Any:
     return values if mask is None else set_mask(values, mask)
 
 
-def _state(name: str) -> keras.Variable:
-    # The mean over the replicas, each with its share, is that of the batch.
+def _state(shape: tuple[int, ...], name: str) -> keras.Variable:
     how = {"trainable": False, "autocast": False, "aggregation": "mean"}
-    return keras.Variable(0.0, dtype=backend.FLOAT64, name=name, **how)
+    return keras.Variable(np.zeros(shape), dtype=backend.FLOAT64, name=name, **how)
 
 
-def _number(variable: Any) -> float:
-    return float(keras.ops.convert_to_numpy(variable))
+def _numbers(variable: Any) -> Any:
+    return keras.ops.convert_to_numpy(variable).tolist()

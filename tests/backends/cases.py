@@ -47,7 +47,7 @@ def train(model, loss="sparse_categorical_crossentropy", **arguments):
 
 
 def soft_targets():
-    return train(kd.Distiller(network("student", 6, seed=0), teacher()))
+    return train(kd.Distiller(network("student", 6, seed=0), teacher(), "soft_targets"))
 
 
 def hint_with_projector():
@@ -60,28 +60,32 @@ def hint_with_projector():
 def two_teachers():
     teachers = [teacher(), network("other", 9, seed=2)]
     weighting = kd.weighting.CrossEntropy()
-    return train(kd.Distiller(network("student", 6, seed=0), teachers, weighting=weighting))
+    return train(
+        kd.Distiller(network("student", 6, seed=0), teachers, "soft_targets", weighting=weighting)
+    )
 
 
 def sample_weights():
     weights = np.random.default_rng(4).uniform(0, 2, SAMPLES).astype("float32")
-    model = kd.Distiller(network("student", 6, seed=0), teacher())
+    model = kd.Distiller(network("student", 6, seed=0), teacher(), "soft_targets")
     return train(model, sample_weight=weights)
 
 
 def class_weights():
-    model = kd.Distiller(network("student", 6, seed=0), teacher())
+    model = kd.Distiller(network("student", 6, seed=0), teacher(), "soft_targets")
     return train(model, class_weight={0: 1.0, 1: 2.0, 2: 0.0, 3: 0.5})
 
 
 def unlabeled():
     x, y = samples()
     y[::3] = kd.UNLABELED
-    return train(kd.Distiller(network("student", 6, seed=0), teacher()), x=x, y=y)
+    return train(kd.Distiller(network("student", 6, seed=0), teacher(), "soft_targets"), x=x, y=y)
 
 
 def batch_normalization():
-    return train(kd.Distiller(network("student", 6, seed=0, normalized=True), teacher()))
+    return train(
+        kd.Distiller(network("student", 6, seed=0, normalized=True), teacher(), "soft_targets")
+    )
 
 
 def running_average():

@@ -6,7 +6,7 @@ import keras_kd as kd
 from tests import toy
 
 
-def distiller(losses=None, eager=True, **kwargs):
+def distiller(losses="soft_targets", eager=True, **kwargs):
     student, teacher = toy.mlp("student"), toy.mlp("teacher", seed=1)
     model = kd.Distiller(student, teacher, losses, **kwargs)
     model.compile(

@@ -257,7 +257,7 @@ def test_without_labels_the_best_epoch_is_that_of_the_distillation_loss(tmp_path
     diverging = Stage("distill", epochs=2, optimizer=keras.optimizers.SGD(0.0), callbacks=[rates])
     arguments = {"loss": None, "metrics": None, "validation_data": (held_out,)}
     result = run(tmp_path / "a", [diverging], toy.cnn("student"), teachers=teacher, **arguments)
-    best = kd.Distiller(result.model, teacher)
+    best = kd.Distiller(result.model, teacher, "soft_targets")
     best.compile(run_eagerly=True)
     losses = result.history["val_loss"]
     assert losses[0] < losses[1] / 10

@@ -40,7 +40,8 @@ def distiller(on_bad_batch="raise"):
     keras.utils.set_random_seed(0)
     hidden, norm = keras.layers.Dense(6), keras.layers.BatchNormalization()
     student = keras.Sequential([keras.Input((5,)), hidden, norm, keras.layers.Dense(4)])
-    model = kd.Distiller(student, failing_teacher(), on_bad_batch=on_bad_batch)
+    losses, teacher = kd.losses.SoftTargets(), failing_teacher()
+    model = kd.Distiller(student, teacher, losses, on_bad_batch=on_bad_batch)
     model.compile(keras.optimizers.Adam(0.01), toy.sparse_loss(), metrics=["accuracy"])
     return model
 

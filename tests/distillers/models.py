@@ -3,6 +3,7 @@
 import keras
 
 import keras_kd as kd
+from keras_kd.distillers.default_losses import as_losses
 from tests import toy
 
 
@@ -12,7 +13,7 @@ def distiller(student=None, teacher=None, losses=None, rate=0.1, **kwargs):
     Args:
         student: Defaults to a perceptron with the taps `hidden` and `head`.
         teacher: Defaults to one with other weights.
-        losses: As for `Distiller`.
+        losses: Defaults to the loss of the task, with a teacher that teaches from the start.
         rate: The learning rate.
         **kwargs: `eager`, `loss`, `metrics`, `weighted_metrics` and `jit_compile` of `compile`, and
             arguments of `Distiller`.
@@ -24,7 +25,7 @@ def distiller(student=None, teacher=None, losses=None, rate=0.1, **kwargs):
             compiled[name] = kwargs.pop(name)
     student = toy.mlp("student") if student is None else student
     teacher = toy.mlp("teacher", units=6, seed=1) if teacher is None else teacher
-    model = kd.Distiller(student, teacher, losses, **kwargs)
+    model = kd.Distiller(student, teacher, as_losses(losses, student, teacher), **kwargs)
     model.compile(keras.optimizers.SGD(rate), **compiled)
     return model
 

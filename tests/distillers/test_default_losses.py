@@ -16,18 +16,24 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z.astype("float64")))
 
 
-def soft_sigmoids(t, s):
-    """Soft targets of independent labels at the default temperature of 4."""
-    p, q = sigmoid(t / 4), sigmoid(s / 4)
-    return 16 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).mean(-1).mean()
+#: The temperature of a distiller's default loss; that of others is 4.
+FIRST = 2
 
 
-def soft_classes(t, s):
-    p, q = (np.exp(z / 4) / np.exp(z / 4).sum(-1, keepdims=True) for z in (t, s))
-    return 16 * (p * np.log(p / q)).sum(-1).mean()
+def soft_sigmoids(t, s, temperature=4):
+    """Soft targets of independent labels."""
+    p, q = sigmoid(t / temperature), sigmoid(s / temperature)
+    divergence = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    return temperature**2 * divergence.mean(-1).mean()
 
 
-def squared(t, s):
+def soft_classes(t, s, temperature=4):
+    p, q = (np.exp(z / temperature) for z in (t, s))
+    p, q = p / p.sum(-1, keepdims=True), q / q.sum(-1, keepdims=True)
+    return temperature**2 * (p * np.log(p / q)).sum(-1).mean()
+
+
+def squared(t, s, temperature=None):
     return ((t - s) ** 2).mean()
 
 
@@ -53,9 +59,25 @@ def history(distiller, loss, y):
 @pytest.mark.parametrize(("loss", "units", "y", "name", "right"), CASES)
 def test_the_default_loss_follows_the_compiled_loss(loss, units, y, name, right):
     student, teacher = toy.mlp("student", classes=units), toy.mlp("teacher", classes=units, seed=1)
-    value = right(outputs_of(teacher), outputs_of(student))
-    found = history(kd.Distiller(student, teacher), loss, y)
+    value = right(outputs_of(teacher), outputs_of(student), FIRST)
+    distiller = kd.Distiller(student, teacher)
+    found = history(distiller, loss, y)
     np.testing.assert_allclose(found[name], [value], rtol=1e-5)
+    total = 0.5 * (found["student_loss"][0] + found[name][0])
+    np.testing.assert_allclose(found["loss"], [total], rtol=1e-5)
+    (first,) = distiller.distillation_losses
+    assert isinstance(first, kd.losses.LabelsFirst)
+
+
+@pytest.mark.parametrize(("loss", "units", "y", "name", "right"), CASES)
+def test_the_teacher_of_a_default_loss_joins_after_the_labels(loss, units, y, name, right):
+    """This one does not: it knows the labels no better than the student."""
+    student, teacher = toy.mlp("student", classes=units), toy.mlp("teacher", classes=units, seed=1)
+    distiller = kd.Distiller(student, teacher)
+    distiller.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    with pytest.warns(UserWarning, match=f"'{name}' does not teach"):
+        found = distiller.fit(X, y, batch_size=32, epochs=2, verbose=0).history
+    assert found[name] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(("loss", "units", "y", "name", "right"), CASES)
@@ -76,7 +98,9 @@ def test_the_default_changes_with_the_next_compile():
     assert "outputs_mse" in history(distiller, "mse", np.ones((32, 4)))
     found = history(distiller, toy.sparse_loss(), np.arange(32) % 4)
     assert set(found) == {"loss", "student_loss", "soft_targets"}
-    assert [type(loss) for loss in distiller.distillation_losses] == [kd.losses.SoftTargets]
+    (first,) = distiller.distillation_losses
+    assert (type(first.loss), float(first.loss.temperature)) == (kd.losses.SoftTargets, FIRST)
+    assert float(first.weight) == 0.5
 
 
 def test_without_a_loss_the_head_of_the_teacher_tells():
@@ -84,7 +108,7 @@ def test_without_a_loss_the_head_of_the_teacher_tells():
     distiller = kd.Distiller(student, teacher)
     t = teacher.layers[-1](teacher.layers[0](X), training=False)
     t = np.log(t / (1 - t))
-    value = soft_sigmoids(np.asarray(t), outputs_of(student))
+    value = soft_sigmoids(np.asarray(t), outputs_of(student), FIRST)
     found = history(distiller, None, None)
     np.testing.assert_allclose(found["soft_targets"], [value], rtol=1e-4)
 
@@ -261,8 +285,8 @@ def test_each_of_several_outputs_has_the_loss_of_its_task(three):
     distiller, found, x, y = three
     t, s = (outputs_of(one, x) for one in (distiller.teachers[0].model, distiller.student))
     right = {
-        "soft_targets_kind": soft_classes(t["kind"], s["kind"]),
-        "soft_targets_tags": soft_sigmoids(t["tags"], s["tags"]),
+        "soft_targets_kind": soft_classes(t["kind"], s["kind"], FIRST),
+        "soft_targets_tags": soft_sigmoids(t["tags"], s["tags"], FIRST),
         "outputs_mse_size": squared(t["size"], s["size"]),
     }
     for name, value in right.items():
@@ -276,7 +300,7 @@ def test_each_of_several_outputs_has_the_loss_of_its_task(three):
     }
     for name, value in hard.items():
         np.testing.assert_allclose(found[name], [value], rtol=1e-5)
-    total = 0.5 * sum(hard.values()) + sum(right.values())
+    total = 0.5 * (sum(hard.values()) + sum(right.values()))
     np.testing.assert_allclose(found["loss"], [total], rtol=1e-5)
 
 
@@ -285,9 +309,9 @@ def test_the_summary_shows_what_was_chosen(three):
     three[0].summary(print_fn=lines.append)
     rows = [" ".join(line.split()) for line in lines if ", for " in line]
     assert rows == [
-        "soft_targets_kind kind -> kind, for classes 1",
-        "soft_targets_tags tags -> tags, for labels 1",
-        "outputs_mse_size size -> size, for values 1",
+        "soft_targets_kind kind -> kind, for classes 0.5",
+        "soft_targets_tags tags -> tags, for labels 0.5",
+        "outputs_mse_size size -> size, for values 0.5",
     ]
 
 

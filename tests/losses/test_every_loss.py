@@ -187,7 +187,7 @@ def test_xla_compiles_them_with_a_gradient_for_every_sample(names):
     losses = [EVERY[name]() for name in names]
 
     def compare(students):
-        pairs = zip(losses, students, strict=True)
+        pairs = zip(losses, ops.unstack(students), strict=True)
         return ops.stack([mean_per_sample(loss(teacher, one, labels)) for loss, one in pairs])
 
     values, gradients = compiled_value_and_gradient(compare, np.stack([student] * len(losses)))

@@ -39,7 +39,7 @@ def logits(models):
     return ops.stack([model(DATA[0]) for model in models])
 
 
-def fit(student, teachers, losses=None, y=DATA[1], loss=None, eager=True, **kwargs):
+def fit(student, teachers, losses="soft_targets", y=DATA[1], loss=None, eager=True, **kwargs):
     """Train for one step of one batch, and return the distiller and its history."""
     model = kd.Distiller(student, teachers, losses, **kwargs)
     loss = toy.sparse_loss() if loss is None else loss
@@ -168,7 +168,7 @@ def test_noise_is_drawn_anew_in_each_step_and_absent_in_evaluate(models):
     student.get_layer("norm").trainable = False
 
     def train(noise, eager):
-        model = kd.Distiller(student, models, noise=noise)
+        model = kd.Distiller(student, models, "soft_targets", noise=noise)
         model.compile(keras.optimizers.SGD(0.0), toy.sparse_loss(), run_eagerly=eager)
         logs = model.fit(x, y, batch_size=32, epochs=3, verbose=0).history["soft_targets"]
         return logs, model.evaluate(x, y, batch_size=32, verbose=0)
@@ -269,7 +269,7 @@ def test_a_teacher_with_classes_teaches_its_own_columns(animals, fruit):
 def test_without_labels_every_teacher_teaches_its_own_columns(animals, fruit):
     x, _ = DATA
     teachers = [kd.Teacher(animals, classes=[4, 0, 2]), kd.Teacher(fruit, classes=[1, 3])]
-    model = kd.Distiller(toy.cnn("student", classes=5), teachers)
+    model = kd.Distiller(toy.cnn("student", classes=5), teachers, "soft_targets")
     model.compile("sgd", loss=None, run_eagerly=True)
     logits = np.asarray(toy.cnn("student", classes=5)(x, training=True))
     first = SOFT()(animals(x), logits[:, [4, 0, 2]])

@@ -27,7 +27,7 @@ def test_preprocessing_is_for_this_teacher_only(model):
     student = toy.cnn("student")
     expected = np.mean(kd.losses.SoftTargets()(model(2 * X), student(X, training=True)))
     student.set_weights(toy.cnn("student").get_weights())
-    distiller = kd.Distiller(student, doubled)
+    distiller = kd.Distiller(student, doubled, "soft_targets")
     distiller.compile("sgd", toy.sparse_loss())  # Compiled: it runs inside the step.
     logs = distiller.fit(X, Y, batch_size=32, verbose=0).history
     np.testing.assert_allclose(logs["soft_targets"][0], expected, rtol=1e-5)
