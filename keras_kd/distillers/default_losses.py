@@ -15,22 +15,30 @@ from keras_kd.models.task import Evidence, decide_task, require_task
 from keras_kd.teachers.base import BaseTeacher
 from keras_kd.teachers.output_teachers import OutputTeachers
 from keras_kd.teachers.teacher import as_teachers
+from keras_kd.teachers.weighting import Uniform, Weighting
 
 _NAMES = {SoftTargets: "soft_targets", OutputsMSE: "outputs_mse"}
 #: Of a teacher that joins later: the best worst case of the benchmark `regimes`.
 _TEMPERATURE, _WEIGHT = 2.0, 0.5
 
 
-def labels_first(student: keras.Model, teachers: Any) -> list[DistillationLoss]:
-    """Return the losses of a distiller without `losses`: the teacher joins after the labels.
+def distiller_losses(
+    student: keras.Model, teachers: Any, weighting: Weighting | None
+) -> list[DistillationLoss]:
+    """Return the losses of a `Distiller` without `losses`: its teacher joins after the labels.
+
+    With weights per sample, the teachers teach from the start: a bad one among them has little
+    weight already, but would raise the mean error that `LabelsFirst` measures.
 
     Raises:
         ValueError: As `as_losses`.
     """
+    first = weighting is None or type(weighting) is Uniform
     return [
         _make_default(
             SoftTargets,
-            True,
+            first,
+            temperature=_TEMPERATURE,
             weight=_WEIGHT,
             teacher_tap=loss.teacher_tap,
             student_tap=loss.student_tap,
@@ -138,9 +146,11 @@ def loss_for_task(loss: DistillationLoss, task: str | None) -> DistillationLoss:
     first = isinstance(loss, LabelsFirst)
     before = type(loss.loss if first else loss)
     if loss.is_default and before is not kind:
+        softened = {"temperature": _TEMPERATURE} if first and kind is SoftTargets else {}
         loss = _make_default(
             kind,
             first,
+            **softened,
             weight=float(loss.weight),
             teacher_tap=loss.teacher_tap,
             student_tap=loss.student_tap,
@@ -175,8 +185,6 @@ def _check_not_squashed(evidence: Evidence) -> None:
 
 def _make_default(kind: type[DistillationLoss], first: bool, **arguments: Any) -> DistillationLoss:
     """Return a default of a kind, whose teacher joins after the labels if it is to be `first`."""
-    if first and kind is SoftTargets:
-        arguments["temperature"] = _TEMPERATURE
     loss = kind(**arguments)
     return _mark_default(LabelsFirst(loss, name=loss.name) if first else loss)
 

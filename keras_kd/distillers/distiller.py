@@ -7,7 +7,7 @@ import keras
 
 from keras_kd.distillers.arguments import check_same_view
 from keras_kd.distillers.base import BaseDistiller
-from keras_kd.distillers.default_losses import labels_first
+from keras_kd.distillers.default_losses import distiller_losses
 from keras_kd.distillers.distillation_objective import DistillationObjective
 from keras_kd.distillers.loss_taps import as_shapes
 from keras_kd.losses import DistillationLoss, LabelsFirst
@@ -64,7 +64,8 @@ class Distiller(BaseDistiller):
             `kd.losses.SoftTargets(2, weight=0.5)` for classes, a yes-or-no question or labels,
             `kd.losses.OutputsMSE(weight=0.5)` for a regression, each in `kd.losses.LabelsFirst`:
             the teacher joins after one or two epochs, if its error on the labels is less than a
-            third of the student's, and from the start without labels or in a single epoch.
+            third of the student's, and from the start without labels, in a single epoch or with a
+            `weighting`.
             Several outputs learn the teacher's outputs of the same names; `summary()` lists the
             losses.
         student_loss_weight: Weight of the compiled loss, a hyperparameter. Defaults to `0.5`.
@@ -130,7 +131,7 @@ class Distiller(BaseDistiller):
         name: str | None = None,
     ) -> None:
         require_built(student, "The student")
-        losses = labels_first(student, teachers) if losses is None else losses
+        losses = distiller_losses(student, teachers, weighting) if losses is None else losses
         objective = DistillationObjective(
             student, losses, teachers, student_outputs, weighting, noise, combine, class_names
         )

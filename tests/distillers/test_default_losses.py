@@ -93,6 +93,22 @@ def test_siblings_follow_the_task_too(loss, units, y, name, right):
     assert name in history(kd.SelfDistiller(student, decay=0.9), loss, y)
 
 
+@pytest.mark.parametrize(
+    ("weighting", "kind"),
+    [
+        (None, kd.losses.LabelsFirst),
+        (kd.weighting.Uniform(), kd.losses.LabelsFirst),
+        (kd.weighting.Screening(keep=1), kd.losses.SoftTargets),
+    ],
+)
+def test_weighted_teachers_teach_from_the_start(weighting, kind):
+    teachers = [toy.mlp("one", seed=1), toy.mlp("two", seed=2)]
+    (loss,) = kd.Distiller(toy.mlp("s"), teachers, weighting=weighting).distillation_losses
+    assert type(loss) is kind
+    softened = loss.loss if kind is kd.losses.LabelsFirst else loss
+    assert (float(softened.temperature), float(loss.weight)) == (FIRST, 0.5)
+
+
 def test_the_default_changes_with_the_next_compile():
     distiller = kd.Distiller(toy.mlp("student"), toy.mlp("teacher", seed=1))
     assert "outputs_mse" in history(distiller, "mse", np.ones((32, 4)))
