@@ -128,7 +128,7 @@ class LabelsFirst(WrappedLoss):
         """Forget the decision, for another teacher."""
         self.measuring, self.teaching = 0.0, 1.0
         for variable in (self.averages, self.first_error):
-            variable.assign(keras.ops.zeros_like(variable))
+            variable.assign(np.zeros(variable.shape))
 
     def compare(
         self, projector: keras.layers.Layer | None, teacher: Any, student: Any, labels: Any = None
@@ -187,10 +187,10 @@ class LabelsFirst(WrappedLoss):
         measuring = ops.cast(self.measuring, values.dtype) > 0
         # The loss of such a batch is not finite either: it is raised, or the batch skipped.
         usable = ops.logical_and(measuring, ops.all(ops.isfinite(values)))
-        averages = ops.convert_to_tensor(self.averages)
+        averages, before = map(ops.convert_to_tensor, (self.averages, self.first_error))
         first = ops.logical_and(usable, averages[-1] == 0)
         # The mean over the replicas, each with its share, is that of the batch.
-        self.first_error.assign(ops.where(first, values[0], self.first_error))
+        self.first_error.assign(ops.where(first, values[0], before))
         moved = averages + (1 - _MOMENTUM) * (values - averages)
         self.averages.assign(ops.where(usable, moved, averages))
 
