@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from filelock import FileLock
 from keras import layers
 
 import keras_kd as kd
@@ -58,11 +59,11 @@ def accuracy(model, x, y):
 def load_or_train(name, train):
     """Return a model that is trained once and kept on disk, e.g. a teacher that methods share."""
     path = CACHE / f"{name}.keras"
-    if not path.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        # Another process may train it at the same time: the last one wins, with the same weights.
-        with atomic_write(path) as temporary:
-            train().save(temporary)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):  # Other processes wait for the one that trains it.
+        if not path.exists():
+            with atomic_write(path) as temporary:
+                train().save(temporary)
     return keras.models.load_model(path, compile=False)
 
 
