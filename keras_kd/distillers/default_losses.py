@@ -18,7 +18,7 @@ from keras_kd.teachers.teacher import as_teachers
 from keras_kd.teachers.weighting import Uniform, Weighting
 
 _NAMES = {SoftTargets: "soft_targets", OutputsMSE: "outputs_mse"}
-#: Of a teacher that joins later: the best worst case of the benchmark `regimes`.
+#: Of the default of a distiller; docs/benchmarks.md compares it with the former one.
 _TEMPERATURE, _WEIGHT = 2.0, 0.5
 
 

@@ -55,10 +55,10 @@ class LabelsFirst(WrappedLoss):
     without `LabelsFirst`.
 
     Of several teachers, the mean error counts, without their weights. Samples without a label
-    (for a teacher of some classes also those of others) learn from the teacher in the first epochs
-    too. A single epoch, training without labels and `train_on_batch` use the loss within from the
-    start. The decision is kept in variables: it is in checkpoints, and a second `fit` trains on
-    with it. In the history, the value of the loss is 0 for samples that the teacher does not teach.
+    (for a teacher of some classes also those of others) always learn from the teacher. A single
+    epoch, training without labels and `train_on_batch` use the loss within from the start. The
+    decision is kept in variables: it is in checkpoints, and a second `fit` trains on with it. In
+    the history, the value of the loss is 0 for samples that the teacher does not teach.
 
     Args:
         loss: A loss on logits, its name or its configuration. Its taps are used, and its weight is
@@ -135,10 +135,8 @@ class LabelsFirst(WrappedLoss):
     ) -> Any:
         """Compute the loss where the teacher teaches, and measure; see the base class."""
         values = super().compare(projector, teacher, student, labels)
-        teaching = ops.cast(self.teaching, values.dtype)
-        waiting = (1 - teaching) * ops.cast(self.measuring, values.dtype)
         if labels is None or self.task is None:
-            return _scaled(values, ops.broadcast_to(teaching + waiting, ops.shape(values)[:1]))
+            return values
         student = at_least_float32(detach(student))
         # The masked steps are the student's.
         teacher = set_mask(ops.cast(teacher, student.dtype), get_mask(student))
@@ -146,7 +144,8 @@ class LabelsFirst(WrappedLoss):
         unlabeled = 1 - ops.cast(known, values.dtype)
         if self.updates_state:
             self._measure(own, label_error(self.task, teacher, labels)[0], unlabeled)
-        return _scaled(values, teaching + waiting * unlabeled)
+        # Nobody else teaches a sample without a label, so a teacher that did not join does.
+        return _scaled(values, ops.maximum(ops.cast(self.teaching, values.dtype), unlabeled))
 
     def call(self, teacher: Any, student: Any, labels: Any = None) -> Any:
         """Compute the loss within."""

@@ -66,6 +66,17 @@ def test_a_teacher_joins_if_its_error_is_less_than_a_third_of_the_students(scale
     assert (float(loss.teaching), loss.is_decided) == (1, False)
 
 
+def test_a_teacher_that_did_not_join_teaches_samples_without_a_label():
+    loss, inner = loss_of_classes(), SoftTargets(1.0)
+    loss.measure()
+    loss.compare(None, 0 * RIGHT, RIGHT, LABELED)
+    assert not loss.decide()
+    everything = np.asarray(inner(TEACHER, STUDENT))
+    found = loss.compare(None, TEACHER, STUDENT, Y)
+    np.testing.assert_allclose(found, np.where(Y < 0, everything, 0), rtol=1e-6)
+    np.testing.assert_allclose(loss.compare(None, TEACHER, STUDENT), everything, rtol=1e-6)
+
+
 def test_a_teacher_joins_if_some_samples_have_no_label():
     loss = loss_of_classes()
     loss.measure()
